@@ -1,0 +1,1 @@
+//! Every way in: decoders, limits, the write routes.

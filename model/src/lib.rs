@@ -1,0 +1,23 @@
+//! The vocabulary every room shares: labels, matchers, samples, time, metadata, the contracts between engine,
+//! language and ingestion, the exposition text format and remote-write messages.
+//!
+//! Depends on no sibling. Nothing here does input or output.
+
+pub mod exposition;
+pub mod labels;
+pub mod matcher;
+pub mod metadata;
+pub mod re2;
+pub mod remote_write;
+pub mod sample;
+pub mod sink;
+pub mod source;
+pub mod time;
+
+pub use labels::{LabelError, LabelLimits, Labels, LabelsBuilder, LabelsRef, METRIC_NAME};
+pub use matcher::{MatchOp, Matcher};
+pub use metadata::{MetricKind, MetricMetadata};
+pub use sample::{Sample, Samples};
+pub use sink::{Appended, Rejection, SampleSink, SinkError, WriteBatch};
+pub use source::{ReadCost, SeriesSet, SeriesSource, SourceError};
+pub use time::{Clock, ManualClock, SystemClock, TimeRange, TimestampMs};

@@ -1,0 +1,184 @@
+//! The contract for writing: batches of samples by series, and what became of them.
+//!
+//! `ingest` decodes requests into a [`WriteBatch`], `storage` takes it. A batch keeps all its label text in one
+//! string, so that filling it again and again allocates nothing.
+
+use std::fmt;
+
+use crate::labels::LabelsRef;
+use crate::metadata::MetricMetadata;
+use crate::sample::Sample;
+use crate::time::TimestampMs;
+
+/// Samples of many series, and metadata of metrics, in the order they came.
+#[derive(Debug, Default, Clone)]
+pub struct WriteBatch {
+    /// Packed label sets, end to end.
+    label_text: String,
+    series: Vec<SeriesSpan>,
+    samples: Vec<Sample>,
+    metadata: Vec<(String, MetricMetadata)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SeriesSpan {
+    label_start: usize,
+    label_end: usize,
+    sample_start: usize,
+}
+
+impl WriteBatch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Empties the batch, keeps its memory.
+    pub fn clear(&mut self) {
+        self.label_text.clear();
+        self.series.clear();
+        self.samples.clear();
+        self.metadata.clear();
+    }
+
+    /// Starts a series; the samples pushed next belong to it. A series may occur more than once.
+    pub fn push_series(&mut self, labels: LabelsRef<'_>) {
+        let label_start = self.label_text.len();
+        self.label_text.push_str(labels.packed());
+        let label_end = self.label_text.len();
+        self.series.push(SeriesSpan { label_start, label_end, sample_start: self.samples.len() });
+    }
+
+    /// Adds a sample to the series started last. Without a series it is ignored.
+    pub fn push_sample(&mut self, timestamp_ms: i64, value: f64) {
+        debug_assert!(!self.series.is_empty(), "a sample needs a series");
+        if !self.series.is_empty() {
+            self.samples.push(Sample { timestamp: TimestampMs(timestamp_ms), value });
+        }
+    }
+
+    /// Adds what is known of `metric`.
+    pub fn push_metadata(&mut self, metric: impl Into<String>, metadata: MetricMetadata) {
+        self.metadata.push((metric.into(), metadata));
+    }
+
+    /// The series in order, each with its samples.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (LabelsRef<'_>, &[Sample])> + '_ {
+        (0..self.series.len()).map(|at| self.get(at))
+    }
+
+    /// Series `at`, which is below [`series_len`](Self::series_len).
+    pub fn get(&self, at: usize) -> (LabelsRef<'_>, &[Sample]) {
+        let span = self.series[at];
+        let sample_end = self.series.get(at + 1).map_or(self.samples.len(), |next| next.sample_start);
+        let labels = LabelsRef::trusted(&self.label_text[span.label_start..span.label_end]);
+        (labels, &self.samples[span.sample_start..sample_end])
+    }
+
+    /// How many series were started.
+    pub fn series_len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// How many samples there are.
+    pub fn samples_len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// What is known of metrics.
+    pub fn metadata(&self) -> &[(String, MetricMetadata)] {
+        &self.metadata
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty() && self.metadata.is_empty()
+    }
+}
+
+/// Why one sample was not taken though the rest of its batch was. Sending it again will not help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name every field")]
+pub enum Rejection {
+    /// Retention would drop it at once.
+    #[error("{series}: timestamp {timestamp_ms} ms is before {oldest_ms} ms, the start of retention")]
+    TooOld { series: String, timestamp_ms: i64, oldest_ms: i64 },
+    /// Further ahead of the server's clock than allowed.
+    #[error("{series}: timestamp {timestamp_ms} ms is after {newest_ms} ms, the server's time plus the allowed lead")]
+    TooFarAhead { series: String, timestamp_ms: i64, newest_ms: i64 },
+    /// A new series where no more are allowed.
+    #[error("{series}: {limit} active series is the limit")]
+    SeriesLimit { series: String, limit: usize },
+}
+
+/// Most rejections that are told one by one.
+pub const REJECTIONS_TOLD_MAX: usize = 10;
+
+/// What became of a batch that was taken. All of `samples_accepted` is durable as the engine's mode promises.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Appended {
+    /// Samples kept.
+    pub samples_accepted: u64,
+    /// Samples not kept.
+    pub samples_rejected: u64,
+    /// Series seen for the first time.
+    pub series_created: u64,
+    /// The first [`REJECTIONS_TOLD_MAX`] reasons.
+    pub rejections: Vec<Rejection>,
+}
+
+/// Why a whole batch was not taken. Nothing of it may be taken as acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name every field")]
+pub enum SinkError {
+    /// Too much is under way; send again after the pause.
+    #[error("storage is busy: {detail}; try again in {retry_after_ms} ms")]
+    Busy { detail: String, retry_after_ms: u64 },
+    /// The disk is full; writes resume by themselves when space returns.
+    #[error("disk is full: {available_bytes} bytes available, {needed_bytes} needed; writes resume when space returns")]
+    DiskFull { available_bytes: u64, needed_bytes: u64 },
+    /// A write or sync failed; nothing is taken until the engine is opened again.
+    #[error("storage stopped taking writes after a failure: {detail}; restart to recover")]
+    Poisoned { detail: String },
+    /// The engine is closing.
+    #[error("storage is closed")]
+    Closed,
+}
+
+/// Something that keeps samples.
+pub trait SampleSink: fmt::Debug + Send + Sync {
+    /// Takes `batch`; when this returns, what was accepted is visible to the next read and as durable as the
+    /// sink's mode promises. The same series and timestamp again replaces the value.
+    ///
+    /// # Errors
+    ///
+    /// When nothing of the batch can be acknowledged.
+    fn append(&self, batch: &WriteBatch) -> Result<Appended, SinkError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels::Labels;
+
+    #[test]
+    fn a_batch_gives_back_what_was_pushed() {
+        let a = Labels::from_pairs([("__name__", "a")]).expect("valid");
+        let b = Labels::from_pairs([("__name__", "b"), ("x", "y")]).expect("valid");
+        let mut batch = WriteBatch::new();
+        for _ in 0..2 {
+            batch.clear();
+            batch.push_series(a.as_ref());
+            batch.push_series(b.as_ref());
+            batch.push_sample(1, 1.0);
+            batch.push_sample(2, 2.0);
+            batch.push_series(a.as_ref());
+            batch.push_sample(3, 3.0);
+            let got: Vec<_> = batch.iter().map(|(labels, samples)| (labels.to_owned(), samples.len())).collect();
+            assert_eq!(got, [(a.clone(), 0), (b.clone(), 2), (a.clone(), 1)]);
+            assert_eq!((batch.series_len(), batch.samples_len()), (3, 3));
+        }
+    }
+}

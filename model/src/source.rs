@@ -1,0 +1,114 @@
+//! The contract for reading: what the query language asks of an engine.
+//!
+//! `storage` implements it, `query` reads through it, and neither knows the other.
+
+use std::fmt;
+
+use crate::labels::Labels;
+use crate::matcher::Matcher;
+use crate::metadata::MetricMetadata;
+use crate::sample::Samples;
+use crate::time::TimeRange;
+
+/// Why a read failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name every field")]
+pub enum SourceError {
+    /// The matchers select more than the caller allowed; narrow them or raise the limit.
+    #[error("selector matches more than {limit} series")]
+    TooManySeries { limit: usize },
+    /// Stored bytes are damaged; the rest of the data stays readable.
+    #[error("stored data is damaged: {detail}")]
+    Damaged { detail: String },
+    /// The engine cannot read now; try again later or repair it.
+    #[error("storage cannot be read: {detail}")]
+    Unavailable { detail: String },
+}
+
+/// Something that holds series. Reads see every write that was acknowledged before they began.
+pub trait SeriesSource: fmt::Debug + Send + Sync {
+    /// The series that fulfil all `matchers` and may have samples inside `range`, ordered by labels.
+    /// Their samples are decoded only when read.
+    ///
+    /// # Errors
+    ///
+    /// When more than `series_max` series match, or storage fails.
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        series_max: usize,
+    ) -> Result<Box<dyn SeriesSet>, SourceError>;
+
+    /// The label sets that fulfil all `matchers` and may have samples inside `range`, ordered by labels,
+    /// at most `limit`. May be coarser in time than [`select`](Self::select).
+    ///
+    /// # Errors
+    ///
+    /// When storage fails.
+    fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, SourceError>;
+
+    /// The label names of the series that fulfil all `matchers` and may have samples inside `range`; sorted, unique.
+    ///
+    /// # Errors
+    ///
+    /// When storage fails.
+    fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError>;
+
+    /// The values of label `name` among the series that fulfil all `matchers` and may have samples inside `range`;
+    /// sorted, unique.
+    ///
+    /// # Errors
+    ///
+    /// When storage fails.
+    fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError>;
+
+    /// Metadata by metric name, ordered by name; of one metric if `metric` is given.
+    ///
+    /// # Errors
+    ///
+    /// When storage fails.
+    fn metadata(&self, metric: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError>;
+}
+
+/// Selected series, ordered by labels. A snapshot: later writes, merges and drops do not change it.
+pub trait SeriesSet: fmt::Debug + Send + Sync {
+    /// How many series there are.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The labels of series `at`, which is below [`len`](Self::len).
+    fn labels(&self, at: usize) -> &Labels;
+
+    /// Replaces `into` with the samples of series `at` inside the selected range, ascending and unique in time,
+    /// stale markers included. An empty result is possible.
+    ///
+    /// # Errors
+    ///
+    /// When storage fails.
+    fn read(&self, at: usize, into: &mut Samples) -> Result<ReadCost, SourceError>;
+}
+
+/// What reading one series took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReadCost {
+    /// Chunks decoded.
+    pub chunks: u64,
+    /// Encoded bytes decoded.
+    pub bytes: u64,
+    /// Samples decoded, also those outside the range.
+    pub samples: u64,
+}
+
+impl std::ops::AddAssign for ReadCost {
+    fn add_assign(&mut self, other: Self) {
+        self.chunks += other.chunks;
+        self.bytes += other.bytes;
+        self.samples += other.samples;
+    }
+}

@@ -1,0 +1,1 @@
+//! The HTTP surface: query API, status, self-metrics.

@@ -1,0 +1,1 @@
+//! The time-series engine: codecs, log, head, blocks, catalog, index, retention.
