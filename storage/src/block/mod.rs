@@ -1,0 +1,1 @@
+//! Immutable block files: chunks of one day, each series in one place.
