@@ -1,0 +1,37 @@
+# `make test` runs every test of the project. What a machine lacks is said and skipped, except in CI (CI=true).
+
+CARGO ?= cargo
+# Seconds for each fuzz target in `make fuzz`.
+FUZZ_SECONDS ?= 30
+
+.PHONY: test lint docs fuzz fuzz-build bench kill-loop soak clean
+
+## every test: unit, property, script, end to end, fuzz seeds
+test:
+	$(CARGO) test --workspace --all-targets --locked
+	$(CARGO) test --workspace --doc --locked
+
+## formatting and lints, warnings are errors
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+## API documentation, warnings are errors
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+## each fuzz target for FUZZ_SECONDS (needs cargo-fuzz)
+fuzz:
+	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run
+
+## first figures: ingestion, disk, memory, queries
+bench:
+	$(CARGO) run --release --locked -- bench ingest
+	$(CARGO) run --release --locked -- bench query
+
+## 200 random kills of the real server under load: nothing lost, nothing twice
+kill-loop:
+	METRICKIT_KILLS=200 $(CARGO) test --release --locked --test kill -- --nocapture
+
+clean:
+	$(CARGO) clean
