@@ -91,7 +91,11 @@ fn arrows_point_as_drawn() {
 fn packages_share_lints_and_edition() {
     for (name, package) in packages() {
         let inherits = |table: &str, key: &str| {
-            package.get(table).and_then(|t| t.get(key)).and_then(toml::Value::as_table).is_some_and(|t| t.contains_key("workspace"))
+            package
+                .get(table)
+                .and_then(|t| t.get(key))
+                .and_then(toml::Value::as_table)
+                .is_some_and(|t| t.contains_key("workspace"))
                 || package.get(table).and_then(|t| t.get(key)).and_then(toml::Value::as_bool) == Some(true)
         };
         assert!(inherits("lints", "workspace"), "{name} must take the workspace's lints");

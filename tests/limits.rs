@@ -1,0 +1,190 @@
+//! Limits just under and just over, each named in its error; a full disk; stopping under load.
+
+mod support;
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::{PATIENCE, REMOTE_WRITE_HEADERS, Server, body, http, now_ms, request, series, try_post};
+
+#[test]
+fn label_limits() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start(folder.path(), &["--retention", "off"]);
+    let write = |name: &str, value: &str| {
+        let good = series(&[("__name__", "good")], &[(1, 1.0)]);
+        server.write(&request(vec![series(&[("__name__", "x"), (name, value)], &[(1, 1.0)]), good]))
+    };
+    let limits = model::LabelLimits::default();
+    let (name, value) = ("n".repeat(limits.name_bytes_max), "v".repeat(limits.value_bytes_max));
+    assert_eq!(write(&name, "v").status, 204);
+    assert_eq!(write("n", &value).status, 204);
+    let over = write(&format!("{name}n"), "v");
+    assert_eq!(over.status, 400);
+    assert!(over.body.contains(&limits.name_bytes_max.to_string()), "{}", over.body);
+    let over = write("n", &format!("{value}v"));
+    assert_eq!(over.status, 400);
+    assert!(over.body.contains(&limits.value_bytes_max.to_string()), "{}", over.body);
+    assert_eq!(server.query("good", "1")[0]["value"][1], json!("1"), "the rest of such a request is kept");
+    for (labels, word) in [
+        (vec![("__name__", "x"), ("", "v")], "empty"),
+        (vec![("__name__", "x"), ("a", "1"), ("a", "2")], "twice"),
+        (vec![("a", "1")], "__name__"),
+    ] {
+        let answer = server.write(&request(vec![series(&labels, &[(1, 1.0)])]));
+        assert_eq!(answer.status, 400, "{labels:?}: {}", answer.body);
+        assert!(answer.body.contains(word), "{labels:?}: {}", answer.body);
+    }
+}
+
+#[test]
+fn retention_and_the_future() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start(folder.path(), &["--retention", "30d"]);
+    let write = |ms: i64| server.write(&request(vec![series(&[("__name__", "x")], &[(ms, 1.0)])]));
+    let day_ms = 86_400_000;
+    assert_eq!(write(now_ms() - 29 * day_ms).status, 204);
+    assert_eq!(write(now_ms() + 1_000).status, 204);
+    for ms in [now_ms() - 31 * day_ms, 0, -1, now_ms() + 400 * day_ms, i64::MAX, i64::MIN] {
+        let answer = write(ms);
+        assert_eq!(answer.status, 400, "{ms}: {}", answer.body);
+        assert!(answer.body.contains(&ms.to_string()), "the error names the time {ms}: {}", answer.body);
+    }
+}
+
+#[test]
+fn bodies_over_the_limit() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start(folder.path(), &["--retention", "off"]);
+    let answer = server.post("/api/v1/import/prometheus", &[("Content-Type", "text/plain")], &vec![b'x'; 65 << 20]);
+    assert_eq!(answer.status, 413, "{}", answer.body);
+    // A bomb: a gigabyte of zeros in a megabyte of gzip.
+    let bomb = Command::new("sh")
+        .args(["-c", "head -c 1000000000 /dev/zero | gzip -1 -c"])
+        .output()
+        .expect("gzip runs")
+        .stdout;
+    let headers = [("Content-Type", "text/plain"), ("Content-Encoding", "gzip")];
+    let answer = server.post("/api/v1/import/prometheus", &headers, &bomb);
+    assert_eq!(answer.status, 413, "{}", answer.body);
+    assert!(answer.body.chars().any(|c| c.is_ascii_digit()), "the error names the limit: {}", answer.body);
+    assert_eq!(server.get("/-/healthy").status, 200);
+}
+
+#[test]
+fn query_limits_end_the_query_not_the_server() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start(folder.path(), &["--retention", "off", "--query-samples-max", "1000"]);
+    let samples: Vec<(i64, f64)> = (0..1001).map(|at| (at * 1000, 1.0)).collect();
+    assert_eq!(server.write(&request(vec![series(&[("__name__", "x")], &samples)])).status, 204);
+    let count = |range: &str| server.get(&format!("/api/v1/query?query=count_over_time(x%5B{range}%5D)&time=999"));
+    assert_eq!(count("900s").status, 200);
+    let over = server.get("/api/v1/query?query=count_over_time(x%5B2000s%5D)&time=1001");
+    assert_eq!(over.status, 422, "{}", over.body);
+    assert!(over.body.contains("1000"), "the error names the limit: {}", over.body);
+    assert_eq!(count("900s").status, 200);
+}
+
+#[test]
+fn stopping_under_load_keeps_what_was_acknowledged() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start(folder.path(), &["--retention", "off"]);
+    let (stop, acknowledged) = (AtomicBool::new(false), AtomicI64::new(0));
+    let url = format!("{}/api/v1/write", server.url);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let http = http();
+            for number in 1.. {
+                let one = request(vec![series(&[("__name__", "x")], &[(number, number as f64)])]);
+                match try_post(&http, &url, &REMOTE_WRITE_HEADERS, &body(&one)) {
+                    Ok(answer) if answer.status() == 204 => acknowledged.store(number, Ordering::SeqCst),
+                    Ok(answer) => assert_eq!(answer.status(), 503, "a stopping server says so"),
+                    Err(_) => return,
+                }
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+            }
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        let began = Instant::now();
+        let (status, _) = server.stop();
+        assert!(status.success(), "a clean stop exits with 0, not {status}");
+        assert!(began.elapsed() < PATIENCE);
+        stop.store(true, Ordering::SeqCst);
+        writer.join().expect("the writer ends");
+    });
+    let kept = acknowledged.load(Ordering::SeqCst);
+    assert!(kept > 0, "something was written before the stop");
+    let again = Server::start(folder.path(), &["--retention", "off"]);
+    let count = again.query("count_over_time(x[1h])", "60");
+    let count: i64 = count[0]["value"][1].as_str().and_then(|c| c.parse().ok()).expect("a number");
+    assert!(count == kept || count == kept + 1, "{count} kept of {kept} acknowledged");
+}
+
+/// Needs the right to mount a small file system; says so and skips without (never in CI as root).
+#[test]
+fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "none"]).arg(folder.path()).output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        println!("skipped: no right to mount a small file system");
+        return;
+    }
+    let unmount = Unmount(folder.path().to_owned());
+    let server = Server::start(&folder.path().join("data"), &["--retention", "off", "--disk-reserve-bytes", "4MiB"]);
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut batch = |number: i64| {
+        let all = (0..200)
+            .map(|at| {
+                let samples: Vec<_> = (0..50).map(|k| (number * 50 + k, random.f64())).collect();
+                series(&[("__name__", "fill"), ("at", &at.to_string())], &samples)
+            })
+            .collect();
+        server.write(&request(all))
+    };
+    let mut acknowledged = 0;
+    let refused = loop {
+        let answer = batch(acknowledged);
+        if answer.status != 204 {
+            break answer;
+        }
+        acknowledged += 1;
+        assert!(acknowledged < 5_000, "24 MiB are never full");
+    };
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    assert!(refused.retry_after.is_some(), "a full disk asks to try again");
+    assert!(refused.body.contains("full"), "{}", refused.body);
+    let kept = server.query("count_over_time(fill{at=\"7\"}[1h])", "3000");
+    assert_eq!(kept[0]["value"][1], json!((acknowledged * 50).to_string()), "reads go on");
+    // Space returns.
+    let remounted =
+        Command::new("mount").args(["-o", "remount,size=64m"]).arg(folder.path()).status().expect("mount runs");
+    assert!(remounted.success());
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let answer = batch(acknowledged);
+        if answer.status == 204 {
+            acknowledged += 1;
+            break;
+        }
+        assert!(Instant::now() < until, "writes resume without a restart: {}", answer.body);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    server.kill();
+    let again = Server::start(&folder.path().join("data"), &["--retention", "off"]);
+    let kept = again.query("count_over_time(fill{at=\"7\"}[1h])", "3000");
+    assert_eq!(kept[0]["value"][1], json!((acknowledged * 50).to_string()), "nothing acknowledged is lost");
+    drop(again);
+    drop(unmount);
+}
+
+struct Unmount(std::path::PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg(&self.0).status());
+    }
+}
