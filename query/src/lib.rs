@@ -3,4 +3,13 @@
 //! Synchronous. Reads samples through `model`'s `SeriesSource` and knows no engine.
 
 pub mod ast;
+mod check;
 pub mod functions;
+mod lex;
+mod parse;
+mod parse_error;
+mod print;
+
+pub use check::value_type;
+pub use parse::parse;
+pub use parse_error::ParseError;
