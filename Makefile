@@ -33,5 +33,9 @@ bench:
 kill-loop:
 	METRICKIT_KILLS=200 $(CARGO) test --release --locked --test kill -- --nocapture
 
+## a real Prometheus writes for ten minutes; its answers and ours are equal (needs prometheus, prometheus-node-exporter)
+soak:
+	METRICKIT_SOAK_SECONDS=600 $(CARGO) test --release --locked --test prometheus -- --nocapture
+
 clean:
 	$(CARGO) clean

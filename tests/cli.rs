@@ -1,0 +1,159 @@
+//! The command line as a user runs it: help, queries, errors, the REPL without a terminal, `up`.
+
+mod support;
+
+use std::io::Write;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::{PATIENCE, Server, binary, foreign, now_ms, request, run, series};
+
+fn filled(folder: &tempfile::TempDir) -> Server {
+    let server = Server::start(folder.path(), &["--retention", "off"]);
+    let samples: Vec<(i64, f64)> = (0..61).map(|at| (at * 10_000, at as f64)).collect();
+    let all = vec![
+        series(&[("__name__", "load"), ("host", "a")], &samples),
+        series(&[("__name__", "load"), ("host", "b")], &samples[..50]),
+    ];
+    assert_eq!(server.write(&request(all)).status, 204);
+    server
+}
+
+#[test]
+fn help_teaches() {
+    for args in [&["--help"][..], &["server", "--help"], &["up", "--help"], &["query", "--help"], &["agent", "--help"]]
+    {
+        let (code, out, _) = run(args);
+        assert_eq!(code, 0, "{args:?}");
+        assert!(out.contains("Usage:") && out.len() > 300, "{args:?}: {out}");
+    }
+    let (code, _, err) = run(&["serve"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("server"), "a near miss is named: {err}");
+}
+
+#[test]
+fn queries_in_every_format() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = filled(&folder);
+    let query = |format: &str| run(&["query", "load > 40", "--url", &server.url, "--time", "490", "--format", format]);
+    let (code, table, _) = query("table");
+    assert_eq!(code, 0);
+    assert!(table.contains("load") && table.contains("host") && table.contains("49"), "{table}");
+    let (_, out, _) = query("json");
+    let value: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(value["data"]["resultType"], json!("vector"));
+    let (_, csv, _) = query("csv");
+    assert_eq!(csv.lines().count(), 3, "a head and two rows: {csv}");
+
+    let (code, out, err) = run(&["query", "load >", "--url", &server.url]);
+    assert_eq!((code, out.as_str()), (1, ""), "{err}");
+    assert!(err.contains("load >") && err.contains('^'), "the error is drawn under the query: {err}");
+
+    // Straight on a folder, once the server has let go of it; while it runs that is refused in words.
+    let data = folder.path().to_str().expect("a UTF-8 path").to_owned();
+    let (code, _, err) = run(&["query", "load", "--data", &data, "--time", "490"]);
+    assert_eq!(code, 1);
+    assert!(err.contains(&data), "the error names the folder: {err}");
+    assert!(server.stop().0.success());
+    let (code, table, err) = run(&["query", "load", "--data", &data, "--time", "490"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(table.contains("49"), "{table}");
+    let (code, _, err) = run(&["query", "up", "--url", "http://127.0.0.1:1"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("127.0.0.1:1"), "the error names the address: {err}");
+}
+
+#[test]
+fn the_repl_reads_a_pipe() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = filled(&folder);
+    let mut child = binary()
+        .args(["repl", "--url", &server.url])
+        .env("HOME", folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    stdin.write_all(b".help\n.time 490\nsum(\n  load\n)\nload >\n.quit\n").expect("the REPL reads");
+    drop(stdin);
+    let output = child.wait_with_output().expect("the REPL ends");
+    let out = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{out}");
+    assert!(out.contains(".range") && out.contains("98") && out.contains('^'), "{out}");
+}
+
+#[test]
+fn settings_say_where_they_came_from() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("metrickit.toml");
+    std::fs::write(&file, "retention = \"7d\"\n").expect("a file can be written");
+    let file = file.to_str().expect("a UTF-8 path");
+    let (code, out, err) = run(&["server", "--config", file, "--listen", "127.0.0.1:1234", "--print-config"]);
+    assert_eq!(code, 0, "{err}");
+    let line = |word: &str| out.lines().find(|line| line.contains(word)).unwrap_or_else(|| panic!("{word} in {out}"));
+    assert!(line("retention").contains("7d") && line("retention").contains("metrickit.toml"), "{out}");
+    assert!(line("listen").contains("127.0.0.1:1234") && line("listen").contains("flag"), "{out}");
+    assert!(line("durability").contains("default"), "{out}");
+    std::fs::write(file, "retension = \"7d\"\n").expect("a file can be written");
+    let (code, _, err) = run(&["server", "--config", file, "--print-config"]);
+    assert_ne!(code, 0);
+    assert!(err.contains("retension") && err.contains("retention"), "{err}");
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let (code, _, err) =
+        run(&["server", "--listen", &address, "--data", folder.path().to_str().expect("a UTF-8 path")]);
+    assert_ne!(code, 0);
+    assert!(err.contains(&address), "{err}");
+}
+
+/// A real Go program that nobody of this project wrote shows up by itself, with its runtime.
+#[test]
+fn up_shows_the_host_and_a_real_go_program() {
+    let Some(program) = foreign("prometheus-node-exporter") else { return };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    drop(listener);
+    let mut exporter = std::process::Command::new(program)
+        .args(["--web.listen-address", &address])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the exporter starts");
+    let pid = exporter.id();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start_command("up", folder.path(), &[]);
+    let until = Instant::now() + PATIENCE;
+    let expect = |expr: &str| {
+        loop {
+            let now = now_ms() as f64 / 1000.0;
+            let result = server.query(expr, &now.to_string());
+            if result.as_array().is_some_and(|elements| !elements.is_empty()) {
+                return result;
+            }
+            assert!(Instant::now() < until, "{expr} stays empty");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    expect("node_load1");
+    expect("sum(node_cpu_seconds_total{mode=\"idle\"}) > 0");
+    expect("node_memory_MemTotal_bytes > 0");
+    let info = expect(&format!("metrickit_go_process_info{{pid=\"{pid}\"}}"));
+    assert!(info[0]["metric"]["go_version"].as_str().is_some_and(|version| version.starts_with("go1.")), "{info}");
+    expect(&format!("process_resident_memory_bytes{{pid=\"{pid}\"}} > 0"));
+    for expr in ["go_goroutines", "go_memstats_heap_alloc_bytes", "go_gc_duration_seconds_count"] {
+        expect(&format!("{expr}{{pid=\"{pid}\"}}"));
+    }
+    exporter.kill().expect("the exporter can be ended");
+    exporter.wait().expect("the exporter ends");
+    let (status, _) = server.stop();
+    assert!(status.success(), "up stops cleanly, not with {status}");
+}

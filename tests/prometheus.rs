@@ -1,0 +1,164 @@
+//! A real Prometheus writes into MetricKit, promtool asks it, and both give the same answers for the same instants.
+//!
+//! `METRICKIT_SOAK_SECONDS` sets how long Prometheus writes (short by default, `make soak` takes ten minutes).
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{PATIENCE, Server, escape, foreign, http, now_ms, read, terminate, wait};
+
+/// Queries whose answers must be equal; the last instant is well behind both servers' newest samples.
+const QUERIES: [&str; 12] = [
+    "{__name__=~\".+\"}",
+    "up",
+    "rate(process_cpu_seconds_total[10s])",
+    "sum by (job) (go_goroutines)",
+    "topk(3, go_memstats_heap_alloc_bytes)",
+    "histogram_quantile(0.9, sum by (le) (rate(prometheus_http_request_duration_seconds_bucket[15s])))",
+    "avg_over_time(go_goroutines[8s])",
+    "max_over_time(go_memstats_heap_alloc_bytes[8s]) - min_over_time(go_memstats_heap_alloc_bytes[8s])",
+    "count by (__name__) ({job=\"prometheus\"})",
+    "go_memstats_heap_inuse_bytes / on (instance, job) go_memstats_heap_sys_bytes",
+    "quantile_over_time(0.5, process_resident_memory_bytes[10s])",
+    "rate(go_gc_duration_seconds_count[10s]) > bool 0",
+];
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").to_string()
+}
+
+fn start(program: &Path, args: &[&str], folder: &Path) -> Running {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Running(command.spawn().expect("the program starts"))
+}
+
+/// The result of a query, by labels: the sample strings.
+fn ask(url: &str, path: &str) -> BTreeMap<String, Vec<(i64, f64)>> {
+    let answer = read(http().get(format!("{url}{path}")).call());
+    assert_eq!(answer.status, 200, "{url}{path}: {}", answer.body);
+    let result = answer.json()["data"]["result"].take();
+    let point = |pair: &Value| {
+        let ms = (pair[0].as_f64().expect("a time") * 1000.0).round() as i64;
+        (ms, pair[1].as_str().expect("a value").parse().expect("a number"))
+    };
+    let points = |element: &Value| match element.get("values") {
+        Some(values) => values.as_array().expect("points").iter().map(point).collect(),
+        None => vec![point(&element["value"])],
+    };
+    result
+        .as_array()
+        .expect("elements")
+        .iter()
+        .map(|element| (element["metric"].to_string(), points(element)))
+        .collect()
+}
+
+#[track_caller]
+fn assert_same(ours: &BTreeMap<String, Vec<(i64, f64)>>, theirs: &BTreeMap<String, Vec<(i64, f64)>>, what: &str) {
+    let keys = |answer: &BTreeMap<String, Vec<(i64, f64)>>| answer.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(ours), keys(theirs), "{what}");
+    for (labels, points) in theirs {
+        let same = |&((at, a), (bt, b)): &((i64, f64), (i64, f64))| {
+            at == bt && (a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-9 * a.abs().max(b.abs()))
+        };
+        let pairs: Vec<_> = ours[labels].iter().copied().zip(points.iter().copied()).collect();
+        assert_eq!(ours[labels].len(), points.len(), "{what} {labels}");
+        assert!(pairs.iter().all(|pair| same(pair)), "{what} {labels}: {pairs:?}");
+    }
+}
+
+#[test]
+fn prometheus_writes_and_promtool_reads() {
+    let (Some(prometheus), Some(exporter), Some(promtool)) =
+        (foreign("prometheus"), foreign("prometheus-node-exporter"), foreign("promtool"))
+    else {
+        return;
+    };
+    let seconds: u64 = std::env::var("METRICKIT_SOAK_SECONDS").map_or(20, |text| text.parse().expect("a number"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start(&folder.path().join("ours"), &[]);
+    let (prometheus_address, exporter_address) = (free_address(), free_address());
+    let _exporter = start(&exporter, &["--web.listen-address", &exporter_address], folder.path());
+    let config = format!(
+        "global:\n  scrape_interval: 1s\nscrape_configs:\n- job_name: prometheus\n  static_configs:\n  - targets: ['{prometheus_address}']\n\
+         - job_name: node\n  static_configs:\n  - targets: ['{exporter_address}']\n\
+         remote_write:\n- url: {}/api/v1/write\n  queue_config:\n    batch_send_deadline: 1s\n",
+        server.url
+    );
+    let config_file = folder.path().join("prometheus.yml");
+    std::fs::write(&config_file, config).expect("a file can be written");
+    let mut theirs = start(
+        &prometheus,
+        &[
+            "--config.file",
+            config_file.to_str().expect("a UTF-8 path"),
+            "--storage.tsdb.path",
+            folder.path().join("theirs").to_str().expect("a UTF-8 path"),
+            "--web.listen-address",
+            &prometheus_address,
+        ],
+        folder.path(),
+    );
+    let theirs_url = format!("http://{prometheus_address}");
+    std::thread::sleep(Duration::from_secs(seconds));
+
+    // Behind both servers' newest samples, so that no scrape or push under way can differ.
+    let until = Instant::now() + PATIENCE;
+    let end_ms = now_ms();
+    while ask(&server.url, &format!("/api/v1/query?query=up&time={}", now_ms() / 1000)).is_empty() {
+        assert!(Instant::now() < until, "nothing of Prometheus arrives");
+    }
+    std::thread::sleep(Duration::from_secs(4));
+    let end = format!("{:.3}", (end_ms - 500) as f64 / 1000.0);
+    let start_s = format!("{:.3}", (end_ms - 500) as f64 / 1000.0 - 10.0);
+    let mut compared = 0;
+    for query in QUERIES {
+        let instant = format!("/api/v1/query?query={}&time={end}", escape(query));
+        let expected = ask(&theirs_url, &instant);
+        compared += expected.len();
+        assert_same(&ask(&server.url, &instant), &expected, query);
+        let range = format!("/api/v1/query_range?query={}&start={start_s}&end={end}&step=1.7", escape(query));
+        assert_same(&ask(&server.url, &range), &ask(&theirs_url, &range), query);
+    }
+    println!("{seconds} s of writing; {compared} elements of {} queries equal Prometheus's own", QUERIES.len());
+    assert!(compared > 500, "the comparison is not about nothing: {compared}");
+
+    let failed = "sum(prometheus_remote_storage_samples_failed_total) + sum(prometheus_remote_storage_samples_dropped_total) \
+                  + sum(prometheus_remote_storage_samples_retried_total)";
+    let failed = ask(&theirs_url, &format!("/api/v1/query?query={}", escape(failed)));
+    let failed: f64 = failed.values().map(|points| points[0].1).sum();
+    assert_eq!(failed, 0.0, "samples failed, dropped or retried");
+    let sent = ask(&theirs_url, "/api/v1/query?query=sum(prometheus_remote_storage_samples_total)");
+    println!("{} samples sent, none failed, dropped or retried", sent.values().map(|points| points[0].1).sum::<f64>());
+
+    for args in [
+        &["query", "instant", &server.url, "sum(up)"][..],
+        &["query", "range", "--start", &start_s, "--end", &end, "--step", "2s", &server.url, "go_goroutines"],
+        &["query", "series", "--match", "up", &server.url],
+        &["query", "labels", &server.url, "job"],
+    ] {
+        let output = Command::new(&promtool).args(args).output().expect("promtool runs");
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{args:?}: {out} {}", String::from_utf8_lossy(&output.stderr));
+        assert!(!out.trim().is_empty(), "{args:?} answers");
+    }
+    terminate(theirs.0.id());
+    wait(&mut theirs.0);
+    assert!(server.stop().0.success());
+}
