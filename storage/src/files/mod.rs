@@ -1,1 +1,219 @@
 //! The file layer that all durable input and output of storage goes through.
+//!
+//! Owns the [`Files`] contract, the errors with their path, and the one way to replace a whole file so that a crash
+//! leaves the old or the new one ([`write_atomically`]). [`RealFiles`] is the operating system; [`FaultyFiles`] breaks
+//! on command, for tests. What the bytes mean is left to the log, the catalog and the blocks.
+
+mod faulty;
+mod real;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use faulty::{AfterFault, Fault, FaultyFiles};
+pub use real::RealFiles;
+
+/// Why a file operation failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name every field")]
+pub enum FileError {
+    /// There is no such file; the caller decides whether it should have been there.
+    #[error("{}: no such file", path.display())]
+    NotFound { path: PathBuf },
+    /// The disk or the quota is full: refuse writes until space returns.
+    #[error("{}: disk is full during {operation}", path.display())]
+    DiskFull { operation: &'static str, path: PathBuf },
+    /// Anything else. After a failed write or sync nothing is known about the file's bytes: stop writing.
+    #[error("{}: {operation} failed: {source}", path.display())]
+    Failed { operation: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl FileError {
+    /// Sorts an error of the operating system into a decision.
+    pub fn new(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::NotFound { path },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { operation, path },
+            _ => Self::Failed { operation, path, source },
+        }
+    }
+
+    /// Whether the file was not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+
+    /// Whether space ran out.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::DiskFull { .. })
+    }
+}
+
+/// One file of a folder listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileEntry {
+    /// The name inside its folder.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// A file being written. One thread appends at a time; [`sync_data`](Self::sync_data) may run beside it and covers
+/// at least what was appended before it began.
+pub trait WriteFile: fmt::Debug + Send + Sync {
+    /// Writes `bytes` at the end. After an error the end is unknown: cut the file with [`set_len`](Self::set_len)
+    /// to a known length or give it up.
+    ///
+    /// # Errors
+    ///
+    /// When the disk is full or fails; a part may have been written.
+    fn append(&self, bytes: &[u8]) -> Result<(), FileError>;
+
+    /// Writes `bytes` at `offset`, which lies inside the file.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails; a part may have been written.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), FileError>;
+
+    /// Cuts or extends (with zeros) the file to `bytes`; appending goes on from there.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails.
+    fn set_len(&self, bytes: u64) -> Result<(), FileError>;
+
+    /// Returns when everything appended before is on the disk (`fdatasync`).
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails; what of the file is on disk is then unknown.
+    fn sync_data(&self) -> Result<(), FileError>;
+
+    /// Length in bytes as appended so far.
+    fn len(&self) -> u64;
+
+    /// Whether nothing was written.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The whole of an immutable file, mapped or read.
+pub trait FileBytes: fmt::Debug + Send + Sync {
+    /// The bytes of the file.
+    fn bytes(&self) -> &[u8];
+}
+
+impl FileBytes for Vec<u8> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+/// A file system, or a stand-in for one. Paths are used as given.
+pub trait Files: fmt::Debug + Send + Sync {
+    /// A new empty file; an existing one is emptied. Lasting only after [`sync_dir`](Self::sync_dir) of its folder.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be created.
+    fn create(&self, path: &Path) -> Result<Box<dyn WriteFile>, FileError>;
+
+    /// An existing file, opened to append at its end.
+    ///
+    /// # Errors
+    ///
+    /// When it does not exist or cannot be opened.
+    fn open_append(&self, path: &Path) -> Result<Box<dyn WriteFile>, FileError>;
+
+    /// The whole file, copied into memory.
+    ///
+    /// # Errors
+    ///
+    /// When it does not exist or cannot be read.
+    fn read(&self, path: &Path) -> Result<Vec<u8>, FileError>;
+
+    /// The whole file without copying where possible. The file must not change any more.
+    ///
+    /// # Errors
+    ///
+    /// When it does not exist or cannot be mapped.
+    fn map(&self, path: &Path) -> Result<Box<dyn FileBytes>, FileError>;
+
+    /// Moves `from` to `to`, replacing it, in one step. Lasting only after [`sync_dir`](Self::sync_dir).
+    ///
+    /// # Errors
+    ///
+    /// When it fails; then nothing has moved.
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError>;
+
+    /// Removes a file. Lasting only after [`sync_dir`](Self::sync_dir).
+    ///
+    /// # Errors
+    ///
+    /// When it does not exist or cannot be removed.
+    fn remove(&self, path: &Path) -> Result<(), FileError>;
+
+    /// Creates a folder and those above it; no error if it exists.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be created.
+    fn create_dir_all(&self, path: &Path) -> Result<(), FileError>;
+
+    /// Returns when creations, renames and removals inside `dir` are on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails.
+    fn sync_dir(&self, dir: &Path) -> Result<(), FileError>;
+
+    /// The files (not folders) in `dir`, ordered by name. Names that are not UTF-8 are left out.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be read.
+    fn list(&self, dir: &Path) -> Result<Vec<FileEntry>, FileError>;
+
+    /// Bytes that an ordinary process may still write to the file system of `path`.
+    ///
+    /// # Errors
+    ///
+    /// When the file system does not say.
+    fn available_bytes(&self, path: &Path) -> Result<u64, FileError>;
+}
+
+/// The folder a path lies in, for [`Files::sync_dir`].
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Replaces the file at `path` by `bytes` so that a crash at any moment leaves the old content or the new: written
+/// beside it as `NAME.tmp`, synced, renamed, folder synced.
+///
+/// # Errors
+///
+/// When any step fails; the old content is then still in place, unless only the last sync failed.
+pub fn write_atomically(files: &dyn Files, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let beside = beside(path);
+    let file = files.create(&beside)?;
+    file.append(bytes)?;
+    file.sync_data()?;
+    drop(file);
+    files.rename(&beside, path)?;
+    files.sync_dir(folder_of(path))
+}
+
+/// The name under which a file is prepared before it is renamed to `path`. Left-overs can be removed at any time.
+pub fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    PathBuf::from(name)
+}

@@ -1,0 +1,279 @@
+//! Files that break on command: the N-th change fails or is torn, the disk fills up, the power goes.
+//!
+//! They live in a real folder, so that what survived can be opened with [`RealFiles`](super::RealFiles) too. The
+//! model of a power cut is a strict one: a file keeps its synced prefix alone, and a creation, rename or removal
+//! whose folder was not synced did not happen. Overwriting inside the synced prefix is taken as done.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{FileBytes, FileEntry, FileError, Files, RealFiles, WriteFile, folder_of};
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The operation fails and changes nothing.
+    Fail,
+    /// A write keeps only its first bytes, at most so many, and fails. Other operations fail.
+    Tear(usize),
+}
+
+/// What becomes of the disk after the fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterFault {
+    /// Every further change fails.
+    Dead,
+    /// It works again.
+    Recovers,
+}
+
+/// A folder of real files with faults on top. Clones share their state.
+#[derive(Debug, Clone, Default)]
+pub struct FaultyFiles(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    changes: u64,
+    plan: Option<(u64, Fault, AfterFault)>,
+    dead: bool,
+    disk_full: bool,
+    available_bytes: Option<u64>,
+    /// Synced length of every file written through here.
+    synced_bytes: BTreeMap<PathBuf, u64>,
+    /// Folder changes since the folder was synced, oldest first.
+    unsynced: Vec<FolderChange>,
+}
+
+/// One change of a folder and what undoes it.
+#[derive(Debug)]
+enum FolderChange {
+    Created { path: PathBuf, replaced: Option<Vec<u8>> },
+    Renamed { from: PathBuf, to: PathBuf, replaced: Option<Vec<u8>> },
+    Removed { path: PathBuf, content: Vec<u8> },
+}
+
+impl FolderChange {
+    fn folder(&self) -> &Path {
+        match self {
+            Self::Created { path, .. } | Self::Removed { path, .. } => folder_of(path),
+            Self::Renamed { to, .. } => folder_of(to),
+        }
+    }
+}
+
+impl FaultyFiles {
+    /// Files without a fault so far.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many changes (creations, writes, syncs, renames, removals) were asked for.
+    pub fn changes(&self) -> u64 {
+        self.0.lock().changes
+    }
+
+    /// Plans a fault for change number `at`, counted from 0 over the life of these files.
+    pub fn fail_at(&self, at: u64, fault: Fault, after: AfterFault) {
+        self.0.lock().plan = Some((at, fault, after));
+    }
+
+    /// Makes the disk work again and forgets the plan.
+    pub fn heal(&self) {
+        let mut state = self.0.lock();
+        state.dead = false;
+        state.plan = None;
+        state.disk_full = false;
+    }
+
+    /// Switches "no space left on device" for everything that needs space.
+    pub fn set_disk_full(&self, full: bool) {
+        self.0.lock().disk_full = full;
+    }
+
+    /// What [`Files::available_bytes`] answers; `None` asks the real file system.
+    pub fn set_available_bytes(&self, bytes: Option<u64>) {
+        self.0.lock().available_bytes = bytes;
+    }
+
+    /// Drops everything that was not synced, as if the power had gone. Files still open must not be used after it.
+    ///
+    /// # Errors
+    ///
+    /// When the folder below cannot be changed.
+    pub fn power_cut(&self) -> io::Result<()> {
+        let mut state = self.0.lock();
+        for (path, &synced) in &state.synced_bytes {
+            if let Ok(metadata) = std::fs::metadata(path)
+                && metadata.len() > synced
+            {
+                std::fs::OpenOptions::new().write(true).open(path)?.set_len(synced)?;
+            }
+        }
+        for change in std::mem::take(&mut state.unsynced).into_iter().rev() {
+            match change {
+                FolderChange::Created { path, replaced: None } => std::fs::remove_file(path)?,
+                FolderChange::Created { path, replaced: Some(content) } | FolderChange::Removed { path, content } => {
+                    std::fs::write(path, content)?;
+                }
+                FolderChange::Renamed { from, to, replaced } => {
+                    std::fs::rename(&to, from)?;
+                    if let Some(content) = replaced {
+                        std::fs::write(to, content)?;
+                    }
+                }
+            }
+        }
+        *state = State::default();
+        Ok(())
+    }
+
+    /// Counts a change and says how much of it may happen: all (`Ok`), or so many bytes before it fails.
+    fn admit(&self, operation: &'static str, path: &Path, needs_space: bool) -> Result<(), (usize, FileError)> {
+        let mut state = self.0.lock();
+        let at = state.changes;
+        state.changes += 1;
+        let broken = || FileError::new(operation, path, io::Error::other("planned fault"));
+        if state.dead {
+            return Err((0, broken()));
+        }
+        if let Some((_, fault, after)) = state.plan.filter(|plan| plan.0 == at) {
+            state.dead = after == AfterFault::Dead;
+            let kept_bytes = if let Fault::Tear(bytes) = fault { bytes } else { 0 };
+            return Err((kept_bytes, broken()));
+        }
+        if needs_space && state.disk_full {
+            return Err((0, FileError::new(operation, path, io::Error::from(io::ErrorKind::StorageFull))));
+        }
+        Ok(())
+    }
+
+    fn admit_whole(&self, operation: &'static str, path: &Path, needs_space: bool) -> Result<(), FileError> {
+        self.admit(operation, path, needs_space).map_err(|(_, error)| error)
+    }
+}
+
+impl Files for FaultyFiles {
+    fn create(&self, path: &Path) -> Result<Box<dyn WriteFile>, FileError> {
+        self.admit_whole("create", path, true)?;
+        let replaced = std::fs::read(path).ok();
+        let file = RealFiles.create(path)?;
+        let mut state = self.0.lock();
+        state.synced_bytes.insert(path.to_owned(), 0);
+        state.unsynced.push(FolderChange::Created { path: path.to_owned(), replaced });
+        Ok(Box::new(FaultyFile { file, path: path.to_owned(), files: self.clone() }))
+    }
+
+    fn open_append(&self, path: &Path) -> Result<Box<dyn WriteFile>, FileError> {
+        let file = RealFiles.open_append(path)?;
+        self.0.lock().synced_bytes.entry(path.to_owned()).or_insert(file.len());
+        Ok(Box::new(FaultyFile { file, path: path.to_owned(), files: self.clone() }))
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>, FileError> {
+        RealFiles.read(path)
+    }
+
+    fn map(&self, path: &Path) -> Result<Box<dyn FileBytes>, FileError> {
+        Ok(Box::new(RealFiles.read(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        self.admit_whole("rename", from, false)?;
+        let replaced = std::fs::read(to).ok();
+        RealFiles.rename(from, to)?;
+        let mut state = self.0.lock();
+        if let Some(synced) = state.synced_bytes.remove(from) {
+            state.synced_bytes.insert(to.to_owned(), synced);
+        }
+        state.unsynced.push(FolderChange::Renamed { from: from.to_owned(), to: to.to_owned(), replaced });
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), FileError> {
+        self.admit_whole("remove", path, false)?;
+        let content = RealFiles.read(path)?;
+        RealFiles.remove(path)?;
+        let mut state = self.0.lock();
+        let synced = state.synced_bytes.remove(path).unwrap_or(u64::MAX);
+        let kept = content.len().min(usize::try_from(synced).unwrap_or(usize::MAX));
+        state.unsynced.push(FolderChange::Removed { path: path.to_owned(), content: content[..kept].to_vec() });
+        Ok(())
+    }
+
+    fn create_dir_all(&self, path: &Path) -> Result<(), FileError> {
+        self.admit_whole("create folder", path, true)?;
+        RealFiles.create_dir_all(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<(), FileError> {
+        self.admit_whole("sync folder", dir, false)?;
+        self.0.lock().unsynced.retain(|change| change.folder() != dir);
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<FileEntry>, FileError> {
+        RealFiles.list(dir)
+    }
+
+    fn available_bytes(&self, path: &Path) -> Result<u64, FileError> {
+        let state = self.0.lock();
+        match state.available_bytes {
+            Some(bytes) => Ok(bytes),
+            None if state.disk_full => Ok(0),
+            None => RealFiles.available_bytes(path),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    file: Box<dyn WriteFile>,
+    path: PathBuf,
+    files: FaultyFiles,
+}
+
+impl WriteFile for FaultyFile {
+    fn append(&self, bytes: &[u8]) -> Result<(), FileError> {
+        match self.files.admit("append", &self.path, true) {
+            Ok(()) => self.file.append(bytes),
+            Err((kept_bytes, error)) => {
+                let end = self.file.len();
+                self.file.write_at(end, &bytes[..kept_bytes.min(bytes.len())])?;
+                Err(error)
+            }
+        }
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), FileError> {
+        match self.files.admit("write", &self.path, true) {
+            Ok(()) => self.file.write_at(offset, bytes),
+            Err((kept_bytes, error)) => {
+                self.file.write_at(offset, &bytes[..kept_bytes.min(bytes.len())])?;
+                Err(error)
+            }
+        }
+    }
+
+    fn set_len(&self, bytes: u64) -> Result<(), FileError> {
+        self.files.admit_whole("set length", &self.path, false)?;
+        self.file.set_len(bytes)?;
+        let mut state = self.files.0.lock();
+        let synced = state.synced_bytes.entry(self.path.clone()).or_insert(0);
+        *synced = (*synced).min(bytes);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> Result<(), FileError> {
+        self.files.admit_whole("sync", &self.path, false)?;
+        self.files.0.lock().synced_bytes.insert(self.path.clone(), self.file.len());
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+}
