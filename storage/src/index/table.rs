@@ -1,0 +1,235 @@
+//! Label sets to series ids and back.
+//!
+//! Ids lead to labels through pages of 256 series that are locked one by one. Label sets lead to ids through a sharded
+//! hash table that holds ids alone: the bytes of the labels are compared on every hit, so that two sets with one hash
+//! stay two series. Senders repeat their series in the order of their first request, and ids are given out in that
+//! order, so the first guess for the next set is the id after the one before it: it costs one comparison, no hash.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use model::{Labels, LabelsRef};
+use parking_lot::RwLock;
+
+use crate::ids::SeriesId;
+
+/// Series of one page.
+pub const PAGE_SERIES: usize = 256;
+/// Parts of the hash table, each with its lock.
+const SHARDS: usize = 32;
+
+type Page = RwLock<Box<[Option<Labels>; PAGE_SERIES]>>;
+
+/// The series that exist.
+#[derive(Debug)]
+pub struct SeriesTable<S = ahash::RandomState> {
+    hasher: S,
+    shards: Box<[RwLock<HashTable<u32>>]>,
+    pages: RwLock<Vec<Option<Arc<Page>>>>,
+}
+
+/// Where the id `id` lies: its page, and its place there.
+pub fn place(id: SeriesId) -> (usize, usize) {
+    (id.0 as usize / PAGE_SERIES, id.0 as usize % PAGE_SERIES)
+}
+
+impl<S: BuildHasher + Default> Default for SeriesTable<S> {
+    fn default() -> Self {
+        let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
+        Self { hasher: S::default(), shards, pages: RwLock::default() }
+    }
+}
+
+impl<S: BuildHasher> SeriesTable<S> {
+    /// The labels of `id`, if it exists.
+    pub fn labels(&self, id: SeriesId) -> Option<Labels> {
+        let (page, slot) = place(id);
+        let page = self.page(page)?;
+        page.read()[slot].clone()
+    }
+
+    /// The id of `labels`, if the series exists.
+    pub fn find(&self, labels: LabelsRef<'_>) -> Option<SeriesId> {
+        let hash = self.hash(labels);
+        let shard = self.shard(hash).read();
+        shard.find(hash, |&id| self.has_labels(SeriesId(id), labels)).map(|&id| SeriesId(id))
+    }
+
+    /// Resolves the label sets of `batch` in order, `found` is told position and id of each; unknown ones have none.
+    pub fn resolve<'a>(
+        &self,
+        batch: impl Iterator<Item = LabelsRef<'a>>,
+        mut found: impl FnMut(usize, Option<SeriesId>),
+    ) {
+        let mut batch = batch.enumerate().peekable();
+        let mut guess: Option<SeriesId> = None;
+        while batch.peek().is_some() {
+            // One lock of a page serves as long as the guesses hold and stay on it.
+            if let Some(page) = guess.and_then(|id| self.page(place(id).0)) {
+                let names = page.read();
+                while let (Some(id), Some(&(at, labels))) = (guess, batch.peek()) {
+                    let slot = place(id).1;
+                    if names[slot].as_ref().is_none_or(|known| known.as_ref() != labels) {
+                        break;
+                    }
+                    found(at, Some(id));
+                    batch.next();
+                    guess = next_id(id);
+                    if slot + 1 == PAGE_SERIES {
+                        break;
+                    }
+                }
+            }
+            let Some((at, labels)) = batch.next() else { return };
+            let id = self.find(labels);
+            found(at, id);
+            guess = id.and_then(next_id).or(guess);
+        }
+    }
+
+    /// Adds a series that does not exist. One caller at a time.
+    pub fn insert(&self, id: SeriesId, labels: &Labels) {
+        debug_assert!(self.find(labels.as_ref()).is_none(), "{labels} is known already");
+        let (page, slot) = place(id);
+        self.page_or_new(page).write()[slot] = Some(labels.clone());
+        let hash = self.hash(labels.as_ref());
+        let rehash = |&id: &u32| self.labels(SeriesId(id)).map_or(0, |labels| self.hash(labels.as_ref()));
+        self.shard(hash).write().insert_unique(hash, id.0, rehash);
+    }
+
+    /// Removes a series and returns its labels.
+    pub fn remove(&self, id: SeriesId) -> Option<Labels> {
+        let labels = self.labels(id)?;
+        let hash = self.hash(labels.as_ref());
+        if let Ok(entry) = self.shard(hash).write().find_entry(hash, |&known| known == id.0) {
+            entry.remove();
+        }
+        let (number, slot) = place(id);
+        let page = self.page(number)?;
+        let mut names = page.write();
+        names[slot] = None;
+        if names.iter().all(Option::is_none) {
+            self.pages.write()[number] = None;
+        }
+        Some(labels)
+    }
+
+    /// How many series there are.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().len()).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls `visit` with each of `ids` that exists, and its labels.
+    pub fn each(&self, ids: impl IntoIterator<Item = u32>, mut visit: impl FnMut(SeriesId, &Labels)) {
+        let mut ids = ids.into_iter().peekable();
+        while let Some(&first) = ids.peek() {
+            let number = place(SeriesId(first)).0;
+            let page = self.page(number);
+            let names = page.as_ref().map(|page| page.read());
+            while let Some(id) = ids.next_if(|&id| place(SeriesId(id)).0 == number) {
+                if let Some(labels) = names.as_ref().and_then(|names| names[place(SeriesId(id)).1].as_ref()) {
+                    visit(SeriesId(id), labels);
+                }
+            }
+        }
+    }
+
+    fn has_labels(&self, id: SeriesId, labels: LabelsRef<'_>) -> bool {
+        let (page, slot) = place(id);
+        self.page(page).is_some_and(|page| page.read()[slot].as_ref().is_some_and(|known| known.as_ref() == labels))
+    }
+
+    fn page(&self, page: usize) -> Option<Arc<Page>> {
+        self.pages.read().get(page)?.clone()
+    }
+
+    fn page_or_new(&self, page: usize) -> Arc<Page> {
+        if let Some(page) = self.page(page) {
+            return page;
+        }
+        let mut pages = self.pages.write();
+        if pages.len() <= page {
+            pages.resize(page + 1, None);
+        }
+        pages[page].get_or_insert_with(|| Arc::new(RwLock::new(Box::new([const { None }; PAGE_SERIES])))).clone()
+    }
+
+    fn hash(&self, labels: LabelsRef<'_>) -> u64 {
+        self.hasher.hash_one(labels.packed().as_bytes())
+    }
+
+    fn shard(&self, hash: u64) -> &RwLock<HashTable<u32>> {
+        // The table itself uses the lowest and the seven highest bits.
+        &self.shards[(hash >> 40) as usize % SHARDS]
+    }
+}
+
+fn next_id(id: SeriesId) -> Option<SeriesId> {
+    id.0.checked_add(1).map(SeriesId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::hash::{BuildHasherDefault, Hasher};
+
+    /// Everything collides.
+    #[derive(Debug, Default)]
+    struct Same;
+
+    impl Hasher for Same {
+        fn finish(&self) -> u64 {
+            7
+        }
+
+        fn write(&mut self, _: &[u8]) {}
+    }
+
+    fn labels(at: u32) -> Labels {
+        Labels::from_pairs([("__name__", "m".to_owned()), ("at", at.to_string())]).expect("valid labels")
+    }
+
+    fn check<S: BuildHasher + Default>(series: u32) {
+        let table = SeriesTable::<S>::default();
+        let sets: Vec<Labels> = (0..series).map(labels).collect();
+        for (id, set) in sets.iter().enumerate() {
+            assert_eq!(table.find(set.as_ref()), None);
+            table.insert(SeriesId(u32::try_from(id).expect("few")), set);
+        }
+        // In order, backwards, and with strangers between.
+        let stranger = labels(series);
+        let orders: [Vec<u32>; 3] =
+            [(0..series).collect(), (0..series).rev().collect(), (0..series).flat_map(|at| [at, series, at]).collect()];
+        for order in orders {
+            let asked = order.iter().map(|&at| sets.get(at as usize).unwrap_or(&stranger).as_ref());
+            let mut got = Vec::new();
+            table.resolve(asked, |at, id| {
+                assert_eq!(at, got.len());
+                got.push(id.map_or(series, |id| id.0));
+            });
+            assert_eq!(got, order);
+        }
+        for id in 0..series {
+            assert_eq!(table.remove(SeriesId(id)), Some(labels(id)));
+            assert_eq!(table.find(labels(id).as_ref()), None);
+            assert_eq!(table.len(), (series - id - 1) as usize);
+        }
+        assert!(table.pages.read().iter().all(Option::is_none), "empty pages are freed");
+    }
+
+    #[test]
+    fn finds_what_was_inserted() {
+        check::<ahash::RandomState>(1000);
+    }
+
+    #[test]
+    fn equal_hashes_never_merge_series() {
+        check::<BuildHasherDefault<Same>>(300);
+    }
+}

@@ -1,0 +1,13 @@
+//! The write-ahead log: what was acknowledged and is in no block yet.
+//!
+//! Plain segment files of checksummed records ([`frame`]), each record one batch in columns ([`payload`]).
+//! [`Log`] appends, syncs and trims; [`replay`] reads everything back after any end of the process. Who shares a
+//! sync with whom is decided by the engine. The bytes are drawn in `docs/format-log-catalog.md`.
+
+pub mod frame;
+pub mod payload;
+pub mod replay;
+mod segments;
+
+pub use replay::Replayed;
+pub use segments::{Log, LogError};

@@ -1,0 +1,373 @@
+//! What a log record holds: new series, samples in columns, metadata.
+//!
+//! Sections one after the other, each a tag and a count, in the order they must be applied. A column of samples is
+//! written as runs: ids that follow each other and timestamps that differ by the same step cost next to nothing, and
+//! values leave out the zero bytes at the end of their bits, so that small whole numbers take two to four bytes.
+#![warn(clippy::indexing_slicing)]
+
+use model::{LabelsRef, MetricKind, MetricMetadata};
+
+use crate::ids::SeriesId;
+
+const TAG_SERIES: u8 = 1;
+const TAG_SAMPLES: u8 = 2;
+const TAG_METADATA: u8 = 3;
+/// Most rows one section may claim; the encoder stays below by splitting, the decoder refuses more.
+pub const SECTION_ROWS_MAX: usize = 1 << 20;
+
+/// Samples of many series as three columns of equal length.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct SampleColumns {
+    /// The series of each sample.
+    pub ids: Vec<u32>,
+    /// Milliseconds since the Unix epoch.
+    pub timestamps_ms: Vec<i64>,
+    /// The values' bits.
+    pub values: Vec<f64>,
+}
+
+impl SampleColumns {
+    /// How many samples there are.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Empties the columns, keeps their memory.
+    pub fn clear(&mut self) {
+        self.ids.clear();
+        self.timestamps_ms.clear();
+        self.values.clear();
+    }
+
+    /// Adds one sample.
+    pub fn push(&mut self, id: SeriesId, timestamp_ms: i64, value: f64) {
+        self.ids.push(id.0);
+        self.timestamps_ms.push(timestamp_ms);
+        self.values.push(value);
+    }
+}
+
+/// Appends the section of new series.
+pub fn push_series<'a>(out: &mut Vec<u8>, series: impl ExactSizeIterator<Item = (SeriesId, LabelsRef<'a>)>) {
+    out.push(TAG_SERIES);
+    push_varint(out, series.len() as u64);
+    for (id, labels) in series {
+        push_varint(out, u64::from(id.0));
+        push_text(out, labels.packed());
+    }
+}
+
+/// Appends the section of metadata.
+pub fn push_metadata<'a>(out: &mut Vec<u8>, metadata: impl ExactSizeIterator<Item = (&'a str, &'a MetricMetadata)>) {
+    out.push(TAG_METADATA);
+    push_varint(out, metadata.len() as u64);
+    for (metric, metadata) in metadata {
+        push_text(out, metric);
+        let kind = MetricKind::ALL.iter().position(|&kind| kind == metadata.kind).unwrap_or(0);
+        push_varint(out, kind as u64);
+        push_text(out, &metadata.unit);
+        push_text(out, &metadata.help);
+    }
+}
+
+/// Appends the section of samples; the three columns have equal length.
+pub fn push_samples(out: &mut Vec<u8>, ids: &[u32], timestamps_ms: &[i64], values: &[f64]) {
+    debug_assert!(ids.len() == timestamps_ms.len() && ids.len() == values.len(), "columns of one table");
+    out.push(TAG_SAMPLES);
+    push_varint(out, ids.len() as u64);
+    push_ids(out, ids);
+    push_timestamps(out, timestamps_ms);
+    push_values(out, values);
+}
+
+/// Runs of ids that follow each other: the gap to the expected next id, and how many more follow.
+fn push_ids(out: &mut Vec<u8>, ids: &[u32]) {
+    let mut expected = 0u32;
+    for run in ids.chunk_by(|a, b| a.checked_add(1) == Some(*b)) {
+        let (Some(&first), Some(&last)) = (run.first(), run.last()) else { continue };
+        push_varint(out, zigzag(i64::from(first) - i64::from(expected)));
+        push_varint(out, run.len() as u64 - 1);
+        expected = last.wrapping_add(1);
+    }
+}
+
+/// Runs of equal steps: the step from the timestamp before, and how many more steps are the same.
+fn push_timestamps(out: &mut Vec<u8>, timestamps_ms: &[i64]) {
+    let mut before = 0i64;
+    let mut run: Option<(i64, u64)> = None;
+    for &timestamp_ms in timestamps_ms {
+        let step = timestamp_ms.wrapping_sub(before);
+        before = timestamp_ms;
+        run = match run {
+            Some((same, more)) if same == step => Some((same, more + 1)),
+            other => {
+                push_run(out, other);
+                Some((step, 0))
+            }
+        };
+    }
+    push_run(out, run);
+}
+
+fn push_run(out: &mut Vec<u8>, run: Option<(i64, u64)>) {
+    if let Some((step, more)) = run {
+        push_varint(out, zigzag(step));
+        push_varint(out, more);
+    }
+}
+
+/// Two lengths to a byte, low half first, then the leading bytes of each value, most significant first.
+fn push_values(out: &mut Vec<u8>, values: &[f64]) {
+    let kept_bytes = |value: f64| 8 - (value.to_bits() | 1 << 63).trailing_zeros() / 8;
+    // The bit that is set above makes zero keep one byte; sign-only and zero values are told apart by that byte.
+    for pair in values.chunks(2) {
+        let low = pair.first().map_or(0, |&value| kept_bytes(value));
+        let high = pair.get(1).map_or(0, |&value| kept_bytes(value));
+        out.push(u8::try_from(low | high << 4).expect("lengths are at most 8"));
+    }
+    for &value in values {
+        let kept = kept_bytes(value) as usize;
+        out.extend_from_slice(value.to_bits().to_be_bytes().get(..kept).unwrap_or_default());
+    }
+}
+
+/// What a section of a payload is, in the order of the payload.
+#[derive(Debug)]
+pub enum Section<'a> {
+    /// New series.
+    Series(Vec<(SeriesId, LabelsRef<'a>)>),
+    /// Samples, in the reader's columns.
+    Samples,
+    /// Metadata by metric name.
+    Metadata(Vec<(&'a str, MetricMetadata)>),
+}
+
+/// Why a payload whose checksum held cannot be read: it was written by another program, or by a mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("record payload is no batch: {what} at byte {at_byte}")]
+#[expect(missing_docs, reason = "the message names every field")]
+pub struct PayloadError {
+    pub what: &'static str,
+    pub at_byte: usize,
+}
+
+/// Reads the sections of a payload one by one.
+#[derive(Debug)]
+pub struct PayloadReader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// The samples of the section read last, if it was one of samples.
+    pub samples: SampleColumns,
+}
+
+impl<'a> PayloadReader<'a> {
+    /// A reader at the start of `payload`. `samples` is memory to reuse.
+    pub fn new(payload: &'a [u8], samples: SampleColumns) -> Self {
+        Self { bytes: payload, at: 0, samples }
+    }
+
+    /// The next section, or nothing at the end.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are no section.
+    pub fn next_section(&mut self) -> Result<Option<Section<'a>>, PayloadError> {
+        let Some(&tag) = self.bytes.get(self.at) else { return Ok(None) };
+        self.at += 1;
+        let count = self.varint()?;
+        let rows = usize::try_from(count).ok().filter(|&rows| rows <= SECTION_ROWS_MAX);
+        let rows = rows.ok_or_else(|| self.error("too many rows"))?;
+        match tag {
+            TAG_SERIES => self.series(rows).map(Section::Series).map(Some),
+            TAG_SAMPLES => self.read_samples(rows).map(|()| Some(Section::Samples)),
+            TAG_METADATA => self.metadata(rows).map(Section::Metadata).map(Some),
+            _ => Err(self.error("unknown section")),
+        }
+    }
+
+    fn series(&mut self, rows: usize) -> Result<Vec<(SeriesId, LabelsRef<'a>)>, PayloadError> {
+        let mut series = Vec::with_capacity(rows.min(4096));
+        for _ in 0..rows {
+            let id = u32::try_from(self.varint()?).map_err(|_| self.error("series id above 32 bits"))?;
+            let labels = LabelsRef::from_packed(self.text()?).map_err(|_| self.error("damaged labels"))?;
+            series.push((SeriesId(id), labels));
+        }
+        Ok(series)
+    }
+
+    fn metadata(&mut self, rows: usize) -> Result<Vec<(&'a str, MetricMetadata)>, PayloadError> {
+        let mut metadata = Vec::with_capacity(rows.min(4096));
+        for _ in 0..rows {
+            let metric = self.text()?;
+            let kind = usize::try_from(self.varint()?).ok().and_then(|kind| MetricKind::ALL.get(kind).copied());
+            let kind = kind.ok_or_else(|| self.error("unknown metric kind"))?;
+            let unit = self.text()?.to_owned();
+            metadata.push((metric, MetricMetadata { kind, unit, help: self.text()?.to_owned() }));
+        }
+        Ok(metadata)
+    }
+
+    fn read_samples(&mut self, rows: usize) -> Result<(), PayloadError> {
+        self.samples.clear();
+        let mut expected = 0i64;
+        while self.samples.ids.len() < rows {
+            let first = expected.checked_add(unzigzag(self.varint()?));
+            let more = self.run_length(rows - self.samples.ids.len())?;
+            let first = first.and_then(|first| u32::try_from(first).ok());
+            let last = first.and_then(|first| first.checked_add(u32::try_from(more).ok()?));
+            let (Some(first), Some(last)) = (first, last) else { return Err(self.error("series id out of range")) };
+            self.samples.ids.extend(first..=last);
+            expected = i64::from(last.wrapping_add(1));
+        }
+        let mut timestamp_ms = 0i64;
+        while self.samples.timestamps_ms.len() < rows {
+            let step = unzigzag(self.varint()?);
+            let more = self.run_length(rows - self.samples.timestamps_ms.len())?;
+            for _ in 0..=more {
+                timestamp_ms = timestamp_ms.wrapping_add(step);
+                self.samples.timestamps_ms.push(timestamp_ms);
+            }
+        }
+        self.read_values(rows)
+    }
+
+    fn read_values(&mut self, rows: usize) -> Result<(), PayloadError> {
+        let lengths = self.take(rows.div_ceil(2))?;
+        for row in 0..rows {
+            let pair = lengths.get(row / 2).copied().unwrap_or_default();
+            let kept = usize::from(if row % 2 == 0 { pair & 15 } else { pair >> 4 });
+            let bytes = self.take(kept)?;
+            let mut bits = [0; 8];
+            let Some(target) = bits.get_mut(..kept) else { return Err(self.error("value longer than 8 bytes")) };
+            target.copy_from_slice(bytes);
+            self.samples.values.push(f64::from_bits(u64::from_be_bytes(bits)));
+        }
+        Ok(())
+    }
+
+    /// How many more rows a run has, less than `left`.
+    fn run_length(&mut self, left: usize) -> Result<usize, PayloadError> {
+        let more = usize::try_from(self.varint()?).ok().filter(|&more| more < left);
+        more.ok_or_else(|| self.error("run longer than its column"))
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8], PayloadError> {
+        let end = self.at.checked_add(count);
+        let taken = end.and_then(|end| self.bytes.get(self.at..end)).ok_or_else(|| self.error("bytes are missing"))?;
+        self.at += count;
+        Ok(taken)
+    }
+
+    fn text(&mut self) -> Result<&'a str, PayloadError> {
+        let count = self.varint()?;
+        let count = usize::try_from(count).map_err(|_| self.error("text too long"))?;
+        std::str::from_utf8(self.take(count)?).map_err(|_| self.error("text is not UTF-8"))
+    }
+
+    fn varint(&mut self) -> Result<u64, PayloadError> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let Some(&byte) = self.bytes.get(self.at) else { return Err(self.error("bytes are missing")) };
+            self.at += 1;
+            value |= u64::from(byte & 127) << shift;
+            if byte < 128 {
+                return Ok(value);
+            }
+        }
+        Err(self.error("number longer than 64 bits"))
+    }
+
+    fn error(&self, what: &'static str) -> PayloadError {
+        PayloadError { what, at_byte: self.at }
+    }
+}
+
+fn push_text(out: &mut Vec<u8>, text: &str) {
+    push_varint(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn push_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 128 {
+        out.push(value.to_le_bytes()[0] | 128);
+        value >>= 7;
+    }
+    out.push(value.to_le_bytes()[0]);
+}
+
+fn zigzag(value: i64) -> u64 {
+    (value << 1 ^ value >> 63).cast_unsigned()
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Labels;
+    use proptest::prelude::*;
+
+    fn round_trip(columns: &SampleColumns) -> usize {
+        let mut bytes = Vec::new();
+        push_samples(&mut bytes, &columns.ids, &columns.timestamps_ms, &columns.values);
+        let mut reader = PayloadReader::new(&bytes, SampleColumns::default());
+        assert!(matches!(reader.next_section(), Ok(Some(Section::Samples))));
+        assert_eq!(reader.samples.ids, columns.ids);
+        assert_eq!(reader.samples.timestamps_ms, columns.timestamps_ms);
+        let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&reader.samples.values), bits(&columns.values));
+        assert!(matches!(reader.next_section(), Ok(None)));
+        bytes.len()
+    }
+
+    #[test]
+    fn a_scrape_takes_few_bytes_a_sample() {
+        let mut columns = SampleColumns::default();
+        for id in 0..1000 {
+            columns.push(SeriesId(7000 + id), 1_700_000_000_000, f64::from(id * 37 % 500));
+        }
+        let bytes = round_trip(&columns);
+        assert!(bytes < 4 * columns.len(), "{bytes} bytes for {} samples", columns.len());
+    }
+
+    #[test]
+    fn series_and_metadata_round_trip() {
+        let labels = Labels::from_pairs([("__name__", "up"), ("job", "a")]).expect("valid labels");
+        let about = MetricMetadata { kind: MetricKind::Gauge, unit: "bytes".into(), help: "äöü".into() };
+        let mut bytes = Vec::new();
+        push_series(&mut bytes, [(SeriesId(u32::MAX), labels.as_ref())].into_iter());
+        push_metadata(&mut bytes, [("up", &about)].into_iter());
+        let mut reader = PayloadReader::new(&bytes, SampleColumns::default());
+        let Ok(Some(Section::Series(series))) = reader.next_section() else { panic!("series come first") };
+        assert_eq!(series, [(SeriesId(u32::MAX), labels.as_ref())]);
+        let Ok(Some(Section::Metadata(metadata))) = reader.next_section() else { panic!("metadata comes next") };
+        assert_eq!(metadata, [("up", about)]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_columns_round_trip(rows in prop::collection::vec((any::<u32>(), any::<i64>(), any::<u64>()), 0..60)) {
+            let mut columns = SampleColumns::default();
+            for (id, timestamp_ms, bits) in rows {
+                // Values with trailing zero bytes too, zero and minus zero among them.
+                let cut = bits.trailing_ones().min(8) * 8;
+                columns.push(SeriesId(id), timestamp_ms, f64::from_bits(bits.checked_shl(cut).unwrap_or(0)));
+            }
+            round_trip(&columns);
+        }
+
+        #[test]
+        fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..80), tag in 1u8..4) {
+            let bytes = [&[tag], &bytes[..]].concat();
+            let mut reader = PayloadReader::new(&bytes, SampleColumns::default());
+            while let Ok(Some(_)) = reader.next_section() {}
+        }
+    }
+}

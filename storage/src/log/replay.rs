@@ -1,0 +1,137 @@
+//! Reading the log back: every whole record in order, whatever else is in the files.
+//!
+//! Only the last segment can end in a torn record, which was never acknowledged: it is cut off. Anything else that is
+//! no record is damage: it is reported, a copy of the segment is left for the engine to keep, and reading goes on at
+//! the next whole record.
+#![warn(clippy::indexing_slicing)]
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+pub use super::frame::Record;
+use super::frame::{HeaderError, SEGMENT_HEADER_BYTES, next_record, read_segment_header, record_at};
+use super::segments::{LogError, Sealed, segment_name, segment_number};
+use crate::damage::Damage;
+use crate::files::{FileError, Files};
+use crate::ids::Sequence;
+
+/// What reading the log back found.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    /// The last sequence that was used; the next record takes the one after it.
+    pub last: Sequence,
+    /// Records given to the visitor.
+    pub records: u64,
+    /// Bytes of an unfinished record that were cut off.
+    pub torn_bytes: u64,
+    /// What could not be read.
+    pub damage: Vec<Damage>,
+}
+
+/// One pass over all segments.
+struct Pass<'a> {
+    files: &'a dyn Files,
+    folder: &'a Path,
+    after: Sequence,
+    visit: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
+    replayed: Replayed,
+    /// The sequence of the record read last, also of those up to `after`.
+    seen: Sequence,
+}
+
+/// Reads every segment of `folder`; returns them as sealed.
+pub(super) fn replay(
+    files: &dyn Files,
+    folder: &Path,
+    after: Sequence,
+    visit: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+) -> Result<(VecDeque<Sealed>, Replayed), LogError> {
+    let mut numbers: Vec<u64> = files.list(folder)?.iter().filter_map(|entry| segment_number(&entry.name)).collect();
+    numbers.sort_unstable();
+    let newest = numbers.last().copied();
+    let replayed = Replayed { last: after, ..Replayed::default() };
+    let mut pass = Pass { files, folder, after, visit, replayed, seen: Sequence(0) };
+    let mut sealed = VecDeque::with_capacity(numbers.len());
+    for number in numbers {
+        sealed.extend(pass.segment(number, newest == Some(number))?);
+    }
+    Ok((sealed, pass.replayed))
+}
+
+impl Pass<'_> {
+    fn segment(&mut self, number: u64, newest: bool) -> Result<Option<Sealed>, LogError> {
+        let path = self.folder.join(segment_name(number));
+        let bytes = self.files.read(&path)?;
+        let header = read_segment_header(&bytes);
+        if let Err(source @ HeaderError::Version { .. }) = header {
+            return Err(LogError::Header { file: path, source });
+        }
+        let start = SEGMENT_HEADER_BYTES.min(bytes.len());
+        if newest && header.is_err() && next_record(&bytes, start, self.seen).is_none() {
+            // Made just before the end of the process: records come only after its header was synced.
+            self.files.remove(&path)?;
+            self.files.sync_dir(self.folder)?;
+            return Ok(None);
+        }
+        match header {
+            Ok(first) => self.expect(&path, first),
+            Err(error) => self.lost(&path, 0, start, error.to_string()),
+        }
+        let end = self.records(&path, &bytes, start);
+        let mut kept_bytes = bytes.len();
+        if end < bytes.len() && newest {
+            self.replayed.torn_bytes += (bytes.len() - end) as u64;
+            kept_bytes = end;
+            self.cut(&path, end as u64)?;
+        } else if end < bytes.len() {
+            self.lost(&path, end, bytes.len() - end, "no record up to the end of the segment".to_owned());
+        }
+        Ok(Some(Sealed { number, last: self.replayed.last, bytes: kept_bytes as u64 }))
+    }
+
+    /// Visits the records of a segment; returns where the last of them ends.
+    fn records(&mut self, path: &Path, bytes: &[u8], start: usize) -> usize {
+        let mut end = start;
+        loop {
+            let here = record_at(bytes, end).filter(|record| record.sequence > self.seen);
+            let Some(record) = here.or_else(|| next_record(bytes, end, self.seen)) else { return end };
+            if record.offset > end {
+                let detail = format!("no whole record between {} and {}", self.seen.0, record.sequence.0);
+                self.lost(path, end, record.offset - end, detail);
+            } else if self.seen != Sequence(0) {
+                self.expect(path, record.sequence);
+            }
+            end = record.end();
+            self.seen = record.sequence;
+            if record.sequence > self.after {
+                self.replayed.records += 1;
+                if let Err(detail) = (self.visit)(record) {
+                    self.lost(path, record.offset, record.end() - record.offset, detail);
+                }
+                self.replayed.last = self.replayed.last.max(record.sequence);
+            }
+        }
+    }
+
+    /// Reports records that are missing before `next`, unless they are in blocks anyway.
+    fn expect(&mut self, path: &Path, next: Sequence) {
+        let known = self.replayed.last.0.max(self.seen.0);
+        if next.0 > known.saturating_add(1) {
+            self.lost(path, 0, 0, format!("records {} to {} are missing before it", known + 1, next.0 - 1));
+        }
+        // What a damaged middle hid is reported once.
+        self.seen = self.seen.max(Sequence(next.0.saturating_sub(1)));
+        self.replayed.last = self.replayed.last.max(self.seen);
+    }
+
+    fn lost(&mut self, path: &Path, offset: usize, bytes: usize, detail: String) {
+        let file: PathBuf = path.to_owned();
+        self.replayed.damage.push(Damage { file, offset: offset as u64, bytes: bytes as u64, detail });
+    }
+
+    fn cut(&self, path: &Path, length: u64) -> Result<(), FileError> {
+        let file = self.files.open_append(path)?;
+        file.set_len(length)?;
+        file.sync_data()
+    }
+}

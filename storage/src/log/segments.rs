@@ -1,0 +1,208 @@
+//! The folder of segments: appending, syncing, sealing, trimming.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::frame::{HeaderError, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, segment_header};
+use super::replay::{self, Record, Replayed};
+use crate::files::{FileError, Files, WriteFile};
+use crate::ids::Sequence;
+
+/// Why the log does not take a record.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name every field")]
+pub enum LogError {
+    /// Nothing was written, or all of it was taken back; later appends may succeed.
+    #[error("the log has no space: {0}")]
+    DiskFull(FileError),
+    /// What is on disk is unknown; the log must be opened again.
+    #[error("the log failed: {0}")]
+    Broken(#[from] FileError),
+    /// Written by a newer program, which must be used to read it.
+    #[error("{}: {source}", file.display())]
+    Header { file: PathBuf, source: HeaderError },
+}
+
+/// A segment that is complete.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sealed {
+    pub(super) number: u64,
+    pub(super) last: Sequence,
+    pub(super) bytes: u64,
+}
+
+/// The segment that grows.
+#[derive(Debug)]
+struct Current {
+    file: Box<dyn WriteFile>,
+    number: u64,
+    /// Up to here the segment holds whole records.
+    good_bytes: u64,
+}
+
+/// An open log. One writer at a time.
+#[derive(Debug)]
+pub struct Log {
+    files: Arc<dyn Files>,
+    folder: PathBuf,
+    segment_bytes_max: u64,
+    sealed: VecDeque<Sealed>,
+    current: Option<Current>,
+    next_number: u64,
+    last: Sequence,
+    unsynced: bool,
+}
+
+/// The name of segment `number` inside the log's folder.
+pub(super) fn segment_name(number: u64) -> String {
+    format!("{number:08}.seg")
+}
+
+/// The number of the segment called `name`, if it is one.
+pub(super) fn segment_number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".seg").filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()))?;
+    digits.parse().ok().filter(|&number| segment_name(number) == name)
+}
+
+impl Log {
+    /// Opens the log in `folder` and gives every record above `after` to `visit`, in order. A torn end is cut off.
+    /// What `visit` cannot use counts as damage, as do bytes that are no record.
+    ///
+    /// # Errors
+    ///
+    /// When a segment is of a newer version, or the disk fails.
+    pub fn open(
+        files: Arc<dyn Files>,
+        folder: &Path,
+        segment_bytes_max: u64,
+        after: Sequence,
+        visit: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+    ) -> Result<(Self, Replayed), LogError> {
+        files.create_dir_all(folder)?;
+        let (sealed, replayed) = replay::replay(&*files, folder, after, visit)?;
+        let next_number = sealed.back().map_or(1, |last| last.number + 1);
+        let last = replayed.last;
+        let folder = folder.to_owned();
+        let log = Self { files, folder, segment_bytes_max, sealed, current: None, next_number, last, unsynced: false };
+        Ok((log, replayed))
+    }
+
+    /// The sequence of the record appended last.
+    pub fn last(&self) -> Sequence {
+        self.last
+    }
+
+    /// Bytes of all segments.
+    pub fn bytes(&self) -> u64 {
+        self.sealed.iter().map(|segment| segment.bytes).sum::<u64>()
+            + self.current.as_ref().map_or(0, |current| current.good_bytes)
+    }
+
+    /// Number of segments.
+    pub fn segments(&self) -> usize {
+        self.sealed.len() + usize::from(self.current.is_some())
+    }
+
+    /// Appends a run of records whose last one is `last`.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::DiskFull`] when the log is as it was before; anything else means its end is unknown.
+    pub fn append(&mut self, records: &[u8], last: Sequence) -> Result<(), LogError> {
+        let length = records.len() as u64;
+        let full = |current: &Current, max| {
+            current.good_bytes > SEGMENT_HEADER_BYTES as u64 && current.good_bytes + length > max
+        };
+        if self.current.as_ref().is_some_and(|current| full(current, self.segment_bytes_max)) {
+            self.seal()?;
+        }
+        let current = match &mut self.current {
+            Some(current) => current,
+            none => none.insert(Current::create(&*self.files, &self.folder, &mut self.next_number, self.last)?),
+        };
+        match current.file.append(records) {
+            Ok(()) => {
+                current.good_bytes += length;
+                self.last = last;
+                self.unsynced = true;
+                Ok(())
+            }
+            Err(error) if error.is_disk_full() => {
+                current.file.set_len(current.good_bytes)?;
+                Err(LogError::DiskFull(error))
+            }
+            Err(error) => Err(LogError::Broken(error)),
+        }
+    }
+
+    /// Returns when everything appended is on disk.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails; what is on it is then unknown.
+    pub fn sync(&mut self) -> Result<(), LogError> {
+        if let (true, Some(current)) = (self.unsynced, &self.current) {
+            current.file.sync_data()?;
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// Ends the growing segment, so that it can be trimmed once its records are elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails.
+    pub fn seal(&mut self) -> Result<(), LogError> {
+        self.sync()?;
+        if let Some(current) = self.current.take() {
+            let Current { number, good_bytes, .. } = current;
+            self.sealed.push_back(Sealed { number, last: self.last, bytes: good_bytes });
+        }
+        Ok(())
+    }
+
+    /// Removes the sealed segments that hold no record above `covered`.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be removed; it is tried again next time.
+    pub fn trim(&mut self, covered: Sequence) -> Result<(), FileError> {
+        let mut removed = false;
+        while let Some(segment) = self.sealed.front().filter(|segment| segment.last <= covered) {
+            match self.files.remove(&self.folder.join(segment_name(segment.number))) {
+                Ok(()) => removed = true,
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+            self.sealed.pop_front();
+        }
+        if removed { self.files.sync_dir(&self.folder) } else { Ok(()) }
+    }
+}
+
+impl Current {
+    /// The next segment, its header on disk.
+    fn create(files: &dyn Files, folder: &Path, next: &mut u64, last: Sequence) -> Result<Self, LogError> {
+        let path = folder.join(segment_name(*next));
+        let made = files.create(&path).and_then(|file| {
+            file.append(&segment_header(Sequence(last.0 + 1)))?;
+            file.sync_data()?;
+            files.sync_dir(folder)?;
+            Ok(file)
+        });
+        match made {
+            Ok(file) => {
+                *next += 1;
+                Ok(Self { file, number: *next - 1, good_bytes: SEGMENT_HEADER_BYTES as u64 })
+            }
+            // No record is in it: the next attempt empties and reuses it.
+            Err(error) if error.is_disk_full() => Err(LogError::DiskFull(error)),
+            Err(error) => Err(LogError::Broken(error)),
+        }
+    }
+}
+
+const _: () = assert!(PAYLOAD_BYTES_MAX < u32::MAX as usize, "a record's length is 32 bits");

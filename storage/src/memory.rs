@@ -1,0 +1,204 @@
+//! A store that keeps everything in ordered maps: obviously right, never fast.
+//!
+//! The model that the engine is tested against, and a source for tests of other rooms. Nothing survives it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{
+    Appended, Labels, Matcher, MetricMetadata, ReadCost, SampleSink, Samples, SeriesSet, SeriesSource, SinkError,
+    SourceError, TimeRange, WriteBatch,
+};
+use parking_lot::RwLock;
+
+/// Series, samples and metadata in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    kept: RwLock<Kept>,
+}
+
+/// The name other rooms know the store by when they only read from it.
+pub type MemorySource = MemoryStore;
+
+#[derive(Debug, Default)]
+struct Kept {
+    series: BTreeMap<Labels, BTreeMap<i64, f64>>,
+    metadata: BTreeMap<String, MetricMetadata>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds samples of one series; the same timestamp again replaces the value.
+    pub fn insert(&self, labels: &Labels, samples: &[(i64, f64)]) {
+        if !samples.is_empty() {
+            self.kept.write().series.entry(labels.clone()).or_default().extend(samples.iter().copied());
+        }
+    }
+
+    /// Drops every sample before `boundary_ms`, and the series that have none left.
+    pub fn drop_before(&self, boundary_ms: i64) {
+        self.kept.write().series.retain(|_, samples| {
+            *samples = samples.split_off(&boundary_ms);
+            !samples.is_empty()
+        });
+    }
+
+    /// How many series there are.
+    pub fn series_len(&self) -> usize {
+        self.kept.read().series.len()
+    }
+
+    /// Calls `visit` for each series that fulfils `matchers` and has a sample in `range`, in order of labels.
+    fn each(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        mut visit: impl FnMut(&Labels, &BTreeMap<i64, f64>) -> bool,
+    ) {
+        for (labels, samples) in &self.kept.read().series {
+            let chosen =
+                fulfils(labels, matchers) && !range.is_empty() && samples.range(bounds(range)).next().is_some();
+            if chosen && !visit(labels, samples) {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether `labels` fulfil all `matchers`; an absent label has the empty value.
+fn fulfils(labels: &Labels, matchers: &[Matcher]) -> bool {
+    matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")))
+}
+
+fn bounds(range: TimeRange) -> std::ops::RangeInclusive<i64> {
+    range.start.0..=range.end.0
+}
+
+impl SampleSink for MemoryStore {
+    fn append(&self, batch: &WriteBatch) -> Result<Appended, SinkError> {
+        let kept = &mut *self.kept.write();
+        let mut appended = Appended::default();
+        for (labels, samples) in batch.iter() {
+            if samples.is_empty() {
+                continue;
+            }
+            let into = kept.series.entry(labels.to_owned()).or_insert_with(|| {
+                appended.series_created += 1;
+                BTreeMap::new()
+            });
+            into.extend(samples.iter().map(|sample| (sample.timestamp.0, sample.value)));
+            appended.samples_accepted += samples.len() as u64;
+        }
+        for (metric, metadata) in batch.metadata() {
+            kept.metadata.insert(metric.clone(), metadata.clone());
+        }
+        Ok(appended)
+    }
+}
+
+impl SeriesSource for MemoryStore {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        series_max: usize,
+    ) -> Result<Box<dyn SeriesSet>, SourceError> {
+        let mut set = MemorySet { series: Vec::new() };
+        self.each(matchers, range, |labels, samples| {
+            let mut columns = Samples::default();
+            samples.range(bounds(range)).for_each(|(&timestamp_ms, &value)| columns.push(timestamp_ms, value));
+            set.series.push((labels.clone(), columns));
+            set.series.len() <= series_max
+        });
+        if set.series.len() > series_max {
+            Err(SourceError::TooManySeries { limit: series_max })
+        } else {
+            Ok(Box::new(set))
+        }
+    }
+
+    fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, SourceError> {
+        let mut found = Vec::new();
+        if limit > 0 {
+            self.each(matchers, range, |labels, _| {
+                found.push(labels.clone());
+                found.len() < limit
+            });
+        }
+        Ok(found)
+    }
+
+    fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError> {
+        let mut names = BTreeSet::new();
+        self.each(matchers, range, |labels, _| {
+            names.extend(labels.iter().map(|(name, _)| name.to_owned()));
+            true
+        });
+        Ok(names.into_iter().collect())
+    }
+
+    fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError> {
+        let mut values = BTreeSet::new();
+        self.each(matchers, range, |labels, _| {
+            values.extend(labels.get(name).map(str::to_owned));
+            true
+        });
+        Ok(values.into_iter().collect())
+    }
+
+    fn metadata(&self, metric: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
+        let kept = self.kept.read();
+        let wanted = |name: &str| metric.is_none_or(|metric| metric == name);
+        Ok(kept.metadata.iter().filter(|(name, _)| wanted(name)).map(|(n, m)| (n.clone(), m.clone())).collect())
+    }
+}
+
+/// A copy of what was selected.
+#[derive(Debug)]
+struct MemorySet {
+    series: Vec<(Labels, Samples)>,
+}
+
+impl SeriesSet for MemorySet {
+    fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    fn labels(&self, at: usize) -> &Labels {
+        &self.series[at].0
+    }
+
+    fn read(&self, at: usize, into: &mut Samples) -> Result<ReadCost, SourceError> {
+        let samples = &self.series[at].1;
+        into.clear();
+        into.timestamps_ms.extend_from_slice(&samples.timestamps_ms);
+        into.values.extend_from_slice(&samples.values);
+        let count = samples.len() as u64;
+        Ok(ReadCost { chunks: 1, bytes: count * 16, samples: count })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_last_value_and_orders_by_labels() {
+        let store = MemoryStore::new();
+        let of = |name: &str| Labels::from_pairs([("__name__", name)]).expect("valid labels");
+        store.insert(&of("b"), &[(5, 1.0), (3, 2.0)]);
+        store.insert(&of("a"), &[(9, 1.0)]);
+        store.insert(&of("b"), &[(3, 7.0)]);
+        let set = store.select(&[], TimeRange::new(0, 9), 2).expect("two series");
+        assert_eq!((set.labels(0), set.labels(1)), (&of("a"), &of("b")));
+        let mut samples = Samples::default();
+        set.read(1, &mut samples).expect("in memory");
+        assert_eq!((samples.timestamps_ms, samples.values), (vec![3, 5], vec![7.0, 1.0]));
+        assert!(matches!(store.select(&[], TimeRange::ALL, 1), Err(SourceError::TooManySeries { limit: 1 })));
+        assert_eq!(store.series(&[], TimeRange::new(6, 8), 9), Ok(vec![]));
+        assert_eq!(store.label_values("__name__", &[], TimeRange::ALL), Ok(vec!["a".to_owned(), "b".to_owned()]));
+    }
+}
