@@ -17,12 +17,30 @@
 //! let samples: Result<Vec<(i64, f64)>, _> = GorillaIter::new(&bytes, count).collect();
 //! assert_eq!(samples.unwrap(), [(1_000, 0.5), (16_000, 0.75)]);
 //! ```
+//!
+//! A column for a block:
+//!
+//! ```
+//! use storage::codec::{Effort, values::{ValueEncoder, decode}};
+//!
+//! let (mut bytes, mut back) = (Vec::new(), Vec::new());
+//! let coding = ValueEncoder::new().encode(&[1.5, 2.5, 3.5], Effort::Small, &mut bytes);
+//! decode(coding, &bytes, 3, &mut back).unwrap();
+//! assert_eq!((back.as_slice(), bytes.len()), ([1.5, 2.5, 3.5].as_slice(), 3));
+//! ```
 #![warn(clippy::indexing_slicing)]
 
 pub mod bits;
 pub mod gorilla;
+pub mod pco_column;
+mod scaled;
+pub mod times;
+pub mod tsz;
+pub mod values;
 pub mod varint;
 pub mod xor;
+
+pub use pco_column::Effort;
 
 /// Most samples in one chunk and one timestamp column.
 pub const CHUNK_SAMPLES_MAX: usize = 4096;
