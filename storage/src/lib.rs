@@ -4,5 +4,11 @@
 extern crate alloc;
 
 pub mod block;
+pub mod catalog;
 pub mod codec;
+pub mod damage;
 pub mod files;
+pub mod ids;
+pub mod index;
+pub mod log;
+pub mod memory;
