@@ -36,10 +36,21 @@ pub struct Expr {
     pub kind: ExprKind,
 }
 
+impl Expr {
+    /// The expression without the parentheses around it.
+    pub fn without_parens(&self) -> &Self {
+        let mut expr = self;
+        while let ExprKind::Paren(inner) = &expr.kind {
+            expr = inner;
+        }
+        expr
+    }
+}
+
 /// The kinds of expression.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ExprKind {
-    /// A number, or a duration in seconds; `text` is how it was written when that was a duration.
+    /// A number, or a duration in seconds. A sign directly before it belongs to it, as in `-1`.
     Number(NumberLiteral),
     /// A string literal, unescaped.
     String(String),
@@ -68,6 +79,16 @@ pub struct NumberLiteral {
     pub value: f64,
     /// Whether it was written as a duration, such as `5m`.
     pub is_duration: bool,
+}
+
+impl NumberLiteral {
+    /// The literal behind a sign.
+    pub(crate) fn signed(self, op: UnaryOp) -> Self {
+        match op {
+            UnaryOp::Plus => self,
+            UnaryOp::Minus => Self { value: -self.value, ..self },
+        }
+    }
 }
 
 /// An instant selector.
@@ -343,6 +364,12 @@ impl AggregateOp {
         ("limitk", Self::Limitk),
         ("limit_ratio", Self::LimitRatio),
     ];
+
+    /// Whether it takes a parameter before what is aggregated.
+    pub fn takes_parameter(self) -> bool {
+        use AggregateOp::{Bottomk, CountValues, LimitRatio, Limitk, Quantile, Topk};
+        matches!(self, Topk | Bottomk | CountValues | Quantile | Limitk | LimitRatio)
+    }
 
     /// The name in lower case.
     pub fn as_str(self) -> &'static str {

@@ -11,5 +11,5 @@ mod parse_error;
 mod print;
 
 pub use check::value_type;
-pub use parse::parse;
+pub use parse::{DEPTH_MAX, QUERY_BYTES_MAX, REGEXES_MAX, parse};
 pub use parse_error::ParseError;
