@@ -1,0 +1,119 @@
+//! The memory of a request, kept from one to the next: bodies, the decoder, the batch.
+//!
+//! At most as many are kept as requests run at once, and none that one large request has blown up.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use model::WriteBatch;
+
+use crate::rejected::Rejected;
+use crate::remote_write::RemoteWriteDecoder;
+
+/// Buffers with more bytes than this in one body are given back to the system.
+const KEPT_BODY_BYTES_MAX: usize = 4 << 20;
+/// Buffers that held more samples than this are given back to the system.
+const KEPT_SAMPLES_MAX: usize = 100_000;
+
+/// What one request is worked on in.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    /// The body as sent.
+    pub(crate) body: Vec<u8>,
+    /// The body decompressed.
+    pub(crate) plain: Vec<u8>,
+    pub(crate) decoder: RemoteWriteDecoder,
+    pub(crate) batch: WriteBatch,
+    pub(crate) rejected: Rejected,
+}
+
+impl Buffers {
+    fn clear(&mut self) {
+        self.body.clear();
+        self.plain.clear();
+        self.batch.clear();
+        self.rejected.clear();
+    }
+
+    /// Whether these are small enough to keep. The batch and the decoder grow with the body and its samples.
+    fn is_small(&self) -> bool {
+        let body_bytes = self.body.capacity().max(self.plain.capacity());
+        body_bytes <= KEPT_BODY_BYTES_MAX && self.batch.samples_len() <= KEPT_SAMPLES_MAX
+    }
+}
+
+/// Buffers that wait for the next request.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    idle: Mutex<Vec<Buffers>>,
+    kept_max: usize,
+}
+
+/// Buffers on loan; they go back when dropped.
+#[derive(Debug)]
+pub(crate) struct Loan {
+    buffers: Buffers,
+    pool: Arc<Pool>,
+}
+
+impl Pool {
+    pub(crate) fn new(kept_max: usize) -> Arc<Self> {
+        Arc::new(Self { idle: Mutex::default(), kept_max })
+    }
+
+    /// Empty buffers, used before or new.
+    pub(crate) fn take(self: &Arc<Self>) -> Loan {
+        let buffers = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Loan { buffers: buffers.unwrap_or_default(), pool: Arc::clone(self) }
+    }
+}
+
+impl Deref for Loan {
+    type Target = Buffers;
+
+    fn deref(&self) -> &Buffers {
+        &self.buffers
+    }
+}
+
+impl DerefMut for Loan {
+    fn deref_mut(&mut self) -> &mut Buffers {
+        &mut self.buffers
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if !self.buffers.is_small() {
+            return;
+        }
+        let mut buffers = std::mem::take(&mut self.buffers);
+        buffers.clear();
+        let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < self.pool.kept_max {
+            idle.push(buffers);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_come_back_empty_and_only_so_many_and_so_large() {
+        let pool = Pool::new(1);
+        let idle = || pool.idle.lock().expect("not poisoned").len();
+        let mut first = pool.take();
+        first.plain.extend_from_slice(&[1; 100]);
+        let second = pool.take();
+        drop(first);
+        drop(second);
+        assert_eq!(idle(), 1);
+        let mut again = pool.take();
+        assert!(again.plain.is_empty() && again.plain.capacity() >= 100);
+        again.plain.reserve(KEPT_BODY_BYTES_MAX + 1);
+        drop(again);
+        assert_eq!(idle(), 0);
+    }
+}

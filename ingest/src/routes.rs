@@ -1,0 +1,245 @@
+//! The write routes: receives requests under limits and has them worked on by threads that may block.
+//!
+//! A sender that goes away while it sends gives back its ticket, its bytes and its buffers with the dropped
+//! handler. Once the work has begun it is finished, whoever listens: what was acknowledged to nobody is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Query, Request, State};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use axum::http::{HeaderMap, Response};
+use axum::routing::post;
+use http_body_util::BodyExt;
+use model::exposition::TextFormat;
+use model::{Appended, Clock, SampleSink};
+
+use crate::admission::{Admission, Reservation, Turn};
+use crate::buffers::{Buffers, Loan, Pool};
+use crate::compress::Encoding;
+use crate::error::IngestError;
+use crate::limits::IngestLimits;
+use crate::metrics::{IngestMetrics, Outcome, Route};
+use crate::remote_write::check_content_type;
+use crate::reply::{Done, answer};
+use crate::text_import::{ImportOptions, decode_page};
+
+/// What the write routes share. Cloning shares it too.
+#[derive(Debug, Clone)]
+pub struct IngestState(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    sink: Arc<dyn SampleSink>,
+    clock: Arc<dyn Clock>,
+    limits: IngestLimits,
+    admission: Admission,
+    pool: Arc<Pool>,
+    metrics: Arc<IngestMetrics>,
+}
+
+/// What is in a body.
+#[derive(Debug)]
+enum Content {
+    RemoteWrite,
+    Page { format: TextFormat, options: ImportOptions },
+}
+
+/// A request that was received and may be worked on.
+#[derive(Debug)]
+struct Received {
+    route: Route,
+    content: Content,
+    encoding: Encoding,
+    buffers: Loan,
+    reservation: Reservation,
+    /// Held until the work is done.
+    _turn: Turn,
+}
+
+/// Counts one request in, and out again however it ends.
+struct Visit<'a> {
+    metrics: &'a IngestMetrics,
+    route: Route,
+    outcome: Outcome,
+}
+
+impl IngestState {
+    /// State that writes to `sink`, under `limits` made [consistent](IngestLimits::consistent). `clock` gives the
+    /// time of samples that come without one.
+    pub fn new(sink: Arc<dyn SampleSink>, clock: Arc<dyn Clock>, limits: IngestLimits) -> Self {
+        let limits = limits.consistent();
+        Self(Arc::new(Shared {
+            sink,
+            clock,
+            limits,
+            admission: Admission::new(&limits),
+            pool: Pool::new(limits.requests_in_flight_max),
+            metrics: Arc::default(),
+        }))
+    }
+
+    /// The counters of the routes.
+    pub fn metrics(&self) -> Arc<IngestMetrics> {
+        Arc::clone(&self.0.metrics)
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &IngestLimits {
+        &self.0.limits
+    }
+}
+
+/// The write routes: `POST /api/v1/write` and `POST /api/v1/import/prometheus`.
+pub fn router(state: IngestState) -> Router {
+    Router::new()
+        .route(Route::RemoteWrite.path(), post(remote_write))
+        .route(Route::TextImport.path(), post(text_import))
+        .with_state(state)
+}
+
+async fn remote_write(State(IngestState(shared)): State<IngestState>, request: Request) -> Response<Body> {
+    let content =
+        text_header(request.headers(), &CONTENT_TYPE).and_then(check_content_type).map(|()| Content::RemoteWrite);
+    serve(shared, Route::RemoteWrite, content, Encoding::Snappy, request).await
+}
+
+async fn text_import(State(IngestState(shared)): State<IngestState>, request: Request) -> Response<Body> {
+    let content = page_content(&request);
+    serve(shared, Route::TextImport, content, Encoding::Identity, request).await
+}
+
+fn page_content(request: &Request) -> Result<Content, IngestError> {
+    let params = Query::<Vec<(String, String)>>::try_from_uri(request.uri())
+        .map_err(|error| IngestError::Request { what: "query parameters", detail: error.to_string() })?;
+    let options = ImportOptions::from_params(&params)?;
+    let content_type = text_header(request.headers(), &CONTENT_TYPE)?;
+    Ok(Content::Page { format: TextFormat::from_content_type(content_type.unwrap_or("")), options })
+}
+
+/// Answers one request.
+async fn serve(
+    shared: Arc<Shared>,
+    route: Route,
+    content: Result<Content, IngestError>,
+    default_encoding: Encoding,
+    request: Request,
+) -> Response<Body> {
+    let mut visit = Visit::new(&shared.metrics, route);
+    let received = match content {
+        Ok(content) => receive(&shared, route, content, default_encoding, request).await,
+        Err(error) => Err(error),
+    };
+    let result = match received {
+        Ok(received) => {
+            let shared = Arc::clone(&shared);
+            let worked = tokio::task::spawn_blocking(move || shared.work(received)).await;
+            worked.unwrap_or_else(|error| Err(IngestError::Internal { detail: error.to_string() }))
+        }
+        Err(error) => Err(error),
+    };
+    let (outcome, response) = answer(route, &result);
+    if let (Outcome::Failed, Err(error)) = (outcome, &result) {
+        tracing::error!(route = route.path(), %error, "a write request failed");
+    }
+    visit.outcome = outcome;
+    response
+}
+
+/// Lets a request in, reads its body and waits for its turn.
+async fn receive(
+    shared: &Shared,
+    route: Route,
+    content: Content,
+    default_encoding: Encoding,
+    request: Request,
+) -> Result<Received, IngestError> {
+    let encoding = Encoding::from_header(text_header(request.headers(), &CONTENT_ENCODING)?, default_encoding)?;
+    let limits = &shared.limits;
+    let declared_bytes = text_header(request.headers(), &CONTENT_LENGTH)?.and_then(|text| text.parse().ok());
+    check_body_size(declared_bytes.unwrap_or(0), limits)?;
+    let ticket = shared.admission.admit()?;
+    let mut reservation = shared.admission.reservation();
+    let mut buffers = shared.pool.take();
+    let reading = read_body(request.into_body(), limits, &mut reservation, &mut buffers.body);
+    let limit_ms = limits.body_read_ms_max;
+    match tokio::time::timeout(Duration::from_millis(limit_ms), reading).await {
+        Ok(read) => read?,
+        Err(_) => return Err(IngestError::Slow { limit_ms }),
+    }
+    let turn = shared.admission.turn(ticket).await?;
+    Ok(Received { route, content, encoding, buffers, reservation, _turn: turn })
+}
+
+async fn read_body(
+    mut body: Body,
+    limits: &IngestLimits,
+    reservation: &mut Reservation,
+    bytes: &mut Vec<u8>,
+) -> Result<(), IngestError> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| IngestError::BodyBroke { detail: error.to_string() })?;
+        // Frames other than data are trailers, which say nothing here.
+        if let Ok(data) = frame.into_data() {
+            check_body_size(bytes.len().saturating_add(data.len()), limits)?;
+            reservation.grow(data.len())?;
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(())
+}
+
+fn check_body_size(found: usize, limits: &IngestLimits) -> Result<(), IngestError> {
+    let limit = limits.body_bytes_max;
+    if found <= limit {
+        return Ok(());
+    }
+    let found = format!("{found} or more");
+    Err(IngestError::Limit { what: "bytes of body", found, limit_name: "body_bytes_max", limit })
+}
+
+fn text_header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, IngestError> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let not_text = |_| IngestError::Request { what: "headers", detail: format!("{name} is not printable ASCII") };
+    value.to_str().map(Some).map_err(not_text)
+}
+
+impl Shared {
+    /// Decompresses, decodes and appends. Blocks.
+    fn work(&self, received: Received) -> Result<Done, IngestError> {
+        let Received { route, content, encoding, mut buffers, mut reservation, _turn } = received;
+        let Buffers { body, plain, decoder, batch, rejected } = &mut *buffers;
+        encoding.decompress(body, &self.limits, &mut reservation, plain)?;
+        self.metrics.add_bytes(route, body.len(), plain.len());
+        match &content {
+            Content::RemoteWrite => decoder.decode(plain, &self.limits, batch, rejected)?,
+            Content::Page { format, options } => {
+                let now_ms = self.clock.now().0;
+                decode_page(plain, *format, options, now_ms, &self.limits, batch, rejected)?;
+            }
+        }
+        let appended = if batch.is_empty() { Appended::default() } else { self.sink.append(batch)? };
+        rejected.add_appended(&appended);
+        self.metrics.add_taken(route, appended.samples_accepted, appended.series_created, rejected);
+        Ok(Done {
+            samples_accepted: appended.samples_accepted,
+            metadata_accepted: batch.metadata().len(),
+            rejected: std::mem::take(rejected),
+        })
+    }
+}
+
+impl<'a> Visit<'a> {
+    fn new(metrics: &'a IngestMetrics, route: Route) -> Self {
+        metrics.came_in();
+        Self { metrics, route, outcome: Outcome::Abandoned }
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.metrics.went_out(self.route, self.outcome);
+    }
+}
