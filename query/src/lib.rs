@@ -4,6 +4,7 @@
 
 pub mod ast;
 mod check;
+mod eval;
 pub mod functions;
 mod lex;
 mod parse;
@@ -11,5 +12,9 @@ mod parse_error;
 mod print;
 
 pub use check::value_type;
+pub use eval::{
+    ANNOTATIONS_TOLD_MAX, Answer, CancelToken, Cost, QueryError, QueryOptions, QueryTime, Request, Series, Value,
+    VectorElement, evaluate, evaluate_expr,
+};
 pub use parse::{DEPTH_MAX, QUERY_BYTES_MAX, REGEXES_MAX, parse};
 pub use parse_error::ParseError;

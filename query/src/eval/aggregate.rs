@@ -1,0 +1,256 @@
+//! Aggregations that fold series into groups as they come: a group holds one small state a step, whatever the number
+//! of its series.
+//!
+//! Also the dispatch of all aggregations and the index of groups. Those that need more than a fold are `rank`'s.
+
+use std::collections::HashMap;
+
+use model::Labels;
+
+use super::column::{ABSENT, Column, Head, Sink, is_present};
+use super::error::{Result, execution};
+use super::evaluator::Evaluator;
+use super::grid::Grid;
+use super::guard::{Guard, Held};
+use super::math::{CompensatedSum, Mean};
+use super::names::KeyMaker;
+use crate::ast::{Aggregate, AggregateOp, Expr};
+
+impl Evaluator<'_> {
+    /// Evaluates an aggregation.
+    pub(crate) fn aggregate(&self, aggregate: &Aggregate, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        use AggregateOp as Op;
+        match (aggregate.op, &aggregate.param) {
+            (Op::Sum, _) => self.folded::<Sum>(aggregate, grid, sink),
+            (Op::Avg, _) => self.folded::<Mean>(aggregate, grid, sink),
+            (Op::Count, _) => self.folded::<Count>(aggregate, grid, sink),
+            (Op::Min, _) => self.folded::<Smallest>(aggregate, grid, sink),
+            (Op::Max, _) => self.folded::<Largest>(aggregate, grid, sink),
+            (Op::Group, _) => self.folded::<Any>(aggregate, grid, sink),
+            (Op::Stdvar, _) => self.folded::<Variance>(aggregate, grid, sink),
+            (Op::Stddev, _) => self.folded::<Variance>(aggregate, grid, &mut |head, column| {
+                column.map(f64::sqrt);
+                sink(head, column)
+            }),
+            (Op::Topk | Op::Bottomk, Some(k)) => self.best(aggregate, k, grid, sink),
+            (Op::Quantile, Some(q)) => self.quantile_of_groups(aggregate, q, grid, sink),
+            (Op::CountValues, Some(label)) => self.count_values(aggregate, label, grid, sink),
+            (Op::Limitk, Some(k)) => self.limitk(aggregate, k, grid, sink),
+            (Op::LimitRatio, Some(ratio)) => self.limit_ratio(aggregate, ratio, grid, sink),
+            _ => Err(execution(format!("{} takes a parameter", aggregate.op.as_str()))),
+        }
+    }
+
+    fn folded<F: Fold>(&self, aggregate: &Aggregate, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let mut groups = Groups::<Vec<F>>::new(&self.guard, aggregate)?;
+        self.vector(&aggregate.expr, grid, &mut |head, column| {
+            self.guard.spend(grid.len)?;
+            let at = groups.find(&head, |held, label_bytes| {
+                held.grow_series::<F>(grid.len, label_bytes)?;
+                Ok(vec![F::default(); grid.len])
+            })?;
+            for (state, &value) in groups.states[at].iter_mut().zip(column.slots()) {
+                if is_present(value) {
+                    state.add(value);
+                }
+            }
+            Ok(())
+        })?;
+        let Groups { heads, states, held: _held, .. } = groups;
+        let mut column = Column::default();
+        for (head, states) in heads.into_iter().zip(states) {
+            column.reset(grid.len);
+            column.slots_mut().iter_mut().zip(&states).for_each(|(slot, state)| *slot = state.value());
+            if !column.is_empty() {
+                sink(head, &mut column)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The values of a parameter that is a count: whole numbers a step, below 1 for none.
+    pub(crate) fn counts(&self, param: &Expr, grid: Grid) -> Result<Vec<usize>> {
+        const LIMIT: f64 = 9_223_372_036_854_775_807.0;
+        let values = self.scalar(param, grid)?;
+        values
+            .into_iter()
+            .map(|value| match value {
+                value if value.is_nan() => Err(execution("Parameter value is NaN")),
+                value if value >= LIMIT => Err(execution(format!("Scalar value {value} overflows int64"))),
+                value if value <= -LIMIT => Err(execution(format!("Scalar value {value} underflows int64"))),
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "negative ones become 0")]
+                value => Ok(value as usize),
+            })
+            .collect()
+    }
+}
+
+/// The groups of an aggregation in the order they appeared, each with a state.
+#[derive(Debug)]
+pub(crate) struct Groups<'g, T> {
+    pub(crate) heads: Vec<Head>,
+    pub(crate) states: Vec<T>,
+    pub(crate) held: Held<'g>,
+    keys: KeyMaker,
+    index: HashMap<Labels, usize>,
+}
+
+impl<'g, T> Groups<'g, T> {
+    pub(crate) fn new(guard: &'g Guard<'_>, aggregate: &Aggregate) -> Result<Self> {
+        Ok(Self {
+            heads: Vec::new(),
+            states: Vec::new(),
+            held: guard.hold(0)?,
+            keys: KeyMaker::of_grouping(aggregate.grouping.as_ref()),
+            index: HashMap::new(),
+        })
+    }
+
+    /// The group of a series. `start` makes the state of a new one and accounts for it.
+    pub(crate) fn find(&mut self, head: &Head, start: impl FnOnce(&mut Held<'g>, usize) -> Result<T>) -> Result<usize> {
+        let key = self.keys.key(&head.labels);
+        let at = match self.index.get(&key) {
+            Some(&at) => at,
+            None => {
+                let at = self.heads.len();
+                self.states.push(start(&mut self.held, key.packed().len())?);
+                self.index.insert(key.clone(), at);
+                self.heads.push(Head::new(key));
+                at
+            }
+        };
+        // A group is to lose its name if any of its series is.
+        self.heads[at].drop_name |= head.drop_name;
+        Ok(at)
+    }
+}
+
+/// What becomes of the values of a group at one step.
+trait Fold: Copy + Default {
+    /// Takes in one value.
+    fn add(&mut self, value: f64);
+    /// The result; [`ABSENT`] when no value came.
+    fn value(&self) -> f64;
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    sum: CompensatedSum,
+    any: bool,
+}
+
+impl Fold for Sum {
+    fn add(&mut self, value: f64) {
+        if self.any {
+            self.sum.add(value);
+        } else {
+            *self = Self { sum: CompensatedSum::starting_at(value), any: true };
+        }
+    }
+
+    fn value(&self) -> f64 {
+        if self.any { self.sum.total() } else { ABSENT }
+    }
+}
+
+impl Fold for Mean {
+    fn add(&mut self, value: f64) {
+        Mean::add(self, value);
+    }
+
+    fn value(&self) -> f64 {
+        self.mean().unwrap_or(ABSENT)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Count(f64);
+
+impl Fold for Count {
+    fn add(&mut self, _: f64) {
+        self.0 += 1.0;
+    }
+
+    fn value(&self) -> f64 {
+        if self.0 > 0.0 { self.0 } else { ABSENT }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Any(bool);
+
+impl Fold for Any {
+    fn add(&mut self, _: f64) {
+        self.0 = true;
+    }
+
+    fn value(&self) -> f64 {
+        if self.0 { 1.0 } else { ABSENT }
+    }
+}
+
+/// The smallest value; NaN only if there is nothing else.
+#[derive(Debug, Clone, Copy)]
+struct Smallest(f64);
+
+impl Default for Smallest {
+    fn default() -> Self {
+        Self(ABSENT)
+    }
+}
+
+impl Fold for Smallest {
+    fn add(&mut self, value: f64) {
+        // The mark of absence is a NaN too.
+        if value < self.0 || self.0.is_nan() {
+            self.0 = value;
+        }
+    }
+
+    fn value(&self) -> f64 {
+        self.0
+    }
+}
+
+/// The largest value; NaN only if there is nothing else.
+#[derive(Debug, Clone, Copy)]
+struct Largest(f64);
+
+impl Default for Largest {
+    fn default() -> Self {
+        Self(ABSENT)
+    }
+}
+
+impl Fold for Largest {
+    fn add(&mut self, value: f64) {
+        if value > self.0 || self.0.is_nan() {
+            self.0 = value;
+        }
+    }
+
+    fn value(&self) -> f64 {
+        self.0
+    }
+}
+
+/// The population variance (Welford's method); NaN with any infinity or NaN.
+#[derive(Debug, Clone, Copy, Default)]
+struct Variance {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Fold for Variance {
+    fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        let delta = value - self.mean;
+        self.mean += delta / self.count;
+        self.squares += if value.is_finite() { delta * (value - self.mean) } else { f64::NAN };
+    }
+
+    fn value(&self) -> f64 {
+        if self.count > 0.0 { self.squares / self.count } else { ABSENT }
+    }
+}

@@ -1,0 +1,80 @@
+//! `rate`, `increase`, `delta`, `changes` and `resets` over `anchored` and `smoothed` windows, which look beyond
+//! their ends instead of extrapolating.
+
+use super::grid::seconds;
+use super::over_time::{count_changes, count_resets};
+use super::rate::RateKind;
+use super::select::interpolate;
+use super::window::{Frame, Window};
+use crate::ast::RangeExtension;
+use crate::functions::FunctionId;
+
+/// The functions that take `anchored` windows.
+pub(crate) const ANCHORED: [FunctionId; 5] =
+    [FunctionId::Changes, FunctionId::Delta, FunctionId::Increase, FunctionId::Rate, FunctionId::Resets];
+/// The functions that take `smoothed` windows.
+pub(crate) const SMOOTHED: [FunctionId; 3] = [FunctionId::Delta, FunctionId::Increase, FunctionId::Rate];
+
+/// The value of a function over an extended window.
+pub(crate) fn extended(id: FunctionId, frame: &Frame, window: &Window<'_>) -> Option<f64> {
+    let left = left_neighbour(frame, window);
+    if frame.extension == Some(RangeExtension::Smoothed) {
+        return RateKind::of(id).and_then(|kind| smoothed(kind, frame, window, left));
+    }
+    if window.len() == 0 {
+        return None;
+    }
+    let values = &window.all_values[left.unwrap_or(window.first)..window.after];
+    match id {
+        FunctionId::Changes => Some(count_changes(values)),
+        FunctionId::Resets => Some(count_resets(values)),
+        _ => {
+            let kind = RateKind::of(id)?;
+            let (first, last) = (values.first()?, values.last()?);
+            Some(finish(kind, window, *first, *last, values))
+        }
+    }
+}
+
+/// The newest sample at or before the window's start, no further back than lookback.
+fn left_neighbour(frame: &Frame, window: &Window<'_>) -> Option<usize> {
+    let oldest_ms = window.start_ms.saturating_sub(frame.lookback_ms);
+    window.first.checked_sub(1).filter(|&at| window.all_times_ms[at] > oldest_ms)
+}
+
+fn smoothed(kind: RateKind, frame: &Frame, window: &Window<'_>, left: Option<usize>) -> Option<f64> {
+    let point = |at: usize| (window.all_times_ms[at], window.all_values[at]);
+    let newest_ms = window.end_ms.saturating_add(frame.lookback_ms);
+    let right = Some(window.after).filter(|&at| window.all_times_ms.get(at).is_some_and(|&time| time <= newest_ms));
+    // All samples before the window or all after it: nothing is known of what lies inside.
+    let first_inside_or_right = if window.len() > 0 { Some(window.first) } else { right };
+    let last_inside_or_left = if window.len() > 0 { Some(window.after - 1) } else { left };
+    let (next, previous) = (first_inside_or_right?, last_inside_or_left?);
+    let start_value = left.map_or(point(next).1, |left| edge(kind, point(left), point(next), window.start_ms));
+    let end_value = right.map_or(point(previous).1, |right| edge(kind, point(previous), point(right), window.end_ms));
+    Some(finish(kind, window, start_value, end_value, window.values()))
+}
+
+/// The value at `time_ms` between two samples. A counter that fell between them began again from zero.
+fn edge(kind: RateKind, left: (i64, f64), right: (i64, f64), time_ms: i64) -> f64 {
+    if left.0 >= time_ms {
+        return left.1;
+    }
+    let fell = kind.is_counter && right.1 < left.1;
+    interpolate(if fell { (left.0, 0.0) } else { left }, right, time_ms)
+}
+
+/// The change from `first` to `last`, for a counter with what the resets in between hide.
+fn finish(kind: RateKind, window: &Window<'_>, first: f64, last: f64, between: &[f64]) -> f64 {
+    let mut change = last - first;
+    if kind.is_counter {
+        let mut previous = first;
+        for &value in between.iter().chain([&last]) {
+            if value < previous {
+                change += previous;
+            }
+            previous = value;
+        }
+    }
+    if kind.is_rate { change / seconds(window.end_ms - window.start_ms) } else { change }
+}

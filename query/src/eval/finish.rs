@@ -1,0 +1,191 @@
+//! From a request to an answer: checks the request, runs the evaluator, and gives the result its final form.
+//!
+//! Owns the last step of name removal: series marked on their way lose their name here, and those that are equal then
+//! become one, unless two have a value at the same step.
+
+use std::collections::HashMap;
+
+use model::{Labels, Samples, SeriesSource};
+
+use super::column::{Column, Head, is_present, same_labels};
+use super::error::{QueryError, Result, execution};
+use super::evaluator::{Evaluator, unparen};
+use super::grid::Grid;
+use super::guard::{Guard, Held};
+use super::names::without_names;
+use super::notes::Notes;
+use super::{Answer, QueryTime, Request, Series, Value, VectorElement};
+use crate::ast::{Expr, ExprKind, ValueType};
+use crate::value_type;
+
+/// Evaluates `expr` as `request` asks.
+pub(crate) fn answer(source: &dyn SeriesSource, expr: &Expr, request: &Request<'_>) -> Result<Answer> {
+    let options = request.options;
+    let timeout_ms = request.timeout_ms.map_or(options.timeout_ms, |ms| ms.min(options.timeout_ms));
+    let (query_grid, query_end_ms) = query_grid(request)?;
+    let evaluator = Evaluator {
+        source,
+        guard: Guard::new(options, timeout_ms, request.cancel),
+        notes: Notes::new(request.query),
+        query_grid,
+        query_end_ms,
+        is_instant: matches!(request.time, QueryTime::Instant { .. }),
+        lookback_ms: request.lookback_ms.unwrap_or(options.lookback_ms).max(1),
+    };
+    evaluator.guard.look()?;
+    let value = if evaluator.is_instant {
+        instant_value(&evaluator, expr, query_grid.start_ms)?
+    } else {
+        range_value(&evaluator, expr)?
+    };
+    let cost = evaluator.guard.cost();
+    let (warnings, infos) = evaluator.notes.finish();
+    Ok(Answer { value, warnings, infos, cost })
+}
+
+fn query_grid(request: &Request<'_>) -> Result<(Grid, i64)> {
+    let refuse = |message: &str| Err(QueryError::Request { message: message.to_owned() });
+    match request.time {
+        QueryTime::Instant { time_ms } => Ok((Grid::instant(time_ms), time_ms)),
+        QueryTime::Range { step_ms, .. } if step_ms <= 0 => refuse("step must be greater than 0"),
+        QueryTime::Range { start_ms, end_ms, .. } if end_ms < start_ms => {
+            refuse("end time must not be before start time")
+        }
+        QueryTime::Range { start_ms, end_ms, step_ms } => {
+            let grid = Grid::range(start_ms, end_ms, step_ms);
+            if grid.len > request.options.points_max {
+                return Err(QueryError::Limit { what: "steps", limit: request.options.points_max as u64 });
+            }
+            Ok((grid, end_ms))
+        }
+    }
+}
+
+fn instant_value(evaluator: &Evaluator<'_>, expr: &Expr, time_ms: i64) -> Result<Value> {
+    let grid = evaluator.query_grid;
+    Ok(match value_type(expr) {
+        ValueType::Scalar => {
+            let value = evaluator.scalar(expr, grid)?.first().copied().unwrap_or(f64::NAN);
+            Value::Scalar { timestamp_ms: time_ms, value }
+        }
+        ValueType::String => match &unparen(expr).kind {
+            ExprKind::String(text) => Value::String { timestamp_ms: time_ms, text: text.clone() },
+            _ => return Err(execution("expected a string literal")),
+        },
+        ValueType::InstantVector => {
+            let named = Named::vector(evaluator, expr)?;
+            let elements = named.series.into_iter().filter_map(|(labels, column)| {
+                column.get(0).map(|value| VectorElement { labels, timestamp_ms: time_ms, value })
+            });
+            Value::Vector(elements.collect())
+        }
+        ValueType::RangeVector => Value::Matrix(raw_matrix(evaluator, expr, time_ms)?),
+    })
+}
+
+fn range_value(evaluator: &Evaluator<'_>, expr: &Expr) -> Result<Value> {
+    let grid = evaluator.query_grid;
+    let kind = match value_type(expr) {
+        ValueType::Scalar => {
+            let column = Column::from_values(evaluator.scalar(expr, grid)?);
+            let samples = samples_of(grid, column);
+            return Ok(Value::Matrix(vec![Series { labels: Labels::empty(), samples }]));
+        }
+        ValueType::InstantVector => {
+            let named = Named::vector(evaluator, expr)?;
+            let mut series: Vec<Series> = named
+                .series
+                .into_iter()
+                .map(|(labels, column)| Series { labels, samples: samples_of(grid, column) })
+                .filter(|series| !series.samples.is_empty())
+                .collect();
+            series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+            return Ok(Value::Matrix(series));
+        }
+        ValueType::RangeVector => "range vector",
+        ValueType::String => "string",
+    };
+    let message = format!("invalid expression type {kind:?} for range query, must be Scalar or instant Vector");
+    Err(QueryError::Request { message })
+}
+
+/// Series under their final names.
+#[derive(Debug)]
+struct Named<'g> {
+    series: Vec<(Labels, Column)>,
+    index: HashMap<Labels, usize>,
+    held: Held<'g>,
+}
+
+impl<'g> Named<'g> {
+    /// Evaluates an instant-vector expression over the whole query.
+    fn vector(evaluator: &'g Evaluator<'_>, expr: &Expr) -> Result<Self> {
+        let mut named = Self { series: Vec::new(), index: HashMap::new(), held: evaluator.guard.hold(0)? };
+        evaluator.vector(expr, evaluator.query_grid, &mut |head, column| named.add(&head, column))?;
+        Ok(named)
+    }
+
+    fn add(&mut self, head: &Head, column: &mut Column) -> Result<()> {
+        let labels = final_labels(head);
+        if let Some(&at) = self.index.get(&labels) {
+            return match self.series[at].1.merge(column) {
+                Some(_) => Err(same_labels()),
+                None => Ok(()),
+            };
+        }
+        self.held.grow_series::<f64>(column.slots().len(), labels.packed().len())?;
+        self.index.insert(labels.clone(), self.series.len());
+        self.series.push((labels, std::mem::take(column)));
+        Ok(())
+    }
+}
+
+fn final_labels(head: &Head) -> Labels {
+    if head.drop_name { without_names(&head.labels) } else { head.labels.clone() }
+}
+
+fn samples_of(grid: Grid, column: Column) -> Samples {
+    let mut samples = Samples::default();
+    for (at, value) in column.into_slots().into_iter().enumerate() {
+        if is_present(value) {
+            samples.push(grid.time_ms(at), value);
+        }
+    }
+    samples
+}
+
+/// The samples of a range vector at one time, with their own timestamps.
+fn raw_matrix(evaluator: &Evaluator<'_>, expr: &Expr, time_ms: i64) -> Result<Vec<Series>> {
+    let mut series: Vec<Series> = Vec::new();
+    let mut index: HashMap<Labels, usize> = HashMap::new();
+    let mut held = evaluator.guard.hold(0)?;
+    evaluator.raw_ranges(expr, time_ms, &mut |head, timestamps_ms, values| {
+        if values.is_empty() {
+            return Ok(());
+        }
+        let labels = final_labels(&head);
+        held.grow_series::<(i64, f64)>(values.len(), labels.packed().len())?;
+        let samples = Samples { timestamps_ms: timestamps_ms.to_vec(), values: values.to_vec() };
+        match index.get(&labels) {
+            Some(&at) => merge_samples(&mut series[at].samples, &samples),
+            None => {
+                index.insert(labels.clone(), series.len());
+                series.push(Series { labels, samples });
+                Ok(())
+            }
+        }
+    })?;
+    series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(series)
+}
+
+fn merge_samples(into: &mut Samples, other: &Samples) -> Result<()> {
+    let mut all: Vec<_> = into.iter().chain(other.iter()).collect();
+    all.sort_by_key(|sample| sample.timestamp);
+    if all.array_windows().any(|[a, b]| a.timestamp == b.timestamp) {
+        return Err(same_labels());
+    }
+    into.clear();
+    all.iter().for_each(|sample| into.push(sample.timestamp.0, sample.value));
+    Ok(())
+}

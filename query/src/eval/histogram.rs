@@ -1,0 +1,347 @@
+//! `histogram_quantile`, `histogram_quantiles` and `histogram_fraction` over classic histograms: one series a bucket,
+//! its upper bound in the label `le`, its value the count of all observations up to that bound.
+
+use std::collections::HashMap;
+
+use model::labels::BUCKET_LABEL;
+use model::{Labels, LabelsBuilder};
+
+use super::column::{Column, Head, Sink};
+use super::error::{Result, execution};
+use super::evaluator::{Evaluator, metric_name};
+use super::grid::Grid;
+use super::guard::Held;
+use super::math::nan_lowest;
+use super::names::{KeyMaker, build};
+use super::notes::Note;
+use crate::ast::Expr;
+
+/// Relative differences of counts up to which a decrease is taken for rounding.
+const LEVEL_TOLERANCE: f64 = 1e-12;
+
+/// One bucket: its upper bound, and how many observations lie at or below it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Bucket {
+    bound: f64,
+    count: f64,
+}
+
+/// The buckets of one histogram over the grid, by ascending bound.
+#[derive(Debug)]
+struct Histogram {
+    head: Head,
+    buckets: Vec<(f64, Column)>,
+}
+
+/// The histograms of a vector.
+#[derive(Debug)]
+struct Histograms<'g> {
+    list: Vec<Histogram>,
+    _held: Held<'g>,
+}
+
+impl Histogram {
+    /// The buckets that have a count at `step`, those of equal bounds added up.
+    fn at(&self, step: usize, buckets: &mut Vec<Bucket>) {
+        buckets.clear();
+        for (bound, column) in &self.buckets {
+            let Some(count) = column.get(step) else { continue };
+            match buckets.last_mut() {
+                Some(last) if last.bound >= *bound => last.count += count,
+                _ => buckets.push(Bucket { bound: *bound, count }),
+            }
+        }
+    }
+}
+
+impl Evaluator<'_> {
+    pub(crate) fn histogram_quantile(&self, q: &Expr, vector: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let wanted = self.scalar(q, grid)?;
+        self.note_quantiles(&wanted, q);
+        let histograms = self.histograms(vector, grid)?;
+        for histogram in &histograms.list {
+            let mut column = self.quantiles_of(histogram, &wanted, vector)?;
+            if !column.is_empty() {
+                sink(histogram.head.clone().dropped(), &mut column)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One result for each quantile, told apart by a label.
+    pub(crate) fn histogram_quantiles(
+        &self,
+        vector: &Expr,
+        label: &Expr,
+        quantiles: &[Expr],
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
+        let label = self.string(label)?;
+        if label.is_empty() {
+            return Err(execution(format!("invalid label name {label:?} in histogram_quantiles()")));
+        }
+        let wanted: Vec<Vec<f64>> = quantiles.iter().map(|q| self.scalar(q, grid)).collect::<Result<_>>()?;
+        for (wanted, expr) in wanted.iter().zip(quantiles) {
+            self.note_quantiles(wanted, expr);
+        }
+        let histograms = self.histograms(vector, grid)?;
+        let mut builder = LabelsBuilder::new();
+        let mut result = super::column::Gathered::new(&self.guard)?;
+        for histogram in &histograms.list {
+            for wanted in &wanted {
+                let values = self.quantiles_of(histogram, wanted, vector)?;
+                // The label's text changes where the quantile does.
+                let mut step = 0;
+                while step < grid.len {
+                    let same = wanted[step..].iter().take_while(|q| q.to_bits() == wanted[step].to_bits()).count();
+                    let mut column = Column::absent(grid.len);
+                    column.slots_mut()[step..step + same].copy_from_slice(&values.slots()[step..step + same]);
+                    if !column.is_empty() {
+                        builder.clear();
+                        builder.extend(histogram.head.labels.as_ref());
+                        builder.set(label, &show_quantile(wanted[step]));
+                        result.add(Head { labels: build(&mut builder)?, drop_name: true }, &mut column)?;
+                    }
+                    step += same;
+                }
+            }
+        }
+        result.emit(sink)
+    }
+
+    pub(crate) fn histogram_fraction(
+        &self,
+        lower: &Expr,
+        upper: &Expr,
+        vector: &Expr,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
+        let (lower, upper) = (self.scalar(lower, grid)?, self.scalar(upper, grid)?);
+        let histograms = self.histograms(vector, grid)?;
+        let mut buckets = Vec::new();
+        let mut column = Column::default();
+        for histogram in &histograms.list {
+            column.reset(grid.len);
+            for (step, slot) in column.slots_mut().iter_mut().enumerate() {
+                histogram.at(step, &mut buckets);
+                self.guard.spend(buckets.len())?;
+                if !buckets.is_empty() {
+                    *slot = fraction(lower[step], upper[step], &buckets);
+                }
+            }
+            if !column.is_empty() {
+                sink(histogram.head.clone().dropped(), &mut column)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The series of a vector as histograms: those that differ only in `le` are one.
+    fn histograms(&self, vector: &Expr, grid: Grid) -> Result<Histograms<'_>> {
+        let mut keys = KeyMaker::except(BUCKET_LABEL);
+        let mut index: HashMap<Labels, usize> = HashMap::new();
+        let mut list: Vec<Histogram> = Vec::new();
+        let mut held = self.guard.hold(0)?;
+        self.vector(vector, grid, &mut |head, column| {
+            self.guard.spend(grid.len)?;
+            let text = head.labels.get(BUCKET_LABEL).unwrap_or("");
+            let Ok(bound) = text.parse::<f64>() else {
+                self.notes.add(Note::BadBucketLabel(&metric_name(&head), text), vector.span);
+                return Ok(());
+            };
+            held.grow_series::<f64>(grid.len, head.labels.packed().len())?;
+            let key = keys.key(&head.labels);
+            let at = *index.entry(key.clone()).or_insert(list.len());
+            if at == list.len() {
+                list.push(Histogram { head: Head { labels: key, drop_name: head.drop_name }, buckets: Vec::new() });
+            }
+            list[at].buckets.push((bound, std::mem::take(column)));
+            Ok(())
+        })?;
+        for histogram in &mut list {
+            histogram.buckets.sort_by(|(a, _), (b, _)| nan_lowest(a, b));
+        }
+        Ok(Histograms { list, _held: held })
+    }
+
+    fn quantiles_of(&self, histogram: &Histogram, wanted: &[f64], vector: &Expr) -> Result<Column> {
+        let mut buckets = Vec::new();
+        let mut column = Column::absent(wanted.len());
+        for (step, slot) in column.slots_mut().iter_mut().enumerate() {
+            histogram.at(step, &mut buckets);
+            self.guard.spend(buckets.len())?;
+            if buckets.is_empty() {
+                continue;
+            }
+            let (value, was_forced) = quantile(wanted[step], &mut buckets);
+            *slot = value;
+            if was_forced {
+                self.notes.add(Note::ForcedMonotonicity(&metric_name(&histogram.head)), vector.span);
+            }
+        }
+        Ok(column)
+    }
+}
+
+/// The `q`-quantile, and whether counts had to be raised to be monotonic.
+fn quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
+    if q.is_nan() {
+        return (f64::NAN, false);
+    }
+    if q < 0.0 {
+        return (f64::NEG_INFINITY, false);
+    }
+    if q > 1.0 {
+        return (f64::INFINITY, false);
+    }
+    if buckets.last().is_none_or(|last| last.bound != f64::INFINITY) {
+        return (f64::NAN, false);
+    }
+    let was_forced = make_monotonic(buckets);
+    let [.., before_last, last] = buckets.as_slice() else { return (f64::NAN, was_forced) };
+    let total = last.count;
+    if total == 0.0 {
+        return (f64::NAN, was_forced);
+    }
+    let rank = q * total;
+    let hit = buckets[..buckets.len() - 1].partition_point(|bucket| !(bucket.count >= rank));
+    let value = match hit {
+        hit if hit == buckets.len() - 1 => before_last.bound,
+        0 if buckets[0].bound <= 0.0 => buckets[0].bound,
+        0 => buckets[0].bound * (rank / buckets[0].count),
+        hit => {
+            let (below, bucket) = (buckets[hit - 1], buckets[hit]);
+            below.bound + (bucket.bound - below.bound) * ((rank - below.count) / (bucket.count - below.count))
+        }
+    };
+    (value, was_forced)
+}
+
+/// Raises counts that decrease to the one before; whether that was more than rounding.
+fn make_monotonic(buckets: &mut [Bucket]) -> bool {
+    let mut was_forced = false;
+    let mut buckets = buckets.iter_mut();
+    let Some(mut highest) = buckets.next().map(|bucket| bucket.count) else { return false };
+    for bucket in buckets {
+        if is_level(highest, bucket.count) {
+            bucket.count = highest;
+        } else if bucket.count < highest {
+            bucket.count = highest;
+            was_forced = true;
+        } else {
+            highest = bucket.count;
+        }
+    }
+    was_forced
+}
+
+/// Whether two counts differ by rounding at most.
+fn is_level(a: f64, b: f64) -> bool {
+    let (difference, size) = ((a - b).abs(), a.abs() + b.abs());
+    difference == 0.0 || difference / size.min(f64::MAX) < LEVEL_TOLERANCE
+}
+
+/// The share of observations between two bounds.
+fn fraction(lower: f64, upper: f64, buckets: &[Bucket]) -> f64 {
+    let Some(total) = buckets.last().filter(|last| last.bound == f64::INFINITY).map(|last| last.count) else {
+        return f64::NAN;
+    };
+    if total == 0.0 || lower.is_nan() || upper.is_nan() {
+        return f64::NAN;
+    }
+    if lower >= upper {
+        return 0.0;
+    }
+    (count_below(upper, buckets).min(total) - count_below(lower, buckets).min(total)) / total
+}
+
+/// How many observations lie below `limit`, interpolated inside its bucket unless that is infinite.
+fn count_below(limit: f64, buckets: &[Bucket]) -> f64 {
+    let mut below = 0.0;
+    for (at, bucket) in buckets.iter().enumerate() {
+        let start = match at.checked_sub(1) {
+            Some(before) => buckets[before].bound,
+            None if bucket.bound > 0.0 => 0.0,
+            None => f64::NEG_INFINITY,
+        };
+        if start >= limit {
+            return below;
+        }
+        if bucket.bound > limit {
+            return match (start, bucket.bound) {
+                // What lies in an infinite bucket may lie anywhere: none of it counts as inside the bounds.
+                (f64::NEG_INFINITY, _) => bucket.count,
+                (_, f64::INFINITY) => below,
+                _ => below + (bucket.count - below) * ((limit - start) / (bucket.bound - start)),
+            };
+        }
+        below = bucket.count;
+    }
+    below
+}
+
+/// A quantile as a label, as OpenMetrics writes floats: `0.9`, `1.0`, `NaN`.
+fn show_quantile(q: f64) -> String {
+    match q {
+        f64::INFINITY => "+Inf".to_owned(),
+        f64::NEG_INFINITY => "-Inf".to_owned(),
+        q if q.is_nan() => "NaN".to_owned(),
+        q => format!("{q:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buckets(pairs: &[(f64, f64)]) -> Vec<Bucket> {
+        pairs.iter().map(|&(bound, count)| Bucket { bound, count }).collect()
+    }
+
+    #[track_caller]
+    fn check_quantile(q: f64, pairs: &[(f64, f64)], want: (f64, bool)) {
+        let (value, was_forced) = quantile(q, &mut buckets(pairs));
+        assert!((value - want.0).abs() < 1e-9 || value.to_bits() == want.0.to_bits() || value == want.0, "{value}");
+        assert_eq!(was_forced, want.1);
+    }
+
+    const INF: f64 = f64::INFINITY;
+
+    #[test]
+    fn quantiles() {
+        let even = [(1.0, 10.0), (2.0, 20.0), (INF, 20.0)];
+        check_quantile(0.5, &even, (1.0, false));
+        check_quantile(0.75, &even, (1.5, false));
+        check_quantile(0.25, &even, (0.5, false));
+        check_quantile(1.0, &[(1.0, 10.0), (INF, 20.0)], (1.0, false));
+        check_quantile(0.1, &[(-1.0, 10.0), (INF, 20.0)], (-1.0, false));
+        check_quantile(0.5, &[(1.0, 10.0)], (f64::NAN, false));
+        check_quantile(0.5, &[(INF, 10.0)], (f64::NAN, false));
+        check_quantile(0.5, &[(1.0, 0.0), (INF, 0.0)], (f64::NAN, false));
+        check_quantile(0.5, &[(1.0, 10.0), (2.0, 5.0), (INF, 20.0)], (1.0, true));
+        check_quantile(0.5, &[(1.0, 10.0), (2.0, 10.0 - 1e-13), (INF, 20.0)], (1.0, false));
+    }
+
+    #[test]
+    #[expect(clippy::float_cmp, reason = "exact by design")]
+    fn fractions() {
+        let some = buckets(&[(0.0, 2.0), (2.0, 6.0), (INF, 10.0)]);
+        assert_eq!(fraction(0.0, 1.0, &some), 0.2);
+        assert_eq!(fraction(f64::NEG_INFINITY, 0.0, &some), 0.2);
+        assert_eq!(fraction(-1.0, 0.0, &some), 0.0, "nothing is known inside the first bucket");
+        assert_eq!(fraction(2.0, 100.0, &some), 0.0, "nor inside the last");
+        assert_eq!(fraction(2.0, INF, &some), 0.4);
+        assert_eq!(fraction(1.0, 1.0, &some), 0.0);
+        assert!(fraction(0.0, 1.0, &some[..2]).is_nan());
+    }
+
+    #[test]
+    fn quantile_labels() {
+        assert_eq!(
+            ["0.9", "1.0", "0.0", "NaN"],
+            [0.9, 1.0, 0.0, f64::NAN].map(show_quantile).map(|s| s.leak() as &str)
+        );
+    }
+}

@@ -1,0 +1,137 @@
+//! Evaluation: from a checked syntax tree and a source of series to an answer.
+//!
+//! Owns the public request and answer. An instant query is a range query of one step. Every expression is evaluated
+//! over the whole grid of steps at once, series by series: a selector decodes each series once, fills one column of
+//! values over the grid and hands it on; functions change the column on its way, aggregations fold it into their
+//! groups. So memory follows the result, not the input. Only what needs several series side by side (matching,
+//! ranking, quantiles over series, histograms by bucket) holds columns, and accounts for them.
+
+mod aggregate;
+mod binary;
+mod calendar;
+mod call;
+mod column;
+mod duration;
+mod error;
+mod evaluator;
+mod extended;
+mod finish;
+mod grid;
+mod guard;
+mod histogram;
+mod info;
+mod invariant;
+mod label_functions;
+mod matching;
+mod math;
+mod names;
+mod notes;
+mod order;
+mod over_time;
+mod range_call;
+mod rank;
+mod rate;
+mod select;
+mod sets;
+mod window;
+
+use model::{Labels, Samples, SeriesSource};
+
+pub use error::QueryError;
+pub use guard::{CancelToken, Cost, QueryOptions};
+pub use notes::ANNOTATIONS_TOLD_MAX;
+
+use crate::ast::Expr;
+use crate::parse;
+
+/// What to evaluate.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The query text.
+    pub query: &'a str,
+    /// When.
+    pub time: QueryTime,
+    /// Limits and defaults.
+    pub options: &'a QueryOptions,
+    /// Instead of [`QueryOptions::lookback_ms`].
+    pub lookback_ms: Option<i64>,
+    /// Instead of [`QueryOptions::timeout_ms`], if shorter.
+    pub timeout_ms: Option<u64>,
+    /// Ends the evaluation early.
+    pub cancel: &'a CancelToken,
+}
+
+/// The times a query is evaluated at, in milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum QueryTime {
+    /// Once.
+    Instant { time_ms: i64 },
+    /// At `start_ms`, then every `step_ms`, up to `end_ms`.
+    Range { start_ms: i64, end_ms: i64, step_ms: i64 },
+}
+
+/// What a query yields.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The result.
+    pub value: Value,
+    /// What may be wrong with the query or the data; at most [`ANNOTATIONS_TOLD_MAX`] and a line about the rest.
+    pub warnings: Vec<String>,
+    /// What is worth knowing about the result; as many.
+    pub infos: Vec<String>,
+    /// What it took.
+    pub cost: Cost,
+}
+
+/// A result.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Value {
+    /// A number; instant queries only.
+    Scalar { timestamp_ms: i64, value: f64 },
+    /// A text; instant queries only.
+    String { timestamp_ms: i64, text: String },
+    /// One value a series, in the order the query gives them; instant queries only.
+    Vector(Vec<VectorElement>),
+    /// Values over time, ordered by labels: every range query, and instant queries for range vectors.
+    Matrix(Vec<Series>),
+}
+
+/// One element of an instant vector.
+#[derive(Debug, Clone)]
+pub struct VectorElement {
+    /// The labels; unique within the vector.
+    pub labels: Labels,
+    /// The evaluation time.
+    pub timestamp_ms: i64,
+    /// The value.
+    pub value: f64,
+}
+
+/// One series of a matrix.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// The labels; unique within the matrix.
+    pub labels: Labels,
+    /// The samples; at least one.
+    pub samples: Samples,
+}
+
+/// Parses and evaluates a query over `source`.
+///
+/// # Errors
+///
+/// See [`QueryError`]: each variant is a decision for the caller.
+pub fn evaluate(source: &dyn SeriesSource, request: &Request<'_>) -> Result<Answer, QueryError> {
+    evaluate_expr(source, &parse(request.query)?, request)
+}
+
+/// Evaluates an expression that was parsed before from `request.query`, whose text the annotations point into.
+///
+/// # Errors
+///
+/// See [`QueryError`].
+pub fn evaluate_expr(source: &dyn SeriesSource, expr: &Expr, request: &Request<'_>) -> Result<Answer, QueryError> {
+    finish::answer(source, expr, request)
+}

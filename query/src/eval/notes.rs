@@ -1,0 +1,160 @@
+//! Annotations: what a query tells beside its result. They never change it.
+//!
+//! Owns their texts, which are Prometheus's, because clients compare and suppress them.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+
+use crate::ast::Span;
+
+/// Most annotations of one kind that an answer tells one by one.
+pub const ANNOTATIONS_TOLD_MAX: usize = 10;
+
+/// The annotations of one query, each text once.
+#[derive(Debug)]
+pub(crate) struct Notes<'q> {
+    query: &'q str,
+    warnings: RefCell<Vec<String>>,
+    infos: RefCell<Vec<String>>,
+}
+
+/// One thing to tell.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Note<'a> {
+    /// A quantile outside 0 to 1.
+    InvalidQuantile(f64),
+    /// A ratio outside -1 to 1, and what it was taken for.
+    InvalidRatio(f64, f64),
+    /// A classic bucket without a readable bound: metric, bound.
+    BadBucketLabel(&'a str, &'a str),
+    /// Sorting where the result is sorted by labels anyway.
+    SortInRangeQuery,
+    /// A rate of something that is not named like a counter.
+    PossibleNonCounter(&'a str),
+    /// Bucket counts that decreased with the bound: metric.
+    ForcedMonotonicity(&'a str),
+    /// An operator that floats do not have.
+    IncompatibleTypes(&'a str),
+}
+
+impl Note<'_> {
+    fn is_warning(self) -> bool {
+        matches!(
+            self,
+            Self::InvalidQuantile(_) | Self::InvalidRatio(..) | Self::BadBucketLabel(..) | Self::SortInRangeQuery
+        )
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::InvalidQuantile(q) => {
+                format!("PromQL warning: quantile value should be between 0 and 1, got {}", Number(q))
+            }
+            Self::InvalidRatio(ratio, cap) => format!(
+                "PromQL warning: ratio value should be between -1 and 1, got {}, capping to {}",
+                Number(ratio),
+                Number(cap)
+            ),
+            Self::BadBucketLabel(metric, bound) => named(
+                format!("PromQL warning: bucket label \"le\" is missing or has a malformed value of {bound:?}"),
+                metric,
+            ),
+            Self::SortInRangeQuery => {
+                "PromQL warning: sort is ineffective for range queries since results are always ordered by labels"
+                    .to_owned()
+            }
+            Self::PossibleNonCounter(metric) => format!(
+                "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {metric:?}"
+            ),
+            Self::ForcedMonotonicity(metric) => named(
+                "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see \
+                 https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
+                    .to_owned(),
+                metric,
+            ),
+            Self::IncompatibleTypes(op) => format!(
+                "PromQL info: incompatible sample types encountered for binary operator {op:?}: float {op} float"
+            ),
+        }
+    }
+}
+
+fn named(mut text: String, metric: &str) -> String {
+    if !metric.is_empty() {
+        let _ = write!(text, " for metric name {metric:?}");
+    }
+    text
+}
+
+/// A number as annotations show it.
+struct Number(f64);
+
+impl std::fmt::Display for Number {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            value if value == f64::INFINITY => f.write_str("+Inf"),
+            value if value == f64::NEG_INFINITY => f.write_str("-Inf"),
+            value => write!(f, "{value}"),
+        }
+    }
+}
+
+impl<'q> Notes<'q> {
+    pub(crate) fn new(query: &'q str) -> Self {
+        Self { query, warnings: RefCell::default(), infos: RefCell::default() }
+    }
+
+    /// Tells `note` of the expression at `span`, unless that was told before.
+    pub(crate) fn add(&self, note: Note<'_>, span: Span) {
+        let (line, column) = line_and_column(self.query, span.start);
+        let text = format!("{} ({line}:{column})", note.text());
+        let kind = if note.is_warning() { &self.warnings } else { &self.infos };
+        let mut told = kind.borrow_mut();
+        if !told.contains(&text) {
+            told.push(text);
+        }
+    }
+
+    /// Warnings and infos, each cut to [`ANNOTATIONS_TOLD_MAX`] with a line that says how many more there were.
+    pub(crate) fn finish(self) -> (Vec<String>, Vec<String>) {
+        (cut(self.warnings.into_inner(), "warning"), cut(self.infos.into_inner(), "info"))
+    }
+}
+
+fn cut(mut texts: Vec<String>, kind: &str) -> Vec<String> {
+    let more = texts.len().saturating_sub(ANNOTATIONS_TOLD_MAX);
+    if more > 0 {
+        texts.truncate(ANNOTATIONS_TOLD_MAX);
+        texts.push(format!("{more} more {kind} annotations omitted"));
+    }
+    texts
+}
+
+/// Line and column of a byte of the query, both from 1.
+fn line_and_column(query: &str, at_byte: usize) -> (usize, usize) {
+    let before = &query.as_bytes()[..at_byte.min(query.len())];
+    let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+    let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    (line, before.len() - line_start + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn told_once_with_position_and_cut() {
+        let notes = Notes::new("a +\nquantile(2, b)");
+        for _ in 0..3 {
+            notes.add(Note::InvalidQuantile(2.0), Span { start: 13, end: 14 });
+        }
+        for metric in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"] {
+            notes.add(Note::PossibleNonCounter(metric), Span { start: 0, end: 1 });
+        }
+        let (warnings, infos) = notes.finish();
+        assert_eq!(warnings, ["PromQL warning: quantile value should be between 0 and 1, got 2 (2:10)"]);
+        assert_eq!(infos.len(), 11);
+        assert_eq!(infos[10], "2 more info annotations omitted");
+        assert_eq!(Note::InvalidQuantile(f64::NAN).text().split("got ").nth(1), Some("NaN"));
+    }
+}

@@ -1,0 +1,155 @@
+//! What the `*_over_time` functions and their like compute of the samples in one window.
+
+use super::error::{Result, execution};
+use super::grid::seconds;
+use super::math::{CompensatedSum, Mean, count, quantile};
+use super::rate::{idelta, irate};
+use super::window::Window;
+use crate::functions::FunctionId;
+
+/// A function of the samples of a window alone, which has at least one.
+pub(crate) type OfWindow = fn(&Window<'_>) -> Option<f64>;
+
+/// The functions that need nothing but the window.
+pub(crate) fn of_window(id: FunctionId) -> Option<OfWindow> {
+    use FunctionId as F;
+    Some(match id {
+        F::SumOverTime => |window| Some(sum(window.values())),
+        F::AvgOverTime => |window| {
+            let mut mean = Mean::default();
+            window.values().iter().for_each(|&value| mean.add(value));
+            mean.mean()
+        },
+        F::MinOverTime => |window| extreme(window.values(), |value, best| value < best).map(|at| window.values()[at]),
+        F::MaxOverTime => |window| extreme(window.values(), |value, best| value > best).map(|at| window.values()[at]),
+        F::CountOverTime => |window| Some(count(window.len())),
+        F::PresentOverTime => |_| Some(1.0),
+        F::LastOverTime => |window| window.values().last().copied(),
+        F::FirstOverTime => |window| window.values().first().copied(),
+        F::StdvarOverTime => |window| Some(variance(window.values())),
+        F::StddevOverTime => |window| Some(variance(window.values()).sqrt()),
+        F::MadOverTime => |window| Some(median_deviation(window.values())),
+        F::TsOfFirstOverTime => |window| window.times_ms().first().copied().map(seconds),
+        F::TsOfLastOverTime => |window| window.times_ms().last().copied().map(seconds),
+        F::TsOfMinOverTime => {
+            |window| extreme(window.values(), |value, best| value <= best).map(|at| seconds(window.times_ms()[at]))
+        }
+        F::TsOfMaxOverTime => {
+            |window| extreme(window.values(), |value, best| value >= best).map(|at| seconds(window.times_ms()[at]))
+        }
+        F::Changes => |window| Some(count_changes(window.values())),
+        F::Resets => |window| Some(count_resets(window.values())),
+        F::Deriv => |window| {
+            let line = regression(window, *window.times_ms().first()?)?;
+            Some(line.slope)
+        },
+        F::Irate => irate,
+        F::Idelta => idelta,
+        _ => return None,
+    })
+}
+
+fn sum(values: &[f64]) -> f64 {
+    let mut sum = CompensatedSum::default();
+    values.iter().for_each(|&value| sum.add(value));
+    sum.total()
+}
+
+/// Where the value is that `beats` all before it; NaN loses to every number.
+fn extreme(values: &[f64], beats: impl Fn(f64, f64) -> bool) -> Option<usize> {
+    let mut best = 0;
+    for (at, &value) in values.iter().enumerate().skip(1) {
+        if beats(value, values[best]) || values[best].is_nan() {
+            best = at;
+        }
+    }
+    (!values.is_empty()).then_some(best)
+}
+
+/// The population variance (Welford's method, compensated).
+fn variance(values: &[f64]) -> f64 {
+    let (mut mean, mut squares) = (CompensatedSum::default(), CompensatedSum::default());
+    for (at, &value) in values.iter().enumerate() {
+        let delta = value - mean.total();
+        mean.add(delta / count(at + 1));
+        squares.add(delta * (value - mean.total()));
+    }
+    squares.total() / count(values.len())
+}
+
+/// The median of the distances from the median; NaN if any value is.
+fn median_deviation(values: &[f64]) -> f64 {
+    if values.iter().any(|value| value.is_nan()) {
+        return f64::NAN;
+    }
+    let mut sorted = values.to_vec();
+    let median = quantile(0.5, &mut sorted);
+    sorted.iter_mut().for_each(|value| *value = (*value - median).abs());
+    quantile(0.5, &mut sorted)
+}
+
+/// How often a value differs from the one before; NaN after NaN does not.
+pub(crate) fn count_changes(values: &[f64]) -> f64 {
+    #[expect(clippy::float_cmp, reason = "a change is any difference")]
+    let changed = |[a, b]: &&[f64; 2]| a != b && !(a.is_nan() && b.is_nan());
+    count(values.array_windows().filter(changed).count())
+}
+
+/// How often a value is smaller than the one before.
+pub(crate) fn count_resets(values: &[f64]) -> f64 {
+    count(values.array_windows().filter(|[a, b]| b < a).count())
+}
+
+/// A straight line: `slope * (seconds after the origin) + intercept`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line {
+    pub(crate) slope: f64,
+    pub(crate) intercept: f64,
+}
+
+/// The line through the samples of a window with the least squared distances; nothing with fewer than two samples.
+pub(crate) fn regression(window: &Window<'_>, origin_ms: i64) -> Option<Line> {
+    let values = window.values();
+    let [first, _, ..] = values else { return None };
+    #[expect(clippy::float_cmp, reason = "a constant is exactly constant")]
+    let constant = values.iter().all(|value| value == first);
+    if constant {
+        return Some(if first.is_infinite() {
+            Line { slope: f64::NAN, intercept: f64::NAN }
+        } else {
+            Line { slope: 0.0, intercept: *first }
+        });
+    }
+    let mut sums = [CompensatedSum::default(); 4];
+    for (&time_ms, &y) in window.times_ms().iter().zip(values) {
+        let x = seconds(time_ms.saturating_sub(origin_ms));
+        for (sum, term) in sums.iter_mut().zip([x, y, x * y, x * x]) {
+            sum.add(term);
+        }
+    }
+    let [x, y, xy, xx] = sums.map(CompensatedSum::total);
+    let n = count(values.len());
+    let slope = (xy - x * y / n) / (xx - x * x / n);
+    Some(Line { slope, intercept: y / n - slope * x / n })
+}
+
+/// Holt's double exponential smoothing; nothing with fewer than two samples.
+pub(crate) fn smoothing(values: &[f64], factor: f64, trend_factor: f64) -> Option<f64> {
+    let [first, second, ..] = values else { return None };
+    let (mut before, mut level, mut trend) = (0.0, *first, second - first);
+    for (at, value) in values.iter().enumerate().skip(1) {
+        if at > 1 {
+            trend = trend_factor * (level - before) + (1.0 - trend_factor) * trend;
+        }
+        (before, level) = (level, factor * value + (1.0 - factor) * (level + trend));
+    }
+    Some(level)
+}
+
+/// Checks a smoothing factor: strictly between 0 and 1.
+pub(crate) fn check_factor(name: &str, short: &str, factor: f64) -> Result<()> {
+    if factor > 0.0 && factor < 1.0 {
+        return Ok(());
+    }
+    Err(execution(format!("invalid {name} factor. Expected: 0 < {short} < 1, got: {factor:.6}")))
+}

@@ -1,0 +1,300 @@
+//! Aggregations that look at series side by side: `topk`, `bottomk`, `quantile`, `count_values`, `limitk`,
+//! `limit_ratio`.
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, HashMap};
+
+use model::{Labels, LabelsBuilder};
+
+use super::aggregate::Groups;
+use super::column::{ABSENT, Column, Head, Sink, is_present};
+use super::error::{Result, execution};
+use super::evaluator::Evaluator;
+use super::grid::Grid;
+use super::math::quantile;
+use super::names::build;
+use super::notes::Note;
+use super::order::nan_last;
+use crate::ast::{Aggregate, AggregateOp, Expr};
+
+/// A value in a ranking. The worst of a ranking is the greatest, so that a heap has it on top.
+#[derive(Debug, Clone, Copy)]
+struct Ranked {
+    /// The value, negated when large is good.
+    order: f64,
+    series: usize,
+}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        nan_last(self.order, other.order, |a, b| a.partial_cmp(&b).unwrap_or(Ordering::Equal))
+            .then(self.series.cmp(&other.series))
+    }
+}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Ranked {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Ranked {}
+
+impl Evaluator<'_> {
+    /// `topk` and `bottomk`. Holds the best k of each group and step, not the input.
+    pub(crate) fn best(&self, aggregate: &Aggregate, k: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let counts = self.counts(k, grid)?;
+        let sign = if aggregate.op == AggregateOp::Topk { -1.0 } else { 1.0 };
+        let mut heads: Vec<Head> = Vec::new();
+        let mut groups = Groups::<Vec<BinaryHeap<Ranked>>>::new(&self.guard, aggregate)?;
+        let mut grown = self.guard.hold(0)?;
+        self.vector(&aggregate.expr, grid, &mut |head, column| {
+            self.guard.spend(grid.len)?;
+            let at = groups.find(&head, |held, label_bytes| {
+                held.grow_series::<BinaryHeap<Ranked>>(grid.len, label_bytes)?;
+                Ok(vec![BinaryHeap::new(); grid.len])
+            })?;
+            let series = heads.len();
+            let mut added = 0;
+            for (step, (heap, &value)) in groups.states[at].iter_mut().zip(column.slots()).enumerate() {
+                if !is_present(value) {
+                    continue;
+                }
+                let ranked = Ranked { order: value * sign, series };
+                if heap.len() < counts[step] {
+                    heap.push(ranked);
+                    added += 1;
+                } else if let Some(mut worst) = heap.peek_mut()
+                    && ranked < *worst
+                {
+                    *worst = ranked;
+                }
+            }
+            grown.grow(added * size_of::<Ranked>() + head.labels.packed().len())?;
+            heads.push(head);
+            Ok(())
+        })?;
+        let states = groups.states;
+        let mut result = self.guard.hold(0)?;
+        let mut columns: Vec<Option<Column>> = vec![None; heads.len()];
+        let mut order = Vec::new();
+        for heaps in states {
+            for (step, heap) in heaps.into_iter().enumerate() {
+                self.guard.spend(heap.len())?;
+                for Ranked { order: value, series } in heap.into_sorted_vec() {
+                    if columns[series].is_none() {
+                        result.grow_series::<f64>(grid.len, 0)?;
+                        order.push(series);
+                    }
+                    columns[series].get_or_insert_with(|| Column::absent(grid.len)).slots_mut()[step] = value * sign;
+                }
+            }
+        }
+        if grid.len > 1 {
+            order.sort_unstable();
+        }
+        for series in order {
+            if let Some(column) = &mut columns[series] {
+                sink(heads[series].clone(), column)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `quantile`: holds the columns of each group.
+    pub(crate) fn quantile_of_groups(
+        &self,
+        aggregate: &Aggregate,
+        q: &Expr,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
+        let wanted = self.scalar(q, grid)?;
+        self.note_quantiles(&wanted, q);
+        let mut groups = Groups::<Vec<Column>>::new(&self.guard, aggregate)?;
+        self.vector(&aggregate.expr, grid, &mut |head, column| {
+            let at = groups.find(&head, |_, _| Ok(Vec::new()))?;
+            groups.held.grow_series::<f64>(grid.len, head.labels.packed().len())?;
+            groups.states[at].push(std::mem::take(column));
+            self.guard.spend(grid.len)
+        })?;
+        let Groups { heads, states, held: _held, .. } = groups;
+        let mut values = Vec::new();
+        let mut result = Column::default();
+        for (head, columns) in heads.into_iter().zip(states) {
+            result.reset(grid.len);
+            for (step, slot) in result.slots_mut().iter_mut().enumerate() {
+                values.clear();
+                values.extend(columns.iter().filter_map(|column| column.get(step)));
+                self.guard.spend(columns.len())?;
+                if !values.is_empty() {
+                    *slot = quantile(wanted[step], &mut values);
+                }
+            }
+            if !result.is_empty() {
+                sink(head, &mut result)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `count_values`: a result for each different value of a group.
+    pub(crate) fn count_values(
+        &self,
+        aggregate: &Aggregate,
+        label: &Expr,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
+        let label = self.string(label)?;
+        if label.is_empty() {
+            return Err(execution(format!("invalid label name {label:?}")));
+        }
+        let is_dropped =
+            aggregate.grouping.as_ref().is_some_and(|g| g.without && g.labels.iter().any(|name| name == label));
+        // For each group: which result counts a value, by its bits.
+        let mut groups = Groups::<HashMap<u64, usize>>::new(&self.guard, aggregate)?;
+        let mut results: Vec<(Head, Vec<f64>)> = Vec::new();
+        let mut index: HashMap<Labels, usize> = HashMap::new();
+        let mut builder = LabelsBuilder::new();
+        self.vector(&aggregate.expr, grid, &mut |head, column| {
+            self.guard.spend(grid.len)?;
+            let at = groups.find(&head, |_, _| Ok(HashMap::new()))?;
+            for (step, &value) in column.slots().iter().enumerate() {
+                if !is_present(value) {
+                    continue;
+                }
+                let bits = if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
+                let known = groups.states[at].get(&bits).copied();
+                let result = if let Some(result) = known {
+                    result
+                } else {
+                    builder.clear();
+                    builder.extend(groups.heads[at].labels.as_ref());
+                    if !is_dropped {
+                        builder.set(label, &show_value(value));
+                    }
+                    let labels = build(&mut builder)?;
+                    let result = *index.entry(labels.clone()).or_insert(results.len());
+                    if result == results.len() {
+                        groups.held.grow_series::<f64>(grid.len, labels.packed().len())?;
+                        results.push((Head::new(labels), vec![0.0; grid.len]));
+                    }
+                    groups.states[at].insert(bits, result);
+                    result
+                };
+                results[result].0.drop_name |= head.drop_name;
+                results[result].1[step] += 1.0;
+            }
+            Ok(())
+        })?;
+        for (head, mut counts) in results {
+            counts.iter_mut().filter(|count| **count == 0.0).for_each(|count| *count = ABSENT);
+            sink(head, &mut Column::from_values(counts))?;
+        }
+        Ok(())
+    }
+
+    /// `limitk`: the first k elements of each group, in the order of the input.
+    pub(crate) fn limitk(&self, aggregate: &Aggregate, k: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let counts = self.counts(k, grid)?;
+        let mut groups = Groups::<Vec<usize>>::new(&self.guard, aggregate)?;
+        self.vector(&aggregate.expr, grid, &mut |head, column| {
+            self.guard.spend(grid.len)?;
+            let at = groups.find(&head, |held, label_bytes| {
+                held.grow_series::<usize>(grid.len, label_bytes)?;
+                Ok(vec![0; grid.len])
+            })?;
+            let taken = &mut groups.states[at];
+            column.map_steps(|step, value| {
+                taken[step] += 1;
+                if taken[step] <= counts[step] { value } else { ABSENT }
+            });
+            if column.is_empty() { Ok(()) } else { sink(head, column) }
+        })
+    }
+
+    /// `limit_ratio`: the elements whose labels' hash lies in the first `ratio` of all hashes, or the last for a
+    /// negative one.
+    pub(crate) fn limit_ratio(
+        &self,
+        aggregate: &Aggregate,
+        ratio: &Expr,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
+        let mut ratios = self.scalar(ratio, grid)?;
+        for value in &mut ratios {
+            if value.is_nan() {
+                return Err(execution("Ratio value is NaN"));
+            }
+            let capped = value.clamp(-1.0, 1.0);
+            if capped != *value {
+                self.notes.add(Note::InvalidRatio(*value, capped), ratio.span);
+                *value = capped;
+            }
+        }
+        self.vector(&aggregate.expr, grid, &mut |head, column| {
+            self.guard.spend(grid.len)?;
+            let place = place_of(&head.labels);
+            column.map_steps(|step, value| match ratios[step] {
+                ratio if ratio >= 0.0 && place < ratio => value,
+                ratio if ratio < 0.0 && place >= 1.0 + ratio => value,
+                _ => ABSENT,
+            });
+            if column.is_empty() { Ok(()) } else { sink(head, column) }
+        })
+    }
+}
+
+/// A value as a label: the shortest decimal without exponent.
+fn show_value(value: f64) -> String {
+    match value {
+        f64::INFINITY => "+Inf".to_owned(),
+        f64::NEG_INFINITY => "-Inf".to_owned(),
+        value => value.to_string(),
+    }
+}
+
+/// Where labels lie between 0 and 1 by a hash that never changes: FNV-1a with the finish of MurmurHash3.
+fn place_of(labels: &Labels) -> f64 {
+    let mut hash =
+        labels.packed().bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+        hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
+    }
+    hash ^= hash >> 33;
+    #[expect(clippy::cast_precision_loss, reason = "the upper 53 bits fit")]
+    let place = (hash >> 11) as f64 / (1u64 << 53) as f64;
+    place
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_as_labels() {
+        for (value, want) in
+            [(1.0, "1"), (0.1, "0.1"), (1e20, "100000000000000000000"), (f64::INFINITY, "+Inf"), (f64::NAN, "NaN")]
+        {
+            assert_eq!(show_value(value), want);
+        }
+    }
+
+    #[test]
+    fn places_are_spread_and_stable() {
+        let place =
+            |at: usize| place_of(&Labels::from_pairs([("__name__", "m"), ("i", &at.to_string())]).expect("valid"));
+        let below = |limit: f64| (0..1000).filter(|&at| place(at) < limit).count();
+        assert!((430..570).contains(&below(0.5)), "{}", below(0.5));
+        assert!((60..140).contains(&below(0.1)), "{}", below(0.1));
+        assert_eq!(place(7).to_bits(), place(7).to_bits());
+    }
+}

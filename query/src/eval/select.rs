@@ -1,0 +1,179 @@
+//! Instant selectors: the newest sample of each series at each step.
+//!
+//! Owns lookback and staleness, the sample times that `timestamp` asks for, and `smoothed` selectors.
+
+use model::sample::is_stale_marker;
+use model::{Matcher, Samples, TimeRange};
+
+use super::column::{ABSENT, Column, Head, Sink};
+use super::error::Result;
+use super::evaluator::Evaluator;
+use super::grid::{Grid, Shift, seconds};
+use crate::ast::{RangeExtension, Selector};
+
+/// What a selector yields for the sample it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The value.
+    Value,
+    /// The time of the sample in seconds.
+    Time,
+    /// The start timestamp of the sample in seconds; 0, which means unknown, since none are stored.
+    StartTime,
+}
+
+impl Evaluator<'_> {
+    pub(crate) fn instant_selector(&self, selector: &Selector, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let shift = self.shift(&selector.modifiers)?;
+        if selector.extension == Some(RangeExtension::Smoothed) {
+            return self.smoothed_selector(selector, shift, grid, sink);
+        }
+        self.selected(&selector.matchers, shift, Wanted::Value, grid, sink)
+    }
+
+    /// The newest samples of the selected series, or their times.
+    pub(crate) fn selected(
+        &self,
+        matchers: &[Matcher],
+        shift: Shift,
+        wanted: Wanted,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
+        let mut column = Column::default();
+        let range = Self::read_range(grid, shift, self.lookback_ms, 0);
+        self.read_each(matchers, range, &mut |head, samples| {
+            column.reset(grid.len);
+            pick_newest(samples, grid, shift, self.lookback_ms, wanted, column.slots_mut());
+            if column.is_empty() { Ok(()) } else { sink(head, &mut column) }
+        })
+    }
+
+    /// Reads every selected series once, with its samples in `range`, stale markers included.
+    pub(crate) fn read_each(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        visit: &mut dyn FnMut(Head, &mut Samples) -> Result<()>,
+    ) -> Result<()> {
+        self.guard.look()?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        let set = self.source.select(matchers, range, self.guard.options().series_max)?;
+        let mut samples = Samples::default();
+        for at in 0..set.len() {
+            let cost = set.read(at, &mut samples)?;
+            self.guard.count_read(cost)?;
+            if !samples.is_empty() {
+                visit(Head::new(set.labels(at).clone()), &mut samples)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `selector smoothed`: the value at each step by linear interpolation between its neighbours.
+    fn smoothed_selector(&self, selector: &Selector, shift: Shift, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let mut column = Column::default();
+        let lookback_ms = self.lookback_ms;
+        let range = Self::read_range(grid, shift, lookback_ms, lookback_ms);
+        self.read_each(&selector.matchers, range, &mut |head, samples| {
+            remove_stale_markers(samples);
+            column.reset(grid.len);
+            let (times, values) = (&samples.timestamps_ms, &samples.values);
+            let mut after = 0;
+            for (at, slot) in column.slots_mut().iter_mut().enumerate() {
+                let time_ms = shift.apply(grid.time_ms(at));
+                while after < times.len() && times[after] <= time_ms {
+                    after += 1;
+                }
+                let Some(left) = after.checked_sub(1).filter(|&left| times[left] > time_ms.saturating_sub(lookback_ms))
+                else {
+                    continue;
+                };
+                let reachable = |&right: &usize| times[right] <= time_ms.saturating_add(lookback_ms);
+                *slot = match Some(after).filter(|&right| right < times.len()).filter(reachable) {
+                    Some(right) if times[left] < time_ms => {
+                        interpolate((times[left], values[left]), (times[right], values[right]), time_ms)
+                    }
+                    _ => values[left],
+                };
+            }
+            if column.is_empty() { Ok(()) } else { sink(head, &mut column) }
+        })
+    }
+}
+
+/// Fills `slots` with what the newest sample in `(t - lookback, t]` says, unless that is a stale marker.
+fn pick_newest(samples: &Samples, grid: Grid, shift: Shift, lookback_ms: i64, wanted: Wanted, slots: &mut [f64]) {
+    let (times, values) = (&samples.timestamps_ms, &samples.values);
+    let mut after = 0;
+    for (at, slot) in slots.iter_mut().enumerate() {
+        let time_ms = shift.apply(grid.time_ms(at));
+        while after < times.len() && times[after] <= time_ms {
+            after += 1;
+        }
+        let Some(newest) = after.checked_sub(1) else { continue };
+        // A stale marker is the mark of absence already.
+        if times[newest] > time_ms.saturating_sub(lookback_ms) {
+            *slot = match wanted {
+                _ if is_stale_marker(values[newest]) => ABSENT,
+                Wanted::Value => values[newest],
+                Wanted::Time => seconds(times[newest]),
+                Wanted::StartTime => 0.0,
+            };
+        }
+    }
+}
+
+/// Drops the stale markers of a range, which are no samples.
+pub(crate) fn remove_stale_markers(samples: &mut Samples) {
+    if !samples.values.iter().any(|&value| is_stale_marker(value)) {
+        return;
+    }
+    let mut kept = 0;
+    for at in 0..samples.len() {
+        if !is_stale_marker(samples.values[at]) {
+            samples.values[kept] = samples.values[at];
+            samples.timestamps_ms[kept] = samples.timestamps_ms[at];
+            kept += 1;
+        }
+    }
+    samples.values.truncate(kept);
+    samples.timestamps_ms.truncate(kept);
+}
+
+/// The value at `time_ms` on the line through two samples.
+pub(crate) fn interpolate(left: (i64, f64), right: (i64, f64), time_ms: i64) -> f64 {
+    let share = seconds(time_ms.saturating_sub(left.0)) / seconds(right.0.saturating_sub(left.0));
+    left.1 + (right.1 - left.1) * share
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stale_markers_go_and_other_nans_stay() {
+        let mut samples = Samples::default();
+        for (time_ms, value) in [(1, 1.0), (2, model::sample::stale_marker()), (3, f64::NAN), (4, 2.0)] {
+            samples.push(time_ms, value);
+        }
+        remove_stale_markers(&mut samples);
+        assert_eq!(samples.timestamps_ms, [1, 3, 4]);
+    }
+
+    #[test]
+    fn the_newest_sample_within_lookback() {
+        let mut samples = Samples::default();
+        for (time_ms, value) in [(0, 1.0), (10, model::sample::stale_marker()), (20, 3.0)] {
+            samples.push(time_ms, value);
+        }
+        let mut slots = [ABSENT; 6];
+        let grid = Grid { start_ms: 0, step_ms: 5, len: 6 };
+        pick_newest(&samples, grid, Shift::default(), 8, Wanted::Value, &mut slots);
+        assert_eq!(Column::from_values(slots.to_vec()).get(1), Some(1.0));
+        let present: Vec<bool> = slots.iter().map(|&slot| super::super::column::is_present(slot)).collect();
+        assert_eq!(present, [true, true, false, false, true, true]);
+    }
+}
