@@ -4,10 +4,8 @@
 
 use std::fmt;
 
-use regex::Regex;
-
 use crate::labels::{METRIC_NAME, Quoted, is_label_name};
-use crate::re2::{self, RegexError};
+use crate::re2::{self, Pattern, RegexError};
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,15 +40,6 @@ pub struct Matcher {
     pattern: Option<Pattern>,
 }
 
-/// A compiled regular expression, or the finite set of texts it stands for.
-#[derive(Debug, Clone)]
-enum Pattern {
-    /// Matches exactly these texts: `a|b|c`, `x(1|2)`. Sorted.
-    OneOf(Vec<String>),
-    /// Matches `regex`, and only texts that start with `prefix`.
-    General { regex: Regex, prefix: String },
-}
-
 impl Matcher {
     /// A matcher on the label `name`.
     ///
@@ -61,13 +50,7 @@ impl Matcher {
         let value = value.into();
         let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => {
-                let (regex, literals) = re2::compile_anchored(&value)?;
-                Some(match literals {
-                    re2::Literals::OneOf(texts) => Pattern::OneOf(texts),
-                    re2::Literals::Prefix(prefix) => Pattern::General { regex, prefix },
-                })
-            }
+            MatchOp::Regex | MatchOp::NotRegex => Some(re2::compile_anchored(&value)?),
         };
         Ok(Self { name: name.into(), op, value, pattern })
     }
@@ -131,11 +114,7 @@ impl Matcher {
     }
 
     fn pattern_matches(&self, value: &str) -> bool {
-        match &self.pattern {
-            None => false,
-            Some(Pattern::OneOf(texts)) => texts.binary_search_by(|text| text.as_str().cmp(value)).is_ok(),
-            Some(Pattern::General { regex, prefix }) => value.starts_with(prefix.as_str()) && regex.is_match(value),
-        }
+        self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(value))
     }
 }
 

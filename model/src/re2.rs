@@ -1,16 +1,20 @@
 //! Regular expressions in RE2's dialect, anchored and bounded in size.
 //!
-//! Owns the translation to the `regex` crate's dialect and the literal analysis that indexes use.
+//! Owns what an expression may cost and how it is anchored; `translate` knows the dialects, `literals` the short cuts
+//! that an index can take.
+
+mod literals;
+mod translate;
 
 use regex::{Regex, RegexBuilder};
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Hir, HirKind};
 
+/// Longest expression, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 1 << 18;
 /// Largest compiled program, in bytes.
 pub const PROGRAM_BYTES_MAX: usize = 1 << 20;
 /// Deepest nesting of groups and repetitions.
 pub const NEST_MAX: u32 = 100;
-/// Most texts an expression is expanded to.
-const ALTERNATIVES_MAX: usize = 256;
 
 /// Why an expression is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,119 +22,113 @@ const ALTERNATIVES_MAX: usize = 256;
 #[expect(missing_docs, reason = "the messages name every field")]
 pub enum RegexError {
     /// No expression of the dialect.
-    #[error("error parsing regexp: {reason}: `{pattern}`")]
-    Syntax { pattern: String, reason: String },
+    #[error("error parsing regexp: {reason}: `{fragment}`")]
+    Syntax { reason: String, fragment: String },
+    /// The expression is too long.
+    #[error("error parsing regexp: expression of {bytes} bytes is longer than {limit_bytes}")]
+    TooLong { bytes: usize, limit_bytes: usize },
     /// The compiled program is too large.
-    #[error("regexp compiles to more than {limit_bytes} bytes: `{pattern}`")]
-    TooLarge { pattern: String, limit_bytes: usize },
+    #[error("error parsing regexp: expression compiles to more than {limit_bytes} bytes: `{fragment}`")]
+    TooLarge { fragment: String, limit_bytes: usize },
 }
 
-/// What is known of the texts an expression matches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Literals {
-    /// Exactly these, sorted.
+/// A compiled expression that has to match a whole text, or the finite set of texts it stands for.
+#[derive(Debug, Clone)]
+pub enum Pattern {
+    /// Matches exactly these texts, sorted: `a|b|c`, `x(1|2)`.
     OneOf(Vec<String>),
-    /// All start with this text, which may be empty.
-    Prefix(String),
+    /// Matches `regex`, and only texts that start with `prefix`, which may be empty.
+    General {
+        /// The expression.
+        regex: Regex,
+        /// What every match starts with.
+        prefix: String,
+    },
+}
+
+impl Pattern {
+    /// Whether the whole of `text` matches.
+    pub fn is_match(&self, text: &str) -> bool {
+        match self {
+            Self::OneOf(texts) => texts.binary_search_by(|known| known.as_str().cmp(text)).is_ok(),
+            Self::General { regex, prefix } => text.starts_with(prefix.as_str()) && regex.is_match(text),
+        }
+    }
 }
 
 /// Compiles `pattern` so that it has to match a whole text, with `.` matching newlines too, as in Prometheus 3.
 ///
 /// # Errors
 ///
-/// When `pattern` is no valid expression or compiles too large.
-pub fn compile_anchored(pattern: &str) -> Result<(Regex, Literals), RegexError> {
-    let anchored = format!("^(?s:{pattern})$");
-    let syntax = |reason: String| RegexError::Syntax { pattern: pattern.to_owned(), reason };
-    let regex =
-        RegexBuilder::new(&anchored).size_limit(PROGRAM_BYTES_MAX).nest_limit(NEST_MAX).build().map_err(|error| {
-            match error {
-                regex::Error::CompiledTooBig(_) => {
-                    RegexError::TooLarge { pattern: pattern.to_owned(), limit_bytes: PROGRAM_BYTES_MAX }
-                }
-                other => syntax(last_line(&other.to_string())),
-            }
-        })?;
-    let hir = regex_syntax::ParserBuilder::new()
-        .nest_limit(NEST_MAX)
-        .dot_matches_new_line(true)
-        .build()
-        .parse(pattern)
-        .map_err(|error| syntax(last_line(&error.to_string())))?;
-    let literals = match alternatives(&hir) {
-        Some(mut texts) => {
-            texts.sort();
-            texts.dedup();
-            Literals::OneOf(texts)
-        }
-        None => Literals::Prefix(prefix(&hir)),
-    };
-    Ok((regex, literals))
+/// When `pattern` is no valid expression, too long, or compiles too large.
+pub fn compile_anchored(pattern: &str) -> Result<Pattern, RegexError> {
+    let (translated, hir) = parse(pattern)?;
+    match literals::all_texts(&hir) {
+        Some(texts) => Ok(Pattern::OneOf(texts)),
+        None => Ok(Pattern::General { regex: compile(pattern, &translated)?, prefix: literals::prefix(&hir) }),
+    }
 }
 
-fn last_line(message: &str) -> String {
+/// Compiles `pattern` as [`compile_anchored`] does, for the sake of what its groups capture.
+///
+/// # Errors
+///
+/// When `pattern` is no valid expression, too long, or compiles too large.
+pub fn compile_captures(pattern: &str) -> Result<Regex, RegexError> {
+    let (translated, _) = parse(pattern)?;
+    compile(pattern, &translated)
+}
+
+/// The expression in the dialect of the `regex` crate, and its meaning. It is complete in itself, so that nothing in it
+/// can reach the anchors that [`compile`] puts around it.
+fn parse(pattern: &str) -> Result<(String, Hir), RegexError> {
+    if pattern.len() > PATTERN_BYTES_MAX {
+        return Err(RegexError::TooLong { bytes: pattern.len(), limit_bytes: PATTERN_BYTES_MAX });
+    }
+    let translated = translate::translate(pattern)?;
+    let parsed =
+        regex_syntax::ParserBuilder::new().nest_limit(NEST_MAX).dot_matches_new_line(true).build().parse(&translated);
+    let hir = parsed.map_err(|error| syntax(pattern, &error.to_string()))?;
+    if !repeats_within(&hir, translate::REPEAT_MAX) {
+        let reason = "invalid repeat count".to_owned();
+        return Err(RegexError::Syntax { reason, fragment: shorten(pattern) });
+    }
+    Ok((translated, hir))
+}
+
+fn compile(pattern: &str, translated: &str) -> Result<Regex, RegexError> {
+    let anchored = format!("^(?s:{translated})$");
+    // The anchors and the group around the expression are one level more.
+    let built = RegexBuilder::new(&anchored).size_limit(PROGRAM_BYTES_MAX).nest_limit(NEST_MAX + 2).build();
+    built.map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => {
+            RegexError::TooLarge { fragment: shorten(pattern), limit_bytes: PROGRAM_BYTES_MAX }
+        }
+        other => syntax(pattern, &other.to_string()),
+    })
+}
+
+/// Whether the counts of nested repetitions multiply to at most `limit`.
+fn repeats_within(hir: &Hir, limit: u32) -> bool {
+    match hir.kind() {
+        HirKind::Repetition(repetition) => match repetition.max.unwrap_or(repetition.min) {
+            count if count > limit => false,
+            count => repeats_within(&repetition.sub, limit / count.max(1)),
+        },
+        HirKind::Capture(capture) => repeats_within(&capture.sub, limit),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().all(|part| repeats_within(part, limit)),
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Class(_) | HirKind::Look(_) => true,
+    }
+}
+
+/// The error that a message of the `regex` crate, whose last line is the reason, tells of `pattern`.
+fn syntax(pattern: &str, message: &str) -> RegexError {
     let last = message.lines().last().unwrap_or("").trim();
-    last.strip_prefix("error: ").unwrap_or(last).to_owned()
+    let reason = last.strip_prefix("error: ").unwrap_or(last).to_owned();
+    RegexError::Syntax { reason, fragment: shorten(pattern) }
 }
 
-/// Every text the expression matches, when there are few.
-fn alternatives(hir: &Hir) -> Option<Vec<String>> {
-    match hir.kind() {
-        HirKind::Empty => Some(vec![String::new()]),
-        HirKind::Literal(literal) => Some(vec![String::from_utf8(literal.0.to_vec()).ok()?]),
-        HirKind::Capture(capture) => alternatives(&capture.sub),
-        HirKind::Class(Class::Unicode(class)) => {
-            let mut texts = Vec::new();
-            for range in class.iter() {
-                if texts.len() + range.len() > ALTERNATIVES_MAX {
-                    return None;
-                }
-                texts.extend((range.start()..=range.end()).map(String::from));
-            }
-            Some(texts)
-        }
-        HirKind::Alternation(parts) => {
-            let mut texts = Vec::new();
-            for part in parts {
-                texts.extend(alternatives(part)?);
-                if texts.len() > ALTERNATIVES_MAX {
-                    return None;
-                }
-            }
-            Some(texts)
-        }
-        HirKind::Concat(parts) => {
-            let mut texts = vec![String::new()];
-            for part in parts {
-                let tails = alternatives(part)?;
-                if texts.len() * tails.len() > ALTERNATIVES_MAX {
-                    return None;
-                }
-                texts = texts.iter().flat_map(|head| tails.iter().map(move |tail| format!("{head}{tail}"))).collect();
-            }
-            Some(texts)
-        }
-        HirKind::Class(Class::Bytes(_)) | HirKind::Look(_) | HirKind::Repetition(_) => None,
-    }
-}
-
-/// What every match starts with.
-fn prefix(hir: &Hir) -> String {
-    match hir.kind() {
-        HirKind::Literal(literal) => String::from_utf8(literal.0.to_vec()).unwrap_or_default(),
-        HirKind::Capture(capture) => prefix(&capture.sub),
-        HirKind::Concat(parts) => {
-            let mut text = String::new();
-            for part in parts {
-                if let Some([only]) = alternatives(part).as_deref() {
-                    text.push_str(only);
-                } else {
-                    text.push_str(&prefix(part));
-                    break;
-                }
-            }
-            text
-        }
-        _ => String::new(),
-    }
+/// The start of an expression that may be long.
+fn shorten(pattern: &str) -> String {
+    pattern.chars().take(100).collect()
 }
