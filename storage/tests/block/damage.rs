@@ -1,0 +1,173 @@
+//! Nothing damaged, cut off or half written is believed; the rest stays readable.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use model::{Samples, TimeRange};
+use proptest::prelude::*;
+use storage::block::{BlockError, BlockReader, BlockWriter, ColumnCache, KeepAll, MergePlan, merge, verify};
+use storage::codec::Effort;
+use storage::files::{AfterFault, Fault, FaultyFiles, Files, RealFiles};
+
+use crate::common::{Model, bits, check_reads, day_block, open, samples_of, write_block};
+
+proptest! {
+    #[test]
+    fn random_bytes_are_no_block(mut bytes in prop::collection::vec(any::<u8>(), 0..400), honest in any::<bool>()) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("block");
+        if honest {
+            bytes.splice(0..0, *b"MKBLOCK\n");
+            bytes.extend_from_slice(b"\nKCOLBKM");
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        prop_assert!(matches!(open(&path), Err(BlockError::Damaged(_))));
+        prop_assert!(!verify(&RealFiles, &path).unwrap().is_sound());
+    }
+}
+
+/// Opens the file and reads everything in it; what comes back must be right.
+fn check_damaged(path: &Path, model: &Model) -> bool {
+    let Ok(reader) = open(path) else { return true };
+    let mut noticed = false;
+    for (&id, series) in model {
+        let mut got = Samples::default();
+        noticed |= reader.read(id, TimeRange::ALL, &mut got).is_err();
+        for (timestamp_ms, value) in bits(&got) {
+            assert_eq!(series.get(&timestamp_ms), Some(&value));
+        }
+        assert!(noticed || got.len() == series.len());
+    }
+    noticed || reader.series().count() == model.len()
+}
+
+#[test]
+fn every_flipped_byte_is_noticed_or_harmless() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("block");
+    let model = day_block();
+    write_block(Arc::new(RealFiles), &path, &model, Effort::Small);
+    let bytes = std::fs::read(&path).unwrap();
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << (at % 8);
+        std::fs::write(&path, &damaged).unwrap();
+        assert!(check_damaged(&path, &model), "byte {at}");
+        let report = verify(&RealFiles, &path);
+        assert!(!report.is_ok_and(|report| report.is_sound()), "byte {at} of {} looks sound", bytes.len());
+    }
+}
+
+#[test]
+fn every_cut_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("block");
+    write_block(Arc::new(RealFiles), &path, &day_block(), Effort::Small);
+    let bytes = std::fs::read(&path).unwrap();
+    for len in 0..bytes.len() {
+        std::fs::write(&path, &bytes[..len]).unwrap();
+        assert!(matches!(open(&path), Err(BlockError::Damaged(_))), "{len} bytes");
+    }
+    std::fs::write(&path, [bytes.as_slice(), &[0]].concat()).unwrap();
+    assert!(matches!(open(&path), Err(BlockError::Damaged(_))));
+}
+
+#[test]
+fn a_damaged_chunk_leaves_the_others_readable() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("block");
+    let model = day_block();
+    let summary = write_block(Arc::new(RealFiles), &path, &model, Effort::Small);
+    let mut bytes = std::fs::read(&path).unwrap();
+    // Right behind the header lies the first column, then the chunk of the first series.
+    let at = 40 + 4;
+    bytes[at + 3] ^= 0x55;
+    std::fs::write(&path, &bytes).unwrap();
+    let reader = open(&path).unwrap();
+    let readable = model.keys().filter(|&&id| reader.read(id, TimeRange::ALL, &mut Samples::default()).is_ok()).count();
+    let report = verify(&RealFiles, &path).unwrap();
+    assert!(readable < model.len());
+    assert_eq!(report.damaged_places, 1, "{:?}", report.damage);
+    assert_eq!(report.damage[0].file, path);
+    assert!(report.samples_readable < summary.samples);
+}
+
+#[test]
+fn a_crash_at_any_change_leaves_no_block_or_a_whole_one() {
+    let model = day_block();
+    for (after, power_cut) in [(AfterFault::Dead, true), (AfterFault::Dead, false), (AfterFault::Recovers, false)] {
+        for at in 0.. {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("block");
+            let files = FaultyFiles::new();
+            files.fail_at(at, Fault::Tear(11), after);
+            let written = (|| {
+                let mut writer = BlockWriter::create(Arc::new(files.clone()), &path, 0, Effort::Fast)?;
+                for (&id, series) in &model {
+                    writer.add_series(id, &samples_of(series))?;
+                }
+                writer.finish()
+            })();
+            let changes = files.changes();
+            if power_cut {
+                files.power_cut().unwrap();
+            }
+            if path.exists() {
+                let reader = BlockReader::open(&files, &path, Arc::new(ColumnCache::new(1000))).unwrap();
+                check_reads(&reader, &model, TimeRange::ALL);
+            }
+            assert!(written.is_err() || path.exists(), "acknowledged and gone");
+            if written.is_ok() {
+                assert!(changes <= at);
+                break;
+            }
+            if after == AfterFault::Recovers {
+                let left = RealFiles.list(folder.path()).unwrap();
+                assert!(left.iter().all(|entry| entry.name == "block"), "{left:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_and_a_stopped_merge_leave_nothing_behind() {
+    struct Stop;
+    impl MergePlan for Stop {
+        fn go_on(&mut self) -> bool {
+            false
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("block");
+    let files = FaultyFiles::new();
+    let mut writer = BlockWriter::create(Arc::new(files.clone()), &path, 0, Effort::Fast).unwrap();
+    writer.add_series(1, &samples_of(&BTreeMap::from([(1, 1)]))).unwrap();
+    files.set_disk_full(true);
+    assert!(matches!(writer.finish(), Err(BlockError::File(error)) if error.is_disk_full()));
+    assert_eq!(RealFiles.list(folder.path()).unwrap(), []);
+    files.set_disk_full(false);
+    write_block(Arc::new(files.clone()), &path, &day_block(), Effort::Fast);
+    let reader = open(&path).unwrap();
+    let merged = folder.path().join("merged");
+    let writer = |files: &FaultyFiles| BlockWriter::create(Arc::new(files.clone()), &merged, 0, Effort::Fast).unwrap();
+    assert!(matches!(merge(&[&reader], &mut Stop, writer(&files)), Err(BlockError::Stopped)));
+    assert_eq!(RealFiles.list(folder.path()).unwrap().len(), 1);
+    assert!(merge(&[], &mut KeepAll, writer(&files)).unwrap().is_none());
+    assert_eq!(RealFiles.list(folder.path()).unwrap().len(), 1);
+    assert!(merge(&[&reader, &reader], &mut KeepAll, writer(&files)).unwrap().is_some());
+    check_reads(&open(&merged).unwrap(), &day_block(), TimeRange::ALL);
+}
+
+#[test]
+fn a_newer_version_is_told_apart_from_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("block");
+    write_block(Arc::new(RealFiles), &path, &day_block(), Effort::Small);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[8] = 2;
+    let crc = crc32fast::hash(&bytes[..36]).to_le_bytes();
+    bytes[36..40].copy_from_slice(&crc);
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(matches!(open(&path), Err(BlockError::Version { found: 2, supported: 1, .. })));
+}
