@@ -240,8 +240,7 @@ fn read_metadata(mut reader: Reader<'_>) -> Result<(&str, MetricMetadata), WireE
         match field.number {
             1 => {
                 field.expect(Coding::Varint, "MetricMetadata.type")?;
-                // An enum is an int32 on the wire: a number outside of it is one that is not known.
-                kind = i32::try_from(reader.varint("MetricMetadata.type")?.cast_signed()).unwrap_or(-1);
+                kind = low_half(reader.varint("MetricMetadata.type")?);
             }
             2 => {
                 field.expect(Coding::Bytes, "MetricMetadata.metric_family_name")?;
@@ -260,6 +259,12 @@ fn read_metadata(mut reader: Reader<'_>) -> Result<(&str, MetricMetadata), WireE
     }
     let kind = kind_from_number(kind);
     Ok((metric, MetricMetadata { kind, unit: unit.to_owned(), help: help.to_owned() }))
+}
+
+/// An int32 from its varint: the low half, as protobuf has it, since senders extend the sign of negative ones.
+#[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+fn low_half(varint: u64) -> i32 {
+    varint as i32
 }
 
 /// The metric name of a series that was read before, for an error.
