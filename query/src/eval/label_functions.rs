@@ -1,7 +1,7 @@
 //! `label_replace` and `label_join`: series under other labels.
 
 use model::labels::METRIC_NAME;
-use model::re2::compile_anchored;
+use model::re2::compile_captures;
 use model::{Labels, LabelsBuilder};
 
 use super::column::{Gathered, Head, Sink};
@@ -18,7 +18,7 @@ impl Evaluator<'_> {
         };
         let (target, replacement) = (self.string(target)?, self.string(replacement)?);
         let (source, pattern) = (self.string(source)?, self.string(pattern)?);
-        let (regex, _) = compile_anchored(pattern)
+        let regex = compile_captures(pattern)
             .map_err(|error| execution(format!("invalid regular expression in label_replace(): {error}")))?;
         if target.is_empty() {
             return Err(execution(format!("invalid destination label name in label_replace(): {target}")));
