@@ -10,6 +10,7 @@ mod lex;
 mod parse;
 mod parse_error;
 mod print;
+pub mod script;
 
 pub use check::value_type;
 pub use eval::{

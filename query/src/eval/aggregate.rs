@@ -109,15 +109,14 @@ impl<'g, T> Groups<'g, T> {
     /// The group of a series. `start` makes the state of a new one and accounts for it.
     pub(crate) fn find(&mut self, head: &Head, start: impl FnOnce(&mut Held<'g>, usize) -> Result<T>) -> Result<usize> {
         let key = self.keys.key(&head.labels);
-        let at = match self.index.get(&key) {
-            Some(&at) => at,
-            None => {
-                let at = self.heads.len();
-                self.states.push(start(&mut self.held, key.packed().len())?);
-                self.index.insert(key.clone(), at);
-                self.heads.push(Head::new(key));
-                at
-            }
+        let at = if let Some(&at) = self.index.get(&key) {
+            at
+        } else {
+            let at = self.heads.len();
+            self.states.push(start(&mut self.held, key.packed().len())?);
+            self.index.insert(key.clone(), at);
+            self.heads.push(Head::new(key));
+            at
         };
         // A group is to lose its name if any of its series is.
         self.heads[at].drop_name |= head.drop_name;

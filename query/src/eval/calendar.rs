@@ -40,7 +40,7 @@ pub(crate) fn part_of_time(id: FunctionId) -> Option<fn(f64) -> f64> {
 }
 
 fn part(time: f64, of: impl Fn(i64) -> i64) -> f64 {
-    if !(time.abs() <= SECONDS_MAX) {
+    if time.is_nan() || time.abs() > SECONDS_MAX {
         return f64::NAN;
     }
     #[expect(clippy::cast_possible_truncation, reason = "within the bounds just checked; the fraction is cut off")]

@@ -78,7 +78,9 @@ impl Evaluator<'_> {
             ExprKind::Paren(inner) | ExprKind::Unary(UnaryOp::Plus, inner) => self.scalar(inner, grid),
             ExprKind::Unary(UnaryOp::Minus, inner) => {
                 let mut values = self.scalar(inner, grid)?;
-                values.iter_mut().for_each(|value| *value = -*value);
+                for value in &mut values {
+                    *value = -*value;
+                }
                 Ok(values)
             }
             ExprKind::Binary(binary) => self.scalar_binary(binary, grid),
@@ -126,14 +128,6 @@ impl Evaluator<'_> {
             self.guard.spend(grid.len)
         })?;
         Ok(values)
-    }
-
-    /// A string argument, which the checker made sure is a literal.
-    pub(crate) fn string<'e>(&self, expr: &'e Expr) -> Result<&'e str> {
-        match &unparen(expr).kind {
-            ExprKind::String(text) => Ok(text),
-            _ => Err(execution("expected a string literal")),
-        }
     }
 
     /// What the modifiers of a selector or subquery do to a time.
@@ -184,4 +178,12 @@ pub(crate) fn unparen(mut expr: &Expr) -> &Expr {
 /// The metric name of a series, for annotations.
 pub(crate) fn metric_name(head: &Head) -> Cow<'_, str> {
     Cow::Borrowed(head.labels.metric_name())
+}
+
+/// A string argument, which the checker made sure is a literal.
+pub(crate) fn string_literal(expr: &Expr) -> Result<&str> {
+    match &unparen(expr).kind {
+        ExprKind::String(text) => Ok(text),
+        _ => Err(execution("expected a string literal")),
+    }
 }

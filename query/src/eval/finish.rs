@@ -166,14 +166,12 @@ fn raw_matrix(evaluator: &Evaluator<'_>, expr: &Expr, time_ms: i64) -> Result<Ve
         let labels = final_labels(&head);
         held.grow_series::<(i64, f64)>(values.len(), labels.packed().len())?;
         let samples = Samples { timestamps_ms: timestamps_ms.to_vec(), values: values.to_vec() };
-        match index.get(&labels) {
-            Some(&at) => merge_samples(&mut series[at].samples, &samples),
-            None => {
-                index.insert(labels.clone(), series.len());
-                series.push(Series { labels, samples });
-                Ok(())
-            }
+        if let Some(&at) = index.get(&labels) {
+            return merge_samples(&mut series[at].samples, &samples);
         }
+        index.insert(labels.clone(), series.len());
+        series.push(Series { labels, samples });
+        Ok(())
     })?;
     series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
     Ok(series)
@@ -186,6 +184,8 @@ fn merge_samples(into: &mut Samples, other: &Samples) -> Result<()> {
         return Err(same_labels());
     }
     into.clear();
-    all.iter().for_each(|sample| into.push(sample.timestamp.0, sample.value));
+    for sample in all {
+        into.push(sample.timestamp.0, sample.value);
+    }
     Ok(())
 }

@@ -172,7 +172,9 @@ fn enriched_labels(
         return Ok(None);
     }
     let mut builder = LabelsBuilder::from_labels(labels.as_ref());
-    added.iter().for_each(|(name, value)| builder.push(name, value));
+    for (name, value) in added {
+        builder.push(name, value);
+    }
     build(&mut builder).map(Some)
 }
 

@@ -6,7 +6,7 @@ use model::{Labels, LabelsBuilder};
 
 use super::column::{Gathered, Head, Sink};
 use super::error::{Result, execution};
-use super::evaluator::Evaluator;
+use super::evaluator::{Evaluator, string_literal};
 use super::grid::Grid;
 use super::names::build;
 use crate::ast::Expr;
@@ -16,8 +16,8 @@ impl Evaluator<'_> {
         let [vector, target, replacement, source, pattern] = args else {
             return Err(execution("label_replace takes five arguments"));
         };
-        let (target, replacement) = (self.string(target)?, self.string(replacement)?);
-        let (source, pattern) = (self.string(source)?, self.string(pattern)?);
+        let (target, replacement) = (string_literal(target)?, string_literal(replacement)?);
+        let (source, pattern) = (string_literal(source)?, string_literal(pattern)?);
         let regex = compile_captures(pattern)
             .map_err(|error| execution(format!("invalid regular expression in label_replace(): {error}")))?;
         if target.is_empty() {
@@ -37,8 +37,8 @@ impl Evaluator<'_> {
         let [vector, target, separator, sources @ ..] = args else {
             return Err(execution("label_join takes at least three arguments"));
         };
-        let (target, separator) = (self.string(target)?, self.string(separator)?);
-        let sources: Vec<&str> = sources.iter().map(|source| self.string(source)).collect::<Result<_>>()?;
+        let (target, separator) = (string_literal(target)?, string_literal(separator)?);
+        let sources: Vec<&str> = sources.iter().map(|source| string_literal(source)).collect::<Result<_>>()?;
         if sources.contains(&"") {
             return Err(execution("invalid source label name in label_join(): "));
         }

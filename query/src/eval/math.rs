@@ -96,7 +96,7 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(nan_lowest);
+    values.sort_unstable_by(|a, b| nan_lowest(*a, *b));
     let rank = q * (count(values.len()) - 1.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank lies within the values")]
     let lower = (rank.floor().max(0.0) as usize).min(values.len() - 1);
@@ -106,8 +106,8 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
 }
 
 /// Orders numbers with NaN before all others.
-pub(crate) fn nan_lowest(a: &f64, b: &f64) -> std::cmp::Ordering {
-    a.partial_cmp(b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()))
+pub(crate) fn nan_lowest(a: f64, b: f64) -> std::cmp::Ordering {
+    a.partial_cmp(&b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()))
 }
 
 /// A count as a number.
@@ -173,13 +173,17 @@ mod tests {
 
     fn sum(values: &[f64]) -> f64 {
         let mut sum = CompensatedSum::default();
-        values.iter().for_each(|&value| sum.add(value));
+        for &value in values {
+            sum.add(value);
+        }
         sum.total()
     }
 
     fn mean(values: &[f64]) -> f64 {
         let mut mean = Mean::default();
-        values.iter().for_each(|&value| mean.add(value));
+        for &value in values {
+            mean.add(value);
+        }
         mean.mean().expect("values")
     }
 

@@ -87,7 +87,9 @@ pub(crate) fn build(builder: &mut LabelsBuilder) -> Result<Labels> {
 
 /// Removes what says which metric it was.
 pub(crate) fn remove_names(builder: &mut LabelsBuilder) {
-    METRIC_LABELS.iter().for_each(|name| builder.remove(name));
+    for name in METRIC_LABELS {
+        builder.remove(name);
+    }
 }
 
 /// The labels without what says which metric it was.

@@ -133,7 +133,7 @@ fn cut(mut texts: Vec<String>, kind: &str) -> Vec<String> {
 /// Line and column of a byte of the query, both from 1.
 fn line_and_column(query: &str, at_byte: usize) -> (usize, usize) {
     let before = &query.as_bytes()[..at_byte.min(query.len())];
-    let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+    let line = before.split(|&byte| byte == b'\n').count();
     let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     (line, before.len() - line_start + 1)
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::column::{Gathered, Series, Sink};
 use super::error::{Result, execution};
-use super::evaluator::Evaluator;
+use super::evaluator::{Evaluator, string_literal};
 use super::grid::Grid;
 use super::notes::Note;
 use crate::ast::{Expr, Span};
@@ -27,7 +27,7 @@ impl Evaluator<'_> {
         if grid.len > 1 {
             return self.vector(vector, grid, sink);
         }
-        let names: Vec<&str> = names.iter().map(|name| self.string(name)).collect::<Result<_>>()?;
+        let names: Vec<&str> = names.iter().map(|name| string_literal(name)).collect::<Result<_>>()?;
         let mut gathered = Gathered::new(&self.guard)?;
         self.vector(vector, grid, &mut |head, column| gathered.add(head, column))?;
         let value = |series: &Series| series.column.get(0).unwrap_or(f64::NAN);

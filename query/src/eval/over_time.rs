@@ -51,7 +51,9 @@ pub(crate) fn of_window(id: FunctionId) -> Option<OfWindow> {
 
 fn sum(values: &[f64]) -> f64 {
     let mut sum = CompensatedSum::default();
-    values.iter().for_each(|&value| sum.add(value));
+    for &value in values {
+        sum.add(value);
+    }
     sum.total()
 }
 
@@ -84,7 +86,9 @@ fn median_deviation(values: &[f64]) -> f64 {
     }
     let mut sorted = values.to_vec();
     let median = quantile(0.5, &mut sorted);
-    sorted.iter_mut().for_each(|value| *value = (*value - median).abs());
+    for value in &mut sorted {
+        *value = (*value - median).abs();
+    }
     quantile(0.5, &mut sorted)
 }
 

@@ -19,6 +19,9 @@ use crate::functions::FunctionId;
 /// The name endings that say "counter".
 const COUNTER_SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
 
+/// Takes the timestamps and values of a series as they are.
+type RawSink<'s> = dyn FnMut(Head, &[i64], &[f64]) -> Result<()> + 's;
+
 impl Evaluator<'_> {
     /// Evaluates a function of a range vector.
     pub(crate) fn range_call(&self, call: &Call, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
@@ -144,12 +147,7 @@ impl Evaluator<'_> {
     }
 
     /// The samples of a range vector at a single time, as an instant query for a range vector shows them.
-    pub(crate) fn raw_ranges(
-        &self,
-        expr: &Expr,
-        time_ms: i64,
-        visit: &mut dyn FnMut(Head, &[i64], &[f64]) -> Result<()>,
-    ) -> Result<()> {
+    pub(crate) fn raw_ranges(&self, expr: &Expr, time_ms: i64, visit: &mut RawSink<'_>) -> Result<()> {
         let mut column = Column::default();
         self.ranges(expr, Grid::instant(time_ms), &mut |head, samples, frame| {
             let mut found = (0, 0);

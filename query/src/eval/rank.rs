@@ -9,7 +9,7 @@ use model::{Labels, LabelsBuilder};
 use super::aggregate::Groups;
 use super::column::{ABSENT, Column, Head, Sink, is_present};
 use super::error::{Result, execution};
-use super::evaluator::Evaluator;
+use super::evaluator::{Evaluator, string_literal};
 use super::grid::Grid;
 use super::math::quantile;
 use super::names::build;
@@ -152,7 +152,7 @@ impl Evaluator<'_> {
         grid: Grid,
         sink: &mut Sink<'_>,
     ) -> Result<()> {
-        let label = self.string(label)?;
+        let label = string_literal(label)?;
         if label.is_empty() {
             return Err(execution(format!("invalid label name {label:?}")));
         }
@@ -235,7 +235,7 @@ impl Evaluator<'_> {
                 return Err(execution("Ratio value is NaN"));
             }
             let capped = value.clamp(-1.0, 1.0);
-            if capped != *value {
+            if value.abs() > 1.0 {
                 self.notes.add(Note::InvalidRatio(*value, capped), ratio.span);
                 *value = capped;
             }
@@ -262,7 +262,7 @@ fn show_value(value: f64) -> String {
     }
 }
 
-/// Where labels lie between 0 and 1 by a hash that never changes: FNV-1a with the finish of MurmurHash3.
+/// Where labels lie between 0 and 1 by a hash that never changes: FNV-1a with the finish of `MurmurHash3`.
 fn place_of(labels: &Labels) -> f64 {
     let mut hash =
         labels.packed().bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
