@@ -7,8 +7,13 @@ pub mod block;
 pub mod catalog;
 pub mod codec;
 pub mod damage;
+pub mod engine;
 pub mod files;
+pub mod head;
 pub mod ids;
 pub mod index;
 pub mod log;
 pub mod memory;
+
+pub use engine::{Durability, Engine, EngineOptions, EngineStats, OpenError, StorageError};
+pub use memory::{MemorySource, MemoryStore};

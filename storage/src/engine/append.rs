@@ -1,0 +1,289 @@
+//! Appending: many callers, one writer at a time, one sync for all that wait.
+//!
+//! A caller puts its prepared batch into the queue and waits for the writer's lock. Whoever gets it first writes the
+//! batches of all in the queue, syncs once, applies them to the head in the order of the log, and leaves each its
+//! result; the others find theirs when they get the lock. The order in the log is therefore the order in the head, and
+//! replaying the log gives the same samples. New series get their id here, and become known only once the record that
+//! defines them is in the log.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hashbrown::HashMap;
+use model::{Appended, Labels, Rejection, SinkError, WriteBatch};
+use parking_lot::Mutex;
+
+use super::prepare::Prepared;
+use super::{Core, Counters, Durability, Writer};
+use crate::ids::{Sequence, SeriesId};
+use crate::log::payload::{SECTION_ROWS_MAX, SampleColumns, push_metadata, push_samples, push_series};
+use crate::log::{LogError, frame};
+
+/// Payload above which a batch is spread over several records.
+const RECORD_PAYLOAD_BYTES: usize = 32 << 20;
+/// What a sender is told to wait when the head or the log is too large.
+const BUSY_RETRY_MS: u64 = 1000;
+/// The head and the log may be so many times larger than what makes them flush before appends are refused.
+const BACKLOG_FACTOR: u64 = 2;
+
+/// A batch in the queue.
+#[derive(Debug)]
+pub(super) struct Pending {
+    prepared: Prepared,
+    outcome: Arc<Mutex<Option<Outcome>>>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone)]
+enum Outcome {
+    Done(Result<Appended, SinkError>),
+    /// Series were removed since its ids were looked up.
+    LookUpAgain,
+}
+
+/// One group's new series and samples of series that were unknown when its batches were prepared.
+#[derive(Debug, Default)]
+struct Staged {
+    ids: HashMap<Labels, SeriesId, ahash::RandomState>,
+    /// In the order of their ids.
+    created: Vec<(SeriesId, Labels)>,
+}
+
+impl Core {
+    pub(super) fn append(&self, batch: &WriteBatch) -> Result<Appended, SinkError> {
+        loop {
+            self.admit()?;
+            let prepared = self.prepare(batch);
+            if prepared.columns.is_empty() && prepared.unknown.is_empty() && prepared.metadata.is_empty() {
+                Counters::add(&self.counters.samples_rejected, prepared.appended.samples_rejected);
+                return Ok(prepared.appended);
+            }
+            let outcome = Arc::new(Mutex::new(None));
+            self.queue.lock().push(Pending { prepared, outcome: outcome.clone() });
+            let mut writer = self.writer.lock();
+            if outcome.lock().is_none() {
+                let group = std::mem::take(&mut *self.queue.lock());
+                self.write_group(&mut writer, group);
+            }
+            drop(writer);
+            let outcome = outcome.lock().take();
+            match outcome {
+                Some(Outcome::Done(result)) => return result,
+                Some(Outcome::LookUpAgain) => {}
+                None => unreachable!("the group of a queued batch leaves it an outcome"),
+            }
+        }
+    }
+
+    /// Whether appends are taken at all now.
+    fn admit(&self) -> Result<(), SinkError> {
+        if let Some(detail) = self.poison.get() {
+            return Err(SinkError::Poisoned { detail: detail.clone() });
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(SinkError::Closed);
+        }
+        let head = (self.head.bytes(), self.options.head_bytes_max, "head");
+        let log = (self.counters.log_unflushed_bytes.load(Ordering::Relaxed), self.options.flush_log_bytes, "log");
+        for (bytes, flush_at_bytes, what) in [head, log] {
+            if bytes > flush_at_bytes {
+                self.wake.now();
+            }
+            if bytes / BACKLOG_FACTOR > flush_at_bytes {
+                let detail = format!("{what} has {bytes} bytes waiting to be flushed");
+                return Err(SinkError::Busy { detail, retry_after_ms: BUSY_RETRY_MS });
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the batches of a group and leaves each its outcome.
+    fn write_group(&self, writer: &mut Writer, group: Vec<Pending>) {
+        let removals = self.removals.load(Ordering::Acquire);
+        let (fresh, stale): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|pending| pending.prepared.removals == removals);
+        for pending in stale {
+            *pending.outcome.lock() = Some(Outcome::LookUpAgain);
+        }
+        let mut batches: Vec<(Prepared, Arc<Mutex<Option<Outcome>>>)> =
+            fresh.into_iter().map(|pending| (pending.prepared, pending.outcome)).collect();
+        let mut staged = Staged::default();
+        let mut last = writer.log.last();
+        let mut records = std::mem::take(&mut writer.records);
+        records.clear();
+        let mut late_columns = Vec::with_capacity(batches.len());
+        for (prepared, _) in &mut batches {
+            late_columns.push(self.stage(writer.next_series, prepared, &mut staged, &mut records, &mut last));
+        }
+        let written = self.write_records(writer, &records, last);
+        writer.records = records;
+        writer.records.shrink_to(RECORD_PAYLOAD_BYTES);
+        match written {
+            Ok(()) => self.apply(writer, batches, &late_columns, staged),
+            Err(error) => {
+                for (_, outcome) in batches {
+                    *outcome.lock() = Some(Outcome::Done(Err(error.clone())));
+                }
+            }
+        }
+    }
+
+    /// Gives unknown series an id and appends the batch's records. Returns the samples that `prepared` had no id for.
+    fn stage(
+        &self,
+        next_series: u32,
+        prepared: &mut Prepared,
+        staged: &mut Staged,
+        records: &mut Vec<u8>,
+        last: &mut Sequence,
+    ) -> SampleColumns {
+        let mut columns = SampleColumns::default();
+        let created_before = staged.created.len();
+        for (labels, samples) in std::mem::take(&mut prepared.unknown) {
+            let known = staged.ids.get(&labels).copied().or_else(|| self.table.find(labels.as_ref()));
+            let id = known.or_else(|| {
+                let created = u32::try_from(staged.created.len()).ok()?;
+                let room = self.table.len() + staged.created.len() < self.options.series_max;
+                // The largest id stays free, so that the next one always fits.
+                let id = next_series.checked_add(created).filter(|&id| room && id < u32::MAX).map(SeriesId)?;
+                staged.ids.insert(labels.clone(), id);
+                staged.created.push((id, labels.clone()));
+                Some(id)
+            });
+            match id {
+                Some(id) => samples.iter().for_each(|sample| columns.push(id, sample.timestamp.0, sample.value)),
+                None => {
+                    for _ in &samples {
+                        let limit = self.options.series_max;
+                        prepared.reject(Rejection::SeriesLimit { series: labels.to_string(), limit });
+                    }
+                }
+            }
+        }
+        prepared.appended.samples_accepted += columns.len() as u64;
+        let created = &staged.created[created_before..];
+        prepared.appended.series_created = created.len() as u64;
+        let mut sections = Vec::new();
+        for series in created.chunks(1 << 12) {
+            let mut section = Vec::new();
+            push_series(&mut section, series.iter().map(|(id, labels)| (*id, labels.as_ref())));
+            sections.push(section);
+        }
+        for start in (0..columns.len()).step_by(1 << 16) {
+            let rows = start..columns.len().min(start + (1 << 16));
+            let mut section = Vec::new();
+            push_samples(
+                &mut section,
+                &columns.ids[rows.clone()],
+                &columns.timestamps_ms[rows.clone()],
+                &columns.values[rows],
+            );
+            sections.push(section);
+        }
+        sections.append(&mut prepared.sections);
+        for metadata in prepared.metadata.chunks(1 << 12) {
+            let mut section = Vec::new();
+            push_metadata(&mut section, metadata.iter().map(|(metric, metadata)| (metric.as_str(), metadata)));
+            sections.push(section);
+        }
+        push_records(records, &sections, last);
+        columns
+    }
+
+    /// Puts the records into the log, and onto the disk if the durability asks for it.
+    fn write_records(&self, writer: &mut Writer, records: &[u8], last: Sequence) -> Result<(), SinkError> {
+        if let Some(detail) = self.poison.get() {
+            return Err(SinkError::Poisoned { detail: detail.clone() });
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        let needed_bytes = self.options.disk_reserve_bytes.saturating_add(records.len() as u64);
+        let full = |available_bytes| {
+            Counters::add(&self.counters.disk_full_refusals, 1);
+            SinkError::DiskFull { available_bytes, needed_bytes }
+        };
+        // A file system that does not say how much is left is found full by the write itself.
+        match self.files.available_bytes(&self.folder) {
+            Ok(available_bytes) if available_bytes < needed_bytes => return Err(full(available_bytes)),
+            _ => {}
+        }
+        let count = last.0 - writer.log.last().0;
+        let written = writer.log.append(records, last).and_then(|()| match self.options.durability {
+            Durability::Sync => {
+                Counters::add(&self.counters.log_syncs, 1);
+                writer.log.sync()
+            }
+            Durability::Interval { .. } | Durability::Off => Ok(()),
+        });
+        match written {
+            Ok(()) => {
+                Counters::add(&self.counters.log_records, count);
+                Counters::add(&self.counters.log_unflushed_bytes, records.len() as u64);
+                self.note_log(writer);
+                Ok(())
+            }
+            Err(LogError::DiskFull(_)) => Err(full(self.files.available_bytes(&self.folder).unwrap_or(0))),
+            Err(error) => Err(SinkError::Poisoned { detail: self.poison(&error) }),
+        }
+    }
+
+    /// Makes the group visible, in the order of the log.
+    fn apply(
+        &self,
+        writer: &mut Writer,
+        batches: Vec<(Prepared, Arc<Mutex<Option<Outcome>>>)>,
+        late_columns: &[SampleColumns],
+        staged: Staged,
+    ) {
+        self.create_series(writer, staged.created);
+        for ((prepared, outcome), late) in batches.into_iter().zip(late_columns) {
+            // What was unknown when the batch was looked up came before what was known by then.
+            self.head.apply(late);
+            self.head.apply(&prepared.columns);
+            if !prepared.metadata.is_empty() {
+                writer.unsaved_metadata.extend(prepared.metadata.iter().map(|(metric, _)| metric.clone()));
+                self.metadata.write().extend(prepared.metadata);
+            }
+            Counters::add(&self.counters.samples_appended, prepared.appended.samples_accepted);
+            Counters::add(&self.counters.samples_rejected, prepared.appended.samples_rejected);
+            Counters::add(&self.counters.series_created, prepared.appended.series_created);
+            *outcome.lock() = Some(Outcome::Done(Ok(prepared.appended)));
+        }
+    }
+
+    /// Makes new series known; their definitions are in the log.
+    pub(super) fn create_series(&self, writer: &mut Writer, created: Vec<(SeriesId, Labels)>) {
+        if created.is_empty() {
+            return;
+        }
+        let mut postings = self.postings.write();
+        for (id, labels) in created {
+            self.table.insert(id, &labels);
+            postings.insert(id, labels.as_ref());
+            writer.uncatalogued.push(id);
+            writer.next_series = writer.next_series.max(id.0.saturating_add(1));
+        }
+    }
+
+    pub(super) fn note_log(&self, writer: &Writer) {
+        self.counters.log_bytes.store(writer.log.bytes(), Ordering::Relaxed);
+        self.counters.log_segments.store(writer.log.segments() as u64, Ordering::Relaxed);
+    }
+}
+
+/// Appends `sections` as one record, or as several if they are large.
+fn push_records(records: &mut Vec<u8>, sections: &[Vec<u8>], last: &mut Sequence) {
+    const _: () = assert!(1 << 16 <= SECTION_ROWS_MAX, "sections are smaller than what the reader takes");
+    let mut sections = sections.iter().map(Vec::as_slice).peekable();
+    while sections.peek().is_some() {
+        let mut parts = Vec::new();
+        let mut bytes = 0;
+        while let Some(part) = sections.next_if(|part| parts.is_empty() || bytes + part.len() <= RECORD_PAYLOAD_BYTES) {
+            bytes += part.len();
+            parts.push(part);
+        }
+        last.0 += 1;
+        frame::push_record(records, *last, &parts);
+    }
+}

@@ -1,0 +1,58 @@
+//! Why an engine does not open, and why it fails later.
+
+use std::path::PathBuf;
+
+use crate::block::BlockError;
+use crate::catalog::CatalogError;
+use crate::files::FileError;
+use crate::log::LogError;
+
+/// Why a data folder cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name every field")]
+pub enum OpenError {
+    /// Two engines in one folder would destroy it.
+    #[error("data folder {} is in use by another process; stop that process or choose another folder", folder.display())]
+    InUse { folder: PathBuf },
+    /// The folder or its lock cannot be made; check path and permissions.
+    #[error("data folder {}: {source}", folder.display())]
+    Folder { folder: PathBuf, source: std::io::Error },
+    /// The catalog cannot be used; restore the folder from a backup.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The log cannot be read at all.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The disk fails.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A thread cannot be started.
+    #[error("no background thread: {source}")]
+    Thread { source: std::io::Error },
+}
+
+/// Why flushing, merging or dropping failed. What was acknowledged is still in the log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name every field")]
+pub enum StorageError {
+    /// The engine takes nothing more until it is opened again.
+    #[error("storage stopped after a failure: {detail}; restart to recover")]
+    Poisoned { detail: String },
+    /// The catalog failed; the engine is poisoned by it.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The log failed; the engine is poisoned by it, unless space was missing.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A block cannot be written or read; the next attempt starts over.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// A file cannot be written; the next attempt starts over.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The head cannot be read, which is a fault of this program.
+    #[error("the head is damaged: {detail}")]
+    Head { detail: String },
+}

@@ -1,0 +1,261 @@
+//! Flushing: the head's older generation becomes blocks, and the log lets go of it.
+//!
+//! 1. Under the writer's lock: the log's segment ends, and the head turns to a new generation. What the ended one
+//!    holds is exactly the records up to there.
+//! 2. Without any lock: one block for each partition is written and synced, series by series.
+//! 3. One commit of the catalog registers them, with new series, metadata and how far the log is covered.
+//! 4. Readers get the blocks, then the generation is forgotten, then the log is trimmed.
+//!
+//! A failure before the commit leaves everything as it was: the next flush takes up the same generation.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use model::{Labels, MetricMetadata, Samples, TimeRange};
+
+use super::blocks::{Block, BlockSet};
+use super::partition::{DayCount, Partition, day_of, find};
+use super::{Core, Counters, Flushing, Maintenance, StorageError};
+use crate::block::{BlockReader, BlockSummary, BlockWriter};
+use crate::catalog::{BlockRecord, Change, State};
+use crate::codec::Effort;
+use crate::head::Layer;
+use crate::ids::{BlockId, Sequence, SeriesId};
+
+/// Blocks that one pass over the head writes side by side; each takes a buffer and directories in memory.
+const WRITERS_MAX: usize = 16;
+
+impl Core {
+    pub(super) fn flush(&self) -> Result<(), StorageError> {
+        let mut maintenance = self.maintenance.lock();
+        let resumed = maintenance.flushing.is_some();
+        let mut flushed = self.flush_held(&mut maintenance);
+        if resumed && flushed.is_ok() {
+            // That was what an earlier flush had left; now what came since.
+            flushed = self.flush_held(&mut maintenance);
+        }
+        match &flushed {
+            Ok(()) => self.counters.flushed_ms.store(self.clock.now().0, Ordering::Relaxed),
+            Err(_) => Counters::add(&self.counters.flush_failures, 1),
+        }
+        flushed
+    }
+
+    fn flush_held(&self, maintenance: &mut Maintenance) -> Result<(), StorageError> {
+        self.check_poison()?;
+        if maintenance.flushing.is_none() {
+            maintenance.flushing = self.begin_flush(&maintenance.state)?;
+        }
+        let Some(flushing) = &maintenance.flushing else { return Ok(()) };
+        let written = self.write_blocks(flushing, &mut maintenance.state.next_block)?;
+        let state = State { flushed: flushing.last.0, next_series: flushing.next_series, ..maintenance.state };
+        let added = written.iter().map(|block| (block.id, block.record.clone())).collect();
+        let change = Change { added, removed: Vec::new(), state };
+        let registered = self.save_new(flushing).and_then(|()| self.catalog.commit(&change));
+        registered.inspect_err(|error| drop(self.poison(error)))?;
+        maintenance.state = state;
+        // In this order: a reader that no longer finds the samples in the head finds them in the blocks.
+        self.publish(&[], written);
+        self.head.clear(flushing.generation);
+        let covered = flushing.last;
+        maintenance.flushing = None;
+        Counters::add(&self.counters.flushes, 1);
+        let mut writer = self.writer.lock();
+        // What cannot be removed now is tried again by the next flush.
+        if let Err(error) = writer.log.trim(covered) {
+            tracing::warn!(%error, "the log cannot be trimmed");
+        }
+        self.note_log(&writer);
+        Ok(())
+    }
+
+    /// Ends a generation of the head, if there is anything in it or in the log.
+    fn begin_flush(&self, state: &State) -> Result<Option<Flushing>, StorageError> {
+        let mut writer = self.writer.lock();
+        let last = writer.log.last();
+        if last.0 <= state.flushed {
+            return Ok(None);
+        }
+        writer.log.seal().inspect_err(|error| drop(self.poison(error)))?;
+        self.counters.log_unflushed_bytes.store(0, Ordering::Relaxed);
+        let metadata = std::mem::take(&mut writer.unsaved_metadata);
+        Ok(Some(Flushing {
+            generation: self.head.turn(),
+            first: Sequence(state.flushed + 1),
+            last,
+            next_series: writer.next_series,
+            series: std::mem::take(&mut writer.uncatalogued),
+            metadata: metadata.into_iter().collect(),
+        }))
+    }
+
+    /// Tells the catalog of new series and metadata; lasting with the next commit.
+    fn save_new(&self, flushing: &Flushing) -> Result<(), crate::catalog::CatalogError> {
+        let series: Vec<(SeriesId, Labels)> =
+            flushing.series.iter().filter_map(|&id| Some((id, self.table.labels(id)?))).collect();
+        self.catalog.add_series(series.iter().map(|(id, labels)| (*id, labels)))?;
+        let known = self.metadata.read();
+        let metadata: Vec<(String, MetricMetadata)> =
+            flushing.metadata.iter().filter_map(|metric| Some((metric.clone(), known.get(metric)?.clone()))).collect();
+        drop(known);
+        self.catalog.set_metadata(metadata.iter().map(|(metric, metadata)| (metric.as_str(), metadata)))
+    }
+
+    /// Writes the generation's samples, one block a partition. On failure no file of it stays.
+    fn write_blocks(&self, flushing: &Flushing, next_block: &mut u64) -> Result<Vec<Arc<Block>>, StorageError> {
+        let known = self.view().partitions();
+        let kept = TimeRange::new(self.retention_start_ms(), i64::MAX);
+        let partitions = self.count_days(flushing, kept, &known)?;
+        let mut written: Vec<Arc<Block>> = Vec::with_capacity(partitions.len());
+        for part in partitions.chunks(WRITERS_MAX) {
+            if let Err(error) = self.write_part(flushing, kept, part, next_block, &mut written) {
+                for block in &written {
+                    self.remove_file(&block.record.file);
+                }
+                return Err(error);
+            }
+        }
+        Ok(written)
+    }
+
+    fn count_days(
+        &self,
+        flushing: &Flushing,
+        kept: TimeRange,
+        known: &[Partition],
+    ) -> Result<Vec<Partition>, StorageError> {
+        let mut days = DayCount::new(known);
+        let mut samples = Samples::default();
+        for page in 0..self.head.pages() {
+            for (_, layers) in self.head.page_layers(page, flushing.generation) {
+                let one_day = |range: TimeRange| day_of(range.start.0) == day_of(range.end.0);
+                if layers
+                    .iter()
+                    .flat_map(Layer::extents)
+                    .all(|(range, _)| one_day(range) && kept.contains(range.start.0))
+                {
+                    layers
+                        .iter()
+                        .flat_map(Layer::extents)
+                        .for_each(|(range, count)| days.add(day_of(range.start.0), count));
+                } else {
+                    read_layers(&layers, kept, &mut samples)?;
+                    samples.timestamps_ms.iter().for_each(|&at_ms| days.add(day_of(at_ms), 1));
+                }
+            }
+        }
+        Ok(days.partitions())
+    }
+
+    /// Writes the blocks of at most [`WRITERS_MAX`] partitions, sorted, in one pass over the head.
+    fn write_part(
+        &self,
+        flushing: &Flushing,
+        kept: TimeRange,
+        partitions: &[Partition],
+        next_block: &mut u64,
+        written: &mut Vec<Arc<Block>>,
+    ) -> Result<(), StorageError> {
+        let mut writers = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let id = BlockId(*next_block);
+            *next_block += 1;
+            let path = self.blocks_folder().join(block_name(id));
+            let Partition { first_day, last_day } = *partition;
+            let writer = BlockWriter::create_spanning(self.files.clone(), &path, first_day, last_day, Effort::Fast)?;
+            writers.push((id, writer));
+        }
+        let (mut samples, mut part) = (Samples::default(), Samples::default());
+        for page in 0..self.head.pages() {
+            for (series, layers) in self.head.page_layers(page, flushing.generation) {
+                read_layers(&layers, kept, &mut samples)?;
+                let mut rest = 0..samples.len();
+                while let Some(at) = rest.next() {
+                    let Some(which) = find(partitions, day_of(samples.timestamps_ms[at])) else { continue };
+                    let times = &samples.timestamps_ms[at..];
+                    let end = at + times.partition_point(|&at_ms| day_of(at_ms) <= partitions[which].last_day);
+                    part.clear();
+                    part.timestamps_ms.extend_from_slice(&samples.timestamps_ms[at..end]);
+                    part.values.extend_from_slice(&samples.values[at..end]);
+                    writers[which].1.add_series(u64::from(series.0), &part)?;
+                    rest = end..samples.len();
+                }
+            }
+        }
+        for ((id, writer), partition) in writers.into_iter().zip(partitions) {
+            if writer.series() > 0 {
+                let summary = writer.finish()?;
+                let record = record_of(id, *partition, 0, &summary, flushing.first, flushing.last);
+                written.push(self.open_block(id, record)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a block that was just written.
+    pub(super) fn open_block(&self, id: BlockId, record: BlockRecord) -> Result<Arc<Block>, StorageError> {
+        let path = self.blocks_folder().join(&record.file);
+        match BlockReader::open(&*self.files, &path, self.columns.clone()) {
+            Ok(reader) => Ok(Arc::new(Block::new(id, record, reader))),
+            Err(error) => {
+                self.remove_file(&record.file);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Shows readers the blocks as the catalog has them now.
+    pub(super) fn publish(&self, removed: &[BlockId], added: Vec<Arc<Block>>) {
+        let mut blocks = self.blocks.write();
+        let changed: BlockSet = blocks.change(removed, added);
+        *blocks = Arc::new(changed);
+    }
+
+    /// Removes a block file that is not registered; one that stays is removed when the folder is opened next.
+    pub(super) fn remove_file(&self, name: &str) {
+        let path: &Path = &self.blocks_folder().join(name);
+        if let Err(error) = self.files.remove(path)
+            && !error.is_not_found()
+        {
+            tracing::warn!(%error, "an unregistered block stays until the next start");
+        }
+    }
+}
+
+/// The samples of a series in `range`, newest layer over older ones.
+fn read_layers(layers: &[Layer], range: TimeRange, samples: &mut Samples) -> Result<(), StorageError> {
+    samples.clear();
+    for layer in layers {
+        layer.read(range, samples).map_err(|error| StorageError::Head { detail: error.to_string() })?;
+    }
+    Ok(())
+}
+
+/// The name of a block's file.
+pub(super) fn block_name(id: BlockId) -> String {
+    format!("{:08}.blk", id.0)
+}
+
+pub(super) fn record_of(
+    id: BlockId,
+    partition: Partition,
+    level: u8,
+    summary: &BlockSummary,
+    first: Sequence,
+    last: Sequence,
+) -> BlockRecord {
+    BlockRecord {
+        file: block_name(id),
+        first_day: partition.first_day,
+        last_day: partition.last_day,
+        level,
+        min_ms: summary.bounds.start.0,
+        max_ms: summary.bounds.end.0,
+        series: summary.series,
+        samples: summary.samples,
+        bytes: summary.bytes,
+        first_sequence: first.0,
+        last_sequence: last.0,
+    }
+}

@@ -1,0 +1,291 @@
+//! The engine: one data folder, open for appending and reading.
+//!
+//! Puts the parts in order and owns what must hold between them:
+//!
+//! - An append is in the log, then in the head, then acknowledged ([`append`]).
+//! - A flush writes the head's older generation into blocks, registers them, and only then forgets the generation and
+//!   trims the log ([`flush`]). Readers look at the head before they look at the blocks, so they never find a gap.
+//! - Merging and retention replace and drop blocks in one step of the catalog ([`merge`], [`retention`]).
+//! - Opening brings everything back ([`open`]).
+//!
+//! ```text
+//! folder/LOCK         held while the engine is open
+//! folder/log/         segments of the write-ahead log
+//! folder/blocks/      block files; those the catalog does not know are removed when opening
+//! folder/catalog/     sled
+//! folder/quarantine/  copies of damaged log segments
+//! ```
+
+mod append;
+mod background;
+mod blocks;
+mod error;
+mod flush;
+mod lock;
+mod merge;
+mod open;
+mod options;
+mod partition;
+mod prepare;
+mod read;
+mod retention;
+mod stats;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use model::{Appended, Clock, MetricMetadata, SampleSink, SinkError, WriteBatch};
+use parking_lot::{Mutex, RwLock};
+
+use crate::block::ColumnCache;
+use crate::catalog::{Catalog, State};
+use crate::damage::Damage;
+use crate::files::{Files, RealFiles};
+use crate::head::{Generation, Head};
+use crate::ids::{BlockId, Sequence, SeriesId};
+use crate::index::{Postings, SeriesTable};
+use crate::log::Log;
+use background::Background;
+use blocks::BlockSet;
+pub use error::{OpenError, StorageError};
+use lock::FolderLock;
+pub use options::{Durability, EngineOptions};
+pub use stats::{Cardinality, Count, EngineStats};
+
+/// Most damaged places that are remembered for the statistics.
+const DAMAGE_KEPT_MAX: usize = 1000;
+
+/// An open data folder. Dropping it without [`close`](Self::close) is safe and like a crash: what was acknowledged is
+/// replayed from the log when the folder is opened next.
+#[derive(Debug)]
+pub struct Engine {
+    core: Arc<Core>,
+    background: Mutex<Option<Background>>,
+}
+
+/// All that appenders, readers and the background share.
+#[derive(Debug)]
+struct Core {
+    options: EngineOptions,
+    clock: Arc<dyn Clock>,
+    files: Arc<dyn Files>,
+    folder: PathBuf,
+    catalog: Catalog,
+    table: SeriesTable,
+    postings: RwLock<Postings>,
+    metadata: RwLock<BTreeMap<String, MetricMetadata>>,
+    head: Head,
+    blocks: RwLock<Arc<BlockSet>>,
+    /// Decoded timestamps of blocks.
+    columns: Arc<ColumnCache>,
+    /// Appends that wait to be written.
+    queue: Mutex<Vec<append::Pending>>,
+    /// Whoever holds it writes for all that wait.
+    writer: Mutex<Writer>,
+    /// Held while blocks are made or removed; taken before `writer`.
+    maintenance: Mutex<Maintenance>,
+    /// Goes up whenever series are removed, so that ids looked up before are looked up again.
+    removals: AtomicU64,
+    /// Why nothing is taken any more.
+    poison: OnceLock<String>,
+    closed: AtomicBool,
+    counters: Counters,
+    damage: Mutex<Vec<Damage>>,
+    /// Wakes the background thread.
+    wake: background::Wake,
+    /// Given back when the last part of the engine is gone.
+    _lock: FolderLock,
+}
+
+/// What one writer at a time changes.
+#[derive(Debug)]
+struct Writer {
+    log: Log,
+    next_series: u32,
+    /// Series that the catalog does not have yet.
+    uncatalogued: Vec<SeriesId>,
+    /// Metrics whose metadata the catalog does not have yet.
+    unsaved_metadata: BTreeSet<String>,
+    /// Memory for the records of a group.
+    records: Vec<u8>,
+}
+
+/// What one flush, merge or retention round at a time changes.
+#[derive(Debug)]
+struct Maintenance {
+    /// What the catalog holds.
+    state: State,
+    /// A flush that has begun.
+    flushing: Option<Flushing>,
+    /// Blocks with damaged chunks: read as far as possible, merged never.
+    unmergeable: BTreeSet<BlockId>,
+    /// Whether there may be series without samples.
+    check_series: bool,
+}
+
+/// A generation of the head on its way into blocks.
+#[derive(Debug)]
+struct Flushing {
+    generation: Generation,
+    /// The first and last record whose samples the generation may hold.
+    first: Sequence,
+    last: Sequence,
+    next_series: u32,
+    series: Vec<SeriesId>,
+    metadata: Vec<String>,
+}
+
+/// Numbers for the statistics.
+#[derive(Debug, Default)]
+struct Counters {
+    samples_appended: AtomicU64,
+    samples_rejected: AtomicU64,
+    series_created: AtomicU64,
+    series_removed: AtomicU64,
+    log_records: AtomicU64,
+    log_syncs: AtomicU64,
+    log_bytes: AtomicU64,
+    log_segments: AtomicU64,
+    log_unflushed_bytes: AtomicU64,
+    flushes: AtomicU64,
+    flush_failures: AtomicU64,
+    merges: AtomicU64,
+    blocks_dropped: AtomicU64,
+    disk_full_refusals: AtomicU64,
+    replayed_records: AtomicU64,
+    torn_bytes: AtomicU64,
+    /// When the last flush ended, by the clock.
+    flushed_ms: AtomicI64,
+}
+
+impl Engine {
+    /// Opens or creates the data folder and recovers what it holds. Starts the background thread.
+    ///
+    /// # Errors
+    ///
+    /// When the folder is in use, cannot be made, is of a newer version, or its catalog is damaged. Damage to blocks
+    /// and log does not keep it from opening; [`stats`](Self::stats) tells of it.
+    pub fn open(folder: &Path, options: EngineOptions, clock: Arc<dyn Clock>) -> Result<Arc<Self>, OpenError> {
+        Self::open_with(folder, options, clock, Arc::new(RealFiles))
+    }
+
+    /// As [`open`](Self::open), with log and blocks on `files`. Catalog and lock are always the operating system's.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        folder: &Path,
+        options: EngineOptions,
+        clock: Arc<dyn Clock>,
+        files: Arc<dyn Files>,
+    ) -> Result<Arc<Self>, OpenError> {
+        let core = Arc::new(Core::open(folder, options, clock, files)?);
+        let background = Background::start(&core)?;
+        Ok(Arc::new(Self { core, background: Mutex::new(background) }))
+    }
+
+    /// Writes the head into blocks and trims the log. When this returns, everything appended before is in blocks.
+    ///
+    /// # Errors
+    ///
+    /// When the engine is poisoned, or a block, the log or the catalog cannot be written.
+    pub fn flush(&self) -> Result<(), StorageError> {
+        self.core.flush()
+    }
+
+    /// One round of retention and merging, until nothing is left to merge.
+    ///
+    /// # Errors
+    ///
+    /// When the engine is poisoned, or a block or the catalog cannot be read or written.
+    pub fn maintain(&self) -> Result<(), StorageError> {
+        self.core.maintain()
+    }
+
+    /// Numbers about the engine.
+    pub fn stats(&self) -> EngineStats {
+        self.core.stats()
+    }
+
+    /// What the series' labels are, the `top` largest of each kind.
+    pub fn cardinality(&self, top: usize) -> Cardinality {
+        self.core.cardinality(top)
+    }
+
+    /// Stops taking appends, ends the background thread, and flushes. Reading goes on until the engine is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When the flush fails; what was acknowledged is then still in the log.
+    pub fn close(self: &Arc<Self>) -> Result<(), StorageError> {
+        self.core.closed.store(true, Ordering::Release);
+        self.stop_background();
+        self.core.flush()
+    }
+
+    fn stop_background(&self) {
+        let background = self.background.lock().take();
+        if let Some(background) = background {
+            background.stop();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop_background();
+    }
+}
+
+impl SampleSink for Engine {
+    fn append(&self, batch: &WriteBatch) -> Result<Appended, SinkError> {
+        self.core.append(batch)
+    }
+}
+
+impl Core {
+    /// The instant before which retention hides samples.
+    fn retention_start_ms(&self) -> i64 {
+        self.options.retention_ms.map_or(i64::MIN, |keep_ms| self.clock.now().0.saturating_sub(keep_ms))
+    }
+
+    fn blocks_folder(&self) -> PathBuf {
+        self.folder.join("blocks")
+    }
+
+    /// The blocks as they are now.
+    fn view(&self) -> Arc<BlockSet> {
+        self.blocks.read().clone()
+    }
+
+    fn add_damage(&self, damage: Damage) {
+        tracing::error!(%damage, "stored bytes are damaged; the rest stays readable");
+        let mut known = self.damage.lock();
+        if known.len() < DAMAGE_KEPT_MAX && !known.contains(&damage) {
+            known.push(damage);
+        }
+    }
+
+    fn check_poison(&self) -> Result<(), StorageError> {
+        match self.poison.get() {
+            Some(detail) => Err(StorageError::Poisoned { detail: detail.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes nothing more until the folder is opened again.
+    fn poison(&self, detail: &dyn std::fmt::Display) -> String {
+        let detail = self.poison.get_or_init(|| detail.to_string()).clone();
+        tracing::error!(folder = %self.folder.display(), detail, "storage takes no more writes until it is reopened");
+        detail
+    }
+}
+
+impl Counters {
+    fn add(counter: &AtomicU64, by: u64) {
+        counter.fetch_add(by, Ordering::Relaxed);
+    }
+}

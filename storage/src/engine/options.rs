@@ -1,0 +1,69 @@
+//! What can be set about an engine. Every limit is here, with its unit.
+
+/// When an append is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Before it returns. Appends that wait at the same time share one sync.
+    Sync,
+    /// At most so much later. A crash of the process loses nothing, a crash of the machine the last interval.
+    Interval {
+        /// Milliseconds from one sync to the next.
+        interval_ms: u64,
+    },
+    /// When the operating system writes it. A crash of the process loses nothing.
+    Off,
+}
+
+/// The settings of an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// When an append is on disk.
+    pub durability: Durability,
+    /// Age at which samples go; `None` keeps everything, with any timestamp.
+    pub retention_ms: Option<i64>,
+    /// How far ahead of the clock a sample may be; `None` is any. Without retention any is allowed anyway.
+    pub future_lead_ms: Option<i64>,
+    /// Length at which a segment of the log ends.
+    pub log_segment_bytes: u64,
+    /// Length of the log at which the head is flushed.
+    pub flush_log_bytes: u64,
+    /// Time after which the head is flushed however small it is.
+    pub flush_age_ms: i64,
+    /// Memory of the head's samples at which it is flushed. At twice that, appends are told to come back later.
+    pub head_bytes_max: u64,
+    /// Most series; no more are created above it.
+    pub series_max: usize,
+    /// Most metrics whose metadata is kept.
+    pub metadata_max: usize,
+    /// Disk space that appends leave free, so that flushing and merging can go on.
+    pub disk_reserve_bytes: u64,
+    /// Pause between two looks at what is to be merged or dropped.
+    pub maintain_every_ms: u64,
+    /// Largest block that is merged into a larger one.
+    pub merge_bytes_max: u64,
+    /// Memory for decoded timestamps of blocks.
+    pub column_cache_bytes: usize,
+    /// Whether the engine flushes, merges and drops by itself; tests that want to decide when switch it off.
+    pub background: bool,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Sync,
+            retention_ms: Some(30 * 86_400_000),
+            future_lead_ms: Some(600_000),
+            log_segment_bytes: 16 << 20,
+            flush_log_bytes: 64 << 20,
+            flush_age_ms: 2 * 3_600_000,
+            head_bytes_max: 512 << 20,
+            series_max: 5_000_000,
+            metadata_max: 100_000,
+            disk_reserve_bytes: 256 << 20,
+            maintain_every_ms: 60_000,
+            merge_bytes_max: 1 << 30,
+            column_cache_bytes: 32 << 20,
+            background: true,
+        }
+    }
+}

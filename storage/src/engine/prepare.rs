@@ -1,0 +1,148 @@
+//! Turning a batch into what is written: ids where series are known, labels where they are new, columns, coded bytes.
+//!
+//! This part of an append runs in the caller's thread without any lock held for long, so that it uses every core.
+
+use std::sync::atomic::Ordering;
+
+use model::sink::REJECTIONS_TOLD_MAX;
+use model::{Appended, Labels, LabelsRef, MetricMetadata, Rejection, Sample, WriteBatch};
+
+use super::Core;
+use crate::ids::SeriesId;
+use crate::log::payload::{SampleColumns, push_samples};
+
+/// Most samples in one section of a record.
+const SECTION_SAMPLES_MAX: usize = 1 << 16;
+
+/// A batch ready to be written.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    /// Samples of known series.
+    pub(super) columns: SampleColumns,
+    /// The sections of `columns`.
+    pub(super) sections: Vec<Vec<u8>>,
+    /// Samples of series that were unknown.
+    pub(super) unknown: Vec<(Labels, Vec<Sample>)>,
+    /// Metadata that is new.
+    pub(super) metadata: Vec<(String, MetricMetadata)>,
+    /// How often series had been removed before the ids were looked up.
+    pub(super) removals: u64,
+    pub(super) appended: Appended,
+}
+
+/// The timestamps that are taken.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    oldest_ms: i64,
+    newest_ms: i64,
+}
+
+impl Core {
+    pub(super) fn prepare(&self, batch: &WriteBatch) -> Prepared {
+        let mut prepared = Prepared { removals: self.removals.load(Ordering::Acquire), ..Prepared::default() };
+        let window = self.window();
+        let samples = batch.samples_len();
+        prepared.columns.ids.reserve(samples);
+        prepared.columns.timestamps_ms.reserve(samples);
+        prepared.columns.values.reserve(samples);
+        let labels = batch.iter().map(|(labels, _)| labels);
+        self.table.resolve(labels, |at, id| {
+            let (labels, samples) = batch.get(at);
+            match id {
+                Some(id) => prepared.take_known(id, labels, samples, window),
+                None => prepared.take_unknown(labels, samples, window),
+            }
+        });
+        prepared.appended.samples_accepted = prepared.columns.len() as u64;
+        prepared.encode();
+        self.take_metadata(batch, &mut prepared);
+        prepared
+    }
+
+    fn window(&self) -> Window {
+        let Some(_) = self.options.retention_ms else {
+            return Window { oldest_ms: i64::MIN, newest_ms: i64::MAX };
+        };
+        let now_ms = self.clock.now().0;
+        let newest_ms = self.options.future_lead_ms.map_or(i64::MAX, |lead_ms| now_ms.saturating_add(lead_ms));
+        Window { oldest_ms: self.retention_start_ms(), newest_ms }
+    }
+
+    /// Metadata that differs from what is known, as far as there is room.
+    fn take_metadata(&self, batch: &WriteBatch, prepared: &mut Prepared) {
+        if batch.metadata().is_empty() {
+            return;
+        }
+        let known = self.metadata.read();
+        let mut room = self.options.metadata_max.saturating_sub(known.len());
+        for (metric, metadata) in batch.metadata() {
+            let before = known.get(metric);
+            if before == Some(metadata) || (before.is_none() && room == 0) {
+                continue;
+            }
+            room -= usize::from(before.is_none());
+            prepared.metadata.push((metric.clone(), metadata.clone()));
+        }
+    }
+}
+
+impl Prepared {
+    fn take_known(&mut self, id: SeriesId, labels: LabelsRef<'_>, samples: &[Sample], window: Window) {
+        for sample in samples {
+            if window.takes(sample) {
+                self.columns.push(id, sample.timestamp.0, sample.value);
+            } else {
+                self.reject(window.rejection(labels, sample));
+            }
+        }
+    }
+
+    fn take_unknown(&mut self, labels: LabelsRef<'_>, samples: &[Sample], window: Window) {
+        let mut taken = Vec::with_capacity(samples.len());
+        for sample in samples {
+            if window.takes(sample) {
+                taken.push(*sample);
+            } else {
+                self.reject(window.rejection(labels, sample));
+            }
+        }
+        if !taken.is_empty() {
+            self.unknown.push((labels.to_owned(), taken));
+        }
+    }
+
+    pub(super) fn reject(&mut self, rejection: Rejection) {
+        self.appended.samples_rejected += 1;
+        if self.appended.rejections.len() < REJECTIONS_TOLD_MAX {
+            self.appended.rejections.push(rejection);
+        }
+    }
+
+    fn encode(&mut self) {
+        let columns = &self.columns;
+        let ids = columns.ids.chunks(SECTION_SAMPLES_MAX);
+        let rest = columns.timestamps_ms.chunks(SECTION_SAMPLES_MAX).zip(columns.values.chunks(SECTION_SAMPLES_MAX));
+        for (ids, (timestamps_ms, values)) in ids.zip(rest) {
+            // Mostly a length and two to four bytes of value.
+            let mut section = Vec::with_capacity(64 + ids.len() * 5);
+            push_samples(&mut section, ids, timestamps_ms, values);
+            self.sections.push(section);
+        }
+    }
+}
+
+impl Window {
+    fn takes(self, sample: &Sample) -> bool {
+        (self.oldest_ms..=self.newest_ms).contains(&sample.timestamp.0)
+    }
+
+    #[cold]
+    fn rejection(self, labels: LabelsRef<'_>, sample: &Sample) -> Rejection {
+        let (series, timestamp_ms) = (labels.to_string(), sample.timestamp.0);
+        if timestamp_ms < self.oldest_ms {
+            Rejection::TooOld { series, timestamp_ms, oldest_ms: self.oldest_ms }
+        } else {
+            Rejection::TooFarAhead { series, timestamp_ms, newest_ms: self.newest_ms }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Reading: matchers to series, series to samples from blocks and head.
+//!
+//! Every read looks at the head first and at the list of blocks after it. A flush does it the other way round, so a
+//! sample on its way from one to the other is found at least once; found twice, it is the same.
+
+use std::sync::Arc;
+
+use model::{
+    Labels, Matcher, MetricMetadata, ReadCost, Samples, SeriesSet, SeriesSource, SourceError, TimeRange, TimestampMs,
+};
+use roaring::RoaringBitmap;
+
+use super::blocks::Block;
+use super::{Core, Engine};
+use crate::block::{BlockError, overlay};
+use crate::head::Layer;
+use crate::ids::SeriesId;
+
+impl SeriesSource for Engine {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        series_max: usize,
+    ) -> Result<Box<dyn SeriesSet>, SourceError> {
+        self.core.select(matchers, range, series_max).map(|set| Box::new(set) as Box<dyn SeriesSet>)
+    }
+
+    fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, SourceError> {
+        let ids = self.core.ids_in(matchers, range)?;
+        let mut labels = Vec::new();
+        self.core.table.each(&ids, |_, of| labels.push(of.clone()));
+        labels.sort_unstable();
+        labels.truncate(limit);
+        Ok(labels)
+    }
+
+    fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError> {
+        let ids = self.core.ids_in(matchers, range)?;
+        Ok(self.core.postings.read().names_among(&ids))
+    }
+
+    fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError> {
+        let ids = self.core.ids_in(matchers, range)?;
+        Ok(self.core.postings.read().values_among(name, &ids))
+    }
+
+    fn metadata(&self, metric: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
+        let known = self.core.metadata.read();
+        Ok(match metric {
+            Some(metric) => {
+                known.get_key_value(metric).map(|(name, of)| (name.clone(), of.clone())).into_iter().collect()
+            }
+            None => known.iter().map(|(name, of)| (name.clone(), of.clone())).collect(),
+        })
+    }
+}
+
+impl Core {
+    /// `range` without what retention hides.
+    fn visible(&self, range: TimeRange) -> TimeRange {
+        TimeRange { start: range.start.max(TimestampMs(self.retention_start_ms())), end: range.end }
+    }
+
+    fn select(&self, matchers: &[Matcher], range: TimeRange, series_max: usize) -> Result<EngineSet, SourceError> {
+        let range = self.visible(range);
+        let mut set = EngineSet { series: Vec::new(), blocks: Vec::new(), range };
+        if range.is_empty() {
+            return Ok(set);
+        }
+        let too_many = || SourceError::TooManySeries { limit: series_max };
+        let ids = self.postings.read().select(matchers);
+        let mut chosen: Vec<(SeriesId, Vec<Layer>)> = Vec::new();
+        let mut others = RoaringBitmap::new();
+        for id in &ids {
+            let mut layers = Vec::new();
+            if self.head.snapshot(SeriesId(id), range, &mut layers) {
+                chosen.push((SeriesId(id), layers));
+                if chosen.len() > series_max {
+                    return Err(too_many());
+                }
+            } else {
+                others.insert(id);
+            }
+        }
+        set.blocks = self.view().overlapping(range);
+        for id in self.in_blocks(&others, &set.blocks, range)? {
+            chosen.push((SeriesId(id), Vec::new()));
+            if chosen.len() > series_max {
+                return Err(too_many());
+            }
+        }
+        chosen.sort_unstable_by_key(|(id, _)| *id);
+        let mut layers = chosen.into_iter().peekable();
+        let ids: Vec<u32> = layers.clone().map(|(id, _)| id.0).collect();
+        self.table.each(ids, |id, labels| {
+            // A series that was removed meanwhile had nothing left.
+            while layers.next_if(|(other, _)| *other < id).is_some() {}
+            if let Some((_, head)) = layers.next_if(|(other, _)| *other == id) {
+                set.series.push(Selected { labels: labels.clone(), id, head });
+            }
+        });
+        set.series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(set)
+    }
+
+    /// The series that fulfil `matchers` and may have samples in `range`.
+    fn ids_in(&self, matchers: &[Matcher], range: TimeRange) -> Result<RoaringBitmap, SourceError> {
+        let range = self.visible(range);
+        if range.is_empty() {
+            return Ok(RoaringBitmap::new());
+        }
+        let ids = self.postings.read().select(matchers);
+        let mut found: RoaringBitmap = ids.iter().filter(|&id| self.head.overlaps(SeriesId(id), range)).collect();
+        let others = &ids - &found;
+        found |= self.in_blocks(&others, &self.view().overlapping(range), range)?;
+        Ok(found)
+    }
+
+    /// Those of `ids` that may have samples in `range` in one of `blocks`.
+    fn in_blocks(
+        &self,
+        ids: &RoaringBitmap,
+        blocks: &[Arc<Block>],
+        range: TimeRange,
+    ) -> Result<RoaringBitmap, SourceError> {
+        let mut found = RoaringBitmap::new();
+        for block in blocks {
+            let mut asked = ids & block.ids();
+            asked -= &found;
+            for id in asked {
+                if block.overlaps(id, range).map_err(|error| self.read_error(error))? {
+                    found.insert(id);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn read_error(&self, error: BlockError) -> SourceError {
+        if let BlockError::Damaged(damage) = &error {
+            self.add_damage(damage.clone());
+        }
+        source_error(error)
+    }
+}
+
+fn source_error(error: BlockError) -> SourceError {
+    match error {
+        BlockError::Damaged(damage) => SourceError::Damaged { detail: damage.to_string() },
+        other => SourceError::Unavailable { detail: other.to_string() },
+    }
+}
+
+/// One selected series: its labels, and a copy of what the head had.
+#[derive(Debug)]
+struct Selected {
+    labels: Labels,
+    id: SeriesId,
+    head: Vec<Layer>,
+}
+
+/// The series of one selection, ordered by labels. Blocks stay open for it even when they are merged or dropped.
+#[derive(Debug)]
+struct EngineSet {
+    series: Vec<Selected>,
+    blocks: Vec<Arc<Block>>,
+    range: TimeRange,
+}
+
+impl SeriesSet for EngineSet {
+    fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    fn labels(&self, at: usize) -> &Labels {
+        &self.series[at].labels
+    }
+
+    fn read(&self, at: usize, into: &mut Samples) -> Result<ReadCost, SourceError> {
+        let series = &self.series[at];
+        into.clear();
+        let (mut newer, mut spare) = (Samples::default(), Samples::default());
+        let mut cost = ReadCost::default();
+        for block in &self.blocks {
+            newer.clear();
+            cost += block.read(series.id, self.range, &mut newer).map_err(source_error)?;
+            overlay(into, &newer, &mut spare);
+        }
+        for layer in &series.head {
+            let read = layer.read(self.range, into);
+            let read = read.map_err(|error| SourceError::Damaged { detail: error.to_string() })?;
+            cost += ReadCost { chunks: read.chunks, bytes: read.bytes, samples: read.samples };
+        }
+        Ok(cost)
+    }
+}

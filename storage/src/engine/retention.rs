@@ -1,0 +1,80 @@
+//! Retention: whole blocks that are too old go, and series that nothing holds any more.
+//!
+//! Samples that are too old inside a block that is not are hidden from reads at once and left out by the next merge.
+
+use std::sync::atomic::Ordering;
+
+use model::TimeRange;
+use roaring::RoaringBitmap;
+
+use super::{Core, Counters, Maintenance, StorageError};
+use crate::ids::{BlockId, SeriesId};
+
+/// Most series removed in one round; appends wait for it.
+const SERIES_ROUND_MAX: usize = 10_000;
+
+impl Core {
+    /// One round: drops blocks, merges, removes series.
+    pub(super) fn maintain(&self) -> Result<(), StorageError> {
+        let mut maintenance = self.maintenance.lock();
+        self.check_poison()?;
+        self.drop_expired(&mut maintenance)?;
+        self.merge_all(&mut maintenance)?;
+        self.remove_series(&mut maintenance)
+    }
+
+    fn drop_expired(&self, maintenance: &mut Maintenance) -> Result<(), StorageError> {
+        let start_ms = self.retention_start_ms();
+        let view = self.view();
+        let readable = view.blocks.iter().map(|block| (block.id, &block.record));
+        let expired: Vec<_> = readable
+            .chain(view.quarantined.iter().map(|(id, record)| (*id, record)))
+            .filter(|(_, record)| record.max_ms < start_ms)
+            .collect();
+        if expired.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<BlockId> = expired.iter().map(|(id, _)| *id).collect();
+        self.replace(maintenance, &ids, Vec::new())?;
+        for (_, record) in &expired {
+            self.remove_file(&record.file);
+        }
+        maintenance.check_series = true;
+        Counters::add(&self.counters.blocks_dropped, ids.len() as u64);
+        Ok(())
+    }
+
+    /// Removes series without samples, at most so many a round.
+    fn remove_series(&self, maintenance: &mut Maintenance) -> Result<(), StorageError> {
+        // A block that cannot be read now may be repaired, and needs its series then.
+        if !maintenance.check_series || !self.view().quarantined.is_empty() {
+            return Ok(());
+        }
+        // With the writer's lock no series is created and no sample added meanwhile.
+        let mut writer = self.writer.lock();
+        let mut empty: RoaringBitmap = self.postings.read().all().clone();
+        for block in &self.view().blocks {
+            empty -= block.ids();
+        }
+        let unused = empty.iter().filter(|&id| !self.head.overlaps(SeriesId(id), TimeRange::ALL));
+        let gone: Vec<SeriesId> = unused.take(SERIES_ROUND_MAX).map(SeriesId).collect();
+        maintenance.check_series = gone.len() == SERIES_ROUND_MAX;
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.catalog.remove_series(&gone).inspect_err(|error| drop(self.poison(error)))?;
+        // Ids that appenders looked up before now are looked up again.
+        self.removals.fetch_add(1, Ordering::AcqRel);
+        let mut postings = self.postings.write();
+        for &id in &gone {
+            if let Some(labels) = self.table.remove(id) {
+                postings.remove(id, labels.as_ref());
+            }
+        }
+        drop(postings);
+        writer.uncatalogued.retain(|id| gone.binary_search(id).is_err());
+        drop(writer);
+        Counters::add(&self.counters.series_removed, gone.len() as u64);
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! Numbers about an engine, for `/metrics` and the status pages.
+
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use model::METRIC_NAME;
+
+use super::Core;
+use crate::damage::Damage;
+
+/// Numbers about an engine at one moment. Counters count since it was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Series that exist.
+    pub series: u64,
+    /// Series created.
+    pub series_created: u64,
+    /// Series removed because nothing held them any more.
+    pub series_removed: u64,
+    /// Samples taken.
+    pub samples_appended: u64,
+    /// Samples refused.
+    pub samples_rejected: u64,
+    /// Appends refused because the disk was full.
+    pub disk_full_refusals: u64,
+    /// Memory of the samples in the head, in bytes.
+    pub head_bytes: u64,
+    /// Length of the log, in bytes.
+    pub log_bytes: u64,
+    /// Segments of the log.
+    pub log_segments: u64,
+    /// Records written to the log.
+    pub log_records: u64,
+    /// Syncs of the log that an append waited for.
+    pub log_syncs: u64,
+    /// Records replayed when the folder was opened.
+    pub replayed_records: u64,
+    /// Bytes of an unfinished record cut off when the folder was opened.
+    pub torn_bytes: u64,
+    /// Blocks that are read.
+    pub blocks: u64,
+    /// Length of these blocks, in bytes.
+    pub block_bytes: u64,
+    /// Samples in these blocks; those that two blocks have count twice.
+    pub block_samples: u64,
+    /// Blocks that cannot be read.
+    pub blocks_quarantined: u64,
+    /// Length of the catalog's files, in bytes.
+    pub catalog_bytes: u64,
+    /// Memory of decoded timestamps, in bytes.
+    pub column_cache_bytes: u64,
+    /// Flushes that ended well.
+    pub flushes: u64,
+    /// Flushes that failed and are tried again.
+    pub flush_failures: u64,
+    /// Merges that ended well.
+    pub merges: u64,
+    /// Blocks dropped by retention.
+    pub blocks_dropped: u64,
+    /// Time of the earliest sample in any block or the head, in milliseconds since the Unix epoch.
+    pub oldest_ms: Option<i64>,
+    /// Time of the latest sample.
+    pub newest_ms: Option<i64>,
+    /// Why nothing is taken any more, if so.
+    pub poisoned: Option<String>,
+    /// Damaged places that were found.
+    pub damage: Vec<Damage>,
+}
+
+/// A text and a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// What is counted.
+    pub name: String,
+    /// The number.
+    pub count: u64,
+}
+
+/// What the labels of all series are. Lists are ordered by number, largest first, then by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cardinality {
+    /// Series that exist.
+    pub series: u64,
+    /// Label names that exist.
+    pub label_names: u64,
+    /// Label pairs that exist.
+    pub label_pairs: u64,
+    /// Series by metric name.
+    pub series_by_metric: Vec<Count>,
+    /// Values by label name.
+    pub values_by_label: Vec<Count>,
+    /// Bytes of the values' text by label name.
+    pub value_bytes_by_label: Vec<Count>,
+    /// Series by label pair, written `name=value`.
+    pub series_by_pair: Vec<Count>,
+}
+
+impl Core {
+    pub(super) fn stats(&self) -> EngineStats {
+        let view = self.view();
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.counters;
+        let head = self.head.span();
+        let spans = view.blocks.iter().map(|block| block.span()).chain(head);
+        let (oldest_ms, newest_ms) = (spans.clone().map(|span| span.start.0).min(), spans.map(|span| span.end.0).max());
+        EngineStats {
+            series: self.table.len() as u64,
+            series_created: get(&counters.series_created),
+            series_removed: get(&counters.series_removed),
+            samples_appended: get(&counters.samples_appended),
+            samples_rejected: get(&counters.samples_rejected),
+            disk_full_refusals: get(&counters.disk_full_refusals),
+            head_bytes: self.head.bytes(),
+            log_bytes: get(&counters.log_bytes),
+            log_segments: get(&counters.log_segments),
+            log_records: get(&counters.log_records),
+            log_syncs: get(&counters.log_syncs),
+            replayed_records: get(&counters.replayed_records),
+            torn_bytes: get(&counters.torn_bytes),
+            blocks: view.blocks.len() as u64,
+            block_bytes: view.blocks.iter().map(|block| block.record.bytes).sum(),
+            block_samples: view.blocks.iter().map(|block| block.record.samples).sum(),
+            blocks_quarantined: view.quarantined.len() as u64,
+            catalog_bytes: self.catalog.disk_bytes(),
+            column_cache_bytes: self.columns.bytes() as u64,
+            flushes: get(&counters.flushes),
+            flush_failures: get(&counters.flush_failures),
+            merges: get(&counters.merges),
+            blocks_dropped: get(&counters.blocks_dropped),
+            oldest_ms,
+            newest_ms,
+            poisoned: self.poison.get().cloned(),
+            damage: self.damage.lock().clone(),
+        }
+    }
+
+    pub(super) fn cardinality(&self, top: usize) -> Cardinality {
+        let postings = self.postings.read();
+        let mut found = Cardinality { series: postings.all().len(), ..Cardinality::default() };
+        for name in postings.names() {
+            found.label_names += 1;
+            found.label_pairs += name.values;
+            found.values_by_label.push(Count { name: name.name.to_owned(), count: name.values });
+            found.value_bytes_by_label.push(Count { name: name.name.to_owned(), count: name.value_bytes });
+            for (value, count) in postings.values(name.name) {
+                push_top(&mut found.series_by_pair, top, count, || format!("{}={value}", name.name));
+            }
+        }
+        for (value, count) in postings.values(METRIC_NAME) {
+            push_top(&mut found.series_by_metric, top, count, || value.to_owned());
+        }
+        drop(postings);
+        for list in [
+            &mut found.series_by_metric,
+            &mut found.values_by_label,
+            &mut found.value_bytes_by_label,
+            &mut found.series_by_pair,
+        ] {
+            cut(list, top);
+        }
+        found
+    }
+}
+
+/// Adds to a list that is cut down to its `top` largest whenever it has grown to twice as many.
+fn push_top(list: &mut Vec<Count>, top: usize, count: u64, name: impl FnOnce() -> String) {
+    list.push(Count { name: name(), count });
+    if list.len() >= top.saturating_mul(2).max(64) {
+        cut(list, top);
+    }
+}
+
+fn cut(list: &mut Vec<Count>, top: usize) {
+    list.sort_unstable_by(|a, b| (Reverse(a.count), &a.name).cmp(&(Reverse(b.count), &b.name)));
+    list.truncate(top);
+}

@@ -1,0 +1,256 @@
+//! The head: samples that are in the log and in no block yet.
+//!
+//! Pages of 256 series, each with its lock, so that a batch takes few locks and readers wait for at most one page.
+//! The head has generations: a flush turns to a new one, writes the samples of the one before into blocks, and forgets
+//! them when the blocks are registered. Series move over when they are next written, so turning costs nothing. What
+//! one series holds is [`chunks`]'s; the order of writes is the caller's, who applies batches in the order of the log.
+
+pub mod chunks;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+
+use model::TimeRange;
+use parking_lot::{Mutex, RwLock};
+
+use crate::ids::SeriesId;
+use crate::index::table::{PAGE_SERIES, place};
+use crate::log::payload::SampleColumns;
+use chunks::Chunks;
+pub use chunks::{HeadChunk, Layer};
+
+/// Numbers the generations, from 0.
+pub type Generation = u32;
+
+/// Samples of all series that are in no block yet.
+#[derive(Debug, Default)]
+pub struct Head {
+    pages: RwLock<Vec<Option<Arc<Page>>>>,
+    generation: AtomicU32,
+    bytes: AtomicI64,
+    spans: Mutex<Spans>,
+}
+
+type Page = Mutex<Box<[SeriesHead; PAGE_SERIES]>>;
+
+/// Earliest and latest sample of the two generations that can hold samples.
+#[derive(Debug, Default)]
+struct Spans {
+    current: Option<TimeRange>,
+    previous: Option<TimeRange>,
+}
+
+/// The samples of one series.
+#[derive(Debug, Default)]
+struct SeriesHead {
+    /// The generation that `current` belongs to.
+    generation: Generation,
+    current: Chunks,
+    /// Samples of an older generation, while they are being flushed.
+    previous: Option<Box<Chunks>>,
+}
+
+impl SeriesHead {
+    fn is_empty(&self) -> bool {
+        self.current.is_empty() && self.previous.is_none()
+    }
+
+    /// The samples up to `generation`, or all, oldest layer first.
+    fn layers(&self, generation: Generation) -> impl Iterator<Item = &Chunks> {
+        let current = (self.generation <= generation && !self.current.is_empty()).then_some(&self.current);
+        self.previous.as_deref().into_iter().chain(current)
+    }
+}
+
+impl Head {
+    /// Adds samples in their order: of two with one series and timestamp the later one counts.
+    pub fn apply(&self, columns: &SampleColumns) {
+        let generation = self.generation.load(Ordering::Acquire);
+        let mut added_bytes = 0;
+        let mut at = 0;
+        while let Some(&first) = columns.ids.get(at) {
+            let number = place(SeriesId(first)).0;
+            let rest = columns.ids[at..].iter();
+            let end = at + rest.take_while(|&&id| place(SeriesId(id)).0 == number).count();
+            self.with_page(number, |page| {
+                let samples = columns.timestamps_ms[at..end].iter().zip(&columns.values[at..end]);
+                for (&id, (&timestamp_ms, &value)) in columns.ids[at..end].iter().zip(samples) {
+                    let series = &mut page[place(SeriesId(id)).1];
+                    if series.generation != generation {
+                        if !series.current.is_empty() {
+                            debug_assert!(series.previous.is_none(), "a generation is flushed before the next begins");
+                            series.previous = Some(Box::new(std::mem::take(&mut series.current)));
+                        }
+                        series.generation = generation;
+                    }
+                    added_bytes += series.current.push(timestamp_ms, value);
+                }
+            });
+            at = end;
+        }
+        self.bytes.fetch_add(added_bytes, Ordering::AcqRel);
+        let (min, max) = (columns.timestamps_ms.iter().min(), columns.timestamps_ms.iter().max());
+        if let (Some(&min), Some(&max)) = (min, max) {
+            let mut spans = self.spans.lock();
+            spans.current = Some(union(spans.current, TimeRange::new(min, max)));
+        }
+    }
+
+    /// Begins a new generation and returns the one that ended. The generation before that has been [cleared](Self::clear).
+    /// No sample is being applied meanwhile.
+    pub fn turn(&self) -> Generation {
+        let mut spans = self.spans.lock();
+        let current = spans.current.take();
+        spans.previous = current.map(|span| union(spans.previous, span)).or(spans.previous);
+        self.generation.fetch_add(1, Ordering::AcqRel)
+    }
+
+    /// Forgets the samples up to `generation`, which are in blocks by now.
+    pub fn clear(&self, generation: Generation) {
+        for number in 0..self.pages() {
+            let Some(page) = self.page(number) else { continue };
+            let mut page = page.lock();
+            let mut freed_bytes = 0;
+            for series in page.iter_mut() {
+                if let Some(chunks) = series.previous.take() {
+                    freed_bytes += chunks.heap_bytes();
+                }
+                if series.generation <= generation && !series.current.is_empty() {
+                    freed_bytes += std::mem::take(&mut series.current).heap_bytes();
+                }
+            }
+            drop(page);
+            self.bytes.fetch_sub(freed_bytes, Ordering::AcqRel);
+        }
+        self.spans.lock().previous = None;
+        // A page is looked up and locked under the read lock, so an empty one is in nobody's hands here.
+        for page in self.pages.write().iter_mut() {
+            if page.as_ref().is_some_and(|page| page.lock().iter().all(SeriesHead::is_empty)) {
+                *page = None;
+            }
+        }
+    }
+
+    /// Calls `visit` with the samples of `id` in `range`, oldest layer first; says whether there may be any.
+    pub fn snapshot(&self, id: SeriesId, range: TimeRange, into: &mut Vec<Layer>) -> bool {
+        let (number, slot) = place(id);
+        let Some(page) = self.page(number) else { return false };
+        let page = page.lock();
+        let before = into.len();
+        into.extend(page[slot].layers(Generation::MAX).filter_map(|chunks| chunks.snapshot(range)));
+        into.len() > before
+    }
+
+    /// Whether `id` may have samples in `range`.
+    pub fn overlaps(&self, id: SeriesId, range: TimeRange) -> bool {
+        let (number, slot) = place(id);
+        let Some(page) = self.page(number) else { return false };
+        let page = page.lock();
+        page[slot].layers(Generation::MAX).any(|chunks| chunks.overlaps(range))
+    }
+
+    /// Number of pages, for [`page_layers`](Self::page_layers).
+    pub fn pages(&self) -> usize {
+        self.pages.read().len()
+    }
+
+    /// The samples up to `generation` of the series in page `number`, by id, each with its layers, oldest first.
+    pub fn page_layers(&self, number: usize, generation: Generation) -> Vec<(SeriesId, Vec<Layer>)> {
+        let Some(page) = self.page(number) else { return Vec::new() };
+        let page = page.lock();
+        let mut found = Vec::new();
+        for (slot, series) in page.iter().enumerate() {
+            let layers: Vec<Layer> =
+                series.layers(generation).filter_map(|chunks| chunks.snapshot(TimeRange::ALL)).collect();
+            if let (false, Ok(id)) = (layers.is_empty(), u32::try_from(number * PAGE_SERIES + slot)) {
+                found.push((SeriesId(id), layers));
+            }
+        }
+        found
+    }
+
+    /// Memory of the samples, without the fixed part of each series.
+    pub fn bytes(&self) -> u64 {
+        u64::try_from(self.bytes.load(Ordering::Acquire)).unwrap_or(0)
+    }
+
+    /// Earliest and latest sample, if there is any.
+    pub fn span(&self) -> Option<TimeRange> {
+        let spans = self.spans.lock();
+        spans.current.map(|span| union(spans.previous, span)).or(spans.previous)
+    }
+
+    fn page(&self, number: usize) -> Option<Arc<Page>> {
+        self.pages.read().get(number)?.clone()
+    }
+
+    /// Runs `work` on a page, which is made if it is missing.
+    fn with_page(&self, number: usize, work: impl FnOnce(&mut [SeriesHead; PAGE_SERIES])) {
+        let pages = self.pages.read();
+        if let Some(Some(page)) = pages.get(number) {
+            return work(&mut page.lock());
+        }
+        drop(pages);
+        let mut pages = self.pages.write();
+        if pages.len() <= number {
+            pages.resize(number + 1, None);
+        }
+        let page = pages[number].get_or_insert_with(|| Arc::new(Mutex::new(new_page())));
+        work(&mut page.lock());
+    }
+}
+
+fn new_page() -> Box<[SeriesHead; PAGE_SERIES]> {
+    let series: Vec<SeriesHead> = (0..PAGE_SERIES).map(|_| SeriesHead::default()).collect();
+    series.try_into().unwrap_or_else(|_| unreachable!("as many as were made"))
+}
+
+fn union(known: Option<TimeRange>, more: TimeRange) -> TimeRange {
+    let known = known.unwrap_or(more);
+    TimeRange { start: known.start.min(more.start), end: known.end.max(more.end) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Samples;
+
+    fn columns(rows: &[(u32, i64, f64)]) -> SampleColumns {
+        let mut columns = SampleColumns::default();
+        for &(id, timestamp_ms, value) in rows {
+            columns.push(SeriesId(id), timestamp_ms, value);
+        }
+        columns
+    }
+
+    #[track_caller]
+    fn check(head: &Head, id: u32, want: &[(i64, f64)]) {
+        let mut layers = Vec::new();
+        head.snapshot(SeriesId(id), TimeRange::ALL, &mut layers);
+        let mut samples = Samples::default();
+        for layer in &layers {
+            layer.read(TimeRange::ALL, &mut samples).expect("the head is not damaged");
+        }
+        let got: Vec<(i64, f64)> = samples.iter().map(|sample| (sample.timestamp.0, sample.value)).collect();
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn both_generations_are_read_until_the_older_is_cleared() {
+        let head = Head::default();
+        head.apply(&columns(&[(1, 10, 1.0), (1, 20, 2.0), (300, 5, 3.0)]));
+        let ended = head.turn();
+        head.apply(&columns(&[(1, 20, 7.0), (1, 15, 8.0)]));
+        check(&head, 1, &[(10, 1.0), (15, 8.0), (20, 7.0)]);
+        check(&head, 300, &[(5, 3.0)]);
+        assert_eq!(head.page_layers(0, ended).len(), 1);
+        assert_eq!(head.span(), Some(TimeRange::new(5, 20)));
+        head.clear(ended);
+        check(&head, 1, &[(15, 8.0), (20, 7.0)]);
+        check(&head, 300, &[]);
+        assert_eq!(head.span(), Some(TimeRange::new(15, 20)));
+        head.clear(head.turn());
+        assert_eq!((head.bytes(), head.span()), (0, None));
+        assert!(head.pages.read().iter().all(Option::is_none), "empty pages are freed");
+    }
+}

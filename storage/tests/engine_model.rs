@@ -1,0 +1,172 @@
+//! The engine against the obviously right store, under any sequence of operations.
+
+mod support;
+
+use std::ops::ControlFlow;
+
+use model::{MatchOp, Matcher, SampleSink, SeriesSource, TimeRange};
+use proptest::prelude::*;
+use storage::MemoryStore;
+use support::{NOW_MS, batch, content, everything, open, options};
+
+const DAY_MS: i64 = 86_400_000;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append(Vec<(u32, i64, f64)>),
+    Flush,
+    Maintain,
+    /// Closed and opened again.
+    Reopen,
+    /// Dropped and opened again.
+    Crash,
+}
+
+fn any_time() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        8 => (0i64..400).prop_map(|at| NOW_MS + at * 15_000),
+        3 => (-5i64..5, 0i64..50).prop_map(|(day, at)| NOW_MS + day * DAY_MS + at * 60_000),
+        1 => prop_oneof![Just(0), Just(-1), Just(i64::MIN), Just(i64::MAX), any::<i64>()],
+    ]
+}
+
+fn any_value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        6 => (0u8..20).prop_map(f64::from),
+        2 => any::<u64>().prop_map(f64::from_bits),
+        1 => Just(model::sample::stale_marker()),
+        1 => Just(-0.0),
+    ]
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let row = (0u32..12, any_time(), any_value());
+    prop_oneof![
+        10 => prop::collection::vec(row, 1..80).prop_map(Step::Append),
+        2 => (0u32..12, 0i64..100, 1usize..600).prop_map(|(series, start, count)| {
+            let rows = (start..).take(count).map(|at| (series, NOW_MS + at * 15_000, 0.5)).collect();
+            Step::Append(rows)
+        }),
+        3 => Just(Step::Flush),
+        2 => Just(Step::Maintain),
+        1 => Just(Step::Reopen),
+        2 => Just(Step::Crash),
+    ]
+}
+
+fn any_matchers() -> impl Strategy<Value = Vec<Matcher>> {
+    let ops = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
+    let texts = [("job", "1"), ("job", "0|2"), ("at", "1.*"), ("at", ""), ("none", ".*"), ("__name__", "m")];
+    let matcher = (0..texts.len(), 0..ops.len())
+        .prop_map(move |(text, op)| Matcher::new(texts[text].0, ops[op], texts[text].1).expect("valid matcher"));
+    prop::collection::vec(matcher, 0..3)
+}
+
+fn compare(engine: &dyn SeriesSource, model: &dyn SeriesSource, matchers: &[Matcher], range: TimeRange) {
+    let want = content(model, matchers, range);
+    assert_eq!(content(engine, matchers, range), want, "{matchers:?} in {range:?}");
+    // Lists may be coarser in time, but name all that is there and nothing that never was.
+    let within = |few: &[String], many: &[String]| few.iter().all(|one| many.contains(one));
+    let series = engine.series(matchers, range, usize::MAX).expect("listed");
+    assert!(series.is_sorted(), "ordered by labels");
+    assert!(want.iter().all(|(labels, _)| series.binary_search(labels).is_ok()), "no series is missing");
+    let ever = model.series(matchers, TimeRange::ALL, usize::MAX).expect("listed");
+    assert!(series.iter().all(|labels| ever.binary_search(labels).is_ok()), "no series is made up");
+    let names = engine.label_names(matchers, range).expect("listed");
+    assert!(within(&model.label_names(matchers, range).expect("listed"), &names));
+    assert!(within(&names, &model.label_names(matchers, TimeRange::ALL).expect("listed")));
+    let values = engine.label_values("at", matchers, range).expect("listed");
+    assert!(within(&model.label_values("at", matchers, range).expect("listed"), &values));
+    assert!(within(&values, &model.label_values("at", matchers, TimeRange::ALL).expect("listed")));
+    if range == TimeRange::ALL {
+        assert_eq!(series, ever);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn reads_as_the_model_does(
+        steps in prop::collection::vec(any_step(), 1..25),
+        questions in prop::collection::vec((any_matchers(), any_time(), any_time()), 1..6),
+    ) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let model = MemoryStore::new();
+        let mut engine = open(folder.path(), options());
+        for step in steps {
+            match step {
+                Step::Append(rows) => {
+                    let batch = batch(&rows);
+                    let (got, want) = (engine.append(&batch), model.append(&batch));
+                    prop_assert_eq!(got, want);
+                }
+                Step::Flush => engine.flush().expect("flushed"),
+                Step::Maintain => engine.maintain().expect("maintained"),
+                Step::Reopen => {
+                    engine.close().expect("closed");
+                    drop(engine);
+                    engine = open(folder.path(), options());
+                }
+                Step::Crash => {
+                    drop(engine);
+                    engine = open(folder.path(), options());
+                }
+            }
+            prop_assert_eq!(engine.stats().damage, vec![]);
+        }
+        compare(&*engine, &model, &[], TimeRange::ALL);
+        for (matchers, a, b) in questions {
+            compare(&*engine, &model, &matchers, TimeRange::new(a.min(b), a.max(b)));
+        }
+        engine.maintain().expect("maintained");
+        prop_assert_eq!(everything(&*engine), everything(&model));
+        engine.close().expect("closed");
+        prop_assert_eq!(everything(&*engine), everything(&model), "closed engines are still read");
+    }
+}
+
+/// Enough flushes of one day that every level of merging happens, over late and repeated samples.
+#[test]
+fn many_flushes_merge_into_few_blocks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = MemoryStore::new();
+    let engine = open(folder.path(), options());
+    let random = &mut fastrand::Rng::with_seed(7);
+    let result = (0..70).try_for_each(|round| {
+        let rows: Vec<(u32, i64, f64)> = (0..200)
+            .map(|_| (random.u32(0..20), NOW_MS + random.i64(-60..30) * 60_000, f64::from(random.u8(..))))
+            .collect();
+        let batch = batch(&rows);
+        engine.append(&batch).expect("appended");
+        model.append(&batch).expect("appended");
+        engine.flush().expect("flushed");
+        engine.maintain().expect("maintained");
+        if engine.stats().blocks > 2 * 12 {
+            ControlFlow::Break((round, engine.stats()))
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    assert_eq!(result, ControlFlow::Continue(()));
+    assert!(engine.stats().merges > 16, "{:?}", engine.stats());
+    assert_eq!(everything(&*engine), everything(&model));
+}
+
+/// Days that are far apart and many share blocks.
+#[test]
+fn scattered_days_make_few_blocks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = MemoryStore::new();
+    let engine = open(folder.path(), options());
+    let random = &mut fastrand::Rng::with_seed(8);
+    for _ in 0..6 {
+        let rows: Vec<(u32, i64, f64)> = (0..2000).map(|at| (at % 7, random.i64(..), 1.0)).collect();
+        let batch = batch(&rows);
+        engine.append(&batch).expect("appended");
+        model.append(&batch).expect("appended");
+        engine.flush().expect("flushed");
+    }
+    engine.maintain().expect("maintained");
+    assert!(engine.stats().blocks <= 256, "{} blocks", engine.stats().blocks);
+    assert_eq!(everything(&*engine), everything(&model));
+}
