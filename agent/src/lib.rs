@@ -1,1 +1,26 @@
-//! The agent: collectors for hosts and Go processes, disk queue, remote-write sender.
+//! The agent: collectors for hosts and Go processes, scraping, a queue on disk, a remote-write sender.
+//!
+//! Synchronous: `run` starts one thread that collects, one that scrapes and one that sends. Readings flow
+//! `collect`, `go`, `scrape` → `readings` → `send::Outbox` → `queue` → `send::sender`. Everything that can be set is in
+//! the table of `config::options`; the binaries `metrickit-agent` and `metrickit agent` are `cli`.
+
+pub mod args;
+pub mod budget;
+pub mod cli;
+pub mod collect;
+pub mod config;
+pub mod go;
+pub mod http;
+pub mod queue;
+pub mod readings;
+pub mod run;
+pub mod scrape;
+pub mod send;
+pub mod stale;
+pub mod stats;
+pub mod stop;
+
+pub use args::AgentArgs;
+pub use config::{Config, ConfigError};
+pub use run::{AgentError, RunSummary, once, run};
+pub use stop::StopFlag;

@@ -1,0 +1,103 @@
+//! What the two binaries share: options to a running agent, `--once` and `--print-config`, signals to a stop.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use model::exposition::{Family, FamilySample, TextFormat, write_families};
+use model::{Clock, LabelsBuilder, MetricMetadata, SystemClock, sample};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::args::AgentArgs;
+use crate::config::Config;
+use crate::readings::Readings;
+use crate::run;
+use crate::send::encode::External;
+use crate::stop::StopFlag;
+
+/// Runs the agent as `args` say until `stop`; tables and readings go to `out`. The caller has set up logging.
+pub fn main_with(args: &AgentArgs, stop: &StopFlag, out: &mut dyn Write) -> ExitCode {
+    let settings = match args.settings(|name| std::env::var(name).ok()) {
+        Ok(settings) => settings,
+        Err(error) => return refuse(&error),
+    };
+    let config = match Config::from_settings(&settings) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    if args.print_config {
+        return print(out, &settings.table());
+    }
+    if args.once {
+        let readings = run::once(&config, &clock);
+        return print(out, &page(&readings, &External::new(config.external_labels())));
+    }
+    tracing::info!(url = config.push.url, host = config.host, queue = %config.queue.folder.display(), "agent started");
+    match run::run(&config, &clock, stop) {
+        Ok(summary) => {
+            let (sent, waiting) = (summary.samples_sent, summary.samples_waiting);
+            tracing::info!(sent, waiting, rejected = summary.samples_rejected, "agent stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Sets `stop` at SIGTERM or SIGINT; a second signal ends the process as usual.
+///
+/// # Errors
+///
+/// When signal handlers cannot be set.
+pub fn stop_on_signals(stop: &StopFlag) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let stop = stop.clone();
+    std::thread::Builder::new().name("agent-signals".to_owned()).spawn(move || {
+        for (count, signal) in signals.forever().enumerate() {
+            stop.stop();
+            if count > 0 {
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn refuse(error: &dyn std::error::Error) -> ExitCode {
+    tracing::error!("{error}");
+    ExitCode::from(2)
+}
+
+fn print(out: &mut dyn Write, text: &str) -> ExitCode {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // A reader such as `head` that has seen enough is no fault.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Readings as a page of exposition text, by metric name.
+pub fn page(readings: &Readings, external: &External) -> String {
+    let mut families: BTreeMap<String, Family> = BTreeMap::new();
+    let mut builder = LabelsBuilder::new();
+    for (labels, samples) in readings.iter() {
+        let Some(last) = samples.last().filter(|last| !sample::is_stale_marker(last.value)) else { continue };
+        for (name, value) in external.added_to(labels) {
+            builder.push(name, value);
+        }
+        let Ok(labels) = builder.build() else { continue };
+        let name = labels.metric_name().to_owned();
+        let family = families.entry(name.clone()).or_insert_with(|| {
+            let metadata = readings.metadata().get(&name).cloned().unwrap_or_else(MetricMetadata::default);
+            Family { name, metadata, samples: Vec::new() }
+        });
+        family.samples.push(FamilySample { labels, value: last.value, timestamp_ms: None });
+    }
+    let families: Vec<Family> = families.into_values().collect();
+    let mut text = String::new();
+    write_families(&families, TextFormat::Prometheus, &mut text);
+    text
+}

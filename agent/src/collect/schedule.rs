@@ -1,0 +1,153 @@
+//! When each collector runs: at every poll, but not before its own interval has passed. Measures what each costs and
+//! keeps the stale markers of each apart.
+
+use std::time::Instant;
+
+use super::Collector;
+use crate::readings::{Metric, Readings};
+use crate::stale::Tracker;
+
+const SECONDS: Metric = Metric::gauge("metrickit_agent_collector_seconds", "Time the collector's last run took.");
+const RUNS: Metric = Metric::counter("metrickit_agent_collector_runs_total", "Runs of the collector.");
+const ERRORS: Metric = Metric::counter("metrickit_agent_collector_errors_total", "Runs of the collector that failed.");
+
+/// Collectors with their due times.
+#[derive(Debug, Default)]
+pub struct Schedule {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    collector: Box<dyn Collector>,
+    interval_ms: i64,
+    due_ms: i64,
+    tracker: Tracker,
+    runs: u64,
+    errors: u64,
+    last_seconds: f64,
+    failing: bool,
+}
+
+impl Schedule {
+    /// A schedule without collectors.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds `collector`, which runs at most once in `interval_ms` milliseconds.
+    pub fn add(&mut self, collector: Box<dyn Collector>, interval_ms: i64) {
+        self.entries.push(Entry {
+            collector,
+            interval_ms,
+            due_ms: i64::MIN,
+            tracker: Tracker::new(),
+            runs: 0,
+            errors: 0,
+            last_seconds: 0.0,
+            failing: false,
+        });
+    }
+
+    /// Runs what is due at the time of `out`; intervals are multiplied by `stretch`, which is 1 within the budget.
+    pub fn run(&mut self, out: &mut Readings, stretch: u32) {
+        let now_ms = out.timestamp_ms();
+        for entry in &mut self.entries {
+            if now_ms >= entry.due_ms {
+                // A little early counts as due: poll ticks jitter, and 30 s must not become 40 s for a millisecond.
+                let interval_ms = entry.interval_ms.saturating_mul(i64::from(stretch));
+                entry.due_ms = now_ms.saturating_add(interval_ms - interval_ms / 20);
+                entry.run(out);
+            }
+        }
+    }
+
+    /// Adds what each collector costs to `out`.
+    pub fn report(&self, out: &mut Readings) {
+        for entry in &self.entries {
+            let labels = [("collector", entry.collector.name())];
+            out.push(&SECONDS, &labels, entry.last_seconds);
+            out.push(&RUNS, &labels, super::float(entry.runs));
+            out.push(&ERRORS, &labels, super::float(entry.errors));
+        }
+    }
+
+    /// Adds stale markers for every series of every collector: the agent stops.
+    pub fn end(&mut self, out: &mut Readings) {
+        for entry in &mut self.entries {
+            entry.tracker.end(out);
+        }
+    }
+}
+
+impl Entry {
+    fn run(&mut self, out: &mut Readings) {
+        let from = out.len();
+        let started = Instant::now();
+        let result = self.collector.collect(out);
+        self.last_seconds = started.elapsed().as_secs_f64();
+        self.tracker.observe(out, from);
+        self.runs += 1;
+        match result {
+            Ok(()) => self.failing = false,
+            Err(error) => {
+                self.errors += 1;
+                if !self.failing {
+                    tracing::warn!(collector = self.collector.name(), %error, "collector failed; it is tried again each round");
+                }
+                self.failing = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::CollectError;
+    use super::*;
+
+    #[derive(Debug)]
+    struct Fake(Vec<Result<&'static str, ()>>);
+
+    impl Collector for Fake {
+        fn name(&self) -> &'static str {
+            "fake"
+        }
+
+        fn collect(&mut self, out: &mut Readings) -> Result<(), CollectError> {
+            match self.0.remove(0) {
+                Ok(name) => out.push_named(name, &[], 1.0),
+                Err(()) => return Err(CollectError::new("fake", "broken")),
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn intervals_stale_markers_and_errors() {
+        let mut schedule = Schedule::new();
+        schedule.add(Box::new(Fake(vec![Ok("a"), Ok("b"), Err(()), Ok("b")])), 1000);
+        let mut at = |now_ms, stretch| {
+            let mut out = Readings::new(now_ms);
+            schedule.run(&mut out, stretch);
+            let shown: Vec<_> = out
+                .iter()
+                .map(|(labels, samples)| format!("{labels} {}", if samples[0].value.is_nan() { "stale" } else { "1" }))
+                .collect();
+            shown.join(", ")
+        };
+        assert_eq!(at(0, 1), "a 1");
+        assert_eq!(at(500, 1), "", "not due");
+        assert_eq!(at(990, 2), "b 1, a stale", "a little early is due");
+        assert_eq!(at(1990, 1), "", "stretched to twice the interval");
+        assert_eq!(at(2990, 1), "b stale", "a failed run marks what it does not report");
+        assert_eq!(at(3990, 1), "b 1");
+        let mut out = Readings::new(4000);
+        schedule.report(&mut out);
+        assert_eq!(out.value_of(r#"metrickit_agent_collector_runs_total{collector="fake"}"#), Some(4.0));
+        assert_eq!(out.value_of(r#"metrickit_agent_collector_errors_total{collector="fake"}"#), Some(1.0));
+        let mut out = Readings::new(5000);
+        schedule.end(&mut out);
+        assert_eq!(out.len(), 1);
+    }
+}

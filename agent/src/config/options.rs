@@ -1,0 +1,291 @@
+//! The table of options: key, shape, bounds, default, meaning. Everything else about options is derived from it: the
+//! keys of the file, the names in the environment, the flags, `--print-config` and the table in `docs/agent.md`.
+
+/// What the value of an option looks like, and its bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Any text.
+    Text,
+    /// Text that is never shown.
+    Secret,
+    /// `true` or `false`.
+    Switch,
+    /// A duration such as `5s`, with its bounds in milliseconds.
+    Duration(i64, i64),
+    /// Bytes such as `64MiB`, with their bounds.
+    Bytes(u64, u64),
+    /// A whole number with its bounds.
+    Count(u64, u64),
+    /// Texts, separated by commas; an array in the file.
+    List,
+    /// `name=value` separated by commas; a table in the file.
+    Pairs,
+    /// As `Pairs`, with values that are never shown.
+    SecretPairs,
+    /// URLs to scrape, each as `URL` or `JOB=URL`; in the file also tables with `url`, `job`, `labels`.
+    Targets,
+}
+
+/// One option.
+#[derive(Debug, Clone, Copy)]
+pub struct OptionSpec {
+    /// The key in the file; dots are tables. The flag and the environment name are made from it.
+    pub key: &'static str,
+    /// What values look like.
+    pub shape: Shape,
+    /// The default, written as in the environment.
+    pub default: &'static str,
+    /// What it is for, one sentence or two.
+    pub doc: &'static str,
+}
+
+impl OptionSpec {
+    /// The name in the environment: `METRICKIT_AGENT_QUEUE_BYTES_MAX`.
+    pub fn env_name(&self) -> String {
+        format!("METRICKIT_AGENT_{}", self.key.replace('.', "_").to_ascii_uppercase())
+    }
+
+    /// The flag without its dashes: `queue-bytes-max`.
+    pub fn flag(&self) -> String {
+        self.key.replace(['.', '_'], "-")
+    }
+}
+
+const SECOND: i64 = 1_000;
+const MINUTE: i64 = 60 * SECOND;
+const DAY: i64 = 86_400 * SECOND;
+const KIB: u64 = 1 << 10;
+const GIB: u64 = 1 << 30;
+
+/// How often a collector may run: from every poll to once a day.
+const COLLECTOR_INTERVAL: Shape = Shape::Duration(0, DAY);
+
+const fn option(key: &'static str, shape: Shape, default: &'static str, doc: &'static str) -> OptionSpec {
+    OptionSpec { key, shape, default, doc }
+}
+
+/// Where remote writes go unless told otherwise: a MetricKit server on this host.
+pub const PUSH_URL_DEFAULT: &str = "http://127.0.0.1:7070/api/v1/write";
+
+/// Every option, in the order in which people read them.
+pub const OPTIONS: &[OptionSpec] = &[
+    option("host", Shape::Text, "", "Name of this host in `instance`; empty: the kernel's host name."),
+    option(
+        "environment",
+        Shape::Text,
+        "",
+        "Value of label `env` on every series, such as `prod`; empty: no such label.",
+    ),
+    option("labels", Shape::Pairs, "", "Labels on every series that does not have them."),
+    option("log", Shape::Text, "info", "Log level, or filter such as `agent::send=debug,info`."),
+    option(
+        "poll.interval",
+        Shape::Duration(100, DAY),
+        "10s",
+        "Time between rounds of the host and process collectors.",
+    ),
+    option("collect.cpu", Shape::Switch, "true", "Processor seconds by core and mode."),
+    option("collect.cpu_interval", COLLECTOR_INTERVAL, "0s", "Least time between two readings; 0s: every poll."),
+    option("collect.load", Shape::Switch, "true", "Load averages."),
+    option("collect.load_interval", COLLECTOR_INTERVAL, "0s", "Least time between two readings; 0s: every poll."),
+    option("collect.memory", Shape::Switch, "true", "Memory and swap."),
+    option("collect.memory_interval", COLLECTOR_INTERVAL, "0s", "Least time between two readings; 0s: every poll."),
+    option("collect.filesystem", Shape::Switch, "true", "Size and free space of mounted filesystems."),
+    option(
+        "collect.filesystem_interval",
+        COLLECTOR_INTERVAL,
+        "30s",
+        "Least time between two readings; 0s: every poll.",
+    ),
+    option(
+        "collect.filesystem_ignore",
+        Shape::List,
+        "/dev,/proc,/run,/sys,/var/lib/containers,/var/lib/docker,/var/lib/kubelet",
+        "Mount points left out, with everything below them.",
+    ),
+    option(
+        "collect.disk",
+        Shape::Switch,
+        "true",
+        "Reads, writes and busy time of block devices; partitions are left out.",
+    ),
+    option("collect.disk_interval", COLLECTOR_INTERVAL, "0s", "Least time between two readings; 0s: every poll."),
+    option("collect.network", Shape::Switch, "true", "Traffic of network interfaces."),
+    option("collect.network_interval", COLLECTOR_INTERVAL, "0s", "Least time between two readings; 0s: every poll."),
+    option("collect.network_ignore", Shape::List, "veth", "Beginnings of the names of interfaces left out."),
+    option("collect.system", Shape::Switch, "true", "Boot time, context switches, forks, kernel and system name."),
+    option("collect.system_interval", COLLECTOR_INTERVAL, "30s", "Least time between two readings; 0s: every poll."),
+    option(
+        "go.discover",
+        Shape::Switch,
+        "true",
+        "Finds Go processes by their build information and reads them from outside.",
+    ),
+    option("go.discover_interval", COLLECTOR_INTERVAL, "0s", "Least time between two readings; 0s: every poll."),
+    option("go.ignore", Shape::List, "", "Executable names that are not read."),
+    option("go.processes_max", Shape::Count(1, 10_000), "256", "Most Go processes read at once; the oldest are kept."),
+    option(
+        "go.metrics",
+        Shape::Switch,
+        "true",
+        "Looks for `/metrics` on the loopback TCP ports of discovered Go processes.",
+    ),
+    option("go.expvar", Shape::Switch, "true", "Looks for `/debug/vars` there when no port offers `/metrics`."),
+    option(
+        "go.scrape_ignore",
+        Shape::List,
+        "alloy,cadvisor,grafana-agent,node_exporter,otelcol,otelcol-contrib,prometheus-node-exporter,telegraf,vmagent",
+        "Executable names whose ports are never tried: other agents, which would report the host twice.",
+    ),
+    option("go.scrape_ignore_ports", Shape::List, "", "TCP ports that are never tried."),
+    option(
+        "go.probe_timeout",
+        Shape::Duration(10, MINUTE),
+        "1s",
+        "Longest wait for the answer of a port tried for the first time.",
+    ),
+    option(
+        "go.probe_again",
+        Shape::Duration(MINUTE, 30 * DAY),
+        "1h",
+        "Time after which a port that offered nothing is tried again.",
+    ),
+    option("targets", Shape::Targets, "", "Pages to scrape: `/metrics` text or `/debug/vars` JSON."),
+    option("scrape.interval", Shape::Duration(100, DAY), "10s", "Time between two scrapes of each target."),
+    option("scrape.timeout", Shape::Duration(10, 10 * MINUTE), "5s", "Longest time for one scrape."),
+    option(
+        "scrape.body_bytes_max",
+        Shape::Bytes(KIB, GIB),
+        "16MiB",
+        "Longest page, uncompressed; a longer one fails the scrape.",
+    ),
+    option(
+        "scrape.samples_max",
+        Shape::Count(1, 10_000_000),
+        "50000",
+        "Most samples on a page; a page with more fails the scrape.",
+    ),
+    option("scrape.workers", Shape::Count(1, 64), "4", "Scrapes under way at once."),
+    option("push.url", Shape::Text, PUSH_URL_DEFAULT, "Remote-write 1.0 receiver: MetricKit, or any other."),
+    option("push.interval", Shape::Duration(10, DAY), "5s", "Time between two pushes."),
+    option("push.timeout", Shape::Duration(100, 10 * MINUTE), "30s", "Longest time for one push."),
+    option("push.samples_max", Shape::Count(1, 1_000_000), "5000", "Most samples in one request."),
+    option("push.body_bytes_max", Shape::Bytes(64 * KIB, GIB), "8MiB", "Largest request before compression."),
+    option(
+        "push.backoff_min",
+        Shape::Duration(10, MINUTE),
+        "500ms",
+        "First pause after a failed push; doubles each time.",
+    ),
+    option("push.backoff_max", Shape::Duration(100, 60 * MINUTE), "30s", "Longest pause after failed pushes."),
+    option(
+        "push.flush_timeout",
+        Shape::Duration(0, 10 * MINUTE),
+        "5s",
+        "Longest time to send what is queued when stopping.",
+    ),
+    option(
+        "push.metadata_interval",
+        Shape::Duration(SECOND, DAY),
+        "10m",
+        "Time between two sendings of kinds and help texts.",
+    ),
+    option("push.token", Shape::Secret, "", "Bearer token sent with each push."),
+    option("push.token_file", Shape::Text, "", "File with the bearer token; read anew for each push."),
+    option("push.headers", Shape::SecretPairs, "", "More request headers, `Name=value`."),
+    option("queue.folder", Shape::Text, "metrickit-agent-data", "Folder of the queue on disk."),
+    option(
+        "queue.bytes_max",
+        Shape::Bytes(64 * KIB, 1024 * GIB),
+        "512MiB",
+        "Most bytes on disk; above it the oldest samples are dropped and counted.",
+    ),
+    option(
+        "queue.age_max",
+        Shape::Duration(MINUTE, 365 * DAY),
+        "3d",
+        "Samples that waited longer are dropped and counted.",
+    ),
+    option(
+        "queue.segment_bytes",
+        Shape::Bytes(4 * KIB, GIB),
+        "1MiB",
+        "Size of one file of the queue; space is given back file by file.",
+    ),
+    option(
+        "queue.memory_bytes_max",
+        Shape::Bytes(0, GIB),
+        "2MiB",
+        "Newest queued bytes kept in memory too, so that they are not read back from disk.",
+    ),
+    option(
+        "queue.sync_interval",
+        Shape::Duration(0, 60 * MINUTE),
+        "30s",
+        "Time between forced writes to the device; a killed agent loses nothing, a power cut at most this.",
+    ),
+    option(
+        "budget.cpu_percent",
+        Shape::Count(0, 10_000),
+        "5",
+        "Processor time of one core the agent may take, in percent; above it intervals are stretched; 0: no limit.",
+    ),
+];
+
+/// The option with `key`.
+pub fn find(key: &str) -> Option<&'static OptionSpec> {
+    OPTIONS.iter().find(|option| option.key == key)
+}
+
+/// The known key most like `key`, if one is near enough to be what was meant.
+pub fn nearest(key: &str) -> Option<&'static str> {
+    let last_part = |key: &'static str| key.rsplit('.').next().unwrap_or(key);
+    let near = |option: &&OptionSpec| {
+        let whole = edit_distance(key, option.key);
+        if last_part(option.key) == key { whole.min(1) } else { whole }
+    };
+    let best = OPTIONS.iter().min_by_key(near)?;
+    (near(&best) <= 1 + key.chars().count() / 4).then_some(best.key)
+}
+
+/// Longest text that is compared for a suggestion.
+const COMPARED_CHARS_MAX: usize = 64;
+
+/// Levenshtein distance by one row of the dynamic-programming table; texts are cut at [`COMPARED_CHARS_MAX`].
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(COMPARED_CHARS_MAX).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().take(COMPARED_CHARS_MAX).enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.iter().enumerate() {
+            let change = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_derived_and_unique() {
+        let spec = find("queue.bytes_max").expect("known");
+        assert_eq!(spec.env_name(), "METRICKIT_AGENT_QUEUE_BYTES_MAX");
+        assert_eq!(spec.flag(), "queue-bytes-max");
+        let mut flags: Vec<_> = OPTIONS.iter().map(OptionSpec::flag).collect();
+        flags.sort();
+        flags.dedup();
+        assert_eq!(flags.len(), OPTIONS.len());
+    }
+
+    #[test]
+    fn suggestions() {
+        assert_eq!(nearest("pol.interval"), Some("poll.interval"));
+        assert_eq!(nearest("push.uri"), Some("push.url"));
+        assert_eq!(nearest("bytes_max"), Some("queue.bytes_max"));
+        assert_eq!(nearest("zebra"), None);
+    }
+}

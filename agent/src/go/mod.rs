@@ -1,0 +1,12 @@
+//! Go processes: recognised by the build information in their executables, named so that restarts make no new series,
+//! read from outside without their help. Pages they offer are read in `scrape`.
+
+pub mod buildinfo;
+pub mod discover;
+mod elf;
+pub mod identity;
+pub mod process;
+
+pub use buildinfo::BuildInfo;
+pub use discover::{Discovery, GoProcess};
+pub use process::{GoProcesses, SharedProcesses};

@@ -1,0 +1,130 @@
+//! Reads Go processes from outside: processor time, memory, threads, file descriptors, and one info series with what
+//! the executable says of itself.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use procfs::process::{LimitValue, Process};
+
+use super::discover::{Discovery, GoProcess};
+use crate::collect::{CollectError, Collector, float};
+use crate::config::GoConfig;
+use crate::readings::{Metric, Readings};
+
+const INFO: Metric = Metric::gauge("metrickit_go_process_info", "What is known of a Go process; always 1.");
+const FOUND: Metric = Metric::gauge("metrickit_agent_go_processes", "Go processes that are read.");
+const HIDDEN: Metric =
+    Metric::gauge("metrickit_agent_hidden_processes", "Processes whose executable the agent has no right to see.");
+const BEYOND: Metric =
+    Metric::gauge("metrickit_agent_go_processes_beyond_limit", "Go processes left out by go.processes_max.");
+const CPU: Metric = Metric::counter("process_cpu_seconds_total", "Processor seconds, user and system.");
+const RESIDENT: Metric = Metric::gauge("process_resident_memory_bytes", "Memory in RAM.");
+const VIRTUAL: Metric = Metric::gauge("process_virtual_memory_bytes", "Address space.");
+const THREADS: Metric = Metric::gauge("process_threads", "Threads of the operating system.");
+const OPEN_FDS: Metric = Metric::gauge("process_open_fds", "Open file descriptors.");
+const MAX_FDS: Metric = Metric::gauge("process_max_fds", "Most open file descriptors.");
+const START: Metric = Metric::gauge("process_start_time_seconds", "When it started, in seconds since the Unix epoch.");
+
+/// Names that the agent reads from outside. A page of the same process has them too; there they are left out, so that a
+/// series does not come from two sources.
+pub const OUTSIDE_NAMES: [&str; 7] =
+    [CPU.name, RESIDENT.name, VIRTUAL.name, THREADS.name, OPEN_FDS.name, MAX_FDS.name, START.name];
+
+/// The Go processes of the last scan, for whoever scrapes them.
+pub type SharedProcesses = Arc<Mutex<Arc<Vec<GoProcess>>>>;
+
+/// The collector of Go processes.
+#[derive(Debug)]
+pub struct GoProcesses {
+    discovery: Discovery,
+    shared: SharedProcesses,
+    boot_seconds: Option<u64>,
+}
+
+impl GoProcesses {
+    /// Finds processes as `config` says and publishes them to `shared`.
+    pub fn new(host: &str, config: &GoConfig, shared: SharedProcesses) -> Self {
+        Self {
+            discovery: Discovery::new(host, config.ignore.clone(), config.processes_max),
+            shared,
+            // Read once: the kernel computes it anew each time and may differ by a second, the start must not move.
+            boot_seconds: procfs::boot_time_secs().ok(),
+        }
+    }
+
+    fn write(&self, process: &GoProcess, out: &mut Readings) -> Result<(), procfs::ProcError> {
+        let handle = Process::new(process.life.pid)?;
+        let stat = handle.stat()?;
+        if stat.starttime != process.life.start_ticks {
+            return Ok(());
+        }
+        let labels = [("job", process.life.name.as_str()), ("instance", process.instance.as_str())];
+        let ticks_per_second = float(procfs::ticks_per_second());
+        out.push(&CPU, &labels, float(stat.utime + stat.stime) / ticks_per_second);
+        out.push(&RESIDENT, &labels, float(stat.rss) * float(procfs::page_size()));
+        out.push(&VIRTUAL, &labels, float(stat.vsize));
+        out.push(&THREADS, &labels, float(stat.num_threads.unsigned_abs()));
+        if let Some(boot_seconds) = self.boot_seconds {
+            out.push(&START, &labels, float(boot_seconds) + float(stat.starttime) / ticks_per_second);
+        }
+        // These two need the right to trace the process; without it the rest is still worth having.
+        if let Ok(count) = handle.fd_count() {
+            out.push(&OPEN_FDS, &labels, float(count as u64));
+        }
+        if let Ok(limits) = handle.limits()
+            && let LimitValue::Value(most) = limits.max_open_files.soft_limit
+        {
+            out.push(&MAX_FDS, &labels, float(most));
+        }
+        write_info(process, out);
+        Ok(())
+    }
+}
+
+fn write_info(process: &GoProcess, out: &mut Readings) {
+    let build = &process.build;
+    out.push(
+        &INFO,
+        &[
+            ("job", process.life.name.as_str()),
+            ("instance", process.instance.as_str()),
+            ("pid", &process.life.pid.to_string()),
+            ("go_version", &build.go_version),
+            ("path", &build.path),
+            ("module", &build.module),
+            ("version", &build.version),
+            ("revision", &build.revision),
+            (
+                "modified",
+                if build.revision.is_empty() {
+                    ""
+                } else if build.modified {
+                    "true"
+                } else {
+                    "false"
+                },
+            ),
+        ],
+        1.0,
+    );
+}
+
+impl Collector for GoProcesses {
+    fn name(&self) -> &'static str {
+        "go"
+    }
+
+    fn collect(&mut self, out: &mut Readings) -> Result<(), CollectError> {
+        let scan = self.discovery.scan().map_err(|error| CollectError::new("/proc", error))?;
+        for process in &scan.processes {
+            if let Err(error) = self.write(process, out) {
+                tracing::debug!(pid = process.life.pid, name = process.life.name, %error, "process not read");
+            }
+        }
+        out.push(&FOUND, &[], float(scan.processes.len() as u64));
+        out.push(&HIDDEN, &[], float(scan.hidden));
+        out.push(&BEYOND, &[], float(scan.beyond_limit));
+        *self.shared.lock() = Arc::new(scan.processes);
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! HTTP as the agent needs it: bounded GETs of pages and POSTs of batches, no redirects, every wait with an end.
+
+use std::io::Read;
+use std::time::Duration;
+
+use flate2::read::GzDecoder;
+
+/// Longest error text of a server that is kept.
+const MESSAGE_BYTES_MAX: u64 = 1024;
+/// Longest response header.
+const HEADER_BYTES_MAX: usize = 64 << 10;
+
+/// Why there was no answer, or none that is taken. Trying again later may help.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name every field")]
+pub enum HttpError {
+    /// Nothing was received: connection refused, name unknown, timeout, broken protocol.
+    #[error("{0}")]
+    Transport(String),
+    /// The body is longer than the limit.
+    #[error("body is longer than the limit of {limit_bytes} bytes")]
+    TooLong { limit_bytes: u64 },
+    /// The body could not be decompressed.
+    #[error("body is no valid {encoding}")]
+    Encoding { encoding: String },
+}
+
+/// A page.
+#[derive(Debug)]
+pub struct Page {
+    /// Status of the response.
+    pub status: u16,
+    /// Its content type; empty when not said.
+    pub content_type: String,
+    /// Its body, uncompressed.
+    pub body: Vec<u8>,
+}
+
+/// What a receiver said to a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Status of the response.
+    pub status: u16,
+    /// Seconds of the `Retry-After` header.
+    pub retry_after_s: Option<u64>,
+    /// Beginning of the body, for people.
+    pub message: String,
+}
+
+/// A client with its connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    agent: ureq::Agent,
+}
+
+impl Client {
+    /// A client that connects directly, for pages on this host and network.
+    pub fn direct() -> Self {
+        Self { agent: Self::builder().proxy(None).build().new_agent() }
+    }
+
+    /// A client that takes the proxy of the environment, for receivers.
+    pub fn proxied() -> Self {
+        Self { agent: Self::builder().build().new_agent() }
+    }
+
+    fn builder() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
+        ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .max_response_header_size(HEADER_BYTES_MAX)
+            .user_agent(concat!("metrickit-agent/", env!("CARGO_PKG_VERSION")))
+            .accept_encoding("")
+    }
+
+    /// Gets `url` within `timeout`; the body may have `body_bytes_max` bytes, compressed and not.
+    ///
+    /// # Errors
+    ///
+    /// When there is no whole answer within the bounds. Any status is an answer.
+    pub fn get(&self, url: &str, accept: &str, timeout: Duration, body_bytes_max: u64) -> Result<Page, HttpError> {
+        let mut response = self
+            .agent
+            .get(url)
+            .config()
+            .timeout_global(Some(timeout))
+            .build()
+            .header("Accept", accept)
+            .header("Accept-Encoding", "gzip")
+            .call()
+            .map_err(transport)?;
+        let header = |name: &str| {
+            response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").trim().to_owned()
+        };
+        let (content_type, encoding) = (header("content-type"), header("content-encoding"));
+        let status = response.status().as_u16();
+        let raw = response.body_mut().as_reader();
+        let body = match encoding.to_ascii_lowercase().as_str() {
+            "" | "identity" => read_bounded(raw, body_bytes_max),
+            "gzip" | "x-gzip" => {
+                read_bounded(GzDecoder::new(raw.take(body_bytes_max.saturating_add(1))), body_bytes_max)
+            }
+            _ => Err(HttpError::Encoding { encoding }),
+        }?;
+        Ok(Page { status, content_type, body })
+    }
+
+    /// Posts `body` to `url` within `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer. Any status is an answer.
+    pub fn post(
+        &self,
+        url: &str,
+        headers: &[(String, String)],
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Reply, HttpError> {
+        let mut request = self.agent.post(url).config().timeout_global(Some(timeout)).build();
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let mut response = request.send(body).map_err(transport)?;
+        let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        let retry_after_s = retry_after.and_then(|text| text.trim().parse().ok());
+        let status = response.status().as_u16();
+        let mut message = Vec::new();
+        // The status has said it all already; a message that cannot be read is no failure.
+        let _ = response.body_mut().as_reader().take(MESSAGE_BYTES_MAX).read_to_end(&mut message);
+        let message = String::from_utf8_lossy(&message).trim().replace(char::is_control, " ");
+        Ok(Reply { status, retry_after_s, message })
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn transport(error: ureq::Error) -> HttpError {
+    HttpError::Transport(error.to_string())
+}
+
+fn read_bounded(reader: impl Read, limit_bytes: u64) -> Result<Vec<u8>, HttpError> {
+    let mut body = Vec::new();
+    let read = reader.take(limit_bytes.saturating_add(1)).read_to_end(&mut body);
+    if body.len() as u64 > limit_bytes {
+        return Err(HttpError::TooLong { limit_bytes });
+    }
+    read.map_err(|error| HttpError::Transport(error.to_string()))?;
+    Ok(body)
+}

@@ -1,0 +1,437 @@
+//! The queue on disk: records are appended to files, read in order, acknowledged by sequence, and dropped oldest first
+//! when a cap is passed, which is counted. A killed agent loses nothing that was pushed; a power cut at most what was
+//! written since the last forced write. What was sent but not yet acknowledged is sent again after a crash: the same
+//! samples at the same times, which receivers keep once.
+//!
+//! The newest records are kept in memory too, so that a sender that keeps up never reads the disk, and a full disk does
+//! not stop the flow. Bytes of files are `segment`'s, bytes of records are `record`'s.
+
+pub mod record;
+mod segment;
+
+use std::collections::VecDeque;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use self::record::{Decoded, PAYLOAD_BYTES_MAX, Record};
+use self::segment::{FILE_HEADER_BYTES, Segment, read_at};
+use crate::config::QueueConfig;
+
+const ACKNOWLEDGED_FILE: &str = "acknowledged";
+const LOCK_FILE: &str = "lock";
+
+/// A queue that threads share.
+pub type SharedQueue = Arc<Mutex<Queue>>;
+
+/// Why the queue cannot be opened or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name every field")]
+pub enum QueueError {
+    /// Another agent uses the folder: give this one its own.
+    #[error("queue folder {} is in use by another agent; set queue.folder", folder.display())]
+    InUse { folder: PathBuf },
+    /// The disk refused: the record is in memory alone until space returns.
+    #[error("queue file {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    /// The record is longer than any receiver would take.
+    #[error("record of {bytes} bytes, the limit is {limit_bytes}")]
+    TooLong { bytes: usize, limit_bytes: usize },
+}
+
+/// What the queue holds and what it had to drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueState {
+    /// Bytes of its files.
+    pub disk_bytes: u64,
+    /// Samples that are not acknowledged.
+    pub samples_waiting: u64,
+    /// When the oldest of them was collected, in milliseconds since the Unix epoch.
+    pub oldest_ms: Option<i64>,
+    /// Samples dropped by the cap on bytes.
+    pub dropped_bytes_cap: u64,
+    /// Samples dropped by the cap on age.
+    pub dropped_age_cap: u64,
+    /// Samples lost: damage on disk, or evicted from memory while the disk refused.
+    pub lost: u64,
+}
+
+/// Records to send together, in order.
+#[derive(Debug, Default)]
+pub struct Batch {
+    entries: Vec<BatchEntry>,
+}
+
+#[derive(Debug)]
+struct BatchEntry {
+    record: Arc<Record>,
+    /// First sequence of the file it was read from, and where it ends there.
+    place: Option<(u64, u64)>,
+}
+
+impl Batch {
+    /// The records.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = &Record> {
+        self.entries.iter().map(|entry| &*entry.record)
+    }
+
+    /// Samples in all records.
+    pub fn samples(&self) -> u64 {
+        self.records().map(|record| u64::from(record.samples)).sum()
+    }
+}
+
+/// The queue.
+#[derive(Debug)]
+pub struct Queue {
+    folder: PathBuf,
+    options: QueueConfig,
+    /// Held for its lock.
+    _lock: File,
+    segments: VecDeque<Segment>,
+    /// The last segment, open for appending; none after a failed write.
+    active: Option<File>,
+    next_sequence: u64,
+    acknowledged: u64,
+    /// The newest records, not acknowledged, and whether each is on disk.
+    memory: VecDeque<(Arc<Record>, bool)>,
+    memory_bytes: u64,
+    /// Where reading goes on: first sequence of a file, offset.
+    cursor: Option<(u64, u64)>,
+    synced_ms: i64,
+    counts: QueueState,
+}
+
+impl Queue {
+    /// Opens the queue in `options.folder`, making it if needed, and finds again what was not acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// When another agent uses the folder, or it cannot be read and written.
+    pub fn open(options: &QueueConfig) -> Result<Self, QueueError> {
+        let folder = options.folder.clone();
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| QueueError::Io { path, source }
+        };
+        fs::create_dir_all(&folder).map_err(failed(&folder))?;
+        let lock_path = folder.join(LOCK_FILE);
+        let lock = File::create(&lock_path).map_err(failed(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(QueueError::InUse { folder }),
+            Err(TryLockError::Error(source)) => return Err(QueueError::Io { path: lock_path, source }),
+        }
+        let mut queue = Self {
+            acknowledged: read_acknowledged(&folder),
+            folder,
+            options: options.clone(),
+            _lock: lock,
+            segments: VecDeque::new(),
+            active: None,
+            next_sequence: 1,
+            memory: VecDeque::new(),
+            memory_bytes: 0,
+            cursor: None,
+            synced_ms: 0,
+            counts: QueueState::default(),
+        };
+        queue.recover()?;
+        Ok(queue)
+    }
+
+    fn recover(&mut self) -> Result<(), QueueError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| QueueError::Io { path, source }
+        };
+        let listed = fs::read_dir(&self.folder).map_err(failed(&self.folder))?;
+        let mut paths: Vec<PathBuf> =
+            listed.flatten().map(|entry| entry.path()).filter(|path| Segment::is_segment(path)).collect();
+        paths.sort();
+        for path in paths {
+            let recovered = Segment::recover(&path, self.acknowledged).map_err(failed(&path))?;
+            let in_order = |first| self.segments.back().is_none_or(|before| first > before.last);
+            let Some(recovered) = recovered.filter(|recovered| in_order(recovered.segment.first)) else {
+                let aside = path.with_extension("damaged");
+                tracing::error!(path = %path.display(), aside = %aside.display(), "no file of this queue; put aside");
+                fs::rename(&path, &aside).map_err(failed(&path))?;
+                continue;
+            };
+            if recovered.cut_bytes > 0 {
+                let path = path.display();
+                tracing::warn!(%path, cut_bytes = recovered.cut_bytes, "queue file ended in no whole record; cut");
+            }
+            self.active = Some(recovered.file);
+            self.segments.push_back(recovered.segment);
+        }
+        let last = self.segments.back().map_or(0, |segment| segment.last);
+        self.next_sequence = last.max(self.acknowledged) + 1;
+        // A file whose name would be taken again is gone from the list when it holds nothing.
+        self.remove_acknowledged();
+        Ok(())
+    }
+
+    /// Appends a record of `samples` samples collected at `now_ms`. It is kept in memory even when this fails.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses, or the payload is longer than [`PAYLOAD_BYTES_MAX`], which is then dropped.
+    pub fn push(&mut self, payload: Vec<u8>, samples: u32, now_ms: i64) -> Result<(), QueueError> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            self.counts.lost += u64::from(samples);
+            return Err(QueueError::TooLong { bytes: payload.len(), limit_bytes: PAYLOAD_BYTES_MAX });
+        }
+        let record = Arc::new(Record { sequence: self.next_sequence, created_ms: now_ms, samples, payload });
+        self.next_sequence += 1;
+        self.drop_old(now_ms);
+        let written = self.write(&record, now_ms);
+        self.memory_bytes += record.disk_bytes();
+        self.memory.push_back((record, written.is_ok()));
+        self.trim_memory();
+        written
+    }
+
+    /// The next records, at most `samples_max` samples and `bytes_max` compressed bytes in all, but one at least;
+    /// nothing when all is acknowledged. The same again until it is acknowledged.
+    pub fn peek(&mut self, samples_max: u64, bytes_max: u64, now_ms: i64) -> Option<Batch> {
+        self.drop_old(now_ms);
+        let mut batch = Batch::default();
+        let (mut position, mut samples, mut bytes) = (self.acknowledged, 0, 0);
+        let mut place = self.cursor;
+        while let Some(entry) = self.next_after(position, place) {
+            let (more_samples, more_bytes) = (u64::from(entry.record.samples), entry.record.payload.len() as u64);
+            let full = samples + more_samples > samples_max || bytes + more_bytes > bytes_max;
+            if full && !batch.entries.is_empty() {
+                break;
+            }
+            samples += more_samples;
+            bytes += more_bytes;
+            position = entry.record.sequence;
+            place = entry.place.or(place);
+            batch.entries.push(entry);
+            if full {
+                break;
+            }
+        }
+        Some(batch).filter(|batch| !batch.entries.is_empty())
+    }
+
+    /// Takes note that `batch` needs not be sent again.
+    ///
+    /// # Errors
+    ///
+    /// When the position cannot be stored; then a restart sends the batch once more.
+    pub fn acknowledge(&mut self, batch: &Batch) -> Result<(), QueueError> {
+        for entry in &batch.entries {
+            let sequence = entry.record.sequence;
+            if sequence <= self.acknowledged {
+                continue;
+            }
+            self.acknowledged = sequence;
+            self.cursor = entry.place.or(self.cursor);
+            let samples = u64::from(entry.record.samples);
+            if let Some(segment) = self.segments.iter_mut().find(|own| own.first <= sequence && sequence <= own.last) {
+                segment.waiting = segment.waiting.saturating_sub(samples);
+            }
+            while self.memory.front().is_some_and(|(record, _)| record.sequence <= sequence) {
+                self.forget_oldest();
+            }
+        }
+        self.remove_acknowledged();
+        self.store_acknowledged()
+    }
+
+    /// What it holds and what it dropped.
+    pub fn state(&self) -> QueueState {
+        let in_memory_alone: u64 =
+            self.memory.iter().filter(|(_, on_disk)| !on_disk).map(|(record, _)| u64::from(record.samples)).sum();
+        let waiting = self.segments.iter().filter(|segment| segment.waiting > 0);
+        let oldest_ms = waiting.clone().map(|segment| segment.oldest_ms).next();
+        QueueState {
+            disk_bytes: self.disk_bytes(),
+            samples_waiting: waiting.map(|segment| segment.waiting).sum::<u64>() + in_memory_alone,
+            oldest_ms: oldest_ms.or_else(|| self.memory.front().map(|(record, _)| record.created_ms)),
+            ..self.counts
+        }
+    }
+
+    /// Forces what was written to the device.
+    ///
+    /// # Errors
+    ///
+    /// When the device refuses.
+    pub fn sync(&mut self) -> Result<(), QueueError> {
+        let (Some(file), Some(segment)) = (&self.active, self.segments.back()) else { return Ok(()) };
+        file.sync_data().map_err(|source| QueueError::Io { path: segment.path.clone(), source })
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    fn write(&mut self, record: &Record, now_ms: i64) -> Result<(), QueueError> {
+        if self.segments.back().is_some_and(|segment| segment.bytes >= self.options.segment_bytes) {
+            self.sync_or_warn();
+            self.active = None;
+        }
+        if self.active.is_none() {
+            let path = self.folder.clone();
+            let (segment, file) =
+                Segment::create(&self.folder, record.sequence).map_err(|source| QueueError::Io { path, source })?;
+            self.segments.push_back(segment);
+            self.active = Some(file);
+        }
+        let (Some(file), Some(segment)) = (&mut self.active, self.segments.back_mut()) else { return Ok(()) };
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        if let Err(source) = file.write_all(&bytes) {
+            // Half a record must not stand before whole ones: cut it, and go on in a new file.
+            let _ = file.set_len(segment.bytes);
+            self.active = None;
+            return Err(QueueError::Io { path: segment.path.clone(), source });
+        }
+        segment.note(record, true);
+        if now_ms.saturating_sub(self.synced_ms) >= self.options.sync_interval_ms {
+            self.synced_ms = now_ms;
+            self.sync_or_warn();
+        }
+        Ok(())
+    }
+
+    /// The record is written and survives a kill; a power cut is all that a failed sync leaves open.
+    fn sync_or_warn(&mut self) {
+        if let Err(error) = self.sync() {
+            tracing::warn!(%error, "queue file not forced to the device");
+        }
+    }
+
+    /// The first record after sequence `position`, from disk as long as it has any that memory has not.
+    fn next_after(&mut self, position: u64, place: Option<(u64, u64)>) -> Option<BatchEntry> {
+        let memory_first = self.memory.front().map_or(u64::MAX, |(record, _)| record.sequence);
+        let unread = |segment: &Segment| segment.last > position && segment.first <= segment.last;
+        while let Some(at) = self.segments.iter().position(unread) {
+            let segment = &self.segments[at];
+            if position + 1 >= memory_first || segment.first >= memory_first {
+                break;
+            }
+            let start =
+                place.filter(|(first, _)| *first == segment.first).map_or(FILE_HEADER_BYTES, |(_, offset)| offset);
+            match first_after(segment, start, position) {
+                Ok(Some((record, end))) if record.sequence < memory_first => {
+                    let place = Some((segment.first, end));
+                    return Some(BatchEntry { record: Arc::new(record), place });
+                }
+                Ok(Some(_)) => break,
+                Ok(None) => self.abandon(at, "no whole record where one was written"),
+                Err(error) => self.abandon(at, &error.to_string()),
+            }
+        }
+        let (record, _) = self.memory.iter().find(|(record, _)| record.sequence > position)?;
+        Some(BatchEntry { record: Arc::clone(record), place: None })
+    }
+
+    /// Gives up a file that can no longer be read; the rest of the queue goes on.
+    fn abandon(&mut self, at: usize, why: &str) {
+        if at + 1 == self.segments.len() {
+            self.active = None;
+        }
+        let Some(segment) = self.segments.remove(at) else { return };
+        tracing::error!(path = %segment.path.display(), samples = segment.waiting, why, "queue file is damaged; put aside");
+        self.counts.lost += segment.waiting;
+        let _ = fs::rename(&segment.path, segment.path.with_extension("damaged"));
+    }
+
+    /// Keeps the caps on bytes and age, file by file from the oldest.
+    fn drop_old(&mut self, now_ms: i64) {
+        while self.disk_bytes() > self.options.bytes_max {
+            let Some(samples) = self.drop_first() else { break };
+            self.counts.dropped_bytes_cap += samples;
+        }
+        let too_old = |segment: &Segment| now_ms.saturating_sub(segment.newest_ms) > self.options.age_max_ms;
+        let count = self.segments.iter().take_while(|segment| segment.waiting > 0 && too_old(segment)).count();
+        for _ in 0..count {
+            self.counts.dropped_age_cap += self.drop_first().unwrap_or(0);
+        }
+    }
+
+    /// Removes the oldest file; returns the samples that were waiting in it.
+    fn drop_first(&mut self) -> Option<u64> {
+        let segment = self.segments.pop_front()?;
+        if self.segments.is_empty() {
+            self.active = None;
+        }
+        let _ = fs::remove_file(&segment.path);
+        self.acknowledged = self.acknowledged.max(segment.last);
+        while self.memory.front().is_some_and(|(record, _)| record.sequence <= segment.last) {
+            self.forget_oldest();
+        }
+        Some(segment.waiting)
+    }
+
+    /// Removes files whose records are all acknowledged, save the one that is written to.
+    fn remove_acknowledged(&mut self) {
+        while self.segments.len() > 1 && self.segments.front().is_some_and(|segment| segment.last <= self.acknowledged)
+        {
+            self.drop_first();
+        }
+    }
+
+    fn trim_memory(&mut self) {
+        while self.memory_bytes > self.options.memory_bytes_max && self.memory.len() > 1 {
+            if let Some((record, false)) = self.memory.front() {
+                self.counts.lost += u64::from(record.samples);
+            }
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((record, _)) = self.memory.pop_front() {
+            self.memory_bytes -= record.disk_bytes();
+        }
+    }
+
+    /// Stores the position whole or not at all: written aside, then renamed.
+    fn store_acknowledged(&self) -> Result<(), QueueError> {
+        let path = self.folder.join(ACKNOWLEDGED_FILE);
+        let aside = path.with_extension("new");
+        let position = self.acknowledged.to_le_bytes();
+        let mut bytes = position.to_vec();
+        bytes.extend_from_slice(&crc32fast::hash(&position).to_le_bytes());
+        fs::write(&aside, &bytes)
+            .and_then(|()| fs::rename(&aside, &path))
+            .map_err(|source| QueueError::Io { path, source })
+    }
+}
+
+/// The position stored last; 0, which sends everything again, when there is none that can be trusted.
+fn read_acknowledged(folder: &Path) -> u64 {
+    let Ok(bytes) = fs::read(folder.join(ACKNOWLEDGED_FILE)) else { return 0 };
+    let Some((position, crc)) = bytes.split_first_chunk::<8>() else { return 0 };
+    if crc != crc32fast::hash(position).to_le_bytes() {
+        return 0;
+    }
+    u64::from_le_bytes(*position)
+}
+
+/// The first record after sequence `position` at or behind `start` in the file of `segment`, and where it ends.
+fn first_after(segment: &Segment, start: u64, position: u64) -> io::Result<Option<(Record, u64)>> {
+    let file = File::open(&segment.path)?;
+    let mut offset = start;
+    loop {
+        match read_at(&file, offset, segment.bytes)? {
+            Decoded::Record(record, length) => {
+                offset += length as u64;
+                if record.sequence > position {
+                    return Ok(Some((record, offset)));
+                }
+            }
+            Decoded::End | Decoded::Damaged => return Ok(None),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! One file of the queue: a header, then records. Files are named by the sequence of their first record.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::record::{Decoded, HEADER_BYTES, PAYLOAD_BYTES_MAX, Record};
+
+const MAGIC: &[u8; 8] = b"MKQUEUE1";
+/// Magic and first sequence.
+pub(super) const FILE_HEADER_BYTES: u64 = 16;
+const SUFFIX: &str = "queue";
+/// Longest file that is opened; a file of the queue is far shorter.
+const FILE_BYTES_MAX: u64 = 4 << 30;
+
+/// What is known of a file.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    pub(super) first: u64,
+    /// Sequence of the last record; below `first` when there is none.
+    pub(super) last: u64,
+    pub(super) bytes: u64,
+    /// Samples in records that are not acknowledged.
+    pub(super) waiting: u64,
+    pub(super) oldest_ms: i64,
+    pub(super) newest_ms: i64,
+}
+
+impl Segment {
+    /// Makes an empty file whose first record will be `first`.
+    pub(super) fn create(folder: &Path, first: u64) -> io::Result<(Self, File)> {
+        let path = folder.join(format!("{first:020}.{SUFFIX}"));
+        let mut file = OpenOptions::new().create_new(true).append(true).open(&path)?;
+        let mut header = MAGIC.to_vec();
+        header.extend_from_slice(&first.to_le_bytes());
+        if let Err(error) = file.write_all(&header) {
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
+        Ok((Self::new(path, first), file))
+    }
+
+    fn new(path: PathBuf, first: u64) -> Self {
+        Self {
+            path,
+            first,
+            last: first.saturating_sub(1),
+            bytes: FILE_HEADER_BYTES,
+            waiting: 0,
+            oldest_ms: i64::MAX,
+            newest_ms: i64::MIN,
+        }
+    }
+
+    /// Takes note of a record that is in the file; `waits` when it is not acknowledged.
+    pub(super) fn note(&mut self, record: &Record, waits: bool) {
+        self.last = record.sequence;
+        self.bytes += record.disk_bytes();
+        self.oldest_ms = self.oldest_ms.min(record.created_ms);
+        self.newest_ms = self.newest_ms.max(record.created_ms);
+        if waits {
+            self.waiting += u64::from(record.samples);
+        }
+    }
+
+    /// Reads the file at `path` through, and cuts it behind its last whole record. Nothing when it is no file of a queue.
+    pub(super) fn recover(path: &Path, acknowledged: u64) -> io::Result<Option<Recovered>> {
+        let mut file = OpenOptions::new().read(true).append(true).open(path)?;
+        let file_bytes = file.metadata()?.len();
+        let mut header = [0; 16];
+        if file_bytes > FILE_BYTES_MAX || file.read_exact(&mut header).is_err() || !header.starts_with(MAGIC) {
+            return Ok(None);
+        }
+        let (_, first) = header.split_at(8);
+        let first = u64::from_le_bytes(first.try_into().expect("eight bytes"));
+        let mut segment = Self::new(path.to_owned(), first);
+        let mut expected = first;
+        let damaged = loop {
+            match read_at(&file, segment.bytes, file_bytes)? {
+                Decoded::Record(record, _) if record.sequence >= expected => {
+                    expected = record.sequence + 1;
+                    segment.note(&record, record.sequence > acknowledged);
+                }
+                Decoded::End => break false,
+                Decoded::Record(..) | Decoded::Damaged => break true,
+            }
+        };
+        if damaged {
+            file.set_len(segment.bytes)?;
+        }
+        Ok(Some(Recovered { cut_bytes: file_bytes - segment.bytes, segment, file }))
+    }
+
+    /// Whether `path` is named like a file of the queue.
+    pub(super) fn is_segment(path: &Path) -> bool {
+        path.extension().is_some_and(|extension| extension == SUFFIX)
+    }
+}
+
+/// A file that was read through.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) segment: Segment,
+    /// Open for appending.
+    pub(super) file: File,
+    /// Bytes that were no whole record and are gone.
+    pub(super) cut_bytes: u64,
+}
+
+/// The record at `offset` of a file with `file_bytes` bytes.
+pub(super) fn read_at(file: &File, offset: u64, file_bytes: u64) -> io::Result<Decoded> {
+    let left = file_bytes.saturating_sub(offset);
+    if left == 0 {
+        return Ok(Decoded::End);
+    }
+    let mut head = [0; HEADER_BYTES];
+    if left < HEADER_BYTES as u64 {
+        return Ok(Decoded::Damaged);
+    }
+    file.read_exact_at(&mut head, offset)?;
+    let (length, _) = head.split_first_chunk::<4>().expect("the header is longer");
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > PAYLOAD_BYTES_MAX || ((HEADER_BYTES + length) as u64) > left {
+        return Ok(Decoded::Damaged);
+    }
+    let mut bytes = vec![0; HEADER_BYTES + length];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(Record::decode(&bytes))
+}

@@ -1,0 +1,230 @@
+//! The agent at work: one thread collects, one scrapes, one sends. Polling and pushing have their own intervals; between
+//! them stands the queue. A stop marks every series stale and sends what is queued within a bound.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use model::Clock;
+use parking_lot::Mutex;
+
+use crate::budget::{Budget, CpuMeter};
+use crate::collect::{Schedule, host_collectors};
+use crate::config::Config;
+use crate::go::{GoProcesses, SharedProcesses};
+use crate::queue::{Queue, QueueError, SharedQueue};
+use crate::readings::Readings;
+use crate::scrape::Scraper;
+use crate::send::Outbox;
+use crate::send::encode::External;
+use crate::send::metadata::SharedMetadata;
+use crate::send::sender::Sender;
+use crate::stats::{Own, Stats};
+use crate::stop::StopFlag;
+
+/// Value of label `job` on what the agent says of the host.
+pub const HOST_JOB: &str = "node";
+/// Value of label `job` on what the agent says of itself.
+pub const OWN_JOB: &str = "metrickit-agent";
+
+/// Why the agent could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// The queue cannot be opened.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// A thread could not be started.
+    #[error("thread could not be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunSummary {
+    /// Samples collected and scraped.
+    pub samples_collected: u64,
+    /// Samples the receiver took.
+    pub samples_sent: u64,
+    /// Samples dropped because the receiver refused them for good.
+    pub samples_rejected: u64,
+    /// Samples left in the queue for the next start.
+    pub samples_waiting: u64,
+}
+
+/// Collects the host, Go processes and the agent itself.
+#[derive(Debug)]
+struct Poller {
+    host: String,
+    schedule: Schedule,
+    own: Schedule,
+}
+
+impl Poller {
+    fn new(config: &Config, processes: &SharedProcesses, stats: &Arc<Stats>, queue: Option<SharedQueue>) -> Self {
+        let mut schedule = Schedule::new();
+        for (collector, interval_ms) in host_collectors(&config.collect) {
+            schedule.add(collector, interval_ms);
+        }
+        if config.go.discover.on {
+            let go = GoProcesses::new(&config.host, &config.go, Arc::clone(processes));
+            schedule.add(Box::new(go), config.go.discover.interval_ms);
+        }
+        let mut own = Schedule::new();
+        own.add(Box::new(Own::new(Arc::clone(stats), queue)), 0);
+        Self { host: config.host.clone(), schedule, own }
+    }
+
+    fn round(&mut self, now_ms: i64, stretch: u32) -> Readings {
+        let mut out = Readings::new(now_ms);
+        out.set_target([("job", HOST_JOB), ("instance", self.host.as_str())]);
+        self.schedule.run(&mut out, stretch);
+        out.set_target([("job", OWN_JOB), ("instance", self.host.as_str())]);
+        self.schedule.report(&mut out);
+        self.own.run(&mut out, 1);
+        out
+    }
+
+    fn end(&mut self, out: &mut Readings) {
+        self.schedule.end(out);
+        self.own.end(out);
+    }
+}
+
+/// Collects and scrapes once, without queue and sending. Pages of Go processes are looked for too.
+pub fn once(config: &Config, clock: &Arc<dyn Clock>) -> Readings {
+    let (processes, stats) = (SharedProcesses::default(), Arc::new(Stats::default()));
+    let mut poller = Poller::new(config, &processes, &stats, None);
+    let mut scraper = Scraper::new(config, processes, Arc::clone(clock), stats);
+    let mut all = poller.round(clock.now().0, 1);
+    scraper.round(&mut |readings| all.append(&readings));
+    all
+}
+
+/// Runs the agent until `stop`; see the module's notes.
+///
+/// # Errors
+///
+/// When the queue cannot be opened or a thread not be started. What fails later is counted, logged and tried again.
+pub fn run(config: &Config, clock: &Arc<dyn Clock>, stop: &StopFlag) -> Result<RunSummary, AgentError> {
+    let queue: SharedQueue = Arc::new(Mutex::new(Queue::open(&config.queue)?));
+    let (stats, metadata) = (Arc::new(Stats::default()), SharedMetadata::default());
+    let processes = SharedProcesses::default();
+    let external = External::new(config.external_labels());
+    let samples_max = config.push.samples_max;
+    let outbox = Outbox::new(Arc::clone(&queue), Arc::clone(&metadata), external, samples_max, Arc::clone(&stats));
+    let sender = Sender::new(Arc::clone(&queue), metadata, &config.push, Arc::clone(clock), Arc::clone(&stats));
+    let scraper = Scraper::new(config, Arc::clone(&processes), Arc::clone(clock), Arc::clone(&stats));
+    let poller = Poller::new(config, &processes, &stats, Some(Arc::clone(&queue)));
+
+    let stopped_sender = start_sender(sender, stop)?;
+    let scraping = start_scraping(scraper, config.scrape.interval, &outbox, stop, &stats, clock)?;
+    poll(poller, config, &outbox, stop, &stats, clock);
+    if scraping.join().is_err() {
+        tracing::error!("scraping ended by a panic");
+    }
+    // A sender that is still waiting for an answer is left behind: the queue keeps what it could not send.
+    if let Ok(mut sender) = stopped_sender.recv_timeout(config.push.flush_timeout) {
+        sender.flush(config.push.flush_timeout);
+    }
+    let mut queue = queue.lock();
+    if let Err(error) = queue.sync() {
+        tracing::warn!(%error, "queue file not forced to the device");
+    }
+    Ok(RunSummary {
+        samples_collected: stats.samples_collected.get(),
+        samples_sent: stats.samples_sent.get(),
+        samples_rejected: stats.samples_rejected.get(),
+        samples_waiting: queue.state().samples_waiting,
+    })
+}
+
+/// Starts the sending thread, which gives the sender back when stopped.
+fn start_sender(mut sender: Sender, stop: &StopFlag) -> std::io::Result<mpsc::Receiver<Sender>> {
+    let (give_back, receiver) = mpsc::sync_channel(1);
+    let stop = stop.clone();
+    std::thread::Builder::new().name("agent-send".to_owned()).spawn(move || {
+        sender.run(&stop);
+        let _ = give_back.send(sender);
+    })?;
+    Ok(receiver)
+}
+
+fn start_scraping(
+    mut scraper: Scraper,
+    interval: Duration,
+    outbox: &Outbox,
+    stop: &StopFlag,
+    stats: &Arc<Stats>,
+    clock: &Arc<dyn Clock>,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let (outbox, stop, stats, clock) = (outbox.clone(), stop.clone(), Arc::clone(stats), Arc::clone(clock));
+    std::thread::Builder::new().name("agent-scrape".to_owned()).spawn(move || {
+        let mut ticks = Ticks::new(interval);
+        // The first round comes right after the first scan for processes.
+        let mut pause = interval.min(FIRST_SCRAPE_DELAY);
+        while !stop.wait(pause) {
+            let meter = CpuMeter::start();
+            scraper.round(&mut |readings| outbox.submit(&readings));
+            stats.cpu_us.add(meter.elapsed_us());
+            pause = ticks.next_pause(stretch_of(&stats), &stats);
+        }
+        let mut last = Readings::new(clock.now().0);
+        scraper.end(&mut last);
+        outbox.submit(&last);
+    })
+}
+
+/// Pause before the first scrape, so that processes are found by then.
+const FIRST_SCRAPE_DELAY: Duration = Duration::from_millis(500);
+
+fn poll(mut poller: Poller, config: &Config, outbox: &Outbox, stop: &StopFlag, stats: &Stats, clock: &Arc<dyn Clock>) {
+    let mut ticks = Ticks::new(config.poll_interval);
+    let mut budget = Budget::new(config.cpu_percent_max);
+    let (mut used_before_us, mut judged) = (0, Instant::now());
+    let mut pause = Duration::ZERO;
+    while !stop.wait(pause) {
+        let meter = CpuMeter::start();
+        outbox.submit(&poller.round(clock.now().0, 1));
+        stats.cpu_us.add(meter.elapsed_us());
+        let used_us = stats.cpu_us.get();
+        let stretch = budget.step(used_us.saturating_sub(used_before_us), judged.elapsed());
+        (used_before_us, judged) = (used_us, Instant::now());
+        if u64::from(stretch) != stats.stretch.get().max(1) {
+            tracing::warn!(stretch, "intervals changed to keep the processor budget");
+        }
+        stats.stretch.set(u64::from(stretch));
+        pause = ticks.next_pause(stretch, stats);
+    }
+    let mut last = Readings::new(clock.now().0);
+    poller.end(&mut last);
+    outbox.submit(&last);
+}
+
+fn stretch_of(stats: &Stats) -> u32 {
+    u32::try_from(stats.stretch.get()).unwrap_or(1).max(1)
+}
+
+/// Even ticks: a round that takes long does not shift the ones after it, and those it covers are left out.
+#[derive(Debug)]
+struct Ticks {
+    interval: Duration,
+    next: Instant,
+}
+
+impl Ticks {
+    fn new(interval: Duration) -> Self {
+        Self { interval, next: Instant::now() }
+    }
+
+    fn next_pause(&mut self, stretch: u32, stats: &Stats) -> Duration {
+        let now = Instant::now();
+        let interval = self.interval * stretch.max(1);
+        self.next += interval;
+        while self.next < now {
+            self.next += interval;
+            stats.rounds_late.add(1);
+        }
+        self.next - now
+    }
+}

@@ -1,0 +1,278 @@
+//! Finds the pages of Go processes: each listening port of each process is tried once, `/metrics` first and
+//! `/debug/vars` where no port has that, and the answer is remembered for the life of the process. A port that offered
+//! nothing is tried again after a long pause only, since every try shows in somebody's log.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+
+use super::target::{OwnProcess, Target};
+use crate::config::GoConfig;
+use crate::go::GoProcess;
+use crate::go::identity::Life;
+
+/// Time between two looks at the ports of a process without a page; shorter while it is young and may still open them.
+const LOOK_AGAIN_MS: i64 = 60_000;
+/// How long after it was first seen a process is young.
+const YOUNG_MS: i64 = 60_000;
+
+/// Which page is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PageKind {
+    /// Text at `/metrics`.
+    Metrics,
+    /// JSON at `/debug/vars`.
+    Expvar,
+}
+
+impl PageKind {
+    /// The page's path.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Metrics => "/metrics",
+            Self::Expvar => "/debug/vars",
+        }
+    }
+}
+
+/// What a try tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probed {
+    /// The page is there.
+    Offered,
+    /// It is not.
+    Nothing,
+    /// No try was made: this round's time is used up.
+    Later,
+}
+
+/// How ports are listed and tried; tests put a table here.
+pub trait Ports {
+    /// Addresses of the listeners of process `pid`.
+    fn addresses(&mut self, pid: i32) -> Vec<SocketAddr>;
+    /// Tries the page `kind` at `address`.
+    fn probe(&mut self, address: SocketAddr, kind: PageKind) -> Probed;
+}
+
+/// What is known of the pages of processes.
+#[derive(Debug)]
+pub struct Prober {
+    kinds: Vec<PageKind>,
+    ignore_names: Vec<String>,
+    ignore_ports: HashSet<u16>,
+    probe_again_ms: i64,
+    known: HashMap<Life, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    first_seen_ms: i64,
+    looked_ms: i64,
+    page: Option<(SocketAddr, PageKind)>,
+    tried: HashMap<(u16, PageKind), i64>,
+}
+
+impl Prober {
+    /// Tries what `config` allows, never one of `ports_taken`, which are read or written to otherwise.
+    pub fn new(config: &GoConfig, ports_taken: impl IntoIterator<Item = u16>) -> Self {
+        let mut kinds = Vec::new();
+        if config.metrics {
+            kinds.push(PageKind::Metrics);
+        }
+        if config.expvar {
+            kinds.push(PageKind::Expvar);
+        }
+        Self {
+            kinds,
+            ignore_names: config.scrape_ignore.clone(),
+            ignore_ports: config.scrape_ignore_ports.iter().copied().chain(ports_taken).collect(),
+            probe_again_ms: config.probe_again_ms,
+            known: HashMap::new(),
+        }
+    }
+
+    /// The pages of `processes`, at most one of each, after trying what is due.
+    pub fn targets(&mut self, processes: &[GoProcess], now_ms: i64, ports: &mut dyn Ports) -> Vec<Target> {
+        let alive: HashSet<&Life> = processes.iter().map(|process| &process.life).collect();
+        self.known.retain(|life, _| alive.contains(life));
+        if self.kinds.is_empty() {
+            return Vec::new();
+        }
+        let mut targets = Vec::new();
+        for process in processes {
+            if !process.same_network || self.ignore_names.contains(&process.life.name) {
+                continue;
+            }
+            let known = self.known.entry(process.life.clone()).or_insert_with(|| Known {
+                first_seen_ms: now_ms,
+                looked_ms: i64::MIN,
+                page: None,
+                tried: HashMap::new(),
+            });
+            if known.page.is_none() && known.look_is_due(now_ms) {
+                known.looked_ms = now_ms;
+                let mut addresses = ports.addresses(process.life.pid);
+                addresses.retain(|address| !self.ignore_ports.contains(&address.port()));
+                known.look(&addresses, &self.kinds, now_ms, self.probe_again_ms, ports);
+            }
+            if let Some((address, kind)) = known.page {
+                targets.push(target(process, address, kind));
+            }
+        }
+        targets
+    }
+}
+
+impl Known {
+    fn look_is_due(&self, now_ms: i64) -> bool {
+        now_ms - self.first_seen_ms < YOUNG_MS || now_ms.saturating_sub(self.looked_ms) >= LOOK_AGAIN_MS
+    }
+
+    fn look(
+        &mut self,
+        addresses: &[SocketAddr],
+        kinds: &[PageKind],
+        now_ms: i64,
+        again_ms: i64,
+        ports: &mut dyn Ports,
+    ) {
+        for &kind in kinds {
+            for &address in addresses {
+                let tried = self.tried.get(&(address.port(), kind));
+                if tried.is_some_and(|&tried_ms| now_ms - tried_ms < again_ms) {
+                    continue;
+                }
+                match ports.probe(address, kind) {
+                    Probed::Offered => {
+                        self.page = Some((address, kind));
+                        return;
+                    }
+                    Probed::Nothing => {
+                        self.tried.insert((address.port(), kind), now_ms);
+                    }
+                    Probed::Later => {
+                        self.looked_ms = i64::MIN;
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn target(process: &GoProcess, address: SocketAddr, kind: PageKind) -> Target {
+    Target {
+        url: format!("http://{address}{}", kind.path()),
+        labels: vec![("job".to_owned(), process.life.name.clone()), ("instance".to_owned(), process.instance.clone())],
+        process: Some(OwnProcess { go_version: process.build.go_version.clone() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Config;
+
+    /// Listening ports with what each offers, and a record of the tries.
+    #[derive(Default)]
+    struct Table {
+        ports: Vec<(u16, Option<PageKind>)>,
+        tries: Vec<String>,
+        busy: bool,
+    }
+
+    impl Ports for Table {
+        fn addresses(&mut self, _: i32) -> Vec<SocketAddr> {
+            self.ports.iter().map(|(port, _)| SocketAddr::from(([127, 0, 0, 1], *port))).collect()
+        }
+
+        fn probe(&mut self, address: SocketAddr, kind: PageKind) -> Probed {
+            if self.busy {
+                return Probed::Later;
+            }
+            self.tries.push(format!("{}{}", address.port(), kind.path()));
+            let offered = self.ports.contains(&(address.port(), Some(kind)));
+            if offered { Probed::Offered } else { Probed::Nothing }
+        }
+    }
+
+    fn process(pid: i32, name: &str) -> GoProcess {
+        GoProcess {
+            life: Life { start_ticks: 1, pid, name: name.into() },
+            instance: "h/0".into(),
+            build: Arc::default(),
+            same_network: true,
+        }
+    }
+
+    /// Runs one round; returns the URLs of targets and the tries.
+    fn round(
+        prober: &mut Prober,
+        processes: &[GoProcess],
+        now_ms: i64,
+        table: &mut Table,
+    ) -> (Vec<String>, Vec<String>) {
+        let targets = prober.targets(processes, now_ms, table);
+        (targets.into_iter().map(|target| target.url).collect(), std::mem::take(&mut table.tries))
+    }
+
+    fn prober() -> Prober {
+        let mut config = Config::default().go;
+        config.scrape_ignore_ports = vec![13];
+        Prober::new(&config, [14])
+    }
+
+    #[test]
+    fn metrics_first_then_expvar_and_each_port_once() {
+        let (mut prober, api) = (prober(), [process(1, "api")]);
+        let mut table =
+            Table { ports: vec![(13, None), (14, None), (80, None), (81, Some(PageKind::Expvar))], ..Table::default() };
+        let (targets, tries) = round(&mut prober, &api, 0, &mut table);
+        assert_eq!(targets, ["http://127.0.0.1:81/debug/vars"]);
+        assert_eq!(tries, ["80/metrics", "81/metrics", "80/debug/vars", "81/debug/vars"]);
+        let (targets, tries) = round(&mut prober, &api, 10, &mut table);
+        assert_eq!((targets.len(), tries.len()), (1, 0), "what was found is kept");
+    }
+
+    #[test]
+    fn failures_are_tried_again_after_an_hour_and_new_ports_at_once() {
+        let (mut prober, api) = (prober(), [process(1, "api")]);
+        let mut table = Table { ports: vec![(80, None)], ..Table::default() };
+        assert_eq!(round(&mut prober, &api, 0, &mut table).1.len(), 2);
+        assert_eq!(round(&mut prober, &api, 1_000, &mut table).1.len(), 0);
+        table.ports.push((90, None));
+        assert_eq!(round(&mut prober, &api, 2_000, &mut table).1, ["90/metrics", "90/debug/vars"]);
+        assert_eq!(round(&mut prober, &api, 3_599_000, &mut table).1.len(), 0);
+        assert_eq!(round(&mut prober, &api, 3_700_000, &mut table).1.len(), 4);
+    }
+
+    #[test]
+    fn a_new_life_with_the_same_id_is_tried_anew() {
+        let mut prober = prober();
+        let mut table = Table { ports: vec![(80, Some(PageKind::Metrics))], ..Table::default() };
+        assert_eq!(round(&mut prober, &[process(1, "api")], 0, &mut table).1.len(), 1);
+        let mut successor = process(1, "api");
+        successor.life.start_ticks = 2;
+        assert_eq!(round(&mut prober, &[successor], 1, &mut table).1.len(), 1);
+    }
+
+    #[test]
+    fn what_is_never_tried() {
+        let mut prober = prober();
+        let mut table = Table { ports: vec![(80, Some(PageKind::Metrics))], ..Table::default() };
+        let mut elsewhere = process(2, "api");
+        elsewhere.same_network = false;
+        let (targets, tries) = round(&mut prober, &[process(1, "node_exporter"), elsewhere], 0, &mut table);
+        assert!(targets.is_empty() && tries.is_empty());
+    }
+
+    #[test]
+    fn a_busy_round_leaves_the_rest_for_the_next() {
+        let (mut prober, api) = (prober(), [process(1, "api")]);
+        let mut table = Table { ports: vec![(80, Some(PageKind::Metrics))], busy: true, ..Table::default() };
+        assert!(round(&mut prober, &api, 0, &mut table).0.is_empty());
+        table.busy = false;
+        assert_eq!(round(&mut prober, &api, 70_000, &mut table).0.len(), 1);
+    }
+}

@@ -1,0 +1,197 @@
+//! One target: its page, its labels, and one scrape of it with `up` and the other series that tell how the scrape went.
+
+use std::time::{Duration, Instant};
+
+use super::{expvar, text};
+use crate::collect::float;
+use crate::config::TargetSpec;
+use crate::http::{Client, HttpError};
+use crate::readings::{Metric, Readings};
+
+const UP: Metric = Metric::gauge("up", "Whether the target's page was read.");
+const SECONDS: Metric = Metric::gauge("scrape_duration_seconds", "Time the scrape took.");
+const SAMPLES: Metric = Metric::gauge("scrape_samples_scraped", "Samples on the page.");
+const BAD_LINES: Metric =
+    Metric::gauge("metrickit_scrape_bad_lines", "Lines of the page that were not understood and left out.");
+
+/// What the agent asks for: either text format.
+pub const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.7,\
+                          application/json;q=0.3,*/*;q=0.1";
+
+/// Bounds on one scrape.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Longest time.
+    pub timeout: Duration,
+    /// Longest page.
+    pub body_bytes_max: u64,
+    /// Most samples.
+    pub samples_max: usize,
+}
+
+/// Why a page was not read; it is tried again in the next round.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name every field")]
+pub enum ScrapeError {
+    /// No answer.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// An answer that is no page.
+    #[error("status {status}")]
+    Status { status: u16 },
+    /// More samples than allowed.
+    #[error("page has more than {limit} samples")]
+    TooManySamples { limit: usize },
+    /// Nothing on the page is a sample.
+    #[error("page of type {content_type:?} has no samples: {detail}")]
+    NoSamples { content_type: String, detail: String },
+}
+
+/// One page to read, again and again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The page.
+    pub url: String,
+    /// Labels of the target: `job`, `instance`, and those configured.
+    pub labels: Vec<(String, String)>,
+    /// Set when the page belongs to a process that the agent reads from outside too.
+    pub process: Option<OwnProcess>,
+}
+
+/// What is known of the process behind a discovered page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnProcess {
+    /// The toolchain, for `go_info` where the page does not tell.
+    pub go_version: String,
+}
+
+impl Target {
+    /// The target that configuration names. A loopback address means nothing to readers elsewhere and is replaced by
+    /// `host` in `instance`.
+    pub fn configured(spec: &TargetSpec, host: &str) -> Self {
+        let url = with_path(&spec.url);
+        let (name, port) = authority(&url);
+        let shown = if is_loopback(&name) { host } else { &name };
+        let job = if spec.job.is_empty() { shown } else { &spec.job };
+        let mut labels = vec![("job".to_owned(), job.to_owned()), ("instance".to_owned(), format!("{shown}:{port}"))];
+        for (name, value) in &spec.labels {
+            labels.retain(|(own, _)| own != name);
+            labels.push((name.clone(), value.clone()));
+        }
+        Self { url, labels, process: None }
+    }
+
+    /// The port, when the page is on this host's loopback.
+    pub fn loopback_port(&self) -> Option<u16> {
+        loopback_port(&self.url)
+    }
+
+    /// Fetches and reads the page once. A failure is `up` 0, with the reason beside it.
+    pub fn scrape(&self, client: &Client, limits: &Limits, now_ms: i64) -> (Readings, Option<ScrapeError>) {
+        let started = Instant::now();
+        let mut readings = self.readings(now_ms);
+        let result = self.read(client, limits, &mut readings);
+        let (samples, bad_lines, error) = match result {
+            Ok(bad_lines) => (readings.len(), bad_lines, None),
+            Err(error) => {
+                readings = self.readings(now_ms);
+                (0, 0, Some(error))
+            }
+        };
+        readings.push(&UP, &[], if error.is_some() { 0.0 } else { 1.0 });
+        readings.push(&SECONDS, &[], started.elapsed().as_secs_f64());
+        readings.push(&SAMPLES, &[], float(samples as u64));
+        readings.push(&BAD_LINES, &[], float(bad_lines));
+        (readings, error)
+    }
+
+    fn readings(&self, now_ms: i64) -> Readings {
+        let mut readings = Readings::new(now_ms);
+        readings.set_target(self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        readings
+    }
+
+    fn read(&self, client: &Client, limits: &Limits, out: &mut Readings) -> Result<u64, ScrapeError> {
+        let page = client.get(&self.url, ACCEPT, limits.timeout, limits.body_bytes_max)?;
+        if page.status != 200 {
+            return Err(ScrapeError::Status { status: page.status });
+        }
+        let own = self.process.as_ref();
+        let limit = limits.samples_max;
+        let mut bad_lines = 0;
+        let detail = if page.content_type.to_ascii_lowercase().contains("json") {
+            let go_version = own.map(|process| process.go_version.as_str());
+            expvar::read(&page.body, go_version, out).map_or_else(|error| error.to_string(), |()| String::new())
+        } else {
+            let body = String::from_utf8_lossy(&page.body);
+            let told = text::read(&body, &page.content_type, own.is_some(), limit, out);
+            bad_lines = told.bad_lines;
+            told.first_error.map_or_else(String::new, |error| error.to_string())
+        };
+        if out.len() > limit {
+            return Err(ScrapeError::TooManySamples { limit });
+        }
+        if out.is_empty() && !(detail.is_empty() && page.body.is_empty()) {
+            return Err(ScrapeError::NoSamples { content_type: page.content_type, detail });
+        }
+        Ok(bad_lines)
+    }
+}
+
+/// `url` with the path `/metrics` if it has none.
+fn with_path(url: &str) -> String {
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    if url[after_scheme..].contains('/') { url.to_owned() } else { format!("{url}/metrics") }
+}
+
+/// Host and port of `url`; user information is left out.
+fn authority(url: &str) -> (String, String) {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
+    let authority = authority.rsplit('@').next().unwrap_or("");
+    let default_port = if scheme == "https" { "443" } else { "80" };
+    match authority.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit()) => {
+            (name.to_owned(), port.to_owned())
+        }
+        _ => (authority.to_owned(), default_port.to_owned()),
+    }
+}
+
+fn is_loopback(name: &str) -> bool {
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Port of `url` when it names this host's loopback.
+pub fn loopback_port(url: &str) -> Option<u16> {
+    let (name, port) = authority(url);
+    if is_loopback(&name) { port.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(url: &str, job: &str, want_url: &str, want_job: &str, want_instance: &str) {
+        let spec = TargetSpec { url: url.into(), job: job.into(), labels: vec![("a".into(), "b".into())] };
+        let target = Target::configured(&spec, "web1");
+        assert_eq!(target.url, want_url);
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(target.labels, [pair("job", want_job), pair("instance", want_instance), pair("a", "b")], "{url}");
+    }
+
+    #[test]
+    fn urls_become_labels() {
+        check("http://localhost:8080", "", "http://localhost:8080/metrics", "web1", "web1:8080");
+        check("http://127.0.0.1:8080/debug/vars", "api", "http://127.0.0.1:8080/debug/vars", "api", "web1:8080");
+        check("http://[::1]:8080/m", "", "http://[::1]:8080/m", "web1", "web1:8080");
+        check("https://u:p@db.example/m", "", "https://u:p@db.example/m", "db.example", "db.example:443");
+        check("http://db.example:9/m?x=a/b", "", "http://db.example:9/m?x=a/b", "db.example", "db.example:9");
+        assert_eq!(loopback_port("http://127.0.0.2:99/x"), Some(99));
+        assert_eq!(loopback_port("http://10.0.0.1:99/x"), None);
+    }
+}

@@ -1,0 +1,70 @@
+//! A page in an exposition text format, read into readings. The grammar is `model::exposition`'s.
+
+use model::METRIC_NAME;
+use model::exposition::{Entry, LineError, MetadataTable, TextFormat, TextParser};
+
+use crate::go::process::OUTSIDE_NAMES;
+use crate::readings::{METADATA_MAX, Readings};
+
+/// What became of a page.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Lines that were not understood and left out.
+    pub bad_lines: u64,
+    /// The first of them.
+    pub first_error: Option<LineError>,
+}
+
+/// Reads the samples of `page` into `out`, stopping one above `samples_max`. With `outside_known`, names that the agent
+/// reads from outside are left out, so that no series has two sources.
+pub fn read(page: &str, content_type: &str, outside_known: bool, samples_max: usize, out: &mut Readings) -> Told {
+    let format = TextFormat::from_content_type(content_type);
+    let mut parser = TextParser::new(page, format);
+    let mut metadata = MetadataTable::new(format, METADATA_MAX);
+    let mut told = Told::default();
+    while let Some(entry) = parser.next_entry() {
+        match entry {
+            Ok(Entry::Sample { labels, value, timestamp_ms }) => {
+                let name = labels.get(METRIC_NAME).unwrap_or("");
+                if outside_known && OUTSIDE_NAMES.contains(&name) {
+                    continue;
+                }
+                out.push_scraped(labels, value, timestamp_ms);
+                if out.len() > samples_max {
+                    break;
+                }
+            }
+            Ok(other) => metadata.take(&other),
+            Err(error) => {
+                told.bad_lines += 1;
+                told.first_error.get_or_insert(error);
+            }
+        }
+    }
+    for (metric, known) in metadata.into_metrics() {
+        out.describe(&metric, || known);
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_with_everything() {
+        let page = "# HELP m Help.\n# TYPE m counter\nm{job=\"own\",a=\"b\"} 1\nbroken{ 1\nm{a=\"c\"} 2 1234\n\
+                    process_open_fds 5\n";
+        let mut out = Readings::new(10);
+        out.set_target([("job", "t")]);
+        let told = read(page, "text/plain", true, 10, &mut out);
+        assert_eq!(told.bad_lines, 1);
+        assert_eq!(out.len(), 2, "what is read from outside is left out");
+        assert_eq!(out.value_of(r#"m{a="b", exported_job="own", job="t"}"#), Some(1.0));
+        assert_eq!(out.get(1).1[0].timestamp.0, 1234);
+        assert_eq!(out.metadata()["m"].help, "Help.");
+        let mut few = Readings::new(10);
+        read(page, "text/plain", false, 1, &mut few);
+        assert_eq!(few.len(), 2, "one above the limit tells that it was passed");
+    }
+}

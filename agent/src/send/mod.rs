@@ -1,0 +1,55 @@
+//! The way out: readings become pieces of remote-write requests (`encode`), wait in the queue, and are sent in order with
+//! retries and back-off (`sender`, `backoff`). What kinds metrics have goes beside them (`metadata`).
+
+pub mod backoff;
+pub mod encode;
+pub mod metadata;
+pub mod sender;
+
+use std::sync::Arc;
+
+use self::encode::{External, encode};
+use self::metadata::SharedMetadata;
+use crate::queue::SharedQueue;
+use crate::readings::Readings;
+use crate::stats::Stats;
+
+/// Takes readings from collectors and scrapes and queues them. Clones share the queue.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    queue: SharedQueue,
+    metadata: SharedMetadata,
+    external: Arc<External>,
+    samples_max: usize,
+    stats: Arc<Stats>,
+}
+
+impl Outbox {
+    /// An outbox in front of `queue`; each record has at most `samples_max` samples.
+    pub fn new(
+        queue: SharedQueue,
+        metadata: SharedMetadata,
+        external: External,
+        samples_max: usize,
+        stats: Arc<Stats>,
+    ) -> Self {
+        Self { queue, metadata, external: Arc::new(external), samples_max, stats }
+    }
+
+    /// Queues `readings`. When the disk refuses, they stay in memory, which is counted and logged.
+    pub fn submit(&self, readings: &Readings) {
+        self.stats.samples_collected.add(readings.len() as u64);
+        self.stats.samples_refused.add(readings.refused());
+        self.metadata.lock().take(readings.metadata());
+        for piece in encode(readings, &self.external, self.samples_max) {
+            let pushed = self.queue.lock().push(piece.payload, piece.samples, readings.timestamp_ms());
+            if let Err(error) = pushed {
+                // One line when trouble begins; the count goes on.
+                if self.stats.queue_errors.get() == 0 {
+                    tracing::error!(%error, "queue on disk refused; samples are kept in memory meanwhile");
+                }
+                self.stats.queue_errors.add(1);
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Sends what is queued, in order: one request at a time, acknowledged when the receiver took it, repeated after a pause
+//! when it did not, dropped and counted when it never will.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::Clock;
+use prost::Message;
+
+use super::backoff::{Backoff, Verdict, judge};
+use super::encode::{compress, decompress};
+use super::metadata::SharedMetadata;
+use crate::budget::CpuMeter;
+use crate::config::PushConfig;
+use crate::http::{Client, Reply};
+use crate::queue::record::PAYLOAD_BYTES_MAX;
+use crate::queue::{Batch, SharedQueue};
+use crate::stats::Stats;
+use crate::stop::StopFlag;
+
+/// Compression ratio that bounds how much is read from the queue for one request.
+const RATIO_MIN: u64 = 2;
+/// Longest token that is read from a file.
+const TOKEN_BYTES_MAX: usize = 16 << 10;
+
+/// Sends the queue to a receiver.
+#[derive(Debug)]
+pub struct Sender {
+    queue: SharedQueue,
+    metadata: SharedMetadata,
+    client: Client,
+    config: PushConfig,
+    clock: Arc<dyn Clock>,
+    stats: Arc<Stats>,
+    backoff: Backoff,
+    samples_max: u64,
+    told: HashSet<u16>,
+    failing: bool,
+}
+
+/// What became of one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    /// The batch is done with: delivered or dropped.
+    Done,
+    /// The same again, smaller, at once.
+    Smaller,
+    /// The same again after this pause.
+    After(Duration),
+}
+
+impl Sender {
+    /// A sender of `queue` as `config` says.
+    pub fn new(
+        queue: SharedQueue,
+        metadata: SharedMetadata,
+        config: &PushConfig,
+        clock: Arc<dyn Clock>,
+        stats: Arc<Stats>,
+    ) -> Self {
+        Self {
+            queue,
+            metadata,
+            client: Client::proxied(),
+            clock,
+            stats,
+            backoff: Backoff::new(config.backoff_min_ms, config.backoff_max_ms),
+            samples_max: config.samples_max as u64,
+            config: config.clone(),
+            told: HashSet::new(),
+            failing: false,
+        }
+    }
+
+    /// Sends at every push interval until `stop`.
+    pub fn run(&mut self, stop: &StopFlag) {
+        let mut pause = self.config.interval;
+        while !stop.wait(pause) {
+            let meter = CpuMeter::start();
+            pause = self.drain(|| stop.is_stopped(), self.config.timeout).unwrap_or(self.config.interval);
+            self.send_metadata();
+            self.stats.cpu_us.add(meter.elapsed_us());
+        }
+    }
+
+    /// Sends what is queued until `timeout` has passed; tells whether all went out.
+    pub fn flush(&mut self, timeout: Duration) -> bool {
+        let started = Instant::now();
+        loop {
+            let left = timeout.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return self.queue.lock().state().samples_waiting == 0;
+            }
+            match self.drain(|| started.elapsed() >= timeout, left.min(self.config.timeout)) {
+                None => return self.queue.lock().state().samples_waiting == 0,
+                Some(pause) => std::thread::sleep(pause.min(timeout.saturating_sub(started.elapsed()))),
+            }
+        }
+    }
+
+    /// Sends batch after batch; returns the pause to make when one failed, nothing when the queue is empty or `stopped`.
+    fn drain(&mut self, stopped: impl Fn() -> bool, timeout: Duration) -> Option<Duration> {
+        while !stopped() {
+            let bytes_max = self.config.body_bytes_max as u64 / RATIO_MIN;
+            let batch = self.queue.lock().peek(self.samples_max, bytes_max, self.clock.now().0)?;
+            match self.attempt(&batch, timeout) {
+                Attempt::Done => {
+                    if let Err(error) = self.queue.lock().acknowledge(&batch) {
+                        tracing::warn!(%error, "position not stored; a restart sends some samples again");
+                    }
+                }
+                Attempt::Smaller => {}
+                Attempt::After(pause) => return Some(pause),
+            }
+        }
+        None
+    }
+
+    fn attempt(&mut self, batch: &Batch, timeout: Duration) -> Attempt {
+        let mut body = Vec::new();
+        for record in batch.records() {
+            match decompress(&record.payload, PAYLOAD_BYTES_MAX * 8) {
+                Some(bytes) => body.extend_from_slice(&bytes),
+                None => self.stats.samples_rejected.add(u64::from(record.samples)),
+            }
+        }
+        if body.is_empty() {
+            return Attempt::Done;
+        }
+        match self.post(&compress(&body), timeout) {
+            Ok(reply) => self.judge(&reply, batch),
+            Err(error) => self.retry(&error, None),
+        }
+    }
+
+    fn judge(&mut self, reply: &Reply, batch: &Batch) -> Attempt {
+        let verdict = judge(reply.status);
+        if verdict == Verdict::Split && batch.records().len() > 1 {
+            self.samples_max = (batch.samples() / 2).max(1);
+            return Attempt::Smaller;
+        }
+        match verdict {
+            Verdict::Delivered => {
+                self.stats.samples_sent.add(batch.samples());
+                self.recovered();
+                Attempt::Done
+            }
+            Verdict::Retry => self.retry(&format!("status {}: {}", reply.status, reply.message), reply.retry_after_s),
+            Verdict::Split | Verdict::Drop => {
+                self.stats.samples_rejected.add(batch.samples());
+                if self.told.insert(reply.status) {
+                    let (status, message) = (reply.status, &reply.message);
+                    tracing::error!(
+                        status,
+                        message,
+                        samples = batch.samples(),
+                        "receiver refused samples for good; dropped"
+                    );
+                }
+                self.recovered();
+                Attempt::Done
+            }
+        }
+    }
+
+    fn retry(&mut self, why: &str, asked_s: Option<u64>) -> Attempt {
+        self.stats.retries.add(1);
+        if !self.failing {
+            tracing::warn!(url = self.config.url, why, "push failed; samples wait in the queue");
+        }
+        self.failing = true;
+        Attempt::After(Duration::from_millis(self.backoff.next_ms(fastrand::f64(), asked_s)))
+    }
+
+    fn recovered(&mut self) {
+        if self.failing {
+            tracing::info!(url = self.config.url, "receiver answers again");
+        }
+        self.failing = false;
+        self.backoff.reset();
+    }
+
+    /// Sends metadata when due and the receiver is well. A failure is no matter: it is sent again.
+    fn send_metadata(&mut self) {
+        if self.failing {
+            return;
+        }
+        let requests = self.metadata.lock().due(self.clock.now().0, self.config.metadata_interval_ms);
+        for request in requests {
+            if let Err(error) = self.post(&compress(&request.encode_to_vec()), self.config.timeout) {
+                tracing::debug!(error, "metadata not sent");
+                return;
+            }
+        }
+    }
+
+    fn post(&self, body: &[u8], timeout: Duration) -> Result<Reply, String> {
+        self.stats.requests.add(1);
+        self.stats.request_bytes.add(body.len() as u64);
+        let headers = self.headers()?;
+        self.client.post(&self.config.url, &headers, body, timeout).map_err(|error| error.to_string())
+    }
+
+    fn headers(&self) -> Result<Vec<(String, String)>, String> {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut headers = vec![
+            pair("Content-Type", "application/x-protobuf"),
+            pair("Content-Encoding", "snappy"),
+            pair("X-Prometheus-Remote-Write-Version", "0.1.0"),
+        ];
+        let token = match &self.config.token_file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+                text.trim().chars().take(TOKEN_BYTES_MAX).collect()
+            }
+            None => self.config.token.clone(),
+        };
+        if !token.is_empty() {
+            headers.push(pair("Authorization", &format!("Bearer {token}")));
+        }
+        headers.extend(self.config.headers.iter().cloned());
+        Ok(headers)
+    }
+}

@@ -1,0 +1,142 @@
+//! Stale markers: which series a source stopped reporting, so that queries drop them at once and not after the lookback.
+//!
+//! One [`Tracker`] belongs to one source (a collector, a target). It remembers the label sets of the last round; a set
+//! that the next round lacks gets a marker at that round's time. Samples that carry a page's own timestamp are not
+//! tracked, as in Prometheus: the page says when they were true.
+
+use std::collections::HashMap;
+
+use model::{LabelsRef, sample};
+
+use crate::readings::Readings;
+
+/// Most series one source may have tracked; those above get no marker when they vanish.
+pub const TRACKED_SERIES_MAX: usize = 200_000;
+
+/// The series of one source in its last round.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    /// Packed labels and the round they were last seen in.
+    seen: HashMap<Box<str>, u64>,
+    round: u64,
+}
+
+impl Tracker {
+    /// A tracker that has seen nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Compares the series of `readings` from number `from` on with the last round's, and adds a stale marker for each
+    /// one that is gone. Returns how many were added.
+    pub fn observe(&mut self, readings: &mut Readings, from: usize) -> usize {
+        self.round += 1;
+        for at in from..readings.len() {
+            let (labels, samples) = readings.get(at);
+            if samples.first().is_none_or(|sample| sample.timestamp.0 != readings.timestamp_ms()) {
+                continue;
+            }
+            if let Some(round) = self.seen.get_mut(labels.packed()) {
+                *round = self.round;
+            } else if self.seen.len() < TRACKED_SERIES_MAX {
+                self.seen.insert(labels.packed().into(), self.round);
+            }
+        }
+        let before = self.seen.len();
+        let round = self.round;
+        self.seen.retain(|packed, last| {
+            if *last != round {
+                mark(packed, readings);
+            }
+            *last == round
+        });
+        before - self.seen.len()
+    }
+
+    /// Adds a stale marker for every series: the source is gone. Returns how many were added.
+    pub fn end(&mut self, readings: &mut Readings) -> usize {
+        let count = self.seen.len();
+        for (packed, _) in self.seen.drain() {
+            mark(&packed, readings);
+        }
+        count
+    }
+
+    /// How many series the last round had.
+    pub fn len(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// Whether the last round had none.
+    pub fn is_empty(&self) -> bool {
+        self.seen.is_empty()
+    }
+}
+
+fn mark(packed: &str, readings: &mut Readings) {
+    if let Ok(labels) = LabelsRef::from_packed(packed) {
+        readings.push_series(labels, sample::stale_marker());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds rounds of metric names; returns the names marked stale in each.
+    fn run(rounds: &[&[&str]]) -> Vec<Vec<String>> {
+        let mut tracker = Tracker::new();
+        let mut all = Vec::new();
+        for (at, names) in (1i64..).zip(rounds) {
+            let mut readings = Readings::new(at);
+            readings.push_named("other_source", &[], 1.0);
+            for name in *names {
+                readings.push_named(name, &[], 1.0);
+            }
+            tracker.observe(&mut readings, 1);
+            all.push(stale_names(&readings));
+        }
+        all
+    }
+
+    fn stale_names(readings: &Readings) -> Vec<String> {
+        let mut names: Vec<_> = readings
+            .iter()
+            .filter(|(_, samples)| sample::is_stale_marker(samples[0].value))
+            .map(|(labels, _)| labels.to_string())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn only_what_vanished_is_marked_and_once() {
+        let want: [&[&str]; 4] = [&[], &["b"], &[], &["a", "c"]];
+        assert_eq!(run(&[&["a", "b"], &["a", "c"], &["a", "c"], &[]]), want);
+        let want: [&[&str]; 3] = [&[], &["a"], &[]];
+        assert_eq!(run(&[&["a"], &[], &["a"]]), want, "a series that returns is tracked again");
+    }
+
+    #[test]
+    fn the_end_marks_everything() {
+        let mut tracker = Tracker::new();
+        let mut readings = Readings::new(1);
+        readings.push_named("a", &[], 1.0);
+        tracker.observe(&mut readings, 0);
+        let mut last = Readings::new(2);
+        assert_eq!(tracker.end(&mut last), 1);
+        assert_eq!(stale_names(&last), ["a"]);
+        assert!(tracker.is_empty());
+    }
+
+    #[test]
+    fn samples_with_their_own_timestamp_are_not_tracked() {
+        let mut tracker = Tracker::new();
+        let mut builder = model::LabelsBuilder::new();
+        builder.push(model::METRIC_NAME, "a");
+        let mut readings = Readings::new(10);
+        readings.push_scraped(&mut builder, 1.0, Some(3));
+        tracker.observe(&mut readings, 0);
+        assert!(tracker.is_empty());
+    }
+}

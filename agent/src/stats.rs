@@ -1,0 +1,147 @@
+//! What the agent counts of itself, shared by its threads, and the collector that reports it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use procfs::process::Process;
+
+use crate::collect::{CollectError, Collector, float};
+use crate::queue::SharedQueue;
+use crate::readings::{Metric, Readings};
+
+/// A number that threads add to.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `count`.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The sum so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the number.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+/// What the agent counts of itself.
+#[derive(Debug, Default)]
+#[expect(missing_docs, reason = "each field is reported under its help text below")]
+pub struct Stats {
+    pub samples_collected: Counter,
+    pub samples_refused: Counter,
+    pub samples_sent: Counter,
+    pub samples_rejected: Counter,
+    pub requests: Counter,
+    pub request_bytes: Counter,
+    pub retries: Counter,
+    pub scrapes: Counter,
+    pub scrapes_failed: Counter,
+    pub queue_errors: Counter,
+    pub rounds_late: Counter,
+    pub stretch: Counter,
+    pub cpu_us: Counter,
+}
+
+type Field = fn(&Stats) -> &Counter;
+
+const COUNTERS: [(Metric, Field); 11] = [
+    (Metric::counter("metrickit_agent_samples_collected_total", "Samples collected and scraped."), |s| {
+        &s.samples_collected
+    }),
+    (
+        Metric::counter(
+            "metrickit_agent_samples_refused_total",
+            "Samples left out because their labels passed a limit.",
+        ),
+        |s| &s.samples_refused,
+    ),
+    (Metric::counter("metrickit_agent_samples_sent_total", "Samples the receiver took."), |s| &s.samples_sent),
+    (
+        Metric::counter(
+            "metrickit_agent_samples_rejected_total",
+            "Samples dropped because the receiver refused them for good.",
+        ),
+        |s| &s.samples_rejected,
+    ),
+    (
+        Metric::counter("metrickit_agent_push_requests_total", "Requests to the receiver, repeated ones included."),
+        |s| &s.requests,
+    ),
+    (Metric::counter("metrickit_agent_push_bytes_total", "Bytes of request bodies, compressed."), |s| &s.request_bytes),
+    (Metric::counter("metrickit_agent_push_retries_total", "Requests that failed and were repeated."), |s| &s.retries),
+    (Metric::counter("metrickit_agent_scrapes_total", "Scrapes of targets."), |s| &s.scrapes),
+    (Metric::counter("metrickit_agent_scrapes_failed_total", "Scrapes of targets that failed."), |s| &s.scrapes_failed),
+    (Metric::counter("metrickit_agent_queue_errors_total", "Writes to the queue on disk that failed."), |s| {
+        &s.queue_errors
+    }),
+    (
+        Metric::counter("metrickit_agent_rounds_late_total", "Rounds left out because the one before took too long."),
+        |s| &s.rounds_late,
+    ),
+];
+const STRETCH: Metric = Metric::gauge(
+    "metrickit_agent_interval_stretch",
+    "Factor on intervals that keeps the agent in its processor budget.",
+);
+const QUEUE_BYTES: Metric = Metric::gauge("metrickit_agent_queue_bytes", "Bytes of the queue on disk.");
+const QUEUE_SAMPLES: Metric = Metric::gauge("metrickit_agent_queue_samples", "Samples that wait to be sent.");
+const QUEUE_AGE: Metric = Metric::gauge("metrickit_agent_queue_age_seconds", "Age of the oldest sample that waits.");
+const DROPPED: Metric = Metric::counter(
+    "metrickit_agent_queue_dropped_samples_total",
+    "Samples dropped by the queue's caps or lost to damage.",
+);
+const CPU: Metric = Metric::counter("metrickit_agent_cpu_seconds_total", "Processor seconds of the agent's threads.");
+const RESIDENT: Metric = Metric::gauge("metrickit_agent_resident_bytes", "Memory of the agent's process.");
+const BUILD: Metric = Metric::gauge("metrickit_agent_build_info", "Version of the agent; always 1.");
+
+/// Reports [`Stats`], the queue and the process itself.
+#[derive(Debug)]
+pub struct Own {
+    stats: Arc<Stats>,
+    queue: Option<SharedQueue>,
+}
+
+impl Own {
+    /// Reports `stats`, and `queue` when there is one.
+    pub fn new(stats: Arc<Stats>, queue: Option<SharedQueue>) -> Self {
+        Self { stats, queue }
+    }
+}
+
+impl Collector for Own {
+    fn name(&self) -> &'static str {
+        "agent"
+    }
+
+    fn collect(&mut self, out: &mut Readings) -> Result<(), CollectError> {
+        for (metric, counter) in &COUNTERS {
+            out.push(metric, &[], float(counter(&self.stats).get()));
+        }
+        out.push(&STRETCH, &[], float(self.stats.stretch.get().max(1)));
+        if let Some(queue) = &self.queue {
+            let state = queue.lock().state();
+            out.push(&QUEUE_BYTES, &[], float(state.disk_bytes));
+            out.push(&QUEUE_SAMPLES, &[], float(state.samples_waiting));
+            let age_ms = state.oldest_ms.map_or(0, |oldest_ms| out.timestamp_ms().saturating_sub(oldest_ms).max(0));
+            out.push(&QUEUE_AGE, &[], float(age_ms.unsigned_abs()) / 1000.0);
+            for (reason, count) in
+                [("bytes", state.dropped_bytes_cap), ("age", state.dropped_age_cap), ("damage", state.lost)]
+            {
+                out.push(&DROPPED, &[("reason", reason)], float(count));
+            }
+        }
+        out.push(&BUILD, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        let stat =
+            Process::myself().and_then(|own| own.stat()).map_err(|error| CollectError::new("/proc/self", error))?;
+        out.push(&CPU, &[], float(self.stats.cpu_us.get()) / 1e6);
+        out.push(&RESIDENT, &[], float(stat.rss) * float(procfs::page_size()));
+        Ok(())
+    }
+}
