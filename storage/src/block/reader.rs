@@ -8,8 +8,8 @@ use model::{ReadCost, Samples, TimeRange};
 
 use super::directory::{ChunkEntry, ColumnEntry, Directory, SeriesCursor, SeriesEntry};
 use super::layout::{
-    COLUMN_DIRECTORY, COLUMN_INDEX, Days, Footer, HEADER_BYTES, LayoutError, SECTION_NAMES, SERIES_DIRECTORY,
-    SERIES_INDEX, VERSION, decode_header,
+    COLUMN_DIRECTORY, COLUMN_INDEX, Days, Footer, LayoutError, SECTION_NAMES, SERIES_DIRECTORY, SERIES_INDEX, VERSION,
+    decode_header,
 };
 use super::{BlockError, BlockSummary, ColumnCache, Fault, check_crc};
 use crate::codec::times::{self, TimeCoding};
@@ -44,9 +44,9 @@ pub struct SeriesInfo {
 
 /// A chunk's part of its column, found in the directories.
 #[derive(Debug, Clone)]
-struct Placed {
-    samples: Range<usize>,
-    bounds: TimeRange,
+pub(super) struct Placed {
+    pub(super) samples: Range<usize>,
+    pub(super) bounds: TimeRange,
 }
 
 impl BlockReader {
@@ -140,6 +140,11 @@ impl BlockReader {
         damage.map_or(Ok(cost), |fault| Err(self.damaged(fault)))
     }
 
+    /// What the footer says.
+    pub(super) fn footer(&self) -> &Footer {
+        &self.footer
+    }
+
     /// The series of the block in order, undecoded.
     pub(super) fn entries(&self) -> SeriesCursor<'_> {
         self.series_directory().seek(0)
@@ -192,7 +197,7 @@ impl BlockReader {
     }
 
     /// Checks and decodes a column.
-    fn decode_column(&self, entry: &ColumnEntry) -> Result<Arc<[i64]>, Fault> {
+    pub(super) fn decode_column(&self, entry: &ColumnEntry) -> Result<Arc<[i64]>, Fault> {
         let fault = |detail: String| Fault::new("column", entry.offset, entry.bytes, detail);
         let encoded = self.bytes(entry.offset, entry.bytes, "column")?;
         check_crc("column", entry.offset, encoded, entry.crc)?;
@@ -236,12 +241,12 @@ impl BlockReader {
         Ok(info)
     }
 
-    fn place(&self, chunk: &ChunkEntry) -> Result<Placed, Fault> {
+    pub(super) fn place(&self, chunk: &ChunkEntry) -> Result<Placed, Fault> {
         place(chunk, &self.column_directory().column(chunk.column)?)
     }
 
     /// Bytes of the file, which are there unless an offset is damaged.
-    fn bytes(&self, offset: u64, bytes: u64, section: &'static str) -> Result<&[u8], Fault> {
+    pub(super) fn bytes(&self, offset: u64, bytes: u64, section: &'static str) -> Result<&[u8], Fault> {
         let range =
             usize::try_from(offset).ok().zip(offset.checked_add(bytes).and_then(|end| usize::try_from(end).ok()));
         range
@@ -254,7 +259,7 @@ impl BlockReader {
         (self.bytes(section.offset, section.bytes, "").unwrap_or_default(), section.offset)
     }
 
-    fn column_directory(&self) -> Directory<'_> {
+    pub(super) fn column_directory(&self) -> Directory<'_> {
         let (entries, offset) = self.section(COLUMN_DIRECTORY);
         Directory { entries, index: self.section(COLUMN_INDEX).0, count: self.footer.columns, offset }
     }
@@ -266,72 +271,6 @@ impl BlockReader {
 
     pub(super) fn damaged(&self, fault: Fault) -> BlockError {
         BlockError::Damaged(fault.in_file(&self.path))
-    }
-
-    /// Looks at every byte that opening did not look at, and tells every fault to `found`. Returns the samples that
-    /// can be read.
-    pub(super) fn check_all(&self, mut found: impl FnMut(Fault)) -> u64 {
-        let mut at = HEADER_BYTES as u64;
-        let mut parts: Vec<(u64, u64)> = Vec::new();
-        let mut good = Vec::new();
-        for number in 0..self.footer.columns {
-            let checked = self.column_directory().column(number).and_then(|entry| {
-                parts.push((entry.offset, entry.bytes));
-                self.decode_column(&entry)
-            });
-            good.push(checked.is_ok());
-            checked.map_or_else(&mut found, drop);
-        }
-        let mut samples = 0;
-        let mut scratch = Vec::new();
-        let mut entry = SeriesEntry::default();
-        let mut cursor = self.entries();
-        loop {
-            match cursor.next_into(&mut entry) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(fault) => {
-                    found(fault);
-                    break;
-                }
-            }
-            for chunk in &entry.chunks {
-                parts.push((chunk.offset, chunk.bytes));
-                scratch.clear();
-                match self.check_chunk(chunk, &mut scratch) {
-                    Ok(count) if usize::try_from(chunk.column).is_ok_and(|column| good.get(column) == Some(&true)) => {
-                        samples += count;
-                    }
-                    Ok(_) => {}
-                    Err(fault) => found(fault),
-                }
-            }
-        }
-        // Every byte of the data belongs to one part.
-        parts.sort_unstable();
-        parts.push((self.footer.data_end(), 0));
-        for (offset, bytes) in parts {
-            if offset != at {
-                found(Fault::new(
-                    "data",
-                    at.min(offset),
-                    at.abs_diff(offset),
-                    "bytes that belong to nothing, or to two",
-                ));
-            }
-            at = offset.saturating_add(bytes);
-        }
-        samples
-    }
-
-    fn check_chunk(&self, chunk: &ChunkEntry, scratch: &mut Vec<f64>) -> Result<u64, Fault> {
-        let placed = self.place(chunk)?;
-        let encoded = self.bytes(chunk.offset, chunk.bytes, "chunk")?;
-        check_crc("chunk", chunk.offset, encoded, chunk.crc)?;
-        ValueCoding::from_tag(chunk.coding_tag)
-            .and_then(|coding| values::decode(coding, encoded, placed.samples.len(), scratch))
-            .map_err(|error| Fault::new("chunk", chunk.offset, chunk.bytes, error.to_string()))?;
-        Ok(placed.samples.len() as u64)
     }
 }
 

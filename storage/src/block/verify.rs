@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{BlockError, BlockReader, BlockSummary, ColumnCache};
+use super::directory::{ChunkEntry, SeriesEntry};
+use super::layout::HEADER_BYTES;
+use super::{BlockError, BlockReader, BlockSummary, ColumnCache, Fault, check_crc};
+use crate::codec::values::{self, ValueCoding};
 use crate::damage::Damage;
 use crate::files::Files;
 
@@ -47,8 +50,10 @@ pub fn verify(files: &dyn Files, path: &Path) -> Result<Report, BlockError> {
     match BlockReader::open(files, path, Arc::new(ColumnCache::new(0))) {
         Ok(reader) => {
             report.summary = Some(reader.summary());
-            let samples_readable = reader.check_all(|fault| report.add(fault.in_file(path)));
-            report.samples_readable = samples_readable;
+            let mut check = Check { reader: &reader, report: &mut report, parts: Vec::new() };
+            let columns_good = check.columns();
+            check.series(&columns_good);
+            check.gaps();
             Ok(report)
         }
         Err(BlockError::Damaged(damage)) => {
@@ -56,5 +61,89 @@ pub fn verify(files: &dyn Files, path: &Path) -> Result<Report, BlockError> {
             Ok(report)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// A check under way: everything that opening the block did not look at.
+struct Check<'a> {
+    reader: &'a BlockReader,
+    report: &'a mut Report,
+    /// Offset and length of every column and chunk seen.
+    parts: Vec<(u64, u64)>,
+}
+
+impl Check<'_> {
+    fn found(&mut self, fault: Fault) {
+        self.report.add(fault.in_file(self.reader.path()));
+    }
+
+    /// Decodes every column; which of them are good.
+    fn columns(&mut self) -> Vec<bool> {
+        let mut good = Vec::new();
+        for number in 0..self.reader.footer().columns {
+            let checked = self.reader.column_directory().column(number).and_then(|entry| {
+                self.parts.push((entry.offset, entry.bytes));
+                self.reader.decode_column(&entry)
+            });
+            good.push(checked.is_ok());
+            checked.map_or_else(|fault| self.found(fault), drop);
+        }
+        good
+    }
+
+    /// Decodes every chunk and counts what can be read.
+    fn series(&mut self, columns_good: &[bool]) {
+        let mut scratch = Vec::new();
+        let mut entry = SeriesEntry::default();
+        let mut cursor = self.reader.entries();
+        let (mut chunks, mut samples) = (0, 0);
+        loop {
+            match cursor.next_into(&mut entry) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(fault) => return self.found(fault),
+            }
+            for chunk in &entry.chunks {
+                self.parts.push((chunk.offset, chunk.bytes));
+                chunks += 1;
+                let count = self.reader.place(chunk).map_or(0, |placed| placed.samples.len());
+                samples += count as u64;
+                scratch.clear();
+                if let Err(fault) = self.chunk(chunk, &mut scratch) {
+                    self.found(fault);
+                } else if usize::try_from(chunk.column).is_ok_and(|column| columns_good.get(column) == Some(&true)) {
+                    self.report.samples_readable += count as u64;
+                }
+            }
+        }
+        let footer = self.reader.footer();
+        if (footer.chunks, footer.samples) != (chunks, samples) {
+            let detail = format!("{chunks} chunks and {samples} samples in the directory, other numbers in the footer");
+            self.found(Fault::new("footer", footer.file_bytes, 0, detail));
+        }
+    }
+
+    fn chunk(&self, chunk: &ChunkEntry, scratch: &mut Vec<f64>) -> Result<(), Fault> {
+        let placed = self.reader.place(chunk)?;
+        let encoded = self.reader.bytes(chunk.offset, chunk.bytes, "chunk")?;
+        check_crc("chunk", chunk.offset, encoded, chunk.crc)?;
+        ValueCoding::from_tag(chunk.coding_tag)
+            .and_then(|coding| values::decode(coding, encoded, placed.samples.len(), scratch))
+            .map_err(|error| Fault::new("chunk", chunk.offset, chunk.bytes, error.to_string()))
+    }
+
+    /// Every byte of the data belongs to one column or chunk.
+    fn gaps(&mut self) {
+        let mut parts = std::mem::take(&mut self.parts);
+        parts.sort_unstable();
+        parts.push((self.reader.footer().data_end(), 0));
+        let mut at = HEADER_BYTES as u64;
+        for (offset, bytes) in parts {
+            if offset != at {
+                let detail = "bytes that belong to nothing, or to two";
+                self.found(Fault::new("data", at.min(offset), at.abs_diff(offset), detail));
+            }
+            at = offset.saturating_add(bytes);
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! pco (Loncaric et al., "Pcodec: Better Compression for Numerical Sequences", 2025) splits numbers into bins of like
 //! magnitude, after deltas and common factors are taken out, and entropy-codes the bins. What this file guards: the
-//! count is ours, and so is the memory of look-back windows, which damaged bytes could declare at will.
+//! count is ours, and so is the memory of dictionaries and look-back windows, which damaged bytes could declare at will.
 
 use pco::data_types::Number;
 use pco::metadata::DeltaEncoding;
@@ -16,6 +16,11 @@ const CODING: &str = "pco column";
 
 /// The bytes of pco's file header that our format implies: format version 4.1.
 const VERSION_BYTES: [u8; 2] = [4, 1];
+
+/// The mode, in the low four bits of the first byte, that begins with a dictionary: its length would be reserved
+/// before its bytes are there. We do not write it.
+const MODE_BITS: u8 = 0xf;
+const MODE_DICTIONARY: u8 = 4;
 
 /// Largest look-back window that is decoded, as a power of two: one chunk.
 const WINDOW_LOG_MAX: u32 = CHUNK_SAMPLES_MAX.ilog2();
@@ -62,12 +67,15 @@ fn try_encode<T: Number>(numbers: &[T], effort: Effort, out: &mut Vec<u8>) -> pc
 /// When the bytes are no pco chunk of that length, or need more memory than any chunk of ours.
 pub fn decode<T: Number + Default>(bytes: &[u8], count: usize, out: &mut Vec<T>) -> Result<(), CodecError> {
     super::check_count(count)?;
+    if bytes.first().is_some_and(|first| first & MODE_BITS == MODE_DICTIONARY) {
+        return Err(refused("a dictionary"));
+    }
     let (file, _) = FileDecompressor::new(VERSION_BYTES.as_slice()).map_err(malformed)?;
     let (mut chunk, rest) = file.chunk_decompressor::<T, _>(bytes).map_err(malformed)?;
     if let DeltaEncoding::Lookback { config, .. } = &chunk.meta().delta_encoding
         && (config.window_n_log > WINDOW_LOG_MAX || config.state_n_log > WINDOW_LOG_MAX)
     {
-        return Err(too_large());
+        return Err(refused("a look-back window larger than a chunk"));
     }
     let start = out.len();
     // pco fills whole batches; a partial one goes over the end and is cut off again.
@@ -86,8 +94,8 @@ fn malformed(error: pco::errors::PcoError) -> CodecError {
     CodecError::Malformed { coding: CODING, detail: error.message }
 }
 
-fn too_large() -> CodecError {
-    CodecError::Malformed { coding: CODING, detail: "look-back window larger than a chunk".to_owned() }
+fn refused(what: &str) -> CodecError {
+    CodecError::Malformed { coding: CODING, detail: format!("{what}, which no writer of ours makes") }
 }
 
 #[cfg(test)]
@@ -99,6 +107,20 @@ mod tests {
     #[test]
     fn the_implied_version_is_the_one_pco_writes() {
         assert_eq!(FileCompressor::default().write_header(Vec::new()).unwrap(), VERSION_BYTES);
+    }
+
+    #[test]
+    fn memory_that_bytes_declare_is_refused() {
+        let numbers: Vec<i64> = (0..100_000).map(|at| (at * at) % 1009).collect();
+        let wide = ChunkConfig::default().with_delta_spec(DeltaSpec::TryLookback);
+        let dictionary = ChunkConfig::default().with_mode_spec(ModeSpec::TryDict);
+        for (config, detail) in [(wide, "look-back window"), (dictionary, "dictionary")] {
+            let mut bytes = Vec::new();
+            let chunk = FileCompressor::default().chunk_compressor(&numbers, &config).unwrap();
+            chunk.write_meta(&mut bytes).unwrap();
+            let refused = decode::<i64>(&bytes, 4000, &mut Vec::new());
+            assert!(refused.is_err_and(|error| error.to_string().contains(detail)), "{config:?}");
+        }
     }
 
     proptest! {
