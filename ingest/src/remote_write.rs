@@ -7,7 +7,7 @@
 #![warn(clippy::indexing_slicing)]
 
 use model::remote_write::kind_from_number;
-use model::{LabelError, LabelsBuilder, METRIC_NAME, MetricMetadata, WriteBatch};
+use model::{LabelError, LabelLimits, LabelsBuilder, METRIC_NAME, MetricMetadata, SortedPacker, WriteBatch};
 
 use crate::error::IngestError;
 use crate::limits::IngestLimits;
@@ -40,13 +40,18 @@ pub(crate) fn check_content_type(content_type: Option<&str>) -> Result<(), Inges
 /// Decodes requests, keeping its memory from one to the next.
 #[derive(Debug, Default)]
 pub struct RemoteWriteDecoder {
+    /// Takes the labels of most series: sorted, none empty.
+    packer: SortedPacker,
+    /// Takes those of the others.
     labels: LabelsBuilder,
     samples: Vec<(i64, f64)>,
 }
 
-/// What a series has beside labels and samples.
+/// What is to know of a series beside labels and samples.
 #[derive(Debug, Default)]
 struct Extras {
+    /// Whether the packer took all labels.
+    packed: bool,
     exemplars: u64,
     histograms: u64,
 }
@@ -71,8 +76,8 @@ impl RemoteWriteDecoder {
                 1 => {
                     field.expect(Coding::Bytes, "WriteRequest.timeseries")?;
                     let series = reader.message("WriteRequest.timeseries")?;
-                    let extras = self.read_series(series)?;
-                    self.push_series(series, &extras, limits, batch, rejected);
+                    let extras = self.read_series(series, &limits.labels)?;
+                    self.push_series(series, &extras, limits, batch, rejected)?;
                     check_sizes(limits, batch)?;
                 }
                 3 => {
@@ -86,17 +91,17 @@ impl RemoteWriteDecoder {
         Ok(())
     }
 
-    /// Reads one series into `labels` and `samples`.
-    fn read_series(&mut self, mut reader: Reader<'_>) -> Result<Extras, WireError> {
-        self.labels.clear();
+    /// Reads one series into `samples` and, as far as it takes them, `packer`.
+    fn read_series(&mut self, mut reader: Reader<'_>, limits: &LabelLimits) -> Result<Extras, WireError> {
+        self.packer.clear();
         self.samples.clear();
-        let mut extras = Extras::default();
+        let mut extras = Extras { packed: true, ..Extras::default() };
         while let Some(field) = reader.next_field("TimeSeries")? {
             match field.number {
                 1 => {
                     field.expect(Coding::Bytes, "TimeSeries.labels")?;
-                    let (name, value) = read_label(reader.message("TimeSeries.labels")?)?;
-                    self.labels.push(name, value);
+                    let (name, value) = read_label(reader.message("TimeSeries.labels")?, Reader::bytes)?;
+                    extras.packed = extras.packed && self.packer.push(name, value, limits);
                 }
                 2 => {
                     field.expect(Coding::Bytes, "TimeSeries.samples")?;
@@ -120,7 +125,14 @@ impl RemoteWriteDecoder {
         limits: &IngestLimits,
         batch: &mut WriteBatch,
         rejected: &mut Rejected,
-    ) {
+    ) -> Result<(), WireError> {
+        let packed = if extras.packed { self.packer.packed(&limits.labels) } else { None };
+        let packed = if let Some(labels) = packed {
+            Ok(labels)
+        } else {
+            read_labels(series, &mut self.labels)?;
+            self.labels.pack(&limits.labels)
+        };
         if extras.exemplars > 0 {
             rejected.add(Reason::Exemplar, extras.exemplars, String::new);
         }
@@ -132,9 +144,9 @@ impl RemoteWriteDecoder {
         }
         let samples_count = self.samples.len() as u64;
         if samples_count == 0 {
-            return;
+            return Ok(());
         }
-        match self.labels.pack(&limits.labels) {
+        match packed {
             Ok(labels) if labels.get(METRIC_NAME).is_some() => {
                 batch.push_series(labels);
                 for &(timestamp_ms, value) in &self.samples {
@@ -146,6 +158,7 @@ impl RemoteWriteDecoder {
                 rejected.add(label_reason(&error), samples_count, || format!("{}: {error}", metric_name(series)));
             }
         }
+        Ok(())
     }
 }
 
@@ -197,22 +210,41 @@ pub(crate) fn push_metadata(
     }
 }
 
-fn read_label(mut reader: Reader<'_>) -> Result<(&str, &str), WireError> {
-    let (mut name, mut value) = ("", "");
+/// Reads name and value with `read`: as text, or as bytes that are checked later.
+fn read_label<'b, T: Default>(
+    mut reader: Reader<'b>,
+    read: impl Fn(&mut Reader<'b>, &'static str) -> Result<T, WireError>,
+) -> Result<(T, T), WireError> {
+    let (mut name, mut value) = (T::default(), T::default());
     while let Some(field) = reader.next_field("Label")? {
         match field.number {
             1 => {
                 field.expect(Coding::Bytes, "Label.name")?;
-                name = reader.text("Label.name")?;
+                name = read(&mut reader, "Label.name")?;
             }
             2 => {
                 field.expect(Coding::Bytes, "Label.value")?;
-                value = reader.text("Label.value")?;
+                value = read(&mut reader, "Label.value")?;
             }
             _ => reader.skip(field.coding, "Label, unknown field")?,
         }
     }
     Ok((name, value))
+}
+
+/// Reads the labels of one series, whatever they are.
+#[cold]
+fn read_labels(mut series: Reader<'_>, labels: &mut LabelsBuilder) -> Result<(), WireError> {
+    labels.clear();
+    while let Some(field) = series.next_field("TimeSeries")? {
+        if field.number == 1 {
+            let (name, value) = read_label(series.message("TimeSeries.labels")?, Reader::text)?;
+            labels.push(name, value);
+        } else {
+            series.skip(field.coding, "TimeSeries")?;
+        }
+    }
+    Ok(())
 }
 
 fn read_sample(mut reader: Reader<'_>) -> Result<(i64, f64), WireError> {
@@ -277,7 +309,7 @@ fn metric_name(mut series: Reader<'_>) -> String {
             }
             continue;
         }
-        match series.message("TimeSeries.labels").and_then(read_label) {
+        match series.message("TimeSeries.labels").and_then(|label| read_label(label, Reader::text)) {
             Ok((METRIC_NAME, name)) if !name.is_empty() => return name.chars().take(128).collect(),
             Ok(_) => {}
             Err(_) => break,

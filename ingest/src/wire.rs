@@ -88,6 +88,7 @@ impl<'b> Reader<'b> {
     }
 
     /// The next field's key, or nothing at the end of the message.
+    #[inline]
     pub(crate) fn next_field(&mut self, message: &'static str) -> Result<Option<Field>, WireError> {
         let at_byte = self.at;
         if at_byte >= self.bytes.len() {
@@ -119,6 +120,7 @@ impl<'b> Reader<'b> {
         }
     }
 
+    #[inline]
     pub(crate) fn varint(&mut self, field: &'static str) -> Result<u64, WireError> {
         match self.bytes.get(self.at) {
             Some(&byte) if byte < 0x80 => {
@@ -151,11 +153,13 @@ impl<'b> Reader<'b> {
         Ok(Self { bytes: self.bytes.get(..self.at).unwrap_or_default(), at: self.at - length })
     }
 
-    fn bytes(&mut self, field: &'static str) -> Result<&'b [u8], WireError> {
+    #[inline]
+    pub(crate) fn bytes(&mut self, field: &'static str) -> Result<&'b [u8], WireError> {
         let length = self.varint(field)?;
         self.take(length, field)
     }
 
+    #[inline]
     fn take(&mut self, length: u64, field: &'static str) -> Result<&'b [u8], WireError> {
         let left = self.bytes.get(self.at..).unwrap_or_default();
         let taken = usize::try_from(length).ok().and_then(|length| left.get(..length));
@@ -167,7 +171,6 @@ impl<'b> Reader<'b> {
         Ok(taken)
     }
 
-    #[cold]
     fn long_varint(&mut self, field: &'static str) -> Result<u64, WireError> {
         let start = self.at;
         let mut value = 0u64;

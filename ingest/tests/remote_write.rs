@@ -60,8 +60,14 @@ fn any_series() -> impl Strategy<Value = TimeSeries> {
     let sample = (any::<u64>(), any::<i64>())
         .prop_map(|(bits, timestamp)| WireSample { value: f64::from_bits(bits), timestamp });
     let named = prop::option::weighted(0.8, Just(Label { name: "__name__".into(), value: "m".into() }));
-    (named, prop::collection::vec(any_label(), 0..6), prop::collection::vec(sample, 0..4))
-        .prop_map(|(named, labels, samples)| TimeSeries { labels: named.into_iter().chain(labels).collect(), samples })
+    let labels = (named, prop::collection::vec(any_label(), 0..6), any::<bool>());
+    (labels, prop::collection::vec(sample, 0..4)).prop_map(|((named, labels, sorted), samples)| {
+        let mut labels: Vec<_> = named.into_iter().chain(labels).collect();
+        if sorted {
+            labels.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        TimeSeries { labels, samples }
+    })
 }
 
 fn any_request() -> impl Strategy<Value = WriteRequest> {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// The label that holds the metric name.
 pub const METRIC_NAME: &str = "__name__";
 /// Longest name or value the packed form can hold: four base-64 digits of length.
-const TEXT_BYTES_MAX: usize = (1 << 24) - 1;
+pub(crate) const TEXT_BYTES_MAX: usize = (1 << 24) - 1;
 /// The label of a classic histogram bucket's upper bound.
 pub const BUCKET_LABEL: &str = "le";
 
@@ -487,14 +487,20 @@ fn pack_pairs(
 }
 
 fn push_text(packed: &mut String, text: &str) {
+    push_length(text.len(), |digit| packed.push(char::from(digit)));
+    packed.push_str(text);
+}
+
+/// Gives the digits of a length in the packed form to `push`.
+#[inline]
+pub(crate) fn push_length(length: usize, mut push: impl FnMut(u8)) {
     let digit = |value: usize| u8::try_from(value & 63).expect("six bits fit a byte");
-    let mut rest = text.len();
+    let mut rest = length;
     while rest >= 64 {
-        packed.push(char::from(digit(rest) | 64));
+        push(digit(rest) | 64);
         rest /= 64;
     }
-    packed.push(char::from(digit(rest)));
-    packed.push_str(text);
+    push(digit(rest));
 }
 
 fn pair_bytes(name: &str, value: &str) -> usize {

@@ -4,6 +4,7 @@
 //! Depends on no sibling. Nothing here does input or output.
 
 pub mod exposition;
+pub mod label_packer;
 pub mod labels;
 pub mod matcher;
 pub mod metadata;
@@ -14,6 +15,7 @@ pub mod sink;
 pub mod source;
 pub mod time;
 
+pub use label_packer::SortedPacker;
 pub use labels::{LabelError, LabelLimits, Labels, LabelsBuilder, LabelsRef, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use metadata::{MetricKind, MetricMetadata};
