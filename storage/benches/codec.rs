@@ -125,7 +125,7 @@ fn bench_block(count: usize, effort: Effort, jitter_ms: i64) {
     let columns: Vec<Samples> = (0..series)
         .map(|kind| {
             if kind % 500 == 0 {
-                times = (0..count as i64).map(|at| at * 2000 + random.i64(0..=jitter_ms)).collect();
+                times = (0i64..).take(count).map(|at| at * 2000 + random.i64(0..=jitter_ms)).collect();
             }
             Samples { timestamps_ms: times.clone(), values: column(kind, count, &mut random) }
         })

@@ -1,9 +1,7 @@
 //! Timestamp columns of blocks: ascending milliseconds, often at a constant step, often with some jitter.
 //!
-//! The encoder tries what may pay and keeps the smallest; [`docs/format.md`] has the bytes. What third-party codings
+//! The encoder tries what may pay and keeps the smallest; `docs/format.md` has the bytes. What third-party codings
 //! wrote is decoded again before it is trusted.
-//!
-//! [`docs/format.md`]: https://github.com/metrickit/metrickit/blob/main/docs/format.md
 
 use super::bits::{BitReader, BitWriter};
 use super::gorilla::TimeState;

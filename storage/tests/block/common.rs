@@ -41,6 +41,12 @@ pub(crate) fn open(path: &Path) -> Result<BlockReader, BlockError> {
 pub(crate) fn check_reads(reader: &BlockReader, model: &Model, range: TimeRange) {
     let ids: Vec<u64> = reader.series().map(|info| info.unwrap().id).collect();
     assert!(ids.iter().eq(model.keys()), "{ids:?}");
+    if let Some(&middle) = model.keys().nth(model.len() / 2) {
+        for from in [middle, middle.saturating_add(1)] {
+            let ids = reader.series_from(from).map(|info| info.unwrap().id);
+            assert!(ids.eq(model.range(from..).map(|(&id, _)| id)), "from {from}");
+        }
+    }
     for (&id, series) in model {
         let mut got = Samples::default();
         reader.read(id, TimeRange::ALL, &mut got).unwrap();

@@ -1,6 +1,7 @@
 //! Nothing damaged, cut off or half written is believed; the rest stays readable.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -49,13 +50,13 @@ fn every_flipped_byte_is_noticed_or_harmless() {
     let model = day_block();
     write_block(Arc::new(RealFiles), &path, &model, Effort::Small);
     let bytes = std::fs::read(&path).unwrap();
-    for at in 0..bytes.len() {
-        let mut damaged = bytes.clone();
-        damaged[at] ^= 1 << (at % 8);
-        std::fs::write(&path, &damaged).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    for (at, &byte) in bytes.iter().enumerate() {
+        file.write_all_at(&[byte ^ (1 << (at % 8))], at as u64).unwrap();
         assert!(check_damaged(&path, &model), "byte {at}");
         let report = verify(&RealFiles, &path);
         assert!(!report.is_ok_and(|report| report.is_sound()), "byte {at} of {} looks sound", bytes.len());
+        file.write_all_at(&[byte], at as u64).unwrap();
     }
 }
 
@@ -64,13 +65,14 @@ fn every_cut_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("block");
     write_block(Arc::new(RealFiles), &path, &day_block(), Effort::Small);
-    let bytes = std::fs::read(&path).unwrap();
-    for len in 0..bytes.len() {
-        std::fs::write(&path, &bytes[..len]).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let bytes = file.metadata().unwrap().len();
+    file.set_len(bytes + 1).unwrap();
+    assert!(matches!(open(&path), Err(BlockError::Damaged(_))));
+    for len in (0..bytes).rev() {
+        file.set_len(len).unwrap();
         assert!(matches!(open(&path), Err(BlockError::Damaged(_))), "{len} bytes");
     }
-    std::fs::write(&path, [bytes.as_slice(), &[0]].concat()).unwrap();
-    assert!(matches!(open(&path), Err(BlockError::Damaged(_))));
 }
 
 #[test]
@@ -91,6 +93,11 @@ fn a_damaged_chunk_leaves_the_others_readable() {
     assert_eq!(report.damaged_places, 1, "{:?}", report.damage);
     assert_eq!(report.damage[0].file, path);
     assert!(report.samples_readable < summary.samples);
+    // A merge must not lose the damaged samples silently.
+    let merged = folder.path().join("merged");
+    let writer = BlockWriter::create(Arc::new(RealFiles), &merged, 0, Effort::Fast).unwrap();
+    assert!(matches!(merge(&[&reader], &mut KeepAll, writer), Err(BlockError::Damaged(damage)) if damage.file == path));
+    assert_eq!(RealFiles.list(folder.path()).unwrap().len(), 1);
 }
 
 #[test]
