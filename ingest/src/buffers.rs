@@ -11,9 +11,9 @@ use crate::rejected::Rejected;
 use crate::remote_write::RemoteWriteDecoder;
 
 /// Buffers with more bytes than this in one body are given back to the system.
-const KEPT_BODY_BYTES_MAX: usize = 4 << 20;
+const KEPT_BODY_BYTES_MAX: usize = 1 << 20;
 /// Buffers that held more samples than this are given back to the system.
-const KEPT_SAMPLES_MAX: usize = 100_000;
+const KEPT_SAMPLES_MAX: usize = 20_000;
 
 /// What one request is worked on in.
 #[derive(Debug, Default)]

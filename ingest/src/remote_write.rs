@@ -7,7 +7,7 @@
 #![warn(clippy::indexing_slicing)]
 
 use model::remote_write::kind_from_number;
-use model::{LabelError, LabelLimits, LabelsBuilder, METRIC_NAME, MetricMetadata, SortedPacker, WriteBatch};
+use model::{LabelError, LabelsBuilder, METRIC_NAME, MetricMetadata, SortedPacker, WriteBatch};
 
 use crate::error::IngestError;
 use crate::limits::IngestLimits;
@@ -16,6 +16,9 @@ use crate::wire::{Coding, Reader, WireError};
 
 /// The content type spoken.
 pub(crate) const CONTENT_TYPE: &str = "application/x-protobuf;proto=prometheus.WriteRequest (remote write 1.0)";
+
+/// Most labels of one series that are read, empty ones and duplicates included.
+pub(crate) const SERIES_LABELS_MAX: usize = 1024;
 
 /// Checks a `Content-Type`; none at all is taken for remote write 1.0, as its first senders had it.
 ///
@@ -76,7 +79,7 @@ impl RemoteWriteDecoder {
                 1 => {
                     field.expect(Coding::Bytes, "WriteRequest.timeseries")?;
                     let series = reader.message("WriteRequest.timeseries")?;
-                    let extras = self.read_series(series, &limits.labels)?;
+                    let extras = self.read_series(series, limits)?;
                     self.push_series(series, &extras, limits, batch, rejected)?;
                     check_sizes(limits, batch)?;
                 }
@@ -92,7 +95,7 @@ impl RemoteWriteDecoder {
     }
 
     /// Reads one series into `samples` and, as far as it takes them, `packer`.
-    fn read_series(&mut self, mut reader: Reader<'_>, limits: &LabelLimits) -> Result<Extras, WireError> {
+    fn read_series(&mut self, mut reader: Reader<'_>, limits: &IngestLimits) -> Result<Extras, IngestError> {
         self.packer.clear();
         self.samples.clear();
         let mut extras = Extras { packed: true, ..Extras::default() };
@@ -101,11 +104,12 @@ impl RemoteWriteDecoder {
                 1 => {
                     field.expect(Coding::Bytes, "TimeSeries.labels")?;
                     let (name, value) = read_label(reader.message("TimeSeries.labels")?, Reader::bytes)?;
-                    extras.packed = extras.packed && self.packer.push(name, value, limits);
+                    extras.packed = extras.packed && self.packer.push(name, value, &limits.labels);
                 }
                 2 => {
                     field.expect(Coding::Bytes, "TimeSeries.samples")?;
                     self.samples.push(read_sample(reader.message("TimeSeries.samples")?)?);
+                    check_samples(limits, self.samples.len())?;
                 }
                 number => {
                     extras.exemplars += u64::from(number == 3);
@@ -130,8 +134,9 @@ impl RemoteWriteDecoder {
         let packed = if let Some(labels) = packed {
             Ok(labels)
         } else {
-            read_labels(series, &mut self.labels)?;
-            self.labels.pack(&limits.labels)
+            let found = read_labels(series, &mut self.labels)?;
+            let limit = SERIES_LABELS_MAX;
+            if found > limit { Err(LabelError::TooMany { found, limit }) } else { self.labels.pack(&limits.labels) }
         };
         if extras.exemplars > 0 {
             rejected.add(Reason::Exemplar, extras.exemplars, String::new);
@@ -172,16 +177,21 @@ pub(crate) fn label_reason(error: &LabelError) -> Reason {
 
 /// The error when `batch` holds more than one request may.
 pub(crate) fn check_sizes(limits: &IngestLimits, batch: &WriteBatch) -> Result<(), IngestError> {
-    let sizes = [
-        ("series", batch.series_len(), "series_per_request_max", limits.series_per_request_max),
-        ("samples", batch.samples_len(), "samples_per_request_max", limits.samples_per_request_max),
-    ];
-    for (what, found, limit_name, limit) in sizes {
-        if found > limit {
-            return Err(IngestError::Limit { what, found: format!("{found} or more"), limit_name, limit });
-        }
+    let limit = limits.series_per_request_max;
+    if batch.series_len() > limit {
+        let found = format!("{} or more", batch.series_len());
+        return Err(IngestError::Limit { what: "series", found, limit_name: "series_per_request_max", limit });
     }
-    Ok(())
+    check_samples(limits, batch.samples_len())
+}
+
+fn check_samples(limits: &IngestLimits, found: usize) -> Result<(), IngestError> {
+    let limit = limits.samples_per_request_max;
+    if found <= limit {
+        return Ok(());
+    }
+    let found = format!("{found} or more");
+    Err(IngestError::Limit { what: "samples", found, limit_name: "samples_per_request_max", limit })
 }
 
 /// Puts metadata into `batch`, or says why not.
@@ -232,19 +242,24 @@ fn read_label<'b, T: Default>(
     Ok((name, value))
 }
 
-/// Reads the labels of one series, whatever they are.
+/// Reads the labels of one series, whatever they are, and returns how many there were; at most
+/// [`SERIES_LABELS_MAX`] are put into `labels`.
 #[cold]
-fn read_labels(mut series: Reader<'_>, labels: &mut LabelsBuilder) -> Result<(), WireError> {
+fn read_labels(mut series: Reader<'_>, labels: &mut LabelsBuilder) -> Result<usize, WireError> {
     labels.clear();
+    let mut found = 0;
     while let Some(field) = series.next_field("TimeSeries")? {
-        if field.number == 1 {
-            let (name, value) = read_label(series.message("TimeSeries.labels")?, Reader::text)?;
-            labels.push(name, value);
-        } else {
+        if field.number != 1 {
             series.skip(field.coding, "TimeSeries")?;
+            continue;
+        }
+        let (name, value) = read_label(series.message("TimeSeries.labels")?, Reader::text)?;
+        found += 1;
+        if found <= SERIES_LABELS_MAX {
+            labels.push(name, value);
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 fn read_sample(mut reader: Reader<'_>) -> Result<(i64, f64), WireError> {

@@ -157,6 +157,18 @@ fn a_bad_series_is_rejected_alone() {
     );
 }
 
+#[test]
+fn labels_without_end_are_not_kept() {
+    let many = |count: usize| {
+        let names: Vec<_> = (0..count).map(|at| format!("l{at}")).collect();
+        let labels: Vec<_> = names.iter().map(|name| (name.as_str(), "")).chain([("__name__", "m")]).collect();
+        series(&labels, &[(1, 1.0)])
+    };
+    let body = request(vec![many(1023)]).encode_to_vec();
+    assert_eq!(walk(&body).expect("well formed").series.len(), 1, "empty labels are left out");
+    check_rejected(many(1024), Reason::LabelLimit, 1, "m: 1025 labels in one set, the limit is 1024");
+}
+
 /// A series message of `labels` and of `fields` that our own messages do not have, as (number, payload).
 fn raw_series(labels: &[(&str, &str)], samples: &[(i64, f64)], fields: &[(u8, &[u8])]) -> Vec<u8> {
     let mut message = series(labels, samples).encode_to_vec();
@@ -229,6 +241,11 @@ fn limits_on_requests_are_exact_and_named() {
     assert_eq!(
         try_with(vec![one(&two), one(&[(1, 1.0), (2, 1.0), (3, 1.0)])]),
         "413 5 or more samples is more than the limit samples_per_request_max of 4"
+    );
+    assert_eq!(
+        try_with(vec![series(&[], &[(1, 1.0); 100])]),
+        "413 5 or more samples is more than the limit samples_per_request_max of 4",
+        "one series is not read beyond the limit either"
     );
 }
 
