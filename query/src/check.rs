@@ -29,13 +29,20 @@ pub fn value_type(expr: &Expr) -> ValueType {
     }
 }
 
+/// Faults are boxed so that the many frames of a deep tree stay small.
+type Checked<T> = Result<T, Box<Fault>>;
+
+fn refuse<T>(fault: Fault) -> Checked<T> {
+    Err(Box::new(fault))
+}
+
 /// Checks every rule in `expr`.
-pub(crate) fn check(expr: &Expr) -> Result<(), Fault> {
+pub(crate) fn check(expr: &Expr) -> Checked<()> {
     type_of(expr).map(drop)
 }
 
 /// The type of `expr`, after checking it and everything in it.
-fn type_of(expr: &Expr) -> Result<ValueType, Fault> {
+fn type_of(expr: &Expr) -> Checked<ValueType> {
     match &expr.kind {
         ExprKind::Number(_) => Ok(ValueType::Scalar),
         ExprKind::String(_) => Ok(ValueType::String),
@@ -51,7 +58,7 @@ fn type_of(expr: &Expr) -> Result<ValueType, Fault> {
         ExprKind::Subquery(subquery) => check_subquery(subquery),
         ExprKind::Unary(_, inner) => match type_of(inner)? {
             found @ (ValueType::Scalar | ValueType::InstantVector) => Ok(found),
-            found => Err(Fault::new(
+            found => refuse(Fault::new(
                 expr.span,
                 format!("unary expression only allowed on expressions of type scalar or instant vector, got {found}"),
             )),
@@ -64,13 +71,13 @@ fn type_of(expr: &Expr) -> Result<ValueType, Fault> {
 }
 
 /// Refuses `expr` unless it is of type `wanted`; `place` says where it stands.
-fn expect(expr: &Expr, wanted: ValueType, place: &str) -> Result<(), Fault> {
+fn expect(expr: &Expr, wanted: ValueType, place: &str) -> Checked<()> {
     let found = type_of(expr)?;
     if found == wanted {
         return Ok(());
     }
     let fault = Fault::new(expr.span, format!("expected type {wanted} in {place}, got {found}"));
-    Err(match (wanted, found) {
+    refuse(match (wanted, found) {
         (ValueType::RangeVector, ValueType::InstantVector) => {
             fault.with_hint("a range is written behind a selector, as in [5m], or behind an expression, as in [5m:]")
         }
@@ -83,26 +90,26 @@ fn expect(expr: &Expr, wanted: ValueType, place: &str) -> Result<(), Fault> {
     })
 }
 
-fn check_selector(expr: &Expr, selector: &Selector) -> Result<(), Fault> {
+fn check_selector(expr: &Expr, selector: &Selector) -> Checked<()> {
     if !is_selective(&selector.matchers) {
         let fault = Fault::new(expr.span, "vector selector must contain at least one non-empty matcher");
-        return Err(fault.with_hint("name the metric, or add a matcher that an absent label does not fulfil"));
+        return refuse(fault.with_hint("name the metric, or add a matcher that an absent label does not fulfil"));
     }
     check_modifiers(&selector.modifiers)
 }
 
-fn check_modifiers(modifiers: &Modifiers) -> Result<(), Fault> {
+fn check_modifiers(modifiers: &Modifiers) -> Checked<()> {
     match &modifiers.offset {
         Some(offset) => constant_ms(offset).map(drop),
         None => Ok(()),
     }
 }
 
-fn check_subquery(subquery: &Subquery) -> Result<ValueType, Fault> {
+fn check_subquery(subquery: &Subquery) -> Checked<ValueType> {
     let inner = type_of(&subquery.expr)?;
     if inner != ValueType::InstantVector {
         let message = format!("subquery is only allowed on instant vector, got {inner} instead");
-        return Err(Fault::new(subquery.expr.span, message));
+        return refuse(Fault::new(subquery.expr.span, message));
     }
     check_length(&subquery.range)?;
     if let Some(step) = &subquery.step {
@@ -113,20 +120,20 @@ fn check_subquery(subquery: &Subquery) -> Result<ValueType, Fault> {
 }
 
 /// Refuses a constant that is no length: not positive, or not finite.
-fn check_length(duration: &DurationExpr) -> Result<(), Fault> {
+fn check_length(duration: &DurationExpr) -> Checked<()> {
     match constant_ms(duration)? {
-        Some(length_ms) if length_ms < 1.0 => Err(Fault::new(duration.span, "duration must be greater than 0")),
+        Some(length_ms) if length_ms < 1.0 => refuse(Fault::new(duration.span, "duration must be greater than 0")),
         _ => Ok(()),
     }
 }
 
 /// The whole milliseconds of a duration that depends on nothing.
 #[expect(clippy::cast_precision_loss, reason = "a bound below 2^53")]
-fn constant_ms(duration: &DurationExpr) -> Result<Option<f64>, Fault> {
+fn constant_ms(duration: &DurationExpr) -> Checked<Option<f64>> {
     const BOUND_MS: f64 = model::time::DURATION_MS_MAX as f64;
     match constant(duration).map(|seconds| (seconds * 1e3).round()) {
         Some(ms) if !(-BOUND_MS..=BOUND_MS).contains(&ms) => {
-            Err(Fault::new(duration.span, "duration out of range").with_hint("the longest is 292 years"))
+            refuse(Fault::new(duration.span, "duration out of range").with_hint("the longest is 292 years"))
         }
         constant => Ok(constant),
     }
@@ -156,29 +163,29 @@ fn constant(duration: &DurationExpr) -> Option<f64> {
     })
 }
 
-fn check_binary(expr: &Expr, binary: &Binary) -> Result<ValueType, Fault> {
+fn check_binary(expr: &Expr, binary: &Binary) -> Checked<ValueType> {
     let (op, name) = (binary.op, binary.op.as_str());
     let left = type_of(&binary.left)?;
     let right = type_of(&binary.right)?;
     for (side, found) in [(&binary.left, left), (&binary.right, right)] {
         if !matches!(found, ValueType::Scalar | ValueType::InstantVector) {
             let message = format!("binary expression must contain only scalar and instant vector types, got {found}");
-            return Err(Fault::new(side.span, message));
+            return refuse(Fault::new(side.span, message));
         }
     }
     if binary.returns_bool && !op.is_comparison() {
-        return Err(Fault::new(expr.span, "bool modifier can only be used on comparison operators"));
+        return refuse(Fault::new(expr.span, "bool modifier can only be used on comparison operators"));
     }
     let vectors = [left, right].into_iter().filter(|&found| found == ValueType::InstantVector).count();
     if vectors < 2 && op.is_set() {
-        return Err(Fault::new(expr.span, format!("set operator {name:?} not allowed in binary scalar expression")));
+        return refuse(Fault::new(expr.span, format!("set operator {name:?} not allowed in binary scalar expression")));
     }
     if vectors == 0 && op.is_comparison() && !binary.returns_bool {
         let fault = Fault::new(expr.span, "comparisons between scalars must use BOOL modifier");
-        return Err(fault.with_hint(format!("write {name} bool")));
+        return refuse(fault.with_hint(format!("write {name} bool")));
     }
     if vectors == 0 && matches!(op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
-        return Err(Fault::new(expr.span, format!("operator {name:?} not allowed in binary scalar expression")));
+        return refuse(Fault::new(expr.span, format!("operator {name:?} not allowed in binary scalar expression")));
     }
     if let Some(matching) = &binary.matching {
         check_matching(expr, op, matching, vectors == 2)?;
@@ -186,8 +193,8 @@ fn check_binary(expr: &Expr, binary: &Binary) -> Result<ValueType, Fault> {
     Ok(if vectors == 0 { ValueType::Scalar } else { ValueType::InstantVector })
 }
 
-fn check_matching(expr: &Expr, op: BinaryOp, matching: &Matching, between_vectors: bool) -> Result<(), Fault> {
-    let fault = |message: String| Err(Fault::new(expr.span, message));
+fn check_matching(expr: &Expr, op: BinaryOp, matching: &Matching, between_vectors: bool) -> Checked<()> {
+    let fault = |message: String| refuse(Fault::new(expr.span, message));
     let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
     let include = match &matching.cardinality {
         Cardinality::OneToOne => None,
@@ -213,13 +220,13 @@ fn check_matching(expr: &Expr, op: BinaryOp, matching: &Matching, between_vector
     }
 }
 
-fn check_call(expr: &Expr, call: &Call) -> Result<ValueType, Fault> {
+fn check_call(expr: &Expr, call: &Call) -> Checked<ValueType> {
     let function = call.function;
     let (name, found) = (function.name, call.args.len());
     let (min, max) = (function.args_min(), function.args_max());
     let wrong = |bound: &str, wanted: usize| {
         let message = format!("expected {bound}{wanted} argument(s) in call to {name:?}, got {found}");
-        Err(Fault::new(expr.span, message))
+        refuse(Fault::new(expr.span, message))
     };
     if min == max && found != min {
         return wrong("", min);
@@ -242,22 +249,22 @@ fn check_call(expr: &Expr, call: &Call) -> Result<ValueType, Fault> {
 }
 
 /// The second argument of `info` is a set of conditions, not a vector: it may be empty and has no name before it.
-fn check_info_selector(arg: &Expr) -> Result<(), Fault> {
+fn check_info_selector(arg: &Expr) -> Checked<()> {
     match &arg.kind {
         ExprKind::Selector(selector) if !selector.bare_name => {
             if selector.modifiers != Modifiers::default() || selector.extension.is_some() {
-                return Err(Fault::new(arg.span, "no modifiers allowed on the label selectors of \"info\""));
+                return refuse(Fault::new(arg.span, "no modifiers allowed on the label selectors of \"info\""));
             }
             Ok(())
         }
         _ => {
             let fault = Fault::new(arg.span, "expected label selectors only in call to function \"info\"");
-            Err(fault.with_hint("write braces without a name before them, as in {k8s_cluster=\"a\"}"))
+            refuse(fault.with_hint("write braces without a name before them, as in {k8s_cluster=\"a\"}"))
         }
     }
 }
 
-fn check_aggregate(aggregate: &Aggregate) -> Result<ValueType, Fault> {
+fn check_aggregate(aggregate: &Aggregate) -> Checked<ValueType> {
     if let Some(param) = &aggregate.param {
         let wanted = match aggregate.op {
             AggregateOp::CountValues => ValueType::String,

@@ -10,7 +10,8 @@ mod quoted;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_while, take_while1};
 use nom::character::complete::{anychar, char, multispace1, none_of, satisfy};
-use nom::combinator::{cut, recognize, value, verify};
+use nom::combinator::{cut, recognize, value};
+use nom::error::{ErrorKind, ParseError};
 use nom::multi::many0_count;
 use nom::sequence::terminated;
 use nom::{IResult, Parser};
@@ -121,12 +122,12 @@ impl<'a> Problem<'a> {
     }
 }
 
-impl<'a> nom::error::ParseError<&'a str> for Problem<'a> {
-    fn from_error_kind(rest: &'a str, _: nom::error::ErrorKind) -> Self {
+impl<'a> ParseError<&'a str> for Problem<'a> {
+    fn from_error_kind(rest: &'a str, _: ErrorKind) -> Self {
         Self { rest, length: 0, message: String::new(), hint: None }
     }
 
-    fn append(_: &'a str, _: nom::error::ErrorKind, other: Self) -> Self {
+    fn append(_: &'a str, _: ErrorKind, other: Self) -> Self {
         other
     }
 }
@@ -138,9 +139,15 @@ fn skip_blank(text: &str) -> &str {
     blank.map_or(text, |(rest, _)| rest)
 }
 
-/// The token that `text` starts with.
+/// The token that `text` starts with. The first byte decides which kind it can be.
 fn token(text: &str, in_brackets: bool) -> Lexed<'_, Kind<'_>> {
-    alt((|text| word(text, in_brackets), number::number, quoted, |text| symbol(text, in_brackets), unknown)).parse(text)
+    match text.as_bytes().first() {
+        Some(b'a'..=b'z' | b'A'..=b'Z' | b'_') => word(text, in_brackets),
+        Some(b'0'..=b'9' | b'.') => alt((number::number, unknown)).parse(text),
+        Some(b'"' | b'\'' | b'`') => quoted(text),
+        Some(b':') if !in_brackets => word(text, in_brackets),
+        _ => alt((symbol, unknown)).parse(text),
+    }
 }
 
 fn word(text: &str, in_brackets: bool) -> Lexed<'_, Kind<'_>> {
@@ -175,9 +182,11 @@ const SYMBOLS: [&str; 26] = [
     "{", "}", "[", "]", ":",
 ];
 
-fn symbol(text: &str, in_brackets: bool) -> Lexed<'_, Kind<'_>> {
-    let known = verify(alt(SYMBOLS.map(tag)), |symbol: &str| in_brackets || symbol != ":");
-    known.map(Kind::Symbol).parse(text)
+fn symbol(text: &str) -> Lexed<'_, Kind<'_>> {
+    match SYMBOLS.into_iter().find(|symbol| text.starts_with(symbol)) {
+        Some(symbol) => tag(symbol).map(Kind::Symbol).parse(text),
+        None => Err(nom::Err::Error(ParseError::from_error_kind(text, ErrorKind::Tag))),
+    }
 }
 
 /// Nothing that PromQL knows.

@@ -16,7 +16,7 @@ pub use cursor::DEPTH_MAX;
 use cursor::{Cursor, Parsed, Tall, close, failure, is_reserved, label_list, number_word};
 
 use crate::ast::{
-    Aggregate, AggregateOp, Binary, BinaryOp, Call, Expr, ExprKind, Grouping, NumberLiteral, Span, UnaryOp,
+    Aggregate, AggregateOp, Binary, BinaryOp, Call, Expr, ExprKind, Grouping, Matching, NumberLiteral, Span, UnaryOp,
 };
 use crate::check;
 use crate::functions::{self, FUNCTIONS, Function};
@@ -40,7 +40,7 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
     }
     let tokens = lex(query);
     let expr = count_regexes(&tokens).and_then(|()| whole(&tokens)).and_then(|expr| {
-        check::check(&expr)?;
+        check::check(&expr).map_err(|fault| *fault)?;
         Ok(expr)
     });
     expr.map_err(|fault| fault.locate(query))
@@ -61,9 +61,9 @@ fn whole(tokens: &Tokens<'_>) -> Result<Expr, Fault> {
         return Err(Fault::new(start.span(), "no expression found in input"));
     }
     match expression(start, 0) {
-        Ok((rest, expr)) if rest.kind() == Kind::End => Ok(expr.node),
-        Ok((rest, _)) => Err(rest.unexpected("", "")),
-        Err(nom::Err::Error(fault) | nom::Err::Failure(fault)) => Err(fault),
+        Ok((rest, expr)) if rest.kind() == Kind::End => Ok(*expr.node),
+        Ok((rest, _)) => Err(*rest.unexpected("", "")),
+        Err(nom::Err::Error(fault) | nom::Err::Failure(fault)) => Err(*fault),
         Err(nom::Err::Incomplete(_)) => Err(Fault::new(start.span(), "unexpected end of input")),
     }
 }
@@ -102,80 +102,106 @@ fn operator(cursor: Cursor<'_>) -> Option<(BinaryOp, u8)> {
     })
 }
 
+// The functions from here to `arguments` call each other in a circle. What they need only on the way back is done by
+// functions outside of the circle, so that a level takes little of the stack.
+
 /// Operators that bind at least as tightly as `lowest`, by precedence climbing.
 fn expression(outer: Cursor<'_>, lowest: u8) -> Parsed<'_, Tall<Expr>> {
     let (mut cursor, mut left) = operand(outer.deeper()?)?;
     while let Some((op, precedence)) = operator(cursor).filter(|(_, precedence)| *precedence >= lowest) {
-        let (after, (returns_bool, matching)) = matching::modifiers(cursor.next())?;
+        let (after, modifiers) = matching::modifiers(cursor.next())?;
         let (after, right) = expression(after, if op == BinaryOp::Power { POWER } else { precedence + 1 })?;
-        let span = Span { start: left.node.span.start, end: right.node.span.end };
-        let height = left.height.max(right.height);
-        let binary = Binary { op, returns_bool, matching, left: left.node, right: right.node };
-        left = Tall::above(height, span, Expr { span, kind: ExprKind::Binary(Box::new(binary)) })?;
+        left = binary(op, modifiers, left, right)?;
         cursor = after;
     }
     Ok((cursor.back_to(outer), left))
 }
 
+fn binary(
+    op: BinaryOp,
+    (returns_bool, matching): (bool, Option<Matching>),
+    left: Tall<Expr>,
+    right: Tall<Expr>,
+) -> Result<Tall<Expr>, nom::Err<Box<Fault>>> {
+    let span = Span { start: left.node.span.start, end: right.node.span.end };
+    let height = left.height.max(right.height);
+    let binary = Binary { op, returns_bool, matching, left: *left.node, right: *right.node };
+    Tall::above(height, span, Expr { span, kind: ExprKind::Binary(Box::new(binary)) })
+}
+
 /// An expression without binary operators, unless a sign stands before powers: `-1^2` is `-(1^2)`.
 fn operand(cursor: Cursor<'_>) -> Parsed<'_, Tall<Expr>> {
-    let op = match cursor.kind() {
-        Kind::Symbol("+") => UnaryOp::Plus,
-        Kind::Symbol("-") => UnaryOp::Minus,
+    match cursor.kind() {
+        Kind::Symbol("+") => signed(cursor, UnaryOp::Plus),
+        Kind::Symbol("-") => signed(cursor, UnaryOp::Minus),
         _ => {
             let (cursor, expr) = primary(cursor)?;
-            return postfix::postfix(cursor, expr);
+            postfix::postfix(cursor, expr)
         }
-    };
+    }
+}
+
+fn signed(cursor: Cursor<'_>, op: UnaryOp) -> Parsed<'_, Tall<Expr>> {
     let (after, operand) = expression(cursor.next(), POWER)?;
-    let span = Span { start: cursor.span().start, end: operand.node.span.end };
-    let height = operand.height;
-    let tall = match operand.node.kind {
-        ExprKind::Number(literal) => Tall { node: Expr { span, kind: ExprKind::Number(literal.signed(op)) }, height },
-        _ => Tall::above(height, span, Expr { span, kind: ExprKind::Unary(op, Box::new(operand.node)) })?,
-    };
-    Ok((after, tall))
+    Ok((after, behind_sign(op, cursor.span(), operand)?))
+}
+
+/// `operand` behind the sign at `at`; a literal takes the sign in.
+fn behind_sign(op: UnaryOp, at: Span, operand: Tall<Expr>) -> Result<Tall<Expr>, nom::Err<Box<Fault>>> {
+    let span = Span { start: at.start, end: operand.node.span.end };
+    if let ExprKind::Number(literal) = operand.node.kind {
+        return Ok(Tall::leaf(Expr { span, kind: ExprKind::Number(literal.signed(op)) }));
+    }
+    Tall::above(operand.height, span, Expr { span, kind: ExprKind::Unary(op, operand.node) })
 }
 
 /// A literal, a selector, a call, an aggregation, or an expression in parentheses.
 fn primary(cursor: Cursor<'_>) -> Parsed<'_, Tall<Expr>> {
-    let span = cursor.span();
-    let number = |value, is_duration| {
-        let kind = ExprKind::Number(NumberLiteral { value, is_duration });
-        Ok((cursor.next(), Tall::leaf(Expr { span, kind })))
-    };
     match cursor.kind() {
-        Kind::Number(value) => number(value, false),
-        Kind::Duration(value) => number(value, true),
-        Kind::Quoted(_) => {
-            let (after, text) = cursor::string(cursor)?;
-            Ok((after, Tall::leaf(Expr { span, kind: ExprKind::String(text) })))
-        }
         Kind::Symbol("(") => parenthesised(cursor),
-        Kind::Symbol("{") => selector::unnamed(cursor).map(|(after, expr)| (after, Tall::leaf(expr))),
-        Kind::Word(word) => match number_word(word) {
-            Some(value) => number(value, false),
-            None => named(cursor, word),
-        },
-        _ => cursor.refuse("", ""),
+        Kind::Word(word) if number_word(word).is_none() => named(cursor, word),
+        _ => leaf(cursor),
     }
 }
 
+/// A literal, or a selector of braces alone.
+fn leaf(cursor: Cursor<'_>) -> Parsed<'_, Tall<Expr>> {
+    let number = |value, is_duration| (cursor.next(), ExprKind::Number(NumberLiteral { value, is_duration }));
+    let (after, kind) = match cursor.kind() {
+        Kind::Number(value) => number(value, false),
+        Kind::Duration(value) => number(value, true),
+        Kind::Word(word) => number(number_word(word).unwrap_or(f64::NAN), false),
+        Kind::Quoted(_) => {
+            let (after, text) = cursor::string(cursor)?;
+            (after, ExprKind::String(text))
+        }
+        Kind::Symbol("{") => {
+            let (after, selector) = selector::unnamed(cursor)?;
+            return Ok((after, Tall::leaf(selector)));
+        }
+        _ => return cursor.refuse("", ""),
+    };
+    Ok((after, Tall::leaf(Expr { span: cursor.span(), kind })))
+}
+
 fn parenthesised(cursor: Cursor<'_>) -> Parsed<'_, Tall<Expr>> {
-    let opened = cursor.span();
     let (after, inner) = expression(cursor.next(), 0)?;
-    let (after, closed) = close(after, opened, ")", "", "")?;
+    close_parenthesis(after, cursor.span(), inner)
+}
+
+fn close_parenthesis(cursor: Cursor<'_>, opened: Span, inner: Tall<Expr>) -> Parsed<'_, Tall<Expr>> {
+    let (after, closed) = close(cursor, opened, ")", "", "")?;
     let span = Span { start: opened.start, end: closed.end };
-    Ok((after, Tall::above(inner.height, span, Expr { span, kind: ExprKind::Paren(Box::new(inner.node)) })?))
+    Ok((after, Tall::above(inner.height, span, Expr { span, kind: ExprKind::Paren(inner.node) })?))
 }
 
 /// What starts with a word that is no number: an aggregation, a call, a selector.
-fn named<'a>(cursor: Cursor<'a>, word: &str) -> Parsed<'a, Tall<Expr>> {
+fn named<'a>(cursor: Cursor<'a>, word: &'a str) -> Parsed<'a, Tall<Expr>> {
     let after = cursor.next();
     let is_call = after.is_symbol("(");
-    let aggregation = AggregateOp::NAMES.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name));
+    let aggregation = AggregateOp::NAMES.iter().find(|(name, _)| word.eq_ignore_ascii_case(name));
     match aggregation {
-        Some((_, op)) if is_call || after.is_keyword("by") || after.is_keyword("without") => aggregate(cursor, op),
+        Some((_, op)) if is_call || after.is_keyword("by") || after.is_keyword("without") => aggregate(cursor, *op),
         _ if is_reserved(word) => cursor.refuse("", ""),
         _ if is_call => call(cursor, word),
         _ => selector::named(cursor, word).map(|(after, expr)| (after, Tall::leaf(expr))),
@@ -183,19 +209,25 @@ fn named<'a>(cursor: Cursor<'a>, word: &str) -> Parsed<'a, Tall<Expr>> {
 }
 
 /// `name(args)`.
-fn call<'a>(cursor: Cursor<'a>, name: &str) -> Parsed<'a, Tall<Expr>> {
-    let start = cursor.span();
+fn call<'a>(cursor: Cursor<'a>, name: &'a str) -> Parsed<'a, Tall<Expr>> {
     let function = function_named(cursor, name)?;
     let (after, args) = arguments(cursor.next())?;
-    let span = Span { start: start.start, end: after.end_of_previous() };
-    let height = args.iter().map(|arg| arg.height).max().unwrap_or(0);
-    let args = args.into_iter().map(|arg| arg.node).collect();
-    let node = Expr { span, kind: ExprKind::Call(Call { function, args }) };
-    Ok((after, Tall::above(height, span, node)?))
+    let span = Span { start: cursor.span().start, end: after.end_of_previous() };
+    Ok((after, call_of(function, args, span)?))
+}
+
+fn call_of(function: &'static Function, args: Vec<Tall<Expr>>, span: Span) -> Result<Tall<Expr>, nom::Err<Box<Fault>>> {
+    let height = height_of(&args);
+    let args = args.into_iter().map(|arg| *arg.node).collect();
+    Tall::above(height, span, Expr { span, kind: ExprKind::Call(Call { function, args }) })
+}
+
+fn height_of(args: &[Tall<Expr>]) -> usize {
+    args.iter().map(|arg| arg.height).max().unwrap_or(0)
 }
 
 /// The function named `name`, which stands here. Those that are keywords too are found in any case.
-fn function_named(cursor: Cursor<'_>, name: &str) -> Result<&'static Function, nom::Err<Fault>> {
+fn function_named(cursor: Cursor<'_>, name: &str) -> Result<&'static Function, nom::Err<Box<Fault>>> {
     let lower = name.to_ascii_lowercase();
     let name = match lower.as_str() {
         "start" | "end" | "step" | "range" | "min_of" | "max_of" => Cow::Owned(lower),
@@ -207,10 +239,10 @@ fn function_named(cursor: Cursor<'_>, name: &str) -> Result<&'static Function, n
     functions::find(&name).ok_or_else(|| {
         let shown: String = name.chars().take(60).collect();
         let fault = Fault::new(cursor.span(), format!("unknown function with name {shown:?}"));
-        nom::Err::Failure(match similar_function(&shown) {
+        nom::Err::Failure(Box::new(match similar_function(&shown) {
             Some(similar) => fault.with_hint(format!("did you mean {similar}?")),
             None => fault,
-        })
+        }))
     })
 }
 
@@ -265,40 +297,50 @@ fn arguments(cursor: Cursor<'_>) -> Parsed<'_, Vec<Tall<Expr>>> {
 
 /// `sum by (a) (args)` or `sum(args) by (a)`.
 fn aggregate(cursor: Cursor<'_>, op: AggregateOp) -> Parsed<'_, Tall<Expr>> {
-    let start = cursor.span();
-    let (cursor, before) = grouping(cursor.next())?;
-    if !cursor.is_symbol("(") {
-        return cursor.refuse("aggregation", "\"(\"");
+    let (opening, before) = grouping(cursor.next())?;
+    if !opening.is_symbol("(") {
+        return opening.refuse("aggregation", "\"(\"");
     }
-    let (after, args) = arguments(cursor)
-        .map_err(|error| if op == AggregateOp::CountValues { as_label_name(error, cursor.next()) } else { error })?;
-    let (after, grouping) = if before.is_some() { (after, before) } else { grouping(after)? };
+    match arguments(opening) {
+        Ok((after, args)) => aggregate_of(after, op, before, args, cursor.span()),
+        Err(error) if op == AggregateOp::CountValues => Err(as_label_name(error, opening.next())),
+        Err(error) => Err(error),
+    }
+}
+
+fn aggregate_of(
+    cursor: Cursor<'_>,
+    op: AggregateOp,
+    before: Option<Grouping>,
+    args: Vec<Tall<Expr>>,
+    start: Span,
+) -> Parsed<'_, Tall<Expr>> {
+    let (after, grouping) = if before.is_some() { (cursor, before) } else { grouping(cursor)? };
     let span = Span { start: start.start, end: after.end_of_previous() };
+    let (height, found) = (height_of(&args), args.len());
     let wanted = if op.takes_parameter() { 2 } else { 1 };
-    if args.is_empty() {
-        return Err(failure(span, "no arguments for aggregate expression provided"));
-    }
-    if args.len() != wanted {
-        let found = args.len();
-        let message =
-            format!("wrong number of arguments for aggregate expression provided, expected {wanted}, got {found}");
-        return Err(failure(span, message));
-    }
-    let height = args.iter().map(|arg| arg.height).max().unwrap_or(0);
-    let mut args = args.into_iter().map(|arg| arg.node);
-    let param = if wanted == 2 { args.next() } else { None };
-    let Some(expr) = args.next() else { return cursor.refuse("aggregation", "") };
+    let mut args = args.into_iter().map(|arg| *arg.node);
+    let (param, expr) = match (args.next(), args.next()) {
+        (None, _) => return Err(failure(span, "no arguments for aggregate expression provided")),
+        (Some(expr), None) if wanted == 1 => (None, expr),
+        (param, Some(expr)) if wanted == 2 && found == 2 => (param, expr),
+        _ => {
+            let message =
+                format!("wrong number of arguments for aggregate expression provided, expected {wanted}, got {found}");
+            return Err(failure(span, message));
+        }
+    };
     let aggregate = Aggregate { op, grouping, param, expr };
     Ok((after, Tall::above(height, span, Expr { span, kind: ExprKind::Aggregate(Box::new(aggregate)) })?))
 }
 
 /// `count_values` takes the name of a label; a string that is no text is none.
-fn as_label_name(error: nom::Err<Fault>, first: Cursor<'_>) -> nom::Err<Fault> {
+fn as_label_name(error: nom::Err<Box<Fault>>, first: Cursor<'_>) -> nom::Err<Box<Fault>> {
     match error {
         nom::Err::Failure(fault) if fault.span == first.span() && matches!(first.kind(), Kind::Quoted(_)) => {
             let message = fault.message.replacen("string ", "invalid label name ", 1);
             let message = message.strip_suffix(" is not valid UTF-8").unwrap_or(&fault.message).to_owned();
-            nom::Err::Failure(Fault { message, ..fault })
+            nom::Err::Failure(Box::new(Fault { message, ..*fault }))
         }
         other => other,
     }

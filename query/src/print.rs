@@ -177,10 +177,10 @@ impl Display for Binary {
 
 /// `on (…) group_left (…) fill (…)`, each behind a space.
 fn write_matching(f: &mut Formatter<'_>, matching: &Matching) -> fmt::Result {
-    let fill_only = *matching
-        == Matching { fill_left: matching.fill_left, fill_right: matching.fill_right, ..Matching::default() }
-        && (matching.fill_left.is_some() || matching.fill_right.is_some());
-    if !fill_only {
+    let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
+    let is_default = !matching.on && matching.labels.is_empty() && matching.cardinality == Cardinality::OneToOne;
+    // Without a fill the tree still tells an empty `ignoring ()` from nothing.
+    if !(is_default && fills) {
         write_labels(f, if matching.on { " on " } else { " ignoring " }, &matching.labels)?;
     }
     match &matching.cardinality {

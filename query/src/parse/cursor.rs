@@ -15,7 +15,7 @@ use crate::parse_error::Fault;
 pub const DEPTH_MAX: usize = 256;
 
 /// What a parser over tokens answers.
-pub(super) type Parsed<'a, T> = IResult<Cursor<'a>, T, Fault>;
+pub(super) type Parsed<'a, T> = IResult<Cursor<'a>, T, Box<Fault>>;
 
 /// A place among the tokens of a query.
 #[derive(Debug, Clone, Copy)]
@@ -26,28 +26,28 @@ pub(super) struct Cursor<'a> {
     depth: usize,
 }
 
-/// A syntax tree and its height.
+/// A syntax tree and its height. Boxed, as answers pass through many frames of the stack.
 #[derive(Debug)]
 pub(super) struct Tall<T> {
-    pub(super) node: T,
+    pub(super) node: Box<T>,
     pub(super) height: usize,
 }
 
 impl<T> Tall<T> {
     /// A tree without branches.
     pub(super) fn leaf(node: T) -> Self {
-        Self { node, height: 1 }
+        Self { node: Box::new(node), height: 1 }
     }
 
     /// The tree `node`, one level above branches of at most `height`. Refuses what is too tall to walk recursively.
-    pub(super) fn above(height: usize, span: Span, node: T) -> Result<Self, nom::Err<Fault>> {
-        if height >= DEPTH_MAX { Err(too_deep(span)) } else { Ok(Self { node, height: height + 1 }) }
+    pub(super) fn above(height: usize, span: Span, node: T) -> Result<Self, nom::Err<Box<Fault>>> {
+        if height >= DEPTH_MAX { Err(too_deep(span)) } else { Ok(Self { node: Box::new(node), height: height + 1 }) }
     }
 }
 
-fn too_deep(span: Span) -> nom::Err<Fault> {
+fn too_deep(span: Span) -> nom::Err<Box<Fault>> {
     let fault = Fault::new(span, format!("query nests more than {DEPTH_MAX} levels deep"));
-    nom::Err::Failure(fault.with_hint("each link of a chain such as a or b or c counts as a level"))
+    nom::Err::Failure(Box::new(fault.with_hint("each link of a chain such as a or b or c counts as a level")))
 }
 
 impl<'a> Cursor<'a> {
@@ -81,7 +81,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The same place, one level deeper.
-    pub(super) fn deeper(self) -> Result<Self, nom::Err<Fault>> {
+    pub(super) fn deeper(self) -> Result<Self, nom::Err<Box<Fault>>> {
         if self.depth == DEPTH_MAX {
             return Err(too_deep(self.span()));
         }
@@ -126,9 +126,10 @@ impl<'a> Cursor<'a> {
     }
 
     /// The fault that the token here does not belong in `context`, where `expected` should stand; both may be empty.
-    pub(super) fn unexpected(self, context: &str, expected: &str) -> Fault {
+    #[expect(clippy::unnecessary_box_returns, reason = "every fault of the parser travels boxed")]
+    pub(super) fn unexpected(self, context: &str, expected: &str) -> Box<Fault> {
         if let (Kind::Invalid, Some(fault)) = (self.kind(), &self.tokens.fault) {
-            return fault.clone();
+            return Box::new(fault.clone());
         }
         let mut message = format!("unexpected {}", self.describe());
         for (link, text) in [(" in ", context), (", expected ", expected)] {
@@ -138,14 +139,14 @@ impl<'a> Cursor<'a> {
             }
         }
         let fault = Fault::new(self.span(), message);
-        match self.kind() {
+        Box::new(match self.kind() {
             Kind::Symbol("=") => fault.with_hint("write == to compare"),
             Kind::Symbol("=~" | "!~") => fault.with_hint("regular expressions match labels, inside of braces"),
             Kind::Word(word) if word.eq_ignore_ascii_case("group_left") || word.eq_ignore_ascii_case("group_right") => {
                 fault.with_hint("on(...) or ignoring(...) comes before it")
             }
             _ => fault,
-        }
+        })
     }
 
     /// [`Self::unexpected`] as a failure that no alternative may hide.
@@ -154,7 +155,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-impl nom::error::ParseError<Cursor<'_>> for Fault {
+impl nom::error::ParseError<Cursor<'_>> for Box<Fault> {
     fn from_error_kind(cursor: Cursor<'_>, _: ErrorKind) -> Self {
         cursor.unexpected("", "")
     }
@@ -165,8 +166,8 @@ impl nom::error::ParseError<Cursor<'_>> for Fault {
 }
 
 /// A fault that no alternative may hide.
-pub(super) fn failure(span: Span, message: impl Into<String>) -> nom::Err<Fault> {
-    nom::Err::Failure(Fault::new(span, message))
+pub(super) fn failure(span: Span, message: impl Into<String>) -> nom::Err<Box<Fault>> {
+    nom::Err::Failure(Box::new(Fault::new(span, message)))
 }
 
 /// The keywords that are never metric names.
@@ -180,7 +181,7 @@ pub(super) fn is_reserved(word: &str) -> bool {
 pub(super) fn symbol<'a>(
     wanted: &'static str,
     context: &'static str,
-) -> impl Parser<Cursor<'a>, Output = Span, Error = Fault> {
+) -> impl Parser<Cursor<'a>, Output = Span, Error = Box<Fault>> {
     move |cursor: Cursor<'a>| {
         if cursor.is_symbol(wanted) {
             Ok((cursor.next(), cursor.span()))
@@ -191,7 +192,7 @@ pub(super) fn symbol<'a>(
 }
 
 /// The keyword `wanted`, in any case.
-pub(super) fn keyword<'a>(wanted: &'static str) -> impl Parser<Cursor<'a>, Output = Span, Error = Fault> {
+pub(super) fn keyword<'a>(wanted: &'static str) -> impl Parser<Cursor<'a>, Output = Span, Error = Box<Fault>> {
     move |cursor: Cursor<'a>| {
         if cursor.is_keyword(wanted) {
             Ok((cursor.next(), cursor.span()))
@@ -204,7 +205,7 @@ pub(super) fn keyword<'a>(wanted: &'static str) -> impl Parser<Cursor<'a>, Outpu
 /// The keyword `wanted` in front of a parenthesis; elsewhere it is a name.
 pub(super) fn keyword_before_parenthesis<'a>(
     wanted: &'static str,
-) -> impl Parser<Cursor<'a>, Output = Span, Error = Fault> {
+) -> impl Parser<Cursor<'a>, Output = Span, Error = Box<Fault>> {
     move |cursor: Cursor<'a>| {
         if cursor.next().is_symbol("(") { keyword(wanted).parse(cursor) } else { keyword("\0").parse(cursor) }
     }
@@ -237,7 +238,7 @@ pub(super) fn string(cursor: Cursor<'_>) -> Parsed<'_, String> {
     match cursor.kind() {
         Kind::Quoted(literal) => match unquote(literal, cursor.span().start) {
             Ok(text) => Ok((cursor.next(), text)),
-            Err(fault) => Err(nom::Err::Failure(fault)),
+            Err(fault) => Err(nom::Err::Failure(Box::new(fault))),
         },
         _ => Err(nom::Err::Error(cursor.unexpected("", "string"))),
     }

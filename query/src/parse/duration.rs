@@ -8,6 +8,7 @@ use nom::combinator::cut;
 use super::cursor::{Cursor, Parsed, Tall, close, failure, symbol};
 use crate::ast::{BinaryOp, DurationExpr, DurationKind, NumberLiteral, Span, UnaryOp};
 use crate::lex::Kind;
+use crate::parse_error::Fault;
 
 const EXPECTED: &str = "number, duration, step(), range(), min_of() or max_of()";
 const PRODUCT: u8 = 2;
@@ -18,7 +19,7 @@ type TallDuration = Tall<DurationExpr>;
 /// A whole duration expression.
 pub(super) fn duration(cursor: Cursor<'_>) -> Parsed<'_, DurationExpr> {
     let (cursor, tall) = expression(cursor, 0)?;
-    Ok((cursor, tall.node))
+    Ok((cursor, *tall.node))
 }
 
 /// The first term of a duration expression: with its sign, without any operator. Stands after `offset`.
@@ -30,7 +31,7 @@ pub(super) fn duration_term(cursor: Cursor<'_>) -> Parsed<'_, DurationExpr> {
         }
         None => atom(cursor)?,
     };
-    Ok((cursor, tall.node))
+    Ok((cursor, *tall.node))
 }
 
 /// The operator here and how tightly it binds.
@@ -69,14 +70,14 @@ fn expression(outer: Cursor<'_>, lowest: u8) -> Parsed<'_, TallDuration> {
         refuse_zero_divisor(op, &right.node)?;
         let span = Span { start: left.node.span.start, end: right.node.span.end };
         let height = left.height.max(right.height);
-        let kind = DurationKind::Binary(op, Box::new(left.node), Box::new(right.node));
+        let kind = DurationKind::Binary(op, left.node, right.node);
         left = Tall::above(height, span, DurationExpr { span, kind })?;
         cursor = after;
     }
     Ok((cursor.back_to(outer), left))
 }
 
-fn refuse_zero_divisor(op: BinaryOp, right: &DurationExpr) -> Result<(), nom::Err<crate::parse_error::Fault>> {
+fn refuse_zero_divisor(op: BinaryOp, right: &DurationExpr) -> Result<(), nom::Err<Box<Fault>>> {
     let is_zero = matches!(&right.kind, DurationKind::Literal(literal) if literal.value == 0.0);
     match op {
         BinaryOp::Divide if is_zero => Err(failure(right.span, "division by zero")),
@@ -86,13 +87,13 @@ fn refuse_zero_divisor(op: BinaryOp, right: &DurationExpr) -> Result<(), nom::Er
 }
 
 /// `operand` behind the sign at `at`; a literal takes the sign in.
-fn signed(op: UnaryOp, at: Span, operand: TallDuration) -> Result<TallDuration, nom::Err<crate::parse_error::Fault>> {
+fn signed(op: UnaryOp, at: Span, operand: TallDuration) -> Result<TallDuration, nom::Err<Box<Fault>>> {
     let span = Span { start: at.start, end: operand.node.span.end };
     if let DurationKind::Literal(literal) = operand.node.kind {
         let kind = DurationKind::Literal(literal.signed(op));
-        return Ok(Tall { node: DurationExpr { span, kind }, ..operand });
+        return Ok(Tall { node: Box::new(DurationExpr { span, kind }), ..operand });
     }
-    let kind = DurationKind::Unary(op, Box::new(operand.node));
+    let kind = DurationKind::Unary(op, operand.node);
     Tall::above(operand.height, span, DurationExpr { span, kind })
 }
 
@@ -110,7 +111,7 @@ fn atom(cursor: Cursor<'_>) -> Parsed<'_, TallDuration> {
             let (after, inner) = expression(cursor.next(), 0)?;
             let (after, closed) = close(after, start, ")", "duration expression", "\")\"")?;
             let span = Span { start: start.start, end: closed.end };
-            let kind = DurationKind::Paren(Box::new(inner.node));
+            let kind = DurationKind::Paren(inner.node);
             Ok((after, Tall::above(inner.height, span, DurationExpr { span, kind })?))
         }
         Kind::Word(word) => call(cursor, &word.to_ascii_lowercase()),
@@ -138,7 +139,6 @@ fn call<'a>(cursor: Cursor<'a>, name: &str) -> Parsed<'a, TallDuration> {
     let (after, closed) = close(after, opened, ")", CONTEXT, "\")\"")?;
     let span = Span { start: start.start, end: closed.end };
     let height = a.height.max(b.height);
-    let (a, b) = (Box::new(a.node), Box::new(b.node));
-    let kind = if name == "min_of" { DurationKind::MinOf(a, b) } else { DurationKind::MaxOf(a, b) };
+    let kind = if name == "min_of" { DurationKind::MinOf(a.node, b.node) } else { DurationKind::MaxOf(a.node, b.node) };
     Ok((after, Tall::above(height, span, DurationExpr { span, kind })?))
 }

@@ -35,9 +35,9 @@ fn brackets(cursor: Cursor<'_>, expr: Tall<Expr>) -> Parsed<'_, Tall<Expr>> {
     if !cursor.is_symbol(":") {
         let (cursor, closed) = close(cursor, opened, "]", CONTEXT, "\":\" or \"]\"")?;
         let span = Span { start: expr.node.span.start, end: closed.end };
-        let selector = ranged(expr.node, opened)?;
+        let selector = ranged(*expr.node, opened)?;
         let kind = ExprKind::Range(RangeSelector { selector, range });
-        return Ok((cursor, Tall { node: Expr { span, kind }, height: expr.height }));
+        return Ok((cursor, Tall { node: Box::new(Expr { span, kind }), height: expr.height }));
     }
     let cursor = cursor.next();
     let (cursor, step) = if cursor.is_symbol("]") {
@@ -48,16 +48,16 @@ fn brackets(cursor: Cursor<'_>, expr: Tall<Expr>) -> Parsed<'_, Tall<Expr>> {
     };
     let (cursor, closed) = close(cursor, opened, "]", CONTEXT, "\"]\"")?;
     let span = Span { start: expr.node.span.start, end: closed.end };
-    let subquery = Subquery { expr: expr.node, range, step, modifiers: Modifiers::default() };
+    let subquery = Subquery { expr: *expr.node, range, step, modifiers: Modifiers::default() };
     let node = Expr { span, kind: ExprKind::Subquery(Box::new(subquery)) };
     Ok((cursor, Tall::above(expr.height, span, node)?))
 }
 
 /// The selector that a range at `brackets` applies to.
-fn ranged(expr: Expr, brackets: Span) -> Result<Selector, nom::Err<Fault>> {
+fn ranged(expr: Expr, brackets: Span) -> Result<Selector, nom::Err<Box<Fault>>> {
     let ExprKind::Selector(selector) = expr.kind else {
         let fault = Fault::new(expr.span, "ranges only allowed for vector selectors");
-        return Err(nom::Err::Failure(fault.with_hint("a subquery takes a colon, as in [5m:]")));
+        return Err(nom::Err::Failure(Box::new(fault.with_hint("a subquery takes a colon, as in [5m:]"))));
     };
     if selector.modifiers.offset.is_some() {
         return Err(failure(brackets, "no offset modifiers allowed before range"));
@@ -72,7 +72,7 @@ fn ranged(expr: Expr, brackets: Span) -> Result<Selector, nom::Err<Fault>> {
 }
 
 /// The modifiers of what can have some; `name` is the modifier that stands at `span`.
-fn modifiers_of<'e>(expr: &'e mut Expr, name: &str, span: Span) -> Result<&'e mut Modifiers, nom::Err<Fault>> {
+fn modifiers_of<'e>(expr: &'e mut Expr, name: &str, span: Span) -> Result<&'e mut Modifiers, nom::Err<Box<Fault>>> {
     match &mut expr.kind {
         ExprKind::Selector(selector) => Ok(&mut selector.modifiers),
         ExprKind::Range(range) => Ok(&mut range.selector.modifiers),
@@ -82,9 +82,9 @@ fn modifiers_of<'e>(expr: &'e mut Expr, name: &str, span: Span) -> Result<&'e mu
                 "{name} modifier must be preceded by an instant vector selector or range vector selector or a subquery"
             );
             let fault = Fault::new(span, message);
-            Err(nom::Err::Failure(
+            Err(nom::Err::Failure(Box::new(
                 fault.with_hint("put it behind the selector inside, or behind a subquery such as [5m:]"),
-            ))
+            )))
         }
     }
 }

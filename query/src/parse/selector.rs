@@ -81,7 +81,7 @@ fn matcher(cursor: Cursor<'_>) -> Parsed<'_, (Matcher, bool)> {
         Kind::Symbol("==") => {
             let fault =
                 after.unexpected("label matching", "=, !=, =~ or !~").with_hint("a label is compared with one =");
-            return Err(nom::Err::Failure(fault));
+            return Err(nom::Err::Failure(Box::new(fault)));
         }
         _ => return after.refuse("label matching", "=, !=, =~ or !~"),
     };
