@@ -58,14 +58,12 @@ fn bombs_are_refused() {
     for piece in
         ["(", "[", "{", "-", "+ -", "x[", "sum(", "x^", "x or ", "!", "\"", "'", "`", "x{a=", "by(", "x[(", "1[1:"]
     {
-        assert!(outcome(piece.repeat(200_000)).is_err(), "{piece}");
+        let times = if ["(", "["].contains(&piece) { 200_000 } else { 10_000 };
+        assert!(outcome(piece.repeat(times)).is_err(), "{piece}");
     }
     for piece in [")", "]", "}", ",", "@", "#", "offset", " x", ":", "\u{0}", "é"] {
         assert!(
-            outcome(format!("x{}", piece.repeat(200_000))).is_err()
-                || piece == "offset"
-                || piece == ":"
-                || piece == "#"
+            outcome(format!("x{}", piece.repeat(10_000))).is_err() || piece == "offset" || piece == ":" || piece == "#"
         );
     }
 }
