@@ -1,1 +1,26 @@
-//! The HTTP surface: query API, status, self-metrics.
+//! The HTTP surface: query API, status, self-metrics, and the listener that carries them.
+//!
+//! [`App`] is what the handlers share, [`router`] the table of routes with `ingest`'s merged in, [`serve()`] the
+//! loop that accepts connections and stops gracefully. Reading is synchronous and runs on blocking threads behind
+//! a gate, so that queries never take the threads that ingestion needs.
+
+mod answer;
+mod app;
+mod counters;
+mod gate;
+mod json;
+mod metrics_page;
+mod pages;
+mod params;
+mod process;
+mod query_api;
+mod reply;
+mod running;
+mod series_api;
+mod serve;
+mod slow_client;
+mod status_api;
+mod time;
+
+pub use app::{App, ServerOptions, router};
+pub use serve::{ServeOptions, serve, serve_with};

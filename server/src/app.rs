@@ -1,0 +1,134 @@
+//! The application: what every handler shares, and the table of routes.
+//!
+//! Owns options and wiring. Handlers live beside what they answer; the write routes are `ingest`'s.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{delete, get};
+use model::{Clock, SeriesSource, TimestampMs};
+use query::QueryOptions;
+
+use crate::counters::Counters;
+use crate::gate::Gate;
+use crate::running::Running;
+use crate::{metrics_page, pages, query_api, series_api, status_api};
+
+/// Bounds on the HTTP surface's reading side, and the language's options.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Limits and defaults of every query; a request may ask for less, never for more.
+    pub query: QueryOptions,
+    /// Most queries that run at once; each keeps a processor busy.
+    pub queries_running_max: usize,
+    /// Most queries that wait for one of those places.
+    pub queries_waiting_max: usize,
+    /// Longest form body of a POST query, in bytes.
+    pub form_body_bytes_max: usize,
+    /// Most series, names or values one listing tells.
+    pub listed_max: usize,
+    /// Further settings the program runs with, told as they are by `/api/v1/status/flags`. The retention belongs
+    /// under `storage.tsdb.retention.time`, where clients look for it.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Self {
+            query: QueryOptions::default(),
+            queries_running_max: (2 * processors).max(4),
+            queries_waiting_max: 256,
+            form_body_bytes_max: 4 << 20,
+            listed_max: 1_000_000,
+            settings: Vec::new(),
+        }
+    }
+}
+
+/// What every handler shares.
+#[derive(Debug)]
+pub struct App {
+    pub(crate) source: Arc<dyn SeriesSource>,
+    pub(crate) engine: Arc<storage::Engine>,
+    pub(crate) ingest: ingest::IngestState,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: ServerOptions,
+    pub(crate) started: TimestampMs,
+    pub(crate) gate: Gate,
+    pub(crate) running: Arc<Running>,
+    pub(crate) counters: Counters,
+}
+
+impl App {
+    /// An application that reads from `engine` and writes through `ingest`.
+    pub fn new(
+        engine: Arc<storage::Engine>,
+        ingest: ingest::IngestState,
+        clock: Arc<dyn Clock>,
+        options: ServerOptions,
+    ) -> Arc<Self> {
+        let source = Arc::clone(&engine) as Arc<dyn SeriesSource>;
+        Self::over(source, engine, ingest, clock, options)
+    }
+
+    /// An application whose queries read from `source`, while status and metrics tell of `engine`.
+    pub fn over(
+        source: Arc<dyn SeriesSource>,
+        engine: Arc<storage::Engine>,
+        ingest: ingest::IngestState,
+        clock: Arc<dyn Clock>,
+        options: ServerOptions,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            source,
+            engine,
+            ingest,
+            started: clock.now(),
+            clock,
+            gate: Gate::new(options.queries_running_max, options.queries_waiting_max),
+            options,
+            running: Arc::default(),
+            counters: Counters::default(),
+        })
+    }
+}
+
+/// Every route of the server.
+pub fn router(app: Arc<App>) -> Router {
+    let writes = ingest::router(app.ingest.clone());
+    Router::new()
+        .route("/", get(pages::start))
+        .route("/-/healthy", get(pages::healthy))
+        .route("/-/ready", get(pages::ready))
+        .route("/metrics", get(metrics_page::metrics))
+        .route("/api/v1/query", get(query_api::instant).post(query_api::instant))
+        .route("/api/v1/query_range", get(query_api::range).post(query_api::range))
+        .route("/api/v1/format_query", get(query_api::format).post(query_api::format))
+        .route("/api/v1/queries", get(query_api::list))
+        .route("/api/v1/queries/{id}", delete(query_api::cancel))
+        .route("/api/v1/series", get(series_api::series).post(series_api::series))
+        .route("/api/v1/labels", get(series_api::label_names).post(series_api::label_names))
+        .route("/api/v1/label/{name}/values", get(series_api::label_values))
+        .route("/api/v1/metadata", get(series_api::metadata))
+        .route("/api/v1/status/buildinfo", get(status_api::build_info))
+        .route("/api/v1/status/runtimeinfo", get(status_api::runtime_info))
+        .route("/api/v1/status/flags", get(status_api::flags))
+        .route("/api/v1/status/tsdb", get(status_api::tsdb))
+        .with_state(Arc::clone(&app))
+        .merge(writes)
+        .fallback(pages::not_found)
+        .method_not_allowed_fallback(pages::method_not_allowed)
+        .layer(middleware::from_fn_with_state(app, count_requests))
+}
+
+async fn count_requests(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    app.counters.request_answered(route, response.status().as_u16());
+    response
+}

@@ -1,0 +1,150 @@
+//! The door of the query room: how many queries run at once, how many wait, and for how long.
+//!
+//! Reading is synchronous and busy, so it happens on blocking threads; the door bounds them, so that queries can
+//! never take the threads and processors that ingestion needs. A place is given back when the work has really
+//! ended, not when its client left.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::reply::{ApiError, ErrorKind};
+
+/// How long after its own deadline work may still answer before its client is told that it took too long.
+const OVERTIME: Duration = Duration::from_secs(2);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    places: Arc<Semaphore>,
+    running_max: usize,
+    waiting: AtomicUsize,
+    waiting_max: usize,
+}
+
+impl Gate {
+    pub(crate) fn new(running_max: usize, waiting_max: usize) -> Self {
+        let running_max = running_max.clamp(1, Semaphore::MAX_PERMITS);
+        let places = Arc::new(Semaphore::new(running_max));
+        Self { places, running_max, waiting: AtomicUsize::new(0), waiting_max }
+    }
+
+    /// How many run.
+    pub(crate) fn running(&self) -> usize {
+        self.running_max - self.places.available_permits()
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a place, first come first served.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`] when too many wait already, or none got free within `patience`.
+    pub(crate) async fn enter(&self, patience: Duration) -> Result<OwnedSemaphorePermit, ApiError> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        let waiting = Waiting::new(&self.waiting);
+        if waiting.ahead >= self.waiting_max {
+            return Err(self.full(&format!("{} more wait, the limit is {}", waiting.ahead, self.waiting_max)));
+        }
+        match tokio::time::timeout(patience, Arc::clone(&self.places).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) => Err(ApiError::new(ErrorKind::Internal, "the query queue is closed")),
+            Err(_) => Err(self.full(&format!("none ended within {} ms", patience.as_millis()))),
+        }
+    }
+
+    fn full(&self, detail: &str) -> ApiError {
+        let message = format!("query timed out in query queue: {} queries run and {detail}", self.running_max);
+        ApiError::new(ErrorKind::Timeout, message)
+    }
+}
+
+/// Counts one that waits until it is dropped, be it served, too late or gone.
+struct Waiting<'a> {
+    waiting: &'a AtomicUsize,
+    ahead: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        Self { waiting, ahead: waiting.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs `work` on a blocking thread while holding `place`. Work that knows its deadline ends itself; this only
+/// answers in its stead when it hangs, for example in storage.
+pub(crate) async fn run_blocking<T: Send + 'static>(
+    place: OwnedSemaphorePermit,
+    allowed: Duration,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let task = tokio::task::spawn_blocking(move || {
+        let result = work();
+        drop(place);
+        result
+    });
+    match tokio::time::timeout(allowed + OVERTIME, task).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(failure)) => {
+            tracing::error!(%failure, "reading panicked");
+            Err(ApiError::new(ErrorKind::Internal, "reading failed unexpectedly; the log has the details"))
+        }
+        Err(_) => Err(ApiError::new(ErrorKind::Timeout, format!("no answer within {} ms", allowed.as_millis()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_mins(1);
+    const SHORT: Duration = Duration::from_millis(5);
+
+    #[tokio::test]
+    async fn places_and_waiting_are_bounded() {
+        let gate = Arc::new(Gate::new(1, 1));
+        let place = gate.enter(LONG).await.unwrap();
+        assert_eq!((gate.running(), gate.waiting()), (1, 0));
+
+        let error = gate.enter(SHORT).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Timeout);
+        assert!(error.message.contains("none ended within 5 ms"), "{}", error.message);
+        assert_eq!(gate.waiting(), 0, "who gave up does not wait");
+
+        let patient = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.enter(LONG).await.map(drop) }
+        });
+        while gate.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let error = gate.enter(LONG).await.unwrap_err();
+        assert!(error.message.contains("1 more wait, the limit is 1"), "{}", error.message);
+        drop(place);
+        assert_eq!(patient.await.unwrap(), Ok(()));
+        assert_eq!((gate.running(), gate.waiting()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn panics_are_errors_and_free_their_place() {
+        let gate = Gate::new(1, 0);
+        let place = gate.enter(SHORT).await.unwrap();
+        let result = run_blocking(place, LONG, || -> Result<(), ApiError> { panic!("on purpose") }).await;
+        assert_eq!(result.unwrap_err().kind, ErrorKind::Internal);
+        assert!(gate.enter(SHORT).await.is_ok());
+    }
+}

@@ -1,0 +1,46 @@
+//! What is answered in plain text: the start page, health, and errors about the path itself.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::Html;
+
+use crate::app::App;
+use crate::reply::{ApiError, ErrorKind};
+
+/// The start page: what is here, and a first query to click.
+const START: &str = include_str!("start.html");
+
+pub(crate) async fn start(State(app): State<Arc<App>>) -> Html<String> {
+    let stats = app.engine.stats();
+    let known = START
+        .replace("{version}", env!("CARGO_PKG_VERSION"))
+        .replace("{series}", &stats.series.to_string())
+        .replace("{samples}", &stats.samples_appended.to_string());
+    Html(known)
+}
+
+pub(crate) async fn healthy() -> &'static str {
+    "MetricKit is healthy.\n"
+}
+
+/// Ready to read as soon as it answers at all, for the engine is recovered before the listener opens; ready to write
+/// unless storage gave up.
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, String) {
+    match app.engine.stats().poisoned {
+        None => (StatusCode::OK, "MetricKit is ready.\n".to_owned()),
+        Some(detail) => {
+            let told = format!("MetricKit takes no writes until it is restarted: {detail}\n");
+            (StatusCode::SERVICE_UNAVAILABLE, told)
+        }
+    }
+}
+
+pub(crate) async fn not_found(uri: Uri) -> ApiError {
+    ApiError::new(ErrorKind::NotFound, format!("there is nothing at {:?}; / lists what there is", uri.path()))
+}
+
+pub(crate) async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(ErrorKind::MethodNotAllowed, format!("{:?} does not take {method}", uri.path()))
+}

@@ -1,0 +1,252 @@
+//! `/api/v1/query` and `/api/v1/query_range`: from parameters to an answer; and the list of queries under way.
+//!
+//! Evaluation is `query`'s. Here a request becomes a question with limits, gets a place, runs on a blocking thread
+//! and ends early when its client leaves.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use query::{Answer, CancelToken, QueryError, QueryTime};
+
+use crate::answer::{AnswerWriter, truncate};
+use crate::app::App;
+use crate::gate::run_blocking;
+use crate::params::{Params, ordered};
+use crate::reply::{Annotations, ApiError, ErrorKind, TRUNCATED, success, success_json};
+
+/// A checked question.
+#[derive(Debug)]
+struct Question {
+    text: String,
+    time: QueryTime,
+    lookback_ms: Option<i64>,
+    /// For waiting and evaluating together.
+    timeout: Duration,
+    /// Most elements of the answer.
+    limit: usize,
+    /// Whether to tell what it took.
+    stats: bool,
+}
+
+pub(crate) async fn instant(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let params = Params::read(request, app.options.form_body_bytes_max).await?;
+    let time_ms = params.time_ms("time")?.unwrap_or_else(|| app.clock.now().0);
+    let question = Question::read(&app, &params, QueryTime::Instant { time_ms })?;
+    answer(app, question).await
+}
+
+pub(crate) async fn range(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let params = Params::read(request, app.options.form_body_bytes_max).await?;
+    let start_ms = params.required_time_ms("start")?;
+    let end_ms = params.required_time_ms("end")?;
+    ordered(start_ms, end_ms)?;
+    params.required("step")?;
+    let step_ms = params.duration_ms("step")?.unwrap_or_default();
+    check_step(start_ms, end_ms, step_ms, app.options.query.points_max)?;
+    let question = Question::read(&app, &params, QueryTime::Range { start_ms, end_ms, step_ms })?;
+    answer(app, question).await
+}
+
+/// The query in its canonical spelling.
+pub(crate) async fn format(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let params = Params::read(request, app.options.form_body_bytes_max).await?;
+    let expr = query::parse(params.required("query")?).map_err(|error| ApiError::parameter("query", error))?;
+    Ok(success_json(&expr.to_string()))
+}
+
+/// The queries under way.
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
+    success_json(&app.running.list())
+}
+
+/// Ends one of them.
+pub(crate) async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let number = id.parse().map_err(|_| ApiError::parameter("id", format!("{id:?} is not a number")))?;
+    if app.running.cancel(number) {
+        Ok(success_json(&serde_json::json!({ "canceled": number })))
+    } else {
+        Err(ApiError::new(ErrorKind::NotFound, format!("no query {number} is under way")))
+    }
+}
+
+/// Checks that a range query's step goes forward, and that its steps are not too many.
+fn check_step(start_ms: i64, end_ms: i64, step_ms: i64, points_max: usize) -> Result<(), ApiError> {
+    let Some(step_ms) = u64::try_from(step_ms).ok().filter(|&step_ms| step_ms > 0) else {
+        let reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(ApiError::parameter("step", reason));
+    };
+    let steps_max = points_max.saturating_sub(1) as u64;
+    if end_ms.abs_diff(start_ms) / step_ms > steps_max {
+        let message = format!(
+            "exceeded maximum resolution of {} points per timeseries. \
+             Try decreasing the query resolution (?step=XX)",
+            with_commas(steps_max)
+        );
+        return Err(ApiError::new(ErrorKind::BadData, message));
+    }
+    Ok(())
+}
+
+fn with_commas(number: u64) -> String {
+    if number < 1_000 {
+        return number.to_string();
+    }
+    format!("{},{:03}", with_commas(number / 1_000), number % 1_000)
+}
+
+impl Question {
+    fn read(app: &App, params: &Params, time: QueryTime) -> Result<Self, ApiError> {
+        let longest_ms = app.options.query.timeout_ms;
+        let timeout_ms = match params.positive_duration_ms("timeout")? {
+            Some(ms) => u64::try_from(ms).unwrap_or(longest_ms).min(longest_ms),
+            None => longest_ms,
+        };
+        Ok(Self {
+            text: params.required("query")?.to_owned(),
+            time,
+            lookback_ms: params.positive_duration_ms("lookback_delta")?,
+            timeout: Duration::from_millis(timeout_ms),
+            limit: params.limit("limit")?,
+            stats: params.first("stats").is_some(),
+        })
+    }
+}
+
+/// Waits for a place, evaluates, and answers. The ticket is dropped with this future, which ends the query.
+async fn answer(app: Arc<App>, question: Question) -> Result<Response, ApiError> {
+    let asked = Instant::now();
+    let ticket = app.running.enter(&question.text);
+    let mut unanswered = CountIfDropped { app: &app, asked, armed: true };
+    let entered = app.gate.enter(question.timeout).await;
+    unanswered.armed = false;
+    let place = match entered {
+        Ok(place) => place,
+        Err(error) => {
+            app.counters.query_ended(Some(&error), asked.elapsed());
+            return Err(error);
+        }
+    };
+    let queued = asked.elapsed();
+    let left = question.timeout.saturating_sub(queued);
+    let work = {
+        let (app, cancel) = (Arc::clone(&app), ticket.cancel_token());
+        move || {
+            let result = evaluate(&app, &question, left, &cancel);
+            app.counters.query_ended(result.as_ref().err(), asked.elapsed());
+            result.map(|answer| render(answer, &question, queued))
+        }
+    };
+    let result = run_blocking(place, left, work).await;
+    drop(ticket);
+    result
+}
+
+/// Counts a query whose client left while it waited; once it runs, its worker counts it.
+struct CountIfDropped<'a> {
+    app: &'a App,
+    asked: Instant,
+    armed: bool,
+}
+
+impl Drop for CountIfDropped<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            let gone = ApiError::new(ErrorKind::Canceled, "the client left");
+            self.app.counters.query_ended(Some(&gone), self.asked.elapsed());
+        }
+    }
+}
+
+fn evaluate(app: &App, question: &Question, left: Duration, cancel: &CancelToken) -> Result<Answer, ApiError> {
+    if cancel.is_canceled() {
+        return Err(query_error(&QueryError::Canceled));
+    }
+    let request = query::Request {
+        query: &question.text,
+        time: question.time,
+        options: &app.options.query,
+        lookback_ms: question.lookback_ms,
+        timeout_ms: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+        cancel,
+    };
+    let answer = query::evaluate(app.source.as_ref(), &request).map_err(|error| query_error(&error))?;
+    let counters = &app.counters;
+    counters.query_samples.fetch_add(answer.cost.read.samples, Ordering::Relaxed);
+    counters.query_series.fetch_add(answer.cost.series, Ordering::Relaxed);
+    counters.query_chunk_bytes.fetch_add(answer.cost.read.bytes, Ordering::Relaxed);
+    Ok(answer)
+}
+
+fn render(mut answer: Answer, question: &Question, queued: Duration) -> Response {
+    let mut annotations = Annotations { warnings: answer.warnings, infos: answer.infos };
+    if truncate(&mut answer.value, question.limit) {
+        annotations.warnings.push(TRUNCATED.to_owned());
+    }
+    let stats = question.stats.then(|| stats(&answer.cost, queued));
+    success(AnswerWriter::new(answer.value, stats), &annotations)
+}
+
+fn stats(cost: &query::Cost, queued: Duration) -> Vec<u8> {
+    let evaluation = Duration::from_micros(cost.elapsed_us);
+    let document = serde_json::json!({
+        "timings": {
+            "evalTotalTime": evaluation.as_secs_f64(),
+            "execQueueTime": queued.as_secs_f64(),
+            "execTotalTime": (evaluation + queued).as_secs_f64(),
+        },
+        "samples": { "totalQueryableSamples": cost.read.samples },
+        "storage": { "series": cost.series, "chunks": cost.read.chunks, "chunkBytes": cost.read.bytes },
+        "memory": { "peakBytes": cost.bytes_peak },
+    });
+    document.to_string().into_bytes()
+}
+
+/// Says a query's failure in the API's terms.
+fn query_error(error: &QueryError) -> ApiError {
+    let kind = match error {
+        QueryError::Parse(_) => return ApiError::parameter("query", error),
+        QueryError::Request { .. } => ErrorKind::BadData,
+        QueryError::Timeout { .. } => ErrorKind::Timeout,
+        QueryError::Canceled => ErrorKind::Canceled,
+        QueryError::Execution { .. } | QueryError::Limit { .. } => ErrorKind::Execution,
+        _ => ErrorKind::Internal,
+    };
+    ApiError::new(kind, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(start_ms: i64, end_ms: i64, step_ms: i64, want: Result<(), &str>) {
+        let result = check_step(start_ms, end_ms, step_ms, 11_001).map_err(|error| error.message);
+        match (&result, want) {
+            (Ok(()), Ok(())) => {}
+            (Err(message), Err(want)) => assert!(message.contains(want), "{message}"),
+            _ => panic!("{result:?}, not {want:?}"),
+        }
+    }
+
+    #[test]
+    fn steps() {
+        check(0, 0, 1, Ok(()));
+        check(0, 11_000, 1, Ok(()));
+        check(-5_500, 5_500, 1, Ok(()));
+        check(0, 11_001, 1, Err("exceeded maximum resolution of 11,000 points per timeseries."));
+        check(0, 10, 0, Err("zero or negative"));
+        check(0, 10, -5, Err("zero or negative"));
+        check(i64::MIN, i64::MAX, i64::MAX, Ok(()));
+        check(i64::MIN, i64::MAX, 1, Err("exceeded"));
+    }
+
+    #[test]
+    fn commas() {
+        for (number, want) in [(0, "0"), (999, "999"), (11_000, "11,000"), (1_000_005, "1,000,005")] {
+            assert_eq!(with_commas(number), want);
+        }
+    }
+}

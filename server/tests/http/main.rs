@@ -1,0 +1,10 @@
+//! The HTTP surface from a client's side: results and errors byte for byte, overload, the listener.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test that calls them")]
+
+mod listener;
+mod overload;
+mod query_api;
+mod series_api;
+mod status_api;
+mod support;

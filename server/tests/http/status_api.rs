@@ -1,0 +1,146 @@
+//! What the server tells of itself: status calls, metrics, pages, and errors about paths.
+
+use crate::support::{Server, block_on};
+use axum::http::{Method, Request};
+use server::ServerOptions;
+
+#[test]
+fn build_and_runtime() {
+    let server = Server::new();
+    let build = block_on(server.get("/api/v1/status/buildinfo")).json();
+    assert_eq!(build["data"]["application"], "MetricKit");
+    assert!(build["data"]["version"].as_str().unwrap().starts_with("3."), "clients decide by it: {build}");
+    let runtime = block_on(server.get("/api/v1/status/runtimeinfo")).json();
+    assert_eq!(runtime["data"]["startTime"], "2015-07-01T20:10:51.781Z");
+}
+
+#[test]
+fn flags_tell_the_limits_in_force() {
+    let settings = vec![("storage.tsdb.retention.time".to_owned(), "30d".to_owned())];
+    let mut options = ServerOptions { queries_running_max: 3, settings, ..ServerOptions::default() };
+    options.query.timeout_ms = 90_000;
+    let server = Server::with(options, None);
+    let flags = block_on(server.get("/api/v1/status/flags")).json();
+    assert_eq!(flags["data"]["query.max-concurrency"], "3");
+    assert_eq!(flags["data"]["query.timeout"], "1m30s");
+    assert_eq!(flags["data"]["query.lookback-delta"], "5m");
+    assert_eq!(flags["data"]["query.max-points"], "11000");
+    assert_eq!(flags["data"]["storage.tsdb.retention.time"], "30d");
+    let runtime = block_on(server.get("/api/v1/status/runtimeinfo")).json();
+    assert_eq!(runtime["data"]["storageRetention"], "30d");
+}
+
+#[test]
+fn tsdb_tells_what_takes_the_most_series() {
+    let server = Server::new();
+    for job in ["a", "b", "c"] {
+        server.write(&[("__name__", "up"), ("job", job)], &[(1_000, 1.0)]);
+    }
+    server.write(&[("__name__", "down"), ("job", "a")], &[(2_000, 1.0)]);
+    let status = block_on(server.get("/api/v1/status/tsdb")).json();
+    let data = &status["data"];
+    assert_eq!(data["headStats"]["numSeries"], 4);
+    assert_eq!(data["headStats"]["minTime"], 1_000);
+    assert_eq!(data["headStats"]["maxTime"], 2_000);
+    assert_eq!(data["seriesCountByMetricName"][0], serde_json::json!({ "name": "up", "value": 3 }));
+    assert_eq!(data["labelValueCountByLabelName"][0], serde_json::json!({ "name": "job", "value": 3 }));
+    let top = block_on(server.get("/api/v1/status/tsdb?limit=1")).json();
+    assert_eq!(top["data"]["seriesCountByMetricName"].as_array().unwrap().len(), 1);
+    server.check_error(
+        "/api/v1/status/tsdb?limit=10001",
+        400,
+        "bad_data",
+        r#"invalid parameter "limit": it must not exceed 10000"#,
+    );
+}
+
+#[test]
+fn metrics_tell_what_happened() {
+    let server = Server::new();
+    server.write(&[("__name__", "up")], &[(0, 1.0), (1_000, 1.0)]);
+    block_on(async {
+        server.get("/api/v1/query?query=up&time=1").await;
+        server.get("/api/v1/query?query=").await;
+        server.get("/api/v1/query?query=(").await;
+        for (series, want) in [
+            ("metrickit_samples_appended_total", 2.0),
+            ("metrickit_series", 1.0),
+            ("metrickit_queries_total{outcome=\"success\"}", 1.0),
+            ("metrickit_queries_total{outcome=\"bad_data\"}", 1.0),
+            ("metrickit_query_seconds_count", 2.0),
+            ("metrickit_query_seconds_bucket{le=\"+Inf\"}", 2.0),
+            ("metrickit_http_requests_total{route=\"/api/v1/query\", status=\"200\"}", 1.0),
+            ("metrickit_http_requests_total{route=\"/api/v1/query\", status=\"400\"}", 2.0),
+        ] {
+            assert_eq!(server.metric(series).await.to_bits(), f64::to_bits(want), "{series}");
+        }
+        assert!(server.metric("process_resident_memory_bytes").await > 0.0);
+    });
+}
+
+/// Both formats can be read, and every family says what it is.
+#[test]
+fn metrics_in_both_formats() {
+    let server = Server::new();
+    let plain = block_on(server.get("/metrics"));
+    assert_eq!(plain.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let request = Request::get("/metrics").header("accept", "application/openmetrics-text;version=1.0.0,*/*;q=0.1");
+    let open = block_on(server.call(request.body(axum::body::Body::empty()).unwrap()));
+    assert!(open.headers["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+    assert!(open.body.ends_with("# EOF\n"));
+    let helps = plain.body.lines().filter(|line| line.starts_with("# HELP ")).count();
+    let types = plain.body.lines().filter(|line| line.starts_with("# TYPE ")).count();
+    assert!(helps == types && types > 25, "{helps} helps, {types} types");
+}
+
+#[test]
+fn pages() {
+    let server = Server::new();
+    for path in ["/-/healthy", "/-/ready"] {
+        let answer = block_on(server.get(path));
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.body.starts_with("MetricKit is "), "{}", answer.body);
+        assert_eq!(block_on(server.method(Method::HEAD, path)).status, 200);
+    }
+    let start = block_on(server.get("/"));
+    assert!(start.headers["content-type"].to_str().unwrap().starts_with("text/html"));
+    // What the page links to exists.
+    let links: Vec<&str> = start.body.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(links.len() > 8, "{links:?}");
+    for link in links {
+        assert_eq!(block_on(server.get(link)).status, 200, "{link}");
+    }
+}
+
+#[test]
+fn unknown_paths_and_wrong_methods() {
+    let server = Server::new();
+    let nothing = |path: &str| format!("there is nothing at {path:?}; / lists what there is");
+    server.check_error("/nowhere?x=1", 404, "not_found", &nothing("/nowhere"));
+    server.check_error("/api/v1/nowhere", 404, "not_found", &nothing("/api/v1/nowhere"));
+    for (method, path) in [
+        (Method::DELETE, "/api/v1/query"),
+        (Method::POST, "/api/v1/label/job/values"),
+        (Method::PUT, "/metrics"),
+        (Method::GET, "/api/v1/write"),
+    ] {
+        let answer = block_on(server.method(method.clone(), path));
+        assert_eq!(answer.status, 405, "{method} {path}");
+        let want = format!("{path:?} does not take {method}");
+        assert_eq!(answer.json()["error"], want.as_str());
+        assert!(answer.headers.contains_key("allow"), "{method} {path}");
+    }
+}
+
+#[test]
+fn what_is_written_over_http_is_read_over_http() {
+    let server = Server::new();
+    let request = Request::post("/api/v1/import/prometheus").header("content-type", "text/plain");
+    let page = "# TYPE hits counter\nhits{path=\"/\"} 3 1000\n";
+    let answer = block_on(server.call(request.body(axum::body::Body::from(page)).unwrap()));
+    assert_eq!(answer.status, 204, "{}", answer.body);
+    server.check(
+        "/api/v1/query?query=hits&time=1",
+        r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"hits","path":"/"},"value":[1,"3"]}]}}"#,
+    );
+}
