@@ -7,6 +7,7 @@
 pub mod stored;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use model::{Labels, MetricMetadata};
 
@@ -20,6 +21,10 @@ pub const FOLDER_VERSION: u32 = 1;
 const CACHE_BYTES: u64 = 16 << 20;
 /// Most series that one sled batch registers or removes.
 const SERIES_BATCH_MAX: usize = 8192;
+/// How often sled's lock is tried again.
+const LOCK_RETRIES_MAX: usize = 200;
+/// Pause between two tries.
+const LOCK_RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// Key of the folder's version in the tree `format`.
 const VERSION_KEY: &[u8] = b"version";
 /// Key of the state in the tree `manifest`; block keys start with another byte.
@@ -72,8 +77,7 @@ impl Catalog {
     /// When sled cannot open it, or it was written by a newer program.
     pub fn open(folder: &Path) -> Result<Self, CatalogError> {
         let failed = |source| CatalogError::Sled { folder: folder.to_owned(), source };
-        let db =
-            sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None).open().map_err(failed)?;
+        let db = open_sled(folder).map_err(failed)?;
         let tree = |name| db.open_tree(name).map_err(failed);
         let (format, series, metadata, manifest) =
             (tree("format")?, tree("series")?, tree("metadata")?, tree("manifest")?);
@@ -232,6 +236,21 @@ impl Catalog {
     fn failed(&self, source: sled::Error) -> CatalogError {
         CatalogError::Sled { folder: self.folder.clone(), source }
     }
+}
+
+/// Opens sled. Threads of an engine that was just dropped in this process may hold its lock a moment longer; that no
+/// other process has the folder is the engine's own lock's business.
+fn open_sled(folder: &Path) -> sled::Result<sled::Db> {
+    let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    for _ in 0..LOCK_RETRIES_MAX {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+                std::thread::sleep(LOCK_RETRY_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+    config.open()
 }
 
 fn block_key(id: BlockId) -> [u8; 9] {

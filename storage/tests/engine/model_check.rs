@@ -1,13 +1,11 @@
 //! The engine against the obviously right store, under any sequence of operations.
 
-mod support;
-
 use std::ops::ControlFlow;
 
+use crate::support::{NOW_MS, batch, content, everything, open, options};
 use model::{MatchOp, Matcher, SampleSink, SeriesSource, TimeRange};
 use proptest::prelude::*;
 use storage::MemoryStore;
-use support::{NOW_MS, batch, content, everything, open, options};
 
 const DAY_MS: i64 = 86_400_000;
 

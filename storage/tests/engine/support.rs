@@ -1,5 +1,4 @@
 //! What the engine's tests share: folders, batches, and the comparison with the model.
-#![expect(dead_code, reason = "each test file uses a part")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,0 +1,238 @@
+//! The engine on a disk that fails: whatever change fails, what was acknowledged is there after reopening, once.
+
+use std::fs;
+use std::sync::Arc;
+
+use crate::support::{Content, NOW_MS, append, batch, everything, open, open_with, options};
+use model::{SampleSink, SeriesSource, SinkError, TimeRange};
+use storage::files::{AfterFault, Fault, FaultyFiles, Files};
+use storage::{Durability, Engine, EngineOptions, MemoryStore};
+
+fn synced() -> EngineOptions {
+    EngineOptions { durability: Durability::Sync, log_segment_bytes: 400, ..options() }
+}
+
+fn on(files: &FaultyFiles) -> Arc<dyn Files> {
+    Arc::new(files.clone())
+}
+
+/// The rows of the append number `round`: new series, known ones, and one sample that is said anew each time.
+fn rows(round: u32) -> Vec<(u32, i64, f64)> {
+    let at_ms = NOW_MS + i64::from(round) * 15_000;
+    let mut rows: Vec<(u32, i64, f64)> = (0..round + 2).map(|series| (series, at_ms, f64::from(round))).collect();
+    rows.push((0, NOW_MS - 86_400_000, f64::from(round)));
+    rows
+}
+
+/// What a scenario got to.
+#[derive(Default)]
+struct Progress {
+    acknowledged: MemoryStore,
+    /// The round that was refused; it may be there after reopening, or not.
+    refused: Option<u32>,
+}
+
+/// Appends, flushes and merges until something fails; says whether nothing did.
+fn scenario(engine: &Engine, progress: &mut Progress) -> bool {
+    for round in 0..6 {
+        if append(engine, &rows(round)).is_err() {
+            progress.refused = Some(round);
+            return false;
+        }
+        append(&progress.acknowledged, &rows(round)).expect("the model takes all");
+        if round != 2 && engine.flush().is_err() {
+            return false;
+        }
+    }
+    engine.maintain().is_ok()
+}
+
+#[track_caller]
+fn check_reopened(got: &Content, progress: &Progress, case: &str) {
+    let want = everything(&progress.acknowledged);
+    if let (Some(refused), false) = (progress.refused, *got == want) {
+        append(&progress.acknowledged, &rows(refused)).expect("the model takes all");
+        assert_eq!(*got, everything(&progress.acknowledged), "{case}");
+    } else {
+        assert_eq!(*got, want, "{case}");
+    }
+}
+
+#[test]
+fn every_failing_change_leaves_what_was_acknowledged() {
+    for (fault, after, power_cut) in [
+        (Fault::Fail, AfterFault::Dead, false),
+        (Fault::Tear(40), AfterFault::Dead, true),
+        (Fault::Tear(7), AfterFault::Recovers, false),
+    ] {
+        let mut reached = true;
+        for at in 0.. {
+            if !reached {
+                break;
+            }
+            let case = format!("{fault:?}, {after:?}, power cut {power_cut}, change {at}");
+            let folder = tempfile::tempdir().expect("a folder");
+            let files = FaultyFiles::new();
+            files.fail_at(at, fault, after);
+            let mut progress = Progress::default();
+            let clock = Arc::new(model::ManualClock::new(model::TimestampMs(NOW_MS)));
+            if let Ok(engine) = Engine::open_with(folder.path(), synced(), clock, on(&files)) {
+                let went_well = scenario(&engine, &mut progress);
+                // Reads go on after a failure, and show nothing that was refused.
+                assert_eq!(everything(&*engine), everything(&progress.acknowledged), "{case}");
+                reached = files.changes() > at;
+                assert!(reached || went_well, "{case}");
+            }
+            if power_cut {
+                files.power_cut().expect("the folder is real");
+            }
+            let engine = open(folder.path(), synced());
+            check_reopened(&everything(&*engine), &progress, &case);
+            assert_eq!(engine.stats().damage, vec![], "{case}");
+            // It is whole again: it takes more, and keeps it over another start.
+            append(&*engine, &[(99, NOW_MS, 1.0)]).expect("appended");
+            engine.flush().expect("flushed");
+            let before = everything(&*engine);
+            drop(engine);
+            if at % 4 == 0 {
+                assert_eq!(everything(&*open(folder.path(), synced())), before, "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_sync_ends_writing_until_reopened() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = FaultyFiles::new();
+    let engine = open_with(folder.path(), synced(), on(&files));
+    append(&*engine, &[(1, NOW_MS, 1.0)]).expect("appended");
+    // The record is written, then its sync fails.
+    files.fail_at(files.changes() + 1, Fault::Fail, AfterFault::Recovers);
+    for _ in 0..3 {
+        assert!(matches!(append(&*engine, &[(2, NOW_MS, 2.0)]), Err(SinkError::Poisoned { .. })));
+    }
+    assert!(engine.flush().is_err() && engine.stats().poisoned.is_some());
+    assert_eq!(everything(&*engine).len(), 1, "reads go on, without what was refused");
+    drop(engine);
+    let engine = open(folder.path(), synced());
+    append(&*engine, &[(3, NOW_MS, 3.0)]).expect("reopening heals");
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = FaultyFiles::new();
+    let engine = open_with(folder.path(), EngineOptions { disk_reserve_bytes: 1000, ..synced() }, on(&files));
+    append(&*engine, &[(1, NOW_MS, 1.0)]).expect("appended");
+    // Found out beforehand, found out by the write, found out by a new segment.
+    let shortages: [(&dyn Fn(), &dyn Fn()); 2] = [
+        (&|| files.set_available_bytes(Some(999)), &|| files.set_available_bytes(None)),
+        (
+            &|| {
+                files.set_available_bytes(Some(1 << 40));
+                files.set_disk_full(true);
+            },
+            &|| files.set_disk_full(false),
+        ),
+    ];
+    for round in 2..12u32 {
+        let (begins, ends) = shortages[round as usize % 2];
+        begins();
+        let refused = append(&*engine, &[(round, NOW_MS, 1.0)]);
+        assert!(matches!(refused, Err(SinkError::DiskFull { needed_bytes: 1000.., .. })), "{refused:?}");
+        assert_eq!(everything(&*engine).len(), round as usize - 1, "reads go on");
+        ends();
+        append(&*engine, &[(round, NOW_MS, 1.0)]).expect("space has returned");
+    }
+    files.set_disk_full(true);
+    assert!(engine.flush().is_err());
+    files.set_disk_full(false);
+    append(&*engine, &[(1, NOW_MS + 1, 2.0)]).expect("a failed flush stops nothing");
+    engine.flush().expect("flushed");
+    assert_eq!(engine.stats().log_bytes, 0);
+    let before = everything(&*engine);
+    drop(engine);
+    assert_eq!(everything(&*open(folder.path(), synced())), before);
+}
+
+/// Every cut of the last record: all before it is there, and the engine goes on.
+#[test]
+fn a_torn_log_loses_the_unfinished_record_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = open(folder.path(), options());
+    append(&*first, &[(1, NOW_MS, 1.0), (2, NOW_MS, 2.0)]).expect("appended");
+    let kept = everything(&*first);
+    drop(first);
+    let segment = folder.path().join("log/00000001.seg");
+    let whole_bytes = fs::metadata(&segment).expect("a segment").len();
+    let second = open(folder.path(), options());
+    append(&*second, &[(1, NOW_MS, 7.0), (3, NOW_MS, 3.0)]).expect("appended");
+    let all = everything(&*second);
+    drop(second);
+    let torn = folder.path().join("log/00000002.seg");
+    let bytes = fs::read(&torn).expect("read");
+    assert!(whole_bytes > 0 && bytes.len() > 50);
+    for length in 0..=bytes.len() {
+        fs::write(&torn, &bytes[..length]).expect("written");
+        let engine = open(folder.path(), options());
+        let want = if length == bytes.len() { &all } else { &kept };
+        assert_eq!(everything(&*engine), *want, "{length} bytes");
+        assert_eq!(engine.stats().damage, vec![], "{length} bytes");
+    }
+}
+
+#[test]
+fn damaged_log_and_blocks_are_reported_and_the_rest_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), options());
+    for series in 0..3 {
+        append(&*engine, &[(series, NOW_MS, 1.0)]).expect("appended");
+    }
+    engine.flush().expect("flushed");
+    for series in 3..6 {
+        append(&*engine, &[(series, NOW_MS + 86_400_000, 1.0)]).expect("appended");
+    }
+    engine.flush().expect("flushed");
+    for series in 0..3 {
+        append(&*engine, &[(series, NOW_MS + 1, 2.0)]).expect("appended");
+    }
+    drop(engine);
+    let flip = |path: std::path::PathBuf, at: usize| {
+        let mut bytes = fs::read(&path).expect("read");
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).expect("written");
+    };
+    flip(folder.path().join("blocks/00000000.blk"), 20);
+    flip(folder.path().join("log/00000003.seg"), 60);
+    let engine = open(folder.path(), options());
+    let damage = engine.stats().damage;
+    let files: Vec<_> = damage.iter().map(|damage| damage.file.file_name().and_then(|name| name.to_str())).collect();
+    assert_eq!(files, [Some("00000000.blk"), Some("00000003.seg")], "{damage:?}");
+    assert_eq!(engine.stats().blocks_quarantined, 1);
+    assert_eq!(everything(&*engine).len(), 5, "two series of the log, three of the other block");
+    assert!(folder.path().join("quarantine/log-00000003.seg").exists());
+    // The engine goes on, and a repaired block is read again with its series.
+    append(&*engine, &[(9, NOW_MS, 1.0)]).expect("appended");
+    engine.flush().expect("flushed");
+    engine.maintain().expect("maintained");
+    drop(engine);
+    flip(folder.path().join("blocks/00000000.blk"), 20);
+    let engine = open(folder.path(), options());
+    assert_eq!(engine.stats().damage, vec![]);
+    let set = engine.select(&[], TimeRange::new(NOW_MS, NOW_MS), 99).expect("selected");
+    assert_eq!(set.len(), 4);
+}
+
+#[test]
+fn batches_are_all_or_nothing_after_a_crash() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = FaultyFiles::new();
+    let engine = open_with(folder.path(), synced(), on(&files));
+    append(&*engine, &[(0, NOW_MS, 0.0)]).expect("appended");
+    files.fail_at(files.changes(), Fault::Tear(100), AfterFault::Dead);
+    let large: Vec<(u32, i64, f64)> = (0..50).map(|series| (series, NOW_MS + 1, 1.0)).collect();
+    assert!(engine.append(&batch(&large)).is_err());
+    drop(engine);
+    assert_eq!(everything(&*open(folder.path(), synced())).len(), 1);
+}

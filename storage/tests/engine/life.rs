@@ -1,0 +1,229 @@
+//! The engine over its life: many writers, one folder, retention, its own thread, its limits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::{NOW_MS, append, content, everything, labels, open, options};
+use model::{
+    Clock, Labels, ManualClock, Matcher, MetricKind, MetricMetadata, Rejection, SampleSink, Samples, SeriesSource,
+    SinkError, SourceError, TimeRange, TimestampMs, WriteBatch,
+};
+use storage::{Durability, Engine, EngineOptions, OpenError};
+
+const DAY_MS: i64 = 86_400_000;
+
+#[test]
+fn many_writers_share_syncs_and_lose_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), EngineOptions { durability: Durability::Sync, ..options() });
+    let (writers, rounds) = (8u32, 30i64);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let readers = scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                everything(&*engine);
+                engine.flush().expect("flushed");
+            }
+        });
+        let writing: Vec<_> = (0..writers)
+            .map(|writer| {
+                let engine = &engine;
+                scope.spawn(move || {
+                    for round in 0..rounds {
+                        // Series 1000 is everybody's; the others are one's own.
+                        let rows: Vec<(u32, i64, f64)> = (0..20)
+                            .map(|at| (writer * 20 + at, NOW_MS + round, f64::from(writer)))
+                            .chain([(1000, NOW_MS + round, f64::from(writer))])
+                            .collect();
+                        append(&**engine, &rows).expect("appended");
+                        // What was acknowledged is visible to the next read, also while a flush runs.
+                        let own = Matcher::equal("at", (writer * 20).to_string());
+                        let seen = content(&**engine, &[own], TimeRange::ALL);
+                        assert_eq!(seen[0].1.len(), usize::try_from(round + 1).expect("few"));
+                    }
+                })
+            })
+            .collect();
+        writing.into_iter().for_each(|writer| writer.join().expect("no panic"));
+        done.store(true, Ordering::Release);
+        readers.join().expect("no panic");
+    });
+    let before = everything(&*engine);
+    assert_eq!(before.len(), 161);
+    assert!(before.iter().all(|(_, samples)| samples.len() == 30));
+    let stats = engine.stats();
+    assert_eq!((stats.series, stats.samples_appended), (161, 8 * 30 * 21));
+    assert!(stats.log_syncs <= stats.log_records, "{} syncs", stats.log_syncs);
+    drop(engine);
+    // Of the values that writers gave the shared series, replay picks the one that memory had picked.
+    assert_eq!(everything(&*open(folder.path(), options())), before);
+}
+
+#[test]
+fn one_process_a_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), options());
+    let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
+    let second = Engine::open(folder.path(), options(), clock);
+    let message = match second {
+        Err(error @ OpenError::InUse { .. }) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert!(message.contains(&folder.path().display().to_string()), "{message}");
+    drop(engine);
+    open(folder.path(), options());
+}
+
+#[test]
+fn series_keep_their_ids_and_metadata_stays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let about = |help: &str| MetricMetadata { kind: MetricKind::Gauge, unit: "bytes".into(), help: help.into() };
+    for round in 0..4 {
+        let engine = open(folder.path(), options());
+        let mut batch = crate::support::batch(&[(1, NOW_MS + round, 1.0), (2, NOW_MS + round, 1.0)]);
+        batch.push_metadata("m", about(&round.to_string()));
+        batch.push_metadata("same", about("same"));
+        let appended = engine.append(&batch).expect("appended");
+        assert_eq!(appended.series_created, if round == 0 { 2 } else { 0 });
+        assert_eq!(engine.stats().series, 2);
+        let want = vec![("m".to_owned(), about(&round.to_string())), ("same".to_owned(), about("same"))];
+        assert_eq!(engine.metadata(None), Ok(want));
+        assert_eq!(engine.metadata(Some("same")), Ok(vec![("same".to_owned(), about("same"))]));
+        assert_eq!(engine.metadata(Some("none")), Ok(vec![]));
+        if round % 2 == 0 {
+            engine.flush().expect("flushed");
+        }
+    }
+}
+
+#[test]
+fn retention_hides_at_once_and_drops_later() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
+    let options = EngineOptions { retention_ms: Some(3 * DAY_MS), future_lead_ms: Some(1000), ..options() };
+    let engine = Engine::open(folder.path(), options.clone(), clock.clone()).expect("opens");
+    let at =
+        |ms: i64, series: u32| append(&*engine, &[(series, ms, 1.0)]).expect("a batch is never refused for its times");
+    let too_old = at(NOW_MS - 3 * DAY_MS - 1, 1);
+    assert!(
+        matches!(too_old.rejections[..], [Rejection::TooOld { oldest_ms, .. }] if oldest_ms == NOW_MS - 3 * DAY_MS)
+    );
+    let too_new = at(NOW_MS + 1001, 1);
+    assert!(matches!(too_new.rejections[..], [Rejection::TooFarAhead { newest_ms, .. }] if newest_ms == NOW_MS + 1000));
+    assert_eq!((too_new.samples_accepted, too_new.samples_rejected, engine.stats().series), (0, 1, 0));
+    for day in 0..=3 {
+        assert_eq!(at(NOW_MS - day * DAY_MS, u32::try_from(day).expect("few")).samples_accepted, 1);
+        assert_eq!(at(NOW_MS - day * DAY_MS, 9).samples_accepted, 1);
+    }
+    assert_eq!(at(NOW_MS + 1000, 0).samples_accepted, 1);
+    engine.flush().expect("flushed");
+    for (later_days, want) in [(1, vec!["0", "1", "9"]), (2, vec!["0", "9"]), (3, vec!["0"]), (4, vec![])] {
+        clock.set(TimestampMs(NOW_MS + later_days * DAY_MS + 1));
+        let visible = everything(&*engine);
+        let seen: Vec<&str> = visible.iter().filter_map(|(labels, _)| labels.get("at")).collect();
+        assert_eq!(seen, want, "hidden after {later_days} days");
+        engine.maintain().expect("maintained");
+        assert_eq!(everything(&*engine), visible);
+    }
+    let stats = engine.stats();
+    assert_eq!((stats.blocks, stats.series, stats.series_removed), (0, 0, 5), "{stats:?}");
+    assert_eq!(engine.label_names(&[], TimeRange::ALL), Ok(vec![]));
+    // A series that comes back is a new one, also after a restart.
+    assert_eq!(append(&*engine, &[(9, clock.now().0, 5.0)]).expect("appended").series_created, 1);
+    drop(engine);
+    let engine = Engine::open(folder.path(), options, clock).expect("opens");
+    assert_eq!(everything(&*engine).len(), 1);
+}
+
+#[test]
+fn series_have_a_limit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), EngineOptions { series_max: 3, ..options() });
+    let rows: Vec<(u32, i64, f64)> = (0..5).map(|series| (series, NOW_MS, 1.0)).collect();
+    let appended = append(&*engine, &rows).expect("the others are taken");
+    assert_eq!((appended.samples_accepted, appended.samples_rejected, appended.series_created), (3, 2, 3));
+    assert!(matches!(appended.rejections[0], Rejection::SeriesLimit { limit: 3, .. }));
+    assert_eq!(append(&*engine, &[(1, NOW_MS + 1, 1.0)]).expect("appended").samples_accepted, 1);
+    assert!(matches!(engine.select(&[], TimeRange::ALL, 2), Err(SourceError::TooManySeries { limit: 2 })));
+    assert_eq!(engine.select(&[], TimeRange::ALL, 3).expect("three").len(), 3);
+    assert_eq!(engine.series(&[], TimeRange::ALL, 2).expect("listed"), [labels(0), labels(1)]);
+}
+
+/// A selection is a snapshot: whatever happens to the engine, it reads what it selected.
+#[test]
+fn selections_outlive_merges_and_the_engine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), options());
+    for round in 0..6 {
+        append(&*engine, &[(1, NOW_MS + round, 1.0)]).expect("appended");
+        if round < 5 {
+            engine.flush().expect("flushed");
+        }
+    }
+    let set = engine.select(&[], TimeRange::ALL, 9).expect("selected");
+    append(&*engine, &[(1, NOW_MS, 9.0), (1, NOW_MS + 9, 9.0)]).expect("appended");
+    engine.flush().expect("flushed");
+    engine.maintain().expect("maintained");
+    assert!(engine.stats().merges > 0);
+    drop(engine);
+    let mut samples = Samples::default();
+    set.read(0, &mut samples).expect("read");
+    assert_eq!(samples.values, [1.0; 6]);
+}
+
+#[test]
+fn the_background_flushes_by_itself_and_stops_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = EngineOptions {
+        background: true,
+        flush_log_bytes: 2000,
+        durability: Durability::Interval { interval_ms: 5 },
+        maintain_every_ms: 10,
+        ..options()
+    };
+    let engine = open(folder.path(), options);
+    let mut batch = WriteBatch::new();
+    let (mut at, mut refused) = (0, 0);
+    let started = Instant::now();
+    while engine.stats().flushes < 3 && started.elapsed() < Duration::from_secs(60) {
+        batch.clear();
+        for series in 0..20 {
+            batch.push_series(labels(series).as_ref());
+            batch.push_sample(NOW_MS + at, 0.1);
+        }
+        match engine.append(&batch) {
+            Ok(_) => at += 1,
+            Err(SinkError::Busy { .. }) => {
+                refused += 1;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(engine.stats().flushes >= 3, "{refused} refused, {:?}", engine.stats());
+    engine.close().expect("closed");
+    assert!(matches!(engine.append(&batch), Err(SinkError::Closed)));
+    let samples: usize = everything(&*engine).iter().map(|(_, samples)| samples.len()).sum();
+    assert_eq!(samples, usize::try_from(at).expect("few") * 20);
+}
+
+#[test]
+fn cardinality_counts_labels() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), options());
+    let rows: Vec<(u32, i64, f64)> = (0..30).map(|series| (series, NOW_MS, 1.0)).collect();
+    append(&*engine, &rows).expect("appended");
+    let mut other = WriteBatch::new();
+    other.push_series(Labels::from_pairs([("__name__", "up")]).expect("valid").as_ref());
+    other.push_sample(NOW_MS, 1.0);
+    engine.append(&other).expect("appended");
+    let found = engine.cardinality(2);
+    let names = |list: &[storage::engine::Count]| {
+        list.iter().map(|count| (count.name.clone(), count.count)).collect::<Vec<_>>()
+    };
+    assert_eq!((found.series, found.label_names, found.label_pairs), (31, 3, 2 + 30 + 3));
+    assert_eq!(names(&found.series_by_metric), [("m".to_owned(), 30), ("up".to_owned(), 1)]);
+    assert_eq!(names(&found.values_by_label), [("at".to_owned(), 30), ("job".to_owned(), 3)]);
+    assert_eq!(names(&found.series_by_pair), [("__name__=m".to_owned(), 30), ("job=0".to_owned(), 10)]);
+}

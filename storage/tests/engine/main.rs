@@ -1,0 +1,6 @@
+//! The engine from outside: against the model, on failing disks, over its life.
+
+mod faults;
+mod life;
+mod model_check;
+mod support;
