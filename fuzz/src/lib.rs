@@ -1,1 +1,29 @@
 //! Fuzz target bodies as a library, replayed over their seeds by cargo test.
+//!
+//! One module a target, each with `run(data)`, which panics when something that must hold does not. The binaries in
+//! `targets/` hand libFuzzer's bytes to them; `tests/seeds.rs` hands them every file under `seeds/`.
+
+pub mod block_open;
+pub mod chunk_decode;
+pub mod chunk_round_trip;
+pub mod engine_model;
+pub mod exposition;
+pub mod input;
+pub mod log_replay;
+pub mod promql;
+pub mod remote_write;
+
+/// A target: its name and body.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 8] = [
+    ("block_open", block_open::run),
+    ("chunk_decode", chunk_decode::run),
+    ("chunk_round_trip", chunk_round_trip::run),
+    ("engine_model", engine_model::run),
+    ("exposition", exposition::run),
+    ("log_replay", log_replay::run),
+    ("promql", promql::run),
+    ("remote_write", remote_write::run),
+];
