@@ -93,7 +93,7 @@ impl OneSide<'_> {
         Ok(())
     }
 
-    /// The error for a key that is not unique at a step where it matters.
+    /// The error for a key that is not unique at a step where it matters, be it one that nothing matches.
     fn check_unique(&self, is_swapped: bool, matters: impl Fn(usize) -> bool) -> Result<()> {
         for Conflict { group, series, steps } in &self.conflicts {
             if (0..self.len).any(|step| steps.contains(step) && matters(step)) {
@@ -130,14 +130,15 @@ impl Evaluator<'_> {
             side.add(keys.key(&head.labels), head, column)
         })?;
         let mut pairing = Pairing { plan: &plan, result: Gathered::new(&self.guard)?, builder: LabelsBuilder::new() };
-        let mut many_steps = StepSet::new(grid.len);
+        if plan.fill_many.is_some() {
+            side.check_unique(plan.is_swapped, |_| true)?;
+        }
         let mut pair = Column::default();
         self.vector(many, grid, &mut |head, column| {
             self.guard.spend(grid.len)?;
-            many_steps.add_present(column);
+            side.check_unique(plan.is_swapped, |step| is_present(column.slots()[step]))?;
             pairing.meet(&mut side, keys.key(&head.labels), &head, column, &mut pair)
         })?;
-        side.check_unique(plan.is_swapped, |step| plan.fill_many.is_some() || many_steps.contains(step))?;
         if let Some(value) = plan.fill_many {
             pairing.fill_many(&side, value, &mut pair)?;
         }
