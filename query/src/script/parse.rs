@@ -4,7 +4,7 @@ use model::Labels;
 use model::time::parse_duration_ms;
 
 use super::ScriptError;
-use super::points::{Point, parse_number, parse_points, parse_series};
+use super::points::{POINTS_MAX, Point, parse_number, parse_points, parse_series};
 
 /// One command of a script.
 #[derive(Debug)]
@@ -69,6 +69,7 @@ pub(crate) struct Case {
 /// Reads all commands.
 pub(crate) fn parse(text: &str) -> Result<Vec<Command>, ScriptError> {
     let mut commands = Vec::new();
+    let mut points = 0;
     let mut lines = text.lines().enumerate().peekable();
     while let Some((at, line)) = lines.next() {
         let line_number = at + 1;
@@ -88,7 +89,12 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Command>, ScriptError> {
                 let step_ms = parse_time(rest).map_err(wrap(line_number))?;
                 let series: Result<_, ScriptError> =
                     body.iter().map(|&(at, line)| parse_series_line(line).map_err(wrap(at))).collect();
-                Command::Load { step_ms, with_native: word != "load", series: series? }
+                let series: Vec<(Labels, Vec<Point>)> = series?;
+                points += series.iter().map(|(_, points)| points.len()).sum::<usize>();
+                if points > POINTS_MAX {
+                    return Err(wrap(line_number)(format!("more than {POINTS_MAX} points in the script")));
+                }
+                Command::Load { step_ms, with_native: word != "load", series }
             }
             "clear" => Command::Clear,
             eval if eval == "eval" || eval.starts_with("eval_") => {

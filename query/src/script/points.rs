@@ -4,7 +4,7 @@ use model::labels::METRIC_NAME;
 use model::sample::stale_marker;
 use model::{Labels, LabelsBuilder};
 
-/// Most points one line may stand for.
+/// Most points one line, and all loads of a script together, may stand for.
 pub(crate) const POINTS_MAX: usize = 1_000_000;
 
 /// One point of a series.

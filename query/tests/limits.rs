@@ -1,0 +1,144 @@
+//! Limits, cancellation and errors of the evaluator: each names what was too much and the limit.
+
+use model::Labels;
+use query::{Answer, CancelToken, QueryError, QueryOptions, QueryTime, Request, Value, evaluate};
+use storage::memory::MemoryStore;
+
+/// 20 series of 100 samples, one a minute.
+fn store() -> MemoryStore {
+    let store = MemoryStore::new();
+    for at in 0..20 {
+        let labels = Labels::from_pairs([("__name__", "m_total"), ("i", &at.to_string())]).expect("valid labels");
+        let samples: Vec<(i64, f64)> = (0..100i32).map(|n| (i64::from(n) * 60_000, f64::from(n))).collect();
+        store.insert(&labels, &samples);
+    }
+    store
+}
+
+const HOUR: QueryTime = QueryTime::Range { start_ms: 0, end_ms: 3_600_000, step_ms: 60_000 };
+const INSTANT: QueryTime = QueryTime::Instant { time_ms: 3_600_000 };
+
+fn ask(query: &str, time: QueryTime, options: &QueryOptions) -> Result<Answer, QueryError> {
+    let cancel = CancelToken::new();
+    let request = Request { query, time, options, lookback_ms: None, timeout_ms: None, cancel: &cancel };
+    evaluate(&store(), &request)
+}
+
+#[track_caller]
+fn check_limit(query: &str, time: QueryTime, options: &QueryOptions, want: &str) {
+    let error = ask(query, time, options).expect_err(query);
+    assert!(matches!(error, QueryError::Limit { .. }), "{query}: {error}");
+    assert!(error.to_string().contains(want), "{error}");
+}
+
+#[test]
+fn each_limit_is_told() {
+    let base = QueryOptions::default();
+    check_limit("m_total", HOUR, &QueryOptions { series_max: 19, ..base.clone() }, "19 series");
+    check_limit("sum(m_total)", HOUR, &QueryOptions { samples_max: 500, ..base.clone() }, "500 samples");
+    check_limit("m_total", HOUR, &QueryOptions { points_max: 60, ..base.clone() }, "60 steps");
+    let small = QueryOptions { bytes_max: 4096, ..base.clone() };
+    for query in [
+        "m_total",
+        "topk(3, m_total)",
+        "quantile(0.5, m_total)",
+        "m_total + m_total",
+        "m_total and m_total",
+        "m_total or m_total",
+        "count_values(\"v\", m_total)",
+        "limitk by (i) (1, m_total)",
+        "label_replace(m_total, \"x\", \"y\", \"\", \"\")",
+        "info(m_total)",
+    ] {
+        check_limit(query, HOUR, &small, "4096 bytes");
+    }
+    check_limit("m_total[100m]", INSTANT, &small, "4096 bytes");
+    check_limit("sort(m_total * 2)", INSTANT, &QueryOptions { bytes_max: 500, ..base.clone() }, "500 bytes");
+    // A subquery's grid is refused before it is filled.
+    check_limit("sum_over_time(vector(1)[200y:1ms])", INSTANT, &base, "bytes");
+}
+
+#[test]
+fn memory_follows_the_result() {
+    let options = QueryOptions { bytes_max: 4096, ..QueryOptions::default() };
+    for query in ["sum(m_total)", "avg(rate(m_total[5m]))", "count(m_total > 3)", "topk(1, m_total)"] {
+        let time = if query.starts_with("topk") { INSTANT } else { HOUR };
+        let answer = ask(query, time, &options).expect(query);
+        assert_eq!(answer.cost.series, 20);
+        assert!(answer.cost.bytes_peak > 0 && answer.cost.bytes_peak <= 4096, "{:?}", answer.cost);
+        assert!(answer.cost.read.samples >= 20, "{:?}", answer.cost);
+    }
+}
+
+#[test]
+fn canceled_and_timed_out() {
+    let (options, cancel) = (QueryOptions::default(), CancelToken::new());
+    let request = Request {
+        query: "m_total",
+        time: HOUR,
+        options: &options,
+        lookback_ms: None,
+        timeout_ms: Some(0),
+        cancel: &cancel,
+    };
+    // Work enough for the clock to be seen moving.
+    let long = Request { query: "sum_over_time(vector(1)[10d:1s])", ..request };
+    assert!(matches!(evaluate(&store(), &long), Err(QueryError::Timeout { limit_ms: 0 })));
+    cancel.cancel();
+    assert!(matches!(evaluate(&store(), &request), Err(QueryError::Canceled)));
+}
+
+#[test]
+fn requests_that_make_no_sense() {
+    let options = QueryOptions::default();
+    let range = |start_ms, end_ms, step_ms| QueryTime::Range { start_ms, end_ms, step_ms };
+    for (query, time) in [
+        ("m_total", range(0, 10, 0)),
+        ("m_total", range(0, 10, -5)),
+        ("m_total", range(10, 0, 1)),
+        ("m_total[5m]", HOUR),
+        ("\"text\"", HOUR),
+    ] {
+        assert!(matches!(ask(query, time, &options), Err(QueryError::Request { .. })), "{query} {time:?}");
+    }
+    assert!(matches!(ask("sum(", INSTANT, &options), Err(QueryError::Parse(_))));
+    assert!(matches!(ask("m_total + on() m_total", INSTANT, &options), Err(QueryError::Execution { .. })));
+}
+
+#[test]
+fn times_at_the_ends_of_time_do_no_harm() {
+    let options = QueryOptions::default();
+    for time_ms in [i64::MIN, i64::MIN + 1, -1, 0, i64::MAX - 1, i64::MAX] {
+        for query in [
+            "m_total",
+            "rate(m_total[5m])",
+            "m_total offset 100y",
+            "m_total offset -100y",
+            "sum_over_time(m_total[1h:1m] offset -100y)",
+            "increase(m_total[5m] anchored)",
+            "increase(m_total[5m] smoothed)",
+            "m_total smoothed",
+            "timestamp(m_total) + hour()",
+            "absent_over_time(m_total[5m])",
+        ] {
+            ask(query, QueryTime::Instant { time_ms }, &options).unwrap_or_else(|error| panic!("{query}: {error}"));
+        }
+    }
+    let all = QueryTime::Range { start_ms: i64::MIN, end_ms: i64::MAX, step_ms: i64::MAX };
+    ask("rate(m_total[5m]) or vector(time())", all, &options).expect("three steps");
+}
+
+#[test]
+fn lookback_can_be_chosen() {
+    let (options, cancel) = (QueryOptions::default(), CancelToken::new());
+    let count = |lookback_ms| {
+        let time = QueryTime::Instant { time_ms: 99 * 60_000 + 30_000 };
+        let request =
+            Request { query: "m_total", time, options: &options, lookback_ms, timeout_ms: None, cancel: &cancel };
+        match evaluate(&store(), &request).expect("a vector").value {
+            Value::Vector(elements) => elements.len(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((count(None), count(Some(30_000)), count(Some(30_001))), (20, 0, 20));
+}
