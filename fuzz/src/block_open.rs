@@ -18,7 +18,7 @@ pub fn run(data: &[u8]) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("block");
     let mut written = Vec::new();
-    if input.byte() % 2 == 0 {
+    if input.byte().is_multiple_of(2) {
         fs::write(&path, input.rest()).expect("a file can be written");
     } else {
         written = write_block(&path, input.byte());

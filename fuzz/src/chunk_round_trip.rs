@@ -10,7 +10,7 @@ use crate::input::Input;
 /// Makes a column out of the bytes and codes it.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
-    let effort = if input.byte() % 2 == 0 { Effort::Small } else { Effort::Fast };
+    let effort = if input.byte().is_multiple_of(2) { Effort::Small } else { Effort::Fast };
     let mut samples = Samples::default();
     let (mut timestamp_ms, mut value) = (0, 0.0);
     while !input.is_empty() && samples.len() < CHUNK_SAMPLES_MAX {
