@@ -1,11 +1,11 @@
 //! Size and free space of mounted filesystems.
 //!
-//! The list of mounts is sysinfo's, which leaves out pseudo filesystems and those of the network, where asking can hang;
-//! sizes come from statvfs(3), which tells free blocks and inodes too.
+//! The list of mounts is the kernel's, read whole: sysinfo reads its first 16 KiB, which a host of containers fills with
+//! overlays. Sizes come from statvfs(3), which tells free blocks and inodes too; it is not asked of filesystems of the
+//! network, where it can hang.
 
-use std::path::Path;
-
-use sysinfo::{DiskRefreshKind, Disks};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use super::{CollectError, Collector, float};
 use crate::readings::{Metric, Readings};
@@ -21,17 +21,50 @@ const ERROR: Metric = Metric::gauge("node_filesystem_device_error", "Whether ask
 /// Most filesystems that are reported.
 const FILESYSTEMS_MAX: usize = 256;
 
+/// Types that hold no files of users, or hang when their server is away.
+const TYPES_IGNORED: [&str; 30] = [
+    "autofs",
+    "binfmt_misc",
+    "bpf",
+    "ceph",
+    "cgroup",
+    "cgroup2",
+    "cifs",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fuse.sshfs",
+    "fusectl",
+    "glusterfs",
+    "hugetlbfs",
+    "iso9660",
+    "mqueue",
+    "nfs",
+    "nfs4",
+    "nsfs",
+    "proc",
+    "pstore",
+    "rootfs",
+    "rpc_pipefs",
+    "securityfs",
+    "smb3",
+    "squashfs",
+    "sysfs",
+    "tracefs",
+];
+
 /// Reads mounted filesystems.
 #[derive(Debug)]
 pub(super) struct Filesystem {
-    disks: Option<Disks>,
     ignore: Vec<String>,
 }
 
 impl Filesystem {
     /// Leaves out mount points in and below those of `ignore`.
     pub(super) fn new(ignore: Vec<String>) -> Self {
-        Self { disks: None, ignore }
+        Self { ignore }
     }
 }
 
@@ -41,26 +74,40 @@ impl Collector for Filesystem {
     }
 
     fn collect(&mut self, out: &mut Readings) -> Result<(), CollectError> {
-        let failed = |error| CollectError::new("mounted filesystems", format!("{error:?}"));
-        let disks = match &mut self.disks {
-            Some(disks) => disks,
-            none => none.insert(Disks::new().map_err(failed)?),
-        };
-        disks.refresh_specifics(true, DiskRefreshKind::nothing());
-        let mut told: Vec<&Path> = Vec::new();
-        for disk in disks.iter() {
-            let mount = disk.mount_point();
-            // Mounts can lie on top of each other; statvfs sees the uppermost alone.
-            if ignored(mount, &self.ignore) || told.contains(&mount) || told.len() >= FILESYSTEMS_MAX {
+        let mounts = procfs::mounts().map_err(|error| CollectError::new("/proc/mounts", error))?;
+        let mut told: HashSet<PathBuf> = HashSet::new();
+        for mount in mounts.iter().filter(|mount| !TYPES_IGNORED.contains(&mount.fs_vfstype.as_str())) {
+            let place = unescaped(&mount.fs_file);
+            if ignored(&place, &self.ignore) || told.len() >= FILESYSTEMS_MAX {
                 continue;
             }
-            told.push(mount);
-            let (device, kind) = (disk.name().to_string_lossy(), disk.file_system().to_string_lossy());
-            let labels = [("device", &*device), ("fstype", &*kind), ("mountpoint", &*mount.to_string_lossy())];
-            write(mount, &labels, out);
+            // Mounts can lie on top of each other; statvfs sees the uppermost alone.
+            if told.insert(place.clone()) {
+                let point = place.to_string_lossy();
+                let labels =
+                    [("device", mount.fs_spec.as_str()), ("fstype", &mount.fs_vfstype), ("mountpoint", &*point)];
+                write(&place, &labels, out);
+            }
         }
         Ok(())
     }
+}
+
+/// The path that `/proc/mounts` writes with blanks and backslashes as three octal digits.
+fn unescaped(text: &str) -> PathBuf {
+    let mut pieces = text.split('\\');
+    let mut path = pieces.next().unwrap_or("").to_owned();
+    for piece in pieces {
+        let code = piece.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()).filter(u8::is_ascii);
+        if let (Some(code), Some(rest)) = (code, piece.get(3..)) {
+            path.push(char::from(code));
+            path.push_str(rest);
+        } else {
+            path.push('\\');
+            path.push_str(piece);
+        }
+    }
+    PathBuf::from(path)
 }
 
 fn ignored(mount: &Path, ignore: &[String]) -> bool {
@@ -90,6 +137,13 @@ mod tests {
         let ignore = ["/run".to_owned()];
         assert!(ignored(Path::new("/run"), &ignore) && ignored(Path::new("/run/x"), &ignore));
         assert!(!ignored(Path::new("/runner"), &ignore));
+    }
+
+    #[test]
+    fn mount_points_are_unescaped() {
+        for (text, want) in [("/a", "/a"), ("/a\\040b\\134c", "/a b\\c"), ("/a\\9", "/a\\9"), ("/x\\", "/x\\")] {
+            assert_eq!(unescaped(text), PathBuf::from(want));
+        }
     }
 
     #[test]

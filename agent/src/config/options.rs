@@ -65,7 +65,7 @@ const fn option(key: &'static str, shape: Shape, default: &'static str, doc: &'s
 }
 
 /// Where remote writes go unless told otherwise: a MetricKit server on this host.
-pub const PUSH_URL_DEFAULT: &str = "http://127.0.0.1:7070/api/v1/write";
+pub const PUSH_URL_DEFAULT: &str = "http://127.0.0.1:9595/api/v1/write";
 
 /// Every option, in the order in which people read them.
 pub const OPTIONS: &[OptionSpec] = &[

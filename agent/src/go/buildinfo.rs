@@ -2,7 +2,7 @@
 //! The build information in Go executables: which Go made them, from which module, version and revision.
 //!
 //! The layout is that of Go's `debug/buildinfo`: a 32-byte header that begins with a magic, at a multiple of 16 in
-//! section `.go.buildinfo`, or near the start of the first writable segment when sections were removed. Since Go 1.18
+//! section `.go.buildinfo`, or in a writable segment when sections were removed. Since Go 1.18
 //! the texts follow the header; before, it held pointers to string headers. Stripping (`-s -w`) keeps it.
 
 use std::fs::File;
@@ -15,8 +15,10 @@ const MAGIC: &[u8; 14] = b"\xff Go buildinf:";
 const HEADER_BYTES: usize = 32;
 /// The block begins at a multiple of this.
 const ALIGN_BYTES: usize = 16;
-/// How far into the first writable segment the magic is searched.
-const SEARCH_BYTES_MAX: u64 = READ_BYTES_MAX;
+/// How far into a writable segment the magic is searched.
+const SEARCH_BYTES_MAX: u64 = 8 << 20;
+/// Most writable segments that are searched.
+const WRITABLE_SEGMENTS_MAX: usize = 4;
 /// Longest Go version.
 const VERSION_BYTES_MAX: u64 = 256;
 /// Length of each of the two sentinels around the module text.
@@ -69,18 +71,39 @@ pub fn read(file: File) -> io::Result<Option<BuildInfo>> {
     Ok(Some(info))
 }
 
-/// Offset of the block's header in the file.
+/// Offset of the block's header in the file: in its section, else in a writable segment. Position-independent
+/// executables have two of those, relocated tables first.
 fn find_block(elf: &Elf) -> io::Result<Option<u64>> {
-    let (start, length) = match elf.section(b".go.buildinfo") {
-        Some(range) => range,
-        None => match elf.segments.iter().find(|segment| segment.writable) {
-            Some(segment) => (segment.offset, segment.file_bytes),
-            None => return Ok(None),
-        },
-    };
-    let bytes = elf.read_up_to(start, length.min(SEARCH_BYTES_MAX))?;
-    let at = bytes.chunks(ALIGN_BYTES).position(|chunk| chunk.starts_with(MAGIC));
-    Ok(at.and_then(|at| start.checked_add((at * ALIGN_BYTES) as u64)))
+    if let Some((start, length)) = elf.section(b".go.buildinfo") {
+        return search(elf, start, length);
+    }
+    // Every Go linker makes the section; a file that has sections and not this one is something else.
+    if elf.has_sections() {
+        return Ok(None);
+    }
+    for segment in elf.segments.iter().filter(|segment| segment.writable).take(WRITABLE_SEGMENTS_MAX) {
+        if let Some(at) = search(elf, segment.offset, segment.file_bytes)? {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+/// Where the magic stands at a multiple of its alignment behind `start`.
+fn search(elf: &Elf, start: u64, length: u64) -> io::Result<Option<u64>> {
+    let mut done = 0;
+    while done < length.min(SEARCH_BYTES_MAX) {
+        let at = start.saturating_add(done);
+        let bytes = elf.read_up_to(at, (length - done).min(READ_BYTES_MAX))?;
+        if let Some(chunk) = bytes.chunks(ALIGN_BYTES).position(|chunk| chunk.starts_with(MAGIC)) {
+            return Ok(at.checked_add((chunk * ALIGN_BYTES) as u64));
+        }
+        if bytes.is_empty() {
+            break;
+        }
+        done += bytes.len() as u64;
+    }
+    Ok(None)
 }
 
 /// Version and module text of a block that holds them after its header.

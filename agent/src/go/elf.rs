@@ -96,6 +96,11 @@ impl Elf {
         self.sections.iter().find(|(own, ..)| own == name).map(|&(_, offset, length)| (offset, length))
     }
 
+    /// Whether a table of sections was found; it can be stripped.
+    pub(super) fn has_sections(&self) -> bool {
+        !self.sections.is_empty()
+    }
+
     fn read_tables<H, P, S>(&mut self, header: &H) -> io::Result<Option<()>>
     where
         H: FileHeader<Endian = Endianness>,

@@ -1,0 +1,143 @@
+//! A receiver of remote write for tests: a small HTTP server on a free loopback port that answers as scripted and keeps
+//! what it took.
+#![expect(dead_code, reason = "each test file uses its part")]
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use model::remote_write::WriteRequest;
+use prost::Message;
+
+/// One sample as received: its labels shown as `name{a=b,…}`, time, value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Received {
+    pub(crate) series: String,
+    pub(crate) timestamp_ms: i64,
+    pub(crate) value: f64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    answers: VecDeque<(u16, &'static str)>,
+    taken: Vec<Received>,
+    metadata: Vec<String>,
+    requests: Vec<(u16, usize, String)>,
+}
+
+/// The server; it ends with the test's process.
+#[derive(Debug, Clone)]
+pub(crate) struct Receiver {
+    pub(crate) url: String,
+    state: Arc<(Mutex<State>, Condvar)>,
+}
+
+impl Receiver {
+    /// A server that gives `answers` (status, extra header lines) first and 204 from then on.
+    pub(crate) fn start(answers: &[(u16, &'static str)]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}/api/v1/write", listener.local_addr().expect("bound"));
+        let state = Arc::new((
+            Mutex::new(State { answers: answers.iter().copied().collect(), ..State::default() }),
+            Condvar::new(),
+        ));
+        let receiver = Self { url, state };
+        let server = receiver.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let server = server.clone();
+                std::thread::spawn(move || server.serve(stream));
+            }
+        });
+        receiver
+    }
+
+    fn serve(&self, stream: TcpStream) {
+        let mut reader = BufReader::new(stream.try_clone().expect("cloned"));
+        let mut stream = stream;
+        while let Some((head, body)) = read_request(&mut reader) {
+            let (state, changed) = &*self.state;
+            let mut state = state.lock().expect("not poisoned");
+            let bytes = snap::raw::Decoder::new().decompress_vec(&body).expect("snappy");
+            let request = WriteRequest::decode(bytes.as_slice()).expect("protobuf");
+            state.metadata.extend(request.metadata.iter().map(|metadata| metadata.metric_family_name.clone()));
+            let metadata_alone = request.timeseries.is_empty();
+            let scripted = if metadata_alone { None } else { state.answers.pop_front() };
+            let (status, extra) = scripted.unwrap_or((204, ""));
+            let samples = flatten(&request);
+            if !metadata_alone {
+                state.requests.push((status, samples.len(), head));
+            }
+            if status < 300 {
+                state.taken.extend(samples);
+            }
+            changed.notify_all();
+            drop(state);
+            let message = if status < 300 { "" } else { "scripted" };
+            let answer = format!("HTTP/1.1 {status} X\r\n{extra}Content-Length: {}\r\n\r\n{message}", message.len());
+            if stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until `enough` of what was taken, then returns it; panics after a minute.
+    #[track_caller]
+    pub(crate) fn wait(&self, what: &str, enough: impl Fn(&[Received]) -> bool) -> Vec<Received> {
+        let (state, changed) = &*self.state;
+        let guard = state.lock().expect("not poisoned");
+        let (guard, waited) = changed
+            .wait_timeout_while(guard, Duration::from_mins(1), |state| !enough(&state.taken))
+            .expect("not poisoned");
+        assert!(!waited.timed_out(), "waited in vain for {what}; {} samples came", guard.taken.len());
+        guard.taken.clone()
+    }
+
+    pub(crate) fn taken(&self) -> Vec<Received> {
+        self.state.0.lock().expect("not poisoned").taken.clone()
+    }
+
+    /// Status given, samples, and head of each request with samples.
+    pub(crate) fn requests(&self) -> Vec<(u16, usize, String)> {
+        self.state.0.lock().expect("not poisoned").requests.clone()
+    }
+
+    pub(crate) fn metadata(&self) -> Vec<String> {
+        self.state.0.lock().expect("not poisoned").metadata.clone()
+    }
+}
+
+fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
+    let mut head = String::new();
+    loop {
+        let before = head.len();
+        reader.read_line(&mut head).ok().filter(|bytes| *bytes > 0)?;
+        if head[before..].trim().is_empty() {
+            break;
+        }
+    }
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok()).flatten()
+    });
+    let mut body = vec![0; length.unwrap_or(0)];
+    reader.read_exact(&mut body).ok()?;
+    Some((head.to_ascii_lowercase(), body))
+}
+
+fn flatten(request: &WriteRequest) -> Vec<Received> {
+    let mut all = Vec::new();
+    for series in &request.timeseries {
+        assert!(series.labels.is_sorted_by(|a, b| a.name < b.name), "labels are sorted: {:?}", series.labels);
+        let name = series.labels.iter().find(|label| label.name == "__name__").map_or("", |label| label.value.as_str());
+        let rest = series.labels.iter().filter(|label| label.name != "__name__");
+        let rest: Vec<String> = rest.map(|label| format!("{}={}", label.name, label.value)).collect();
+        let shown = format!("{name}{{{}}}", rest.join(","));
+        for sample in &series.samples {
+            all.push(Received { series: shown.clone(), timestamp_ms: sample.timestamp, value: sample.value });
+        }
+    }
+    all
+}
