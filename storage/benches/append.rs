@@ -1,10 +1,11 @@
 //! How fast one thread appends, what a series and a sample take, and how fast the log is replayed.
 //!
-//! `cargo bench -p storage --bench append -- [series] [rounds] [sync|off]`: batches of 5,000 samples over `series`
+//! `cargo bench -p storage --bench append -- [series] [rounds] [sync|off] [flush]`: batches of 5,000 samples over `series`
 //! series (10,000), each with one sample a round (360), labels as a Kubernetes target has them.
 
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "a bench")]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,7 @@ fn main() {
             }
             let (cpu, clock) = (cpu_time(), Instant::now());
             engine.append(&batch).expect("appended");
-            spent += cpu_time() - cpu;
+            spent += cpu_time().saturating_sub(cpu);
             wall += clock.elapsed();
         }
         if round == 0 {
@@ -78,40 +79,42 @@ fn main() {
         "resident: {} bytes a series with {rounds} samples each",
         (resident_bytes() - before_bytes) / series as u64
     );
+    if arguments.get(3).is_some_and(|text| text == "flush") {
+        engine.flush().expect("flushed");
+        let each = resident_bytes().saturating_sub(before_bytes) / series as u64;
+        println!("resident: {each} bytes a series after a flush without replay");
+        return;
+    }
     drop(engine);
-    let started = Instant::now();
-    let engine = Engine::open(folder.path(), options, Arc::new(SystemClock)).expect("opens");
-    println!("replay: {} MiB of log in {:?}", stats.log_bytes >> 20, started.elapsed());
-    let started = Instant::now();
-    read_all(&engine, "head");
-    println!("  {:.2} million samples per second", rate(series * rounds, started.elapsed()));
-    let (cpu, started) = (cpu_time(), Instant::now());
-    engine.flush().expect("flushed");
-    println!("flush: {:?}, {:?} of CPU", started.elapsed(), cpu_time() - cpu);
-    let stats = engine.stats();
-    println!(
-        "blocks: {:.3} bytes a sample in {} files; catalog {} KiB",
-        stats.block_bytes as f64 / all,
-        stats.blocks,
-        stats.catalog_bytes >> 10
-    );
-    println!(
-        "resident: {} bytes a series after the flush",
-        (resident_bytes().saturating_sub(before_bytes)) / series as u64
-    );
-    let started = Instant::now();
-    read_all(&engine, "blocks");
-    println!("  {:.2} million samples per second", rate(series * rounds, started.elapsed()));
+    replay_flush_read(folder.path(), options, stats.log_bytes, series * rounds, series);
 }
 
-fn read_all(engine: &Engine, what: &str) {
+/// Opens the folder again, reads it from the head, flushes, and reads it from the block.
+fn replay_flush_read(folder: &Path, options: EngineOptions, log_bytes: u64, samples: usize, series: usize) {
+    let started = Instant::now();
+    let engine = Engine::open(folder, options, Arc::new(SystemClock)).expect("opens");
+    println!("replay: {} MiB of log in {:?}", log_bytes >> 20, started.elapsed());
+    println!("head: {:.2} million samples per second", rate(samples, read_all(&engine)));
+    let (cpu, started) = (cpu_time(), Instant::now());
+    engine.flush().expect("flushed");
+    println!("flush: {:?}, {:?} of CPU", started.elapsed(), cpu_time().saturating_sub(cpu));
+    let stats = engine.stats();
+    println!("blocks: {:.3} bytes a sample in {} files", stats.block_bytes as f64 / samples as f64, stats.blocks);
+    println!("catalog: {} bytes a series", stats.catalog_bytes / series as u64);
+    println!("blocks: {:.2} million samples per second", rate(samples, read_all(&engine)));
+}
+
+/// Selects and reads everything; returns how long the reading took.
+fn read_all(engine: &Engine) -> Duration {
     let started = Instant::now();
     let set = engine.select(&[], TimeRange::ALL, usize::MAX).expect("selected");
-    println!("select from {what}: {} series in {:?}", set.len(), started.elapsed());
+    println!("select: {} series in {:?}", set.len(), started.elapsed());
     let mut samples = Samples::default();
+    let started = Instant::now();
     for at in 0..set.len() {
         set.read(at, &mut samples).expect("read");
     }
+    started.elapsed()
 }
 
 fn labels(at: usize) -> Labels {

@@ -264,6 +264,8 @@ impl Core {
         };
         self.catalog.commit(&change).inspect_err(|error| drop(self.poison(error)))?;
         self.publish(removed, added);
+        // Expired samples are left out, and with them perhaps the last of a series.
+        maintenance.check_series = true;
         Ok(())
     }
 }

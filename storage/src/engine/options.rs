@@ -56,7 +56,7 @@ impl Default for EngineOptions {
             log_segment_bytes: 16 << 20,
             flush_log_bytes: 64 << 20,
             flush_age_ms: 2 * 3_600_000,
-            head_bytes_max: 512 << 20,
+            head_bytes_max: 256 << 20,
             series_max: 5_000_000,
             metadata_max: 100_000,
             disk_reserve_bytes: 256 << 20,

@@ -91,8 +91,8 @@ impl Core {
             }
         }
         chosen.sort_unstable_by_key(|(id, _)| *id);
+        let ids: Vec<u32> = chosen.iter().map(|(id, _)| id.0).collect();
         let mut layers = chosen.into_iter().peekable();
-        let ids: Vec<u32> = layers.clone().map(|(id, _)| id.0).collect();
         self.table.each(ids, |id, labels| {
             // A series that was removed meanwhile had nothing left.
             while layers.next_if(|(other, _)| *other < id).is_some() {}

@@ -39,7 +39,6 @@ impl Core {
         for (_, record) in &expired {
             self.remove_file(&record.file);
         }
-        maintenance.check_series = true;
         Counters::add(&self.counters.blocks_dropped, ids.len() as u64);
         Ok(())
     }

@@ -60,13 +60,14 @@ fn check_reopened(got: &Content, progress: &Progress, case: &str) {
 
 #[test]
 fn every_failing_change_leaves_what_was_acknowledged() {
-    for (fault, after, power_cut) in [
-        (Fault::Fail, AfterFault::Dead, false),
-        (Fault::Tear(40), AfterFault::Dead, true),
-        (Fault::Tear(7), AfterFault::Recovers, false),
+    // Every change fails once; the other faults hit every third.
+    for (fault, after, power_cut, step) in [
+        (Fault::Fail, AfterFault::Dead, false, 1),
+        (Fault::Tear(40), AfterFault::Dead, true, 3),
+        (Fault::Tear(7), AfterFault::Recovers, false, 3),
     ] {
         let mut reached = true;
-        for at in 0.. {
+        for at in (0..).step_by(step) {
             if !reached {
                 break;
             }
@@ -94,7 +95,7 @@ fn every_failing_change_leaves_what_was_acknowledged() {
             engine.flush().expect("flushed");
             let before = everything(&*engine);
             drop(engine);
-            if at % 4 == 0 {
+            if at % 6 == 0 {
                 assert_eq!(everything(&*open(folder.path(), synced())), before, "{case}");
             }
         }
@@ -125,24 +126,16 @@ fn a_full_disk_refuses_and_recovers() {
     let files = FaultyFiles::new();
     let engine = open_with(folder.path(), EngineOptions { disk_reserve_bytes: 1000, ..synced() }, on(&files));
     append(&*engine, &[(1, NOW_MS, 1.0)]).expect("appended");
-    // Found out beforehand, found out by the write, found out by a new segment.
-    let shortages: [(&dyn Fn(), &dyn Fn()); 2] = [
-        (&|| files.set_available_bytes(Some(999)), &|| files.set_available_bytes(None)),
-        (
-            &|| {
-                files.set_available_bytes(Some(1 << 40));
-                files.set_disk_full(true);
-            },
-            &|| files.set_disk_full(false),
-        ),
-    ];
     for round in 2..12u32 {
-        let (begins, ends) = shortages[round as usize % 2];
-        begins();
+        // Found out beforehand, or found out by the write or the new segment.
+        let by_write = round % 2 == 1;
+        files.set_available_bytes(Some(if by_write { 1 << 40 } else { 999 }));
+        files.set_disk_full(by_write);
         let refused = append(&*engine, &[(round, NOW_MS, 1.0)]);
         assert!(matches!(refused, Err(SinkError::DiskFull { needed_bytes: 1000.., .. })), "{refused:?}");
         assert_eq!(everything(&*engine).len(), round as usize - 1, "reads go on");
-        ends();
+        files.set_available_bytes(None);
+        files.set_disk_full(false);
         append(&*engine, &[(round, NOW_MS, 1.0)]).expect("space has returned");
     }
     files.set_disk_full(true);
@@ -222,6 +215,39 @@ fn damaged_log_and_blocks_are_reported_and_the_rest_is_read() {
     assert_eq!(engine.stats().damage, vec![]);
     let set = engine.select(&[], TimeRange::new(NOW_MS, NOW_MS), 99).expect("selected");
     assert_eq!(set.len(), 4);
+}
+
+/// A damaged chunk costs its series, is reported, and keeps nothing else from being read or merged.
+#[test]
+fn a_damaged_chunk_costs_one_series() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), options());
+    for day in [0, 1] {
+        for round in 0..4 {
+            for series in 0..3 {
+                // One timestamp column and one chunk each.
+                let at_ms = NOW_MS + day * 86_400_000 + round * 100 + i64::from(series);
+                append(&*engine, &[(series, at_ms, 0.1), (series, at_ms + 50, 0.7)]).expect("appended");
+            }
+            engine.flush().expect("flushed");
+        }
+    }
+    drop(engine);
+    let path = folder.path().join("blocks/00000001.blk");
+    let mut bytes = fs::read(&path).expect("read");
+    bytes[40] ^= 1;
+    fs::write(&path, bytes).expect("written");
+    let engine = open(folder.path(), options());
+    for _ in 0..2 {
+        engine.maintain().expect("the other day is merged");
+        let stats = engine.stats();
+        assert_eq!((stats.merges, stats.blocks, stats.damage.len()), (1, 5, 1), "{:?}", stats.damage);
+        assert_eq!(stats.damage[0].file, path);
+    }
+    let set = engine.select(&[], TimeRange::ALL, 9).expect("selected");
+    let mut samples = model::Samples::default();
+    let read: Vec<bool> = (0..set.len()).map(|at| set.read(at, &mut samples).is_ok()).collect();
+    assert_eq!(read, [false, true, true]);
 }
 
 #[test]

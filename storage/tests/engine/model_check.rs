@@ -168,3 +168,24 @@ fn scattered_days_make_few_blocks() {
     assert!(engine.stats().blocks <= 256, "{} blocks", engine.stats().blocks);
     assert_eq!(everything(&*engine), everything(&model));
 }
+
+/// Days that are over and thin share blocks once there are many of them.
+#[test]
+fn thin_days_are_joined() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = MemoryStore::new();
+    let engine = open(folder.path(), options());
+    for day in 1..=70 {
+        let batch =
+            batch(&[(1, NOW_MS - day * DAY_MS, 1.0), (2, NOW_MS - DAY_MS, f64::from(u8::try_from(day).expect("few")))]);
+        engine.append(&batch).expect("appended");
+        model.append(&batch).expect("appended");
+        engine.flush().expect("flushed");
+    }
+    engine.maintain().expect("maintained");
+    let stats = engine.stats();
+    assert!((60..=68).contains(&stats.blocks), "{} blocks", stats.blocks);
+    assert_eq!(everything(&*engine), everything(&model));
+    drop(engine);
+    assert_eq!(everything(&*open(folder.path(), options())), everything(&model));
+}
