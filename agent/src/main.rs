@@ -1,5 +1,6 @@
 //! `metrickit-agent`: the agent alone, for hosts that run no server.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use agent::{AgentArgs, StopFlag, cli};
@@ -19,7 +20,8 @@ fn main() -> ExitCode {
     // A configuration that cannot be read is told by `main_with`, through this same log.
     let filter = command.agent.resolve().map_or_else(|_| "info".to_owned(), |config| config.log);
     let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let stop = StopFlag::new();
     if let Err(error) = cli::stop_on_signals(&stop) {
         tracing::error!(%error, "signals cannot be handled");

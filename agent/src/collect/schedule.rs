@@ -15,6 +15,7 @@ const ERRORS: Metric = Metric::counter("metrickit_agent_collector_errors_total",
 #[derive(Debug, Default)]
 pub struct Schedule {
     entries: Vec<Entry>,
+    reported: Tracker,
 }
 
 #[derive(Debug)]
@@ -63,13 +64,15 @@ impl Schedule {
     }
 
     /// Adds what each collector costs to `out`.
-    pub fn report(&self, out: &mut Readings) {
+    pub fn report(&mut self, out: &mut Readings) {
+        let from = out.len();
         for entry in &self.entries {
             let labels = [("collector", entry.collector.name())];
             out.push(&SECONDS, &labels, entry.last_seconds);
             out.push(&RUNS, &labels, super::float(entry.runs));
             out.push(&ERRORS, &labels, super::float(entry.errors));
         }
+        self.reported.observe(out, from);
     }
 
     /// Adds stale markers for every series of every collector: the agent stops.
@@ -77,6 +80,7 @@ impl Schedule {
         for entry in &mut self.entries {
             entry.tracker.end(out);
         }
+        self.reported.end(out);
     }
 }
 
@@ -148,6 +152,6 @@ mod tests {
         assert_eq!(out.value_of(r#"metrickit_agent_collector_errors_total{collector="fake"}"#), Some(1.0));
         let mut out = Readings::new(5000);
         schedule.end(&mut out);
-        assert_eq!(out.len(), 1);
+        assert_eq!(out.len(), 1 + 3, "what was collected and what was reported");
     }
 }

@@ -79,6 +79,11 @@ impl Batch {
         self.entries.iter().map(|entry| &*entry.record)
     }
 
+    /// Forgets all but the first `count` records; the rest is not touched by an acknowledgement.
+    pub fn keep_first(&mut self, count: usize) {
+        self.entries.truncate(count);
+    }
+
     /// Samples in all records.
     pub fn samples(&self) -> u64 {
         self.records().map(|record| u64::from(record.samples)).sum()

@@ -19,8 +19,8 @@ use crate::queue::{Batch, SharedQueue};
 use crate::stats::Stats;
 use crate::stop::StopFlag;
 
-/// Compression ratio that bounds how much is read from the queue for one request.
-const RATIO_MIN: u64 = 2;
+/// Longest piece of a request before compression.
+const PIECE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX * 8;
 /// Longest token that is read from a file.
 const TOKEN_BYTES_MAX: usize = 16 << 10;
 
@@ -102,9 +102,10 @@ impl Sender {
     /// Sends batch after batch; returns the pause to make when one failed, nothing when the queue is empty or `stopped`.
     fn drain(&mut self, stopped: impl Fn() -> bool, timeout: Duration) -> Option<Duration> {
         while !stopped() {
-            let bytes_max = self.config.body_bytes_max as u64 / RATIO_MIN;
-            let batch = self.queue.lock().peek(self.samples_max, bytes_max, self.clock.now().0)?;
-            match self.attempt(&batch, timeout) {
+            // The cap is on bytes before compression, and pieces are never longer compressed.
+            let bytes_max = self.config.body_bytes_max as u64;
+            let mut batch = self.queue.lock().peek(self.samples_max, bytes_max, self.clock.now().0)?;
+            match self.attempt(&mut batch, timeout) {
                 Attempt::Done => {
                     if let Err(error) = self.queue.lock().acknowledge(&batch) {
                         tracing::warn!(%error, "position not stored; a restart sends some samples again");
@@ -117,14 +118,21 @@ impl Sender {
         None
     }
 
-    fn attempt(&mut self, batch: &Batch, timeout: Duration) -> Attempt {
-        let mut body = Vec::new();
+    /// Sends `batch`, or as much of its beginning as one request may hold, which is what stays in it.
+    fn attempt(&mut self, batch: &mut Batch, timeout: Duration) -> Attempt {
+        let (mut body, mut taken) = (Vec::new(), 0);
         for record in batch.records() {
-            match decompress(&record.payload, PAYLOAD_BYTES_MAX * 8) {
-                Some(bytes) => body.extend_from_slice(&bytes),
-                None => self.stats.samples_rejected.add(u64::from(record.samples)),
+            if let Some(bytes) = decompress(&record.payload, PIECE_BYTES_MAX) {
+                if !body.is_empty() && body.len() + bytes.len() > self.config.body_bytes_max {
+                    break;
+                }
+                body.extend_from_slice(&bytes);
+            } else {
+                self.stats.samples_rejected.add(u64::from(record.samples));
             }
+            taken += 1;
         }
+        batch.keep_first(taken);
         if body.is_empty() {
             return Attempt::Done;
         }
@@ -143,6 +151,9 @@ impl Sender {
         match verdict {
             Verdict::Delivered => {
                 self.stats.samples_sent.add(batch.samples());
+                // After a 413, slowly back to full size: the receiver's limit may have been raised.
+                let full = self.config.samples_max as u64;
+                self.samples_max = (self.samples_max + full / 50 + 1).min(full);
                 self.recovered();
                 Attempt::Done
             }

@@ -1,0 +1,161 @@
+//! Scraping of real pages over HTTP: what arrives, what is marked stale, what is refused.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+use agent::config::{Config, TargetSpec};
+use agent::go::SharedProcesses;
+use agent::readings::Readings;
+use agent::scrape::Scraper;
+use agent::stats::Stats;
+use model::{ManualClock, TimestampMs, sample};
+
+/// A server whose pages tests change: path to head lines and body.
+#[derive(Clone, Default)]
+struct Pages(Arc<Mutex<HashMap<String, Page>>>);
+
+type Page = (String, Vec<u8>);
+
+impl Pages {
+    fn start() -> (Self, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let pages = Self::default();
+        let server = pages.clone();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut lines = BufReader::new(stream.try_clone().expect("cloned")).lines();
+                let Some(Ok(first)) = lines.next() else { continue };
+                while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+                let path = first.split(' ').nth(1).unwrap_or("").to_owned();
+                let page = server.0.lock().expect("not poisoned").get(&path).cloned();
+                let (head, body) = page.unwrap_or(("404 Not Found".to_owned(), Vec::new()));
+                let length = body.len();
+                let _ = write!(stream, "HTTP/1.1 {head}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+                let _ = stream.write_all(&body);
+            }
+        });
+        (pages, url)
+    }
+
+    fn set(&self, path: &str, head: &str, body: &[u8]) {
+        self.0.lock().expect("not poisoned").insert(path.to_owned(), (head.to_owned(), body.to_vec()));
+    }
+}
+
+fn scraper(urls: &[String], change: impl Fn(&mut Config)) -> (Scraper, Arc<ManualClock>) {
+    let mut config = Config { host: "web1".to_owned(), ..Config::default() };
+    let target = |url: &String| TargetSpec { url: url.clone(), job: "t".to_owned(), labels: Vec::new() };
+    config.targets = urls.iter().map(target).collect();
+    change(&mut config);
+    let clock = Arc::new(ManualClock::new(TimestampMs(1000)));
+    let scraper = Scraper::new(&config, SharedProcesses::default(), clock.clone(), Arc::new(Stats::default()));
+    (scraper, clock)
+}
+
+/// One round: each series without target labels, `stale` or its value; timings are left out.
+fn round(scraper: &mut Scraper) -> Vec<String> {
+    let mut all = Readings::new(0);
+    scraper.round(&mut |readings| all.append(&readings));
+    let mut shown: Vec<String> = all
+        .iter()
+        .filter(|(labels, _)| {
+            !["scrape_duration_seconds", "metrickit_scrape_bad_lines"].contains(&labels.get("__name__").unwrap_or(""))
+        })
+        .map(|(labels, samples)| {
+            let own: Vec<String> = labels
+                .iter()
+                .filter(|(name, _)| !["__name__", "job", "instance"].contains(name))
+                .map(|(name, value)| format!(" {name}={value}"))
+                .collect();
+            let value = samples[0].value;
+            let value = if sample::is_stale_marker(value) { "stale".to_owned() } else { value.to_string() };
+            format!("{}{} {value}", labels.get("__name__").unwrap_or(""), own.concat())
+        })
+        .collect();
+    shown.sort();
+    shown
+}
+
+#[test]
+fn what_vanishes_is_marked_stale() {
+    let (pages, url) = Pages::start();
+    let (mut scraper, clock) = scraper(&[url], |_| ());
+    let mut step = |head: &str, body: &str| {
+        pages.set("/metrics", head, body.as_bytes());
+        clock.advance_ms(1000);
+        round(&mut scraper)
+    };
+    assert_eq!(step("200 OK", "a 1\nb{x=\"1\"} 2\n"), ["a 1", "b x=1 2", "scrape_samples_scraped 2", "up 1"]);
+    assert_eq!(
+        step("200 OK", "a 1\nb{x=\"2\"} 3\n"),
+        ["a 1", "b x=1 stale", "b x=2 3", "scrape_samples_scraped 2", "up 1"]
+    );
+    assert_eq!(step("500 Broken", "a 1\n"), ["a stale", "b x=2 stale", "scrape_samples_scraped 0", "up 0"]);
+    assert_eq!(step("500 Broken", "a 1\n"), ["scrape_samples_scraped 0", "up 0"]);
+    assert_eq!(step("200 OK", "a 1\n"), ["a 1", "scrape_samples_scraped 1", "up 1"]);
+    let mut end = Readings::new(9000);
+    scraper.end(&mut end);
+    assert!(end.len() == 5 && end.iter().all(|(_, samples)| sample::is_stale_marker(samples[0].value)));
+}
+
+#[test]
+fn kinds_of_pages() {
+    let (pages, url) = Pages::start();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(b"a 1\n").expect("compressed");
+    pages.set("/gzip", "200 OK\r\nContent-Encoding: gzip", &gzip.finish().expect("compressed"));
+    pages.set(
+        "/om",
+        "200 OK\r\nContent-Type: application/openmetrics-text; version=1.0.0",
+        b"# TYPE c counter\nc_total 2\n# EOF\n",
+    );
+    pages.set("/vars", "200 OK\r\nContent-Type: application/json", br#"{"memstats":{"Alloc":3},"n":4}"#);
+    pages.set("/empty", "200 OK", b"");
+    for (path, want) in [
+        ("/gzip", &["a 1", "scrape_samples_scraped 1", "up 1"][..]),
+        ("/om", &["c_total 2", "scrape_samples_scraped 1", "up 1"]),
+        ("/vars", &["expvar_n 4", "go_memstats_alloc_bytes 3", "scrape_samples_scraped 2", "up 1"]),
+        ("/empty", &["scrape_samples_scraped 0", "up 1"]),
+    ] {
+        let (mut scraper, _) = scraper(&[format!("{url}{path}")], |_| ());
+        assert_eq!(round(&mut scraper), want, "{path}");
+    }
+}
+
+#[test]
+fn what_is_no_page_is_down() {
+    let (pages, url) = Pages::start();
+    pages.set("/metrics", "200 OK", b"a 1\n");
+    pages.set("/moved", "302 Found\r\nLocation: /metrics", b"");
+    pages.set("/html", "200 OK\r\nContent-Type: text/html", b"<html><body>no samples here</body></html>");
+    pages.set("/long", "200 OK", "a 1\n".repeat(1000).as_bytes());
+    pages.set("/many", "200 OK", "m 1\n".repeat(11).as_bytes());
+    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    bomb.write_all(&vec![b'\n'; 1 << 20]).expect("compressed");
+    pages.set("/bomb", "200 OK\r\nContent-Encoding: gzip", &bomb.finish().expect("compressed"));
+    pages.set("/brotli", "200 OK\r\nContent-Encoding: br", b"a 1\n");
+    for path in ["/moved", "/html", "/long", "/many", "/bomb", "/brotli", "/nowhere"] {
+        let (mut scraper, _) = scraper(&[format!("{url}{path}")], |config| {
+            config.scrape.body_bytes_max = 2048;
+            config.scrape.samples_max = 10;
+        });
+        assert_eq!(round(&mut scraper), ["scrape_samples_scraped 0", "up 0"], "{path}");
+    }
+}
+
+#[test]
+fn many_targets_at_once_keep_apart() {
+    let (pages, url) = Pages::start();
+    let urls: Vec<String> = (0..9).map(|n| format!("{url}/{n}")).collect();
+    for n in (0..9).filter(|n| *n != 4) {
+        pages.set(&format!("/{n}"), "200 OK", format!("m{n} 1\n").as_bytes());
+    }
+    let (mut scraper, _) = scraper(&urls, |_| ());
+    let shown = round(&mut scraper);
+    assert_eq!(shown.iter().filter(|line| *line == "up 1").count(), 8);
+    assert_eq!(shown.iter().filter(|line| *line == "up 0").count(), 1);
+    assert!((0..9).filter(|n| *n != 4).all(|n| shown.contains(&format!("m{n} 1"))));
+}
