@@ -103,6 +103,13 @@ impl Server {
     }
 }
 
+/// A test that fails while the gate is closed must not leave a thread waiting at it.
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.sink.close_gate(false);
+    }
+}
+
 pub(crate) async fn send(router: Router, request: Request<Body>) -> Answer {
     let response = router.oneshot(request).await.expect("a router does not fail");
     let retry_after = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
