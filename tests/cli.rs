@@ -82,7 +82,7 @@ fn the_repl_reads_a_pipe() {
     drop(stdin);
     let output = child.wait_with_output().expect("the REPL ends");
     let out = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{out}");
+    assert_eq!(output.status.code(), Some(1), "a line failed: {out}");
     assert!(out.contains(".range") && out.contains("98") && out.contains('^'), "{out}");
 }
 

@@ -38,7 +38,7 @@ fn timestamp_ms(number: i64) -> i64 {
 fn value(writer: usize, at: usize, number: i64) -> f64 {
     match (number + i64::try_from(at).expect("small")) % 11 {
         0 => f64::from_bits(0x7ff8_0000_0000_0000 | u64::try_from(number).expect("not negative")),
-        1 => -0.0,
+        1 => f64::NEG_INFINITY,
         _ => (writer * 1000 + at) as f64 + number as f64 / 8.0,
     }
 }
@@ -73,7 +73,10 @@ fn write_until_killed(url: &str, writer: usize, first: i64, stop: &AtomicBool) -
 /// Compares what the server holds of every series with the ledgers; an unacknowledged request may be there or not,
 /// but whole requests only.
 fn check(server: &Server, ledgers: &[Ledger], since: &[i64]) {
-    let shown = |value: f64| if value.is_nan() { "NaN".to_owned() } else { format!("{value}") };
+    let shown = |value: f64| match value {
+        f64::NEG_INFINITY => "-Inf".to_owned(),
+        value => format!("{value}"),
+    };
     for (writer, ledger) in ledgers.iter().enumerate() {
         let newest = ledger.requests.keys().copied().max().unwrap_or(0).max(1) + 16;
         let range_s = (newest - since[writer] + 1).max(1);

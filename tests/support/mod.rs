@@ -1,6 +1,6 @@
 //! What the end-to-end tests share: the real binary on port 0, HTTP, remote-write bodies.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of this module")]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::allow_attributes, reason = "shared by tests; each uses a part")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
