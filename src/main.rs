@@ -1,3 +1,89 @@
-//! The command line: one binary that is server, agent, query client and REPL.
+//! The command line: one binary that is server, agent, query client, REPL and load generator.
+//!
+//! `cli` has the words, `commands` what they do, `settings` where values come from, `serving` puts the server
+//! together, `client` asks one, `render` shows answers, `output` writes them.
 
-fn main() {}
+mod bench;
+mod cli;
+mod client;
+mod commands;
+mod output;
+mod render;
+mod repl;
+mod serving;
+mod settings;
+mod signals;
+mod when;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use commands::server::Role;
+use output::Output;
+use settings::SettingsError;
+
+/// The query or the server failed.
+const EXIT_FAILED: u8 = 1;
+/// The command line or the settings are wrong; clap uses the same.
+const EXIT_USAGE: u8 = 2;
+
+/// Wrong use that clap cannot see, such as a malformed time.
+#[derive(Debug)]
+struct UsageError(String);
+
+impl std::error::Error for UsageError {}
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut output = Output::new();
+    match run(cli, &mut output) {
+        Ok(code) => code,
+        Err(error) => report(&error, &mut output),
+    }
+}
+
+/// Runs the subcommand. Its exit status; a failure that is no error here has been told already.
+fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
+    let Cli { log_level, command } = cli;
+    // Programs that answer a person stay quiet; those that run for months tell what they do.
+    if !matches!(command, Command::Up(_) | Command::Server(_) | Command::Agent(_)) {
+        commands::start_logging(log_level.as_deref().unwrap_or("warn"))?;
+    }
+    let worked = match command {
+        Command::Agent(args) => return commands::agent::run(&args, log_level.as_deref()),
+        Command::Up(flags) => commands::server::run(&flags, log_level, Role::Up, output).map(|()| true),
+        Command::Server(flags) => commands::server::run(&flags, log_level, Role::Server, output).map(|()| true),
+        Command::Query(args) => commands::query::run(&args, output),
+        Command::Repl(args) => {
+            let target = commands::Target::open(&args.target)?;
+            let worked = repl::run(&target.client, output)?;
+            target.close()?;
+            Ok(worked)
+        }
+        Command::Bench(command) => bench::run(&command, output).map(|()| true),
+    };
+    Ok(if worked? { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
+}
+
+/// Tells what went wrong, and the exit status for it.
+fn report(error: &anyhow::Error, output: &mut Output) -> ExitCode {
+    let is_broken_pipe = error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe));
+    if is_broken_pipe {
+        return ExitCode::SUCCESS;
+    }
+    // When standard error is gone too, the status alone tells.
+    let _ = output.note(&format!("error: {error:#}"));
+    let is_usage = error.is::<UsageError>() || error.is::<SettingsError>();
+    ExitCode::from(if is_usage { EXIT_USAGE } else { EXIT_FAILED })
+}

@@ -1,0 +1,245 @@
+//! `bench ingest`: how fast a server takes remote write, and what that costs it.
+//!
+//! Bodies are made in phases that are not timed, and sent as fast as they are taken in phases that are. Time between
+//! samples is 15 seconds of data, so a run of seconds writes hours.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+use model::time::{Clock, SystemClock};
+use serde::Serialize;
+
+use super::fleet::{Body, Fleet};
+use super::subject::Subject;
+use super::{IngestArgs, Latencies};
+use crate::output::Output;
+use crate::render::number::{Unit, short};
+
+/// Distance of two samples of a series.
+pub(super) const INTERVAL_MS: i64 = 15_000;
+/// How far back the first sample lies: inside the retention that servers have by default.
+const START_AGO_MS: i64 = 24 * 86_400_000;
+/// Bodies made before they are sent, in bytes.
+const BODIES_BYTES_MAX: usize = 256 << 20;
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The figures of one run.
+#[derive(Debug, Serialize)]
+struct Figures {
+    seed: u64,
+    series: u32,
+    samples_per_request: u32,
+    connections: u32,
+    label_bytes_average: usize,
+    samples: u64,
+    requests: usize,
+    /// Wall time of the timed phases.
+    seconds: f64,
+    samples_per_second: f64,
+    /// Processor time of the server, from the first request until it has stopped and everything is in blocks.
+    server_cpu_seconds: Option<f64>,
+    samples_per_cpu_second: Option<f64>,
+    latency_p50_ms: f64,
+    latency_p99_ms: f64,
+    latency_max_ms: f64,
+    body_bytes_per_sample: f64,
+    resident_bytes: Option<u64>,
+    resident_peak_bytes: Option<u64>,
+    resident_bytes_per_series: Option<f64>,
+    disk_bytes: Option<u64>,
+    disk_bytes_per_sample: Option<f64>,
+}
+
+/// What was sent.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    pub(super) samples: u64,
+    pub(super) bytes: u64,
+    pub(super) latencies: Latencies,
+}
+
+impl Sent {
+    pub(super) fn add(&mut self, other: Self) {
+        self.samples += other.samples;
+        self.bytes += other.bytes;
+        self.latencies.extend(other.latencies);
+    }
+}
+
+/// Measures and prints.
+pub(super) fn run(args: &IngestArgs, output: &mut Output) -> anyhow::Result<()> {
+    let mut subject = Subject::new(&args.common)?;
+    let mut fleet = Fleet::new(args.series as usize, args.common.seed);
+    let label_bytes_average = fleet.label_bytes_average();
+    let now_ms = SystemClock.now().0;
+    let mut next_ms = (now_ms - START_AGO_MS) / INTERVAL_MS * INTERVAL_MS;
+    let wanted = Duration::from_secs(args.seconds.into());
+    let bar = progress(u64::from(args.seconds) * 1000, "{spinner} writing {bar:40} {msg}")?;
+
+    let before = subject.usage();
+    let (mut sent, mut timed) = (Sent::default(), Duration::ZERO);
+    while timed < wanted && next_ms < now_ms {
+        let mut rounds = Vec::new();
+        let mut made_bytes = 0;
+        while made_bytes < BODIES_BYTES_MAX && next_ms < now_ms {
+            let round = fleet.round(next_ms, args.samples_per_request as usize);
+            made_bytes += round.iter().map(|body| body.bytes.len()).sum::<usize>();
+            rounds.push(round);
+            next_ms += INTERVAL_MS;
+        }
+        let start = Instant::now();
+        sent.add(send(&subject, rounds, args.connections as usize, Some(start + wanted.saturating_sub(timed)))?);
+        timed += start.elapsed();
+        bar.set_position(u64::try_from(timed.as_millis()).unwrap_or(u64::MAX));
+        #[expect(clippy::cast_precision_loss, reason = "shown in a few digits")]
+        bar.set_message(format!("{} samples/s", short(sent.samples as f64 / timed.as_secs_f64(), Unit::Plain)));
+    }
+    bar.finish_and_clear();
+    ensure!(sent.samples > 0, "nothing was sent within the time");
+    let running = subject.usage();
+    let stopped = subject.stop()?;
+    let cpu_seconds = before.zip(stopped).map(|(before, stopped)| stopped.cpu_seconds - before.cpu_seconds);
+    let figures = figures(args, label_bytes_average, sent, timed, cpu_seconds, running, subject.disk_bytes());
+    if args.common.json {
+        output.line(&serde_json::to_string(&figures).context("figures are JSON")?)?;
+    } else {
+        output.text(&show(&figures))?;
+        if next_ms >= now_ms && timed < wanted {
+            output
+                .note("ended early: the generated time has reached the present; take more series for a longer run")?;
+        }
+    }
+    Ok(())
+}
+
+/// Sends `rounds`, body `n` of each on connection `n % connections`, so that the samples of a series keep their order.
+/// Ends at `until` at the latest, between two requests.
+pub(super) fn send(
+    subject: &Subject,
+    rounds: Vec<Vec<Body>>,
+    connections: usize,
+    until: Option<Instant>,
+) -> anyhow::Result<Sent> {
+    let mut lanes: Vec<Vec<Body>> = (0..connections).map(|_| Vec::new()).collect();
+    for round in rounds {
+        for (at, body) in round.into_iter().enumerate() {
+            lanes[at % connections].push(body);
+        }
+    }
+    let url = format!("{}/api/v1/write", subject.client.url());
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = lanes.into_iter().map(|lane| scope.spawn(|| send_lane(&url, lane, until))).collect();
+        let mut sent = Sent::default();
+        for worker in workers {
+            sent.add(worker.join().map_err(|_| anyhow::anyhow!("a sending thread panicked"))??);
+        }
+        Ok(sent)
+    })
+}
+
+fn send_lane(url: &str, lane: Vec<Body>, until: Option<Instant>) -> anyhow::Result<Sent> {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(REQUEST_TIMEOUT));
+    let http: ureq::Agent = config.build().into();
+    let mut sent = Sent::default();
+    for body in lane {
+        if until.is_some_and(|until| Instant::now() >= until) {
+            break;
+        }
+        let start = Instant::now();
+        let mut response = http
+            .post(url)
+            .header("Content-Type", "application/x-protobuf")
+            .header("Content-Encoding", "snappy")
+            .header("X-Prometheus-Remote-Write-Version", "0.1.0")
+            .send(body.bytes.as_slice())
+            .with_context(|| format!("cannot write to {url}"))?;
+        let answer = response.body_mut().read_to_string().unwrap_or_default();
+        ensure!(response.status().is_success(), "{url} answered {}: {}", response.status(), answer.trim());
+        sent.latencies.push(start.elapsed());
+        sent.samples += body.samples as u64;
+        sent.bytes += body.bytes.len() as u64;
+    }
+    Ok(sent)
+}
+
+/// A progress bar on standard error; nothing where that is no terminal.
+pub(super) fn progress(length: u64, template: &str) -> anyhow::Result<ProgressBar> {
+    let bar = ProgressBar::new(length).with_style(ProgressStyle::with_template(template)?);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    Ok(bar)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures are shown in a few digits")]
+fn figures(
+    args: &IngestArgs,
+    label_bytes_average: usize,
+    mut sent: Sent,
+    timed: Duration,
+    cpu_seconds: Option<f64>,
+    running: Option<super::subject::Usage>,
+    disk_bytes: Option<u64>,
+) -> Figures {
+    let [latency_p50_ms, latency_p99_ms, latency_max_ms] = sent.latencies.quantiles_ms();
+    let samples = sent.samples as f64;
+    Figures {
+        seed: args.common.seed,
+        series: args.series,
+        samples_per_request: args.samples_per_request,
+        connections: args.connections,
+        label_bytes_average,
+        samples: sent.samples,
+        requests: sent.latencies.0.len(),
+        seconds: timed.as_secs_f64(),
+        samples_per_second: samples / timed.as_secs_f64(),
+        server_cpu_seconds: cpu_seconds,
+        samples_per_cpu_second: cpu_seconds.filter(|&seconds| seconds > 0.0).map(|seconds| samples / seconds),
+        latency_p50_ms,
+        latency_p99_ms,
+        latency_max_ms,
+        body_bytes_per_sample: sent.bytes as f64 / samples,
+        resident_bytes: running.map(|usage| usage.resident_bytes),
+        resident_peak_bytes: running.map(|usage| usage.resident_peak_bytes),
+        resident_bytes_per_series: running.map(|usage| usage.resident_bytes as f64 / f64::from(args.series)),
+        disk_bytes,
+        disk_bytes_per_sample: disk_bytes.map(|bytes| bytes as f64 / samples),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures are shown in a few digits")]
+fn show(figures: &Figures) -> String {
+    let plain = |value: f64| short(value, Unit::Plain);
+    let bytes = |value: Option<u64>| value.map_or("unknown".to_owned(), |value| short(value as f64, Unit::Bytes));
+    let of = |value: Option<f64>, unit: Unit| value.map_or("unknown".to_owned(), |value| short(value, unit));
+    let f = figures;
+    format!(
+        "{} series with {} bytes of labels, {} samples a request, {} connections, seed {}\n\
+         written          {} samples in {:.1} s ({} requests of {} bytes a sample)\n\
+         speed            {} samples/s\n\
+         server CPU       {} s, blocks included: {} samples per CPU second\n\
+         latency          p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms\n\
+         memory           {} while writing (peak {}), {} a series\n\
+         disk             {} after stop, {} bytes a sample\n",
+        f.series,
+        f.label_bytes_average,
+        f.samples_per_request,
+        f.connections,
+        f.seed,
+        plain(f.samples as f64),
+        f.seconds,
+        f.requests,
+        plain(f.body_bytes_per_sample),
+        plain(f.samples_per_second),
+        of(f.server_cpu_seconds, Unit::Plain),
+        of(f.samples_per_cpu_second, Unit::Plain),
+        f.latency_p50_ms,
+        f.latency_p99_ms,
+        f.latency_max_ms,
+        bytes(f.resident_bytes),
+        bytes(f.resident_peak_bytes),
+        of(f.resident_bytes_per_series, Unit::Bytes),
+        bytes(f.disk_bytes),
+        of(f.disk_bytes_per_sample, Unit::Plain),
+    )
+}

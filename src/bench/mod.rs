@@ -1,0 +1,127 @@
+//! The load generator: first figures on any machine with one command.
+//!
+//! `ingest` writes as fast as the server takes it, `query` asks a fixed list over generated data. Bodies come from
+//! `fleet`, the server under load is a process of its own (`subject`), so that its processor time is its own.
+
+mod fleet;
+mod ingest;
+mod query;
+mod subject;
+
+use clap::{Args, Subcommand};
+
+use crate::output::Output;
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Remote write as fast as it is taken: samples per second and per processor second, latency, disk, memory
+    Ingest(IngestArgs),
+    /// A fixed list of queries over generated data: latency of each
+    Query(QueryArgs),
+}
+
+/// What both benchmarks take.
+#[derive(Debug, Args)]
+pub(crate) struct CommonArgs {
+    /// Measure this server, which runs already, instead of starting one on a temporary folder
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Process of the server at --url, for its processor time and memory
+    #[arg(long, value_name = "PID", requires = "url")]
+    pub(crate) pid: Option<u32>,
+    /// Folder for the data: of the server at --url, to measure it; else where to put the temporary one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<std::path::PathBuf>,
+    /// Durability of the server that is started: sync, interval or off
+    #[arg(long, value_name = "MODE", default_value = "sync", conflicts_with = "url")]
+    pub(crate) durability: String,
+    /// Values are the same for the same seed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `bench ingest`.
+#[derive(Debug, Args)]
+pub(crate) struct IngestArgs {
+    /// Active series
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) series: u32,
+    /// Samples in one request, each of another series, as real senders do
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) samples_per_request: u32,
+    /// Connections that write at the same time
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) connections: u32,
+    /// How long to write; making the bodies is not counted
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) seconds: u32,
+    /// What both benchmarks take
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// Arguments of `bench query`.
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// Active series
+    #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) series: u32,
+    /// Hours of data, a sample every 15 seconds
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub(crate) hours: u32,
+    /// How often each query is asked
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) repeat: u32,
+    /// What both benchmarks take
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// Runs one benchmark and prints its figures.
+pub(crate) fn run(command: &BenchCommand, output: &mut Output) -> anyhow::Result<()> {
+    match command {
+        BenchCommand::Ingest(args) => ingest::run(args, output),
+        BenchCommand::Query(args) => query::run(args, output),
+    }
+}
+
+/// Latencies in microseconds, shown as a few quantiles.
+#[derive(Debug, Default)]
+struct Latencies(Vec<u64>);
+
+impl Latencies {
+    fn push(&mut self, took: std::time::Duration) {
+        self.0.push(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// The quantiles 0.5, 0.99 and 1 in milliseconds, by nearest rank; zero without any latency.
+    fn quantiles_ms(&mut self) -> [f64; 3] {
+        self.0.sort_unstable();
+        let last = self.0.len().saturating_sub(1);
+        let at = |percent: usize| (self.0.len() * percent).div_ceil(100).saturating_sub(1).min(last);
+        #[expect(clippy::cast_precision_loss, reason = "a latency is far below 2^52 microseconds")]
+        let ms = |at: usize| self.0.get(at).copied().unwrap_or(0) as f64 / 1000.0;
+        [ms(at(50)), ms(at(99)), ms(last)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_by_nearest_rank() {
+        let shown = |micros: Vec<u64>| Latencies(micros).quantiles_ms().map(|ms| ms.to_string());
+        assert_eq!(shown(vec![]), ["0", "0", "0"]);
+        assert_eq!(shown(vec![3000, 1500, 2000]), ["2", "3", "3"]);
+        assert_eq!(shown((1..=1000).rev().map(|at| at * 1000).collect()), ["500", "990", "1000"]);
+    }
+}

@@ -1,0 +1,179 @@
+//! The command line: subcommands, flags, help.
+//!
+//! Owns the shape and the words. What a subcommand does lives in `commands`, settings of the server in `settings`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::bench::BenchCommand;
+use crate::render::Format;
+use crate::settings::SettingFlags;
+
+const EXAMPLES: &str = "\
+Start here:
+  metrickit up                                      server and agent on this machine, data in ./metrickit-data
+  metrickit query 'go_goroutines'                   goroutines of every Go process now
+  metrickit query 'rate(node_cpu_seconds_total{mode!=\"idle\"}[1m])' --start now-15m
+  metrickit repl                                    type queries: completion, tables, charts
+
+More hosts:
+  metrickit server --listen 0.0.0.0:9595 --data /var/lib/metrickit
+  metrickit agent --push-url http://SERVER:9595/api/v1/write
+
+Exit status: 0 worked, 1 failed (the query, the server), 2 wrong use or settings, 128+N ended by a second signal N.";
+
+/// Live monitoring for Go applications: agents, a time-series engine and PromQL in one binary
+#[derive(Debug, Parser)]
+#[command(name = "metrickit", version, about, after_help = EXAMPLES, propagate_version = true)]
+pub(crate) struct Cli {
+    /// What is logged to standard error: error, warn, info, debug, trace, or a filter such as storage=debug,info
+    #[arg(long, global = true, value_name = "LEVEL", env = "METRICKIT_LOG_LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a server and an agent for this machine in one process
+    #[command(after_help = UP_EXAMPLES)]
+    Up(SettingFlags),
+    /// Start a server: takes remote write, keeps it, answers PromQL
+    #[command(after_help = SERVER_EXAMPLES)]
+    Server(SettingFlags),
+    /// Start an agent: reads this host and its Go processes, pushes to a server
+    Agent(agent::AgentArgs),
+    /// Evaluate one query and print the answer
+    #[command(after_help = QUERY_EXAMPLES)]
+    Query(QueryArgs),
+    /// Type queries, with completion, tables and charts; or read them from a pipe
+    #[command(after_help = REPL_EXAMPLES)]
+    Repl(ReplArgs),
+    /// Measure a server: how fast it takes samples and answers queries
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+const UP_EXAMPLES: &str = "\
+Examples:
+  metrickit up
+  metrickit up --listen 0.0.0.0:9595 --data /var/lib/metrickit --retention 90d
+  METRICKIT_DURABILITY=interval metrickit up --print-config
+
+The agent's options come from its own file and METRICKIT_AGENT_… variables, see `metrickit agent --help`.";
+
+const SERVER_EXAMPLES: &str = "\
+Examples:
+  metrickit server
+  metrickit server --listen 0.0.0.0:9595 --data /var/lib/metrickit --retention 90d
+  metrickit server --config /etc/metrickit/server.toml --print-config
+
+Later layers win: defaults, then the file of --config, then METRICKIT_… variables, then flags.
+The first line on standard output is `listening on http://ADDRESS`; /-/ready answers 200 once the data is open.
+SIGTERM and SIGINT stop cleanly, a second one at once.";
+
+const QUERY_EXAMPLES: &str = "\
+Examples:
+  metrickit query 'up'
+  metrickit query 'sum by (mode) (rate(node_cpu_seconds_total[1m]))' --time now-10m
+  metrickit query 'go_goroutines' --start now-1h                    a chart over the last hour
+  metrickit query 'go_goroutines' --start now-1h --step 30s --format csv > goroutines.csv
+  metrickit query 'up' --format json | jq '.data.result[].metric'
+  metrickit query 'up' --data ./metrickit-data                      without a running server
+
+Times: now, now-1h30m, Unix seconds, 2026-01-01T00:00:00Z.
+Exit status: 0 answered, 1 the query or the server failed, 2 wrong use.";
+
+const REPL_EXAMPLES: &str = "\
+Examples:
+  metrickit repl
+  metrickit repl --url http://metrics.example.com:9595
+  metrickit repl --data ./metrickit-data < queries.promql
+
+In the REPL, .help lists the commands. From a pipe, open brackets continue on the next line and an empty line ends
+a query; at the end of input the exit status is 1 if any line failed.";
+
+/// Where queries go.
+#[derive(Debug, Args)]
+pub(crate) struct TargetArgs {
+    /// Server to ask; anything that speaks Prometheus's query API [default: <http://127.0.0.1:9595>]
+    #[arg(long, value_name = "URL", env = "METRICKIT_URL")]
+    pub(crate) url: Option<String>,
+    /// Open this data folder instead; no server may be running on it. Nothing is dropped by retention
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// Arguments of `query`.
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// The query, in PromQL
+    #[arg(value_name = "EXPR")]
+    pub(crate) expr: String,
+    /// Where to ask
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Evaluate at this time [default: now]
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["start", "end", "step"], allow_hyphen_values = true)]
+    pub(crate) time: Option<String>,
+    /// Evaluate over a range from here [default: an hour before the end, if --end or --step is given]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) start: Option<String>,
+    /// End of the range [default: now]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) end: Option<String>,
+    /// Step of the range, such as 30s [default: a round one for some 240 points]
+    #[arg(long, value_name = "STEP")]
+    pub(crate) step: Option<String>,
+    /// How to print the answer [default: chart for ranges on a terminal, else table]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub(crate) format: Option<Format>,
+}
+
+/// Arguments of `repl`.
+#[derive(Debug, Args)]
+pub(crate) struct ReplArgs {
+    /// Where to ask
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[track_caller]
+    fn parse(line: &str) -> Result<Command, String> {
+        let words = std::iter::once("metrickit").chain(line.split_whitespace());
+        Cli::try_parse_from(words).map(|cli| cli.command).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_settings_become_values() {
+        let Ok(Command::Server(flags)) = parse("server --retention off --print-config --flush-log-bytes 1MiB") else {
+            panic!("server parses");
+        };
+        assert_eq!(flags.values.get("retention").map(String::as_str), Some("off"));
+        assert_eq!(flags.values.get("flush_log_bytes").map(String::as_str), Some("1MiB"));
+        assert!(flags.print_config && flags.config.is_none());
+    }
+
+    #[test]
+    fn wrong_use_is_refused_with_a_hint() {
+        assert!(parse("serve").is_err_and(|error| error.contains("server")));
+        assert!(parse("server --retenton 1d").is_err_and(|error| error.contains("--retention")));
+        assert!(parse("query up --time 1 --start 2").is_err());
+        assert!(parse("query up --url a --data b").is_err());
+        assert!(parse("query").is_err());
+        assert!(parse("query up --time -5").is_ok());
+    }
+}

@@ -1,0 +1,59 @@
+//! What the subcommands do. `bench` and `repl` are rooms of their own.
+
+pub(crate) mod agent;
+pub(crate) mod query;
+pub(crate) mod server;
+mod up;
+
+use std::io::IsTerminal;
+use std::net::TcpListener;
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+use crate::UsageError;
+use crate::cli::TargetArgs;
+use crate::client::{Client, URL_DEFAULT};
+use crate::serving::Serving;
+use crate::settings::typed::ServerSettings;
+
+/// Starts logging to standard error.
+pub(crate) fn start_logging(filter: &str) -> anyhow::Result<()> {
+    let parsed = EnvFilter::try_new(filter).map_err(|error| {
+        UsageError(format!("{filter:?} is no log level ({error}); write info, debug, or storage=debug,info"))
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
+    builder
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))
+}
+
+/// What queries are asked of: a server elsewhere, or one of our own over a folder.
+pub(crate) struct Target {
+    pub(crate) client: Client,
+    own: Option<Serving>,
+}
+
+impl Target {
+    /// The server that `args` names, started first if it is a folder.
+    pub(crate) fn open(args: &TargetArgs) -> anyhow::Result<Self> {
+        let Some(data) = &args.data else {
+            let client = Client::new(args.url.as_deref().unwrap_or(URL_DEFAULT));
+            return Ok(Self { client: client.map_err(|error| UsageError(error.to_string()))?, own: None });
+        };
+        anyhow::ensure!(data.is_dir(), "there is no folder {}", data.display());
+        let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
+        let serving = Serving::start(listener, ServerSettings::for_reading(data))?;
+        if !serving.wait_ready() {
+            serving.wait()?;
+            anyhow::bail!("{} could not be opened", data.display());
+        }
+        Ok(Self { client: Client::new(&serving.url())?, own: Some(serving) })
+    }
+
+    /// Lets go of the folder.
+    pub(crate) fn close(self) -> anyhow::Result<()> {
+        self.own.map_or(Ok(()), Serving::stop)
+    }
+}

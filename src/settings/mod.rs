@@ -1,0 +1,236 @@
+//! Settings of the server: what there is, and where each value comes from.
+//!
+//! A setting is one row of [`TABLE`]; its flag, environment variable, key in the file, default and help follow from
+//! the row. Later layers win: defaults < file < environment < flags. `typed` turns the texts into checked values.
+
+mod flags;
+mod layers;
+pub(crate) mod typed;
+
+pub(crate) use flags::SettingFlags;
+pub(crate) use layers::{Resolved, SettingsError, resolve};
+
+/// What a setting's text may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `HOST:PORT`.
+    Address,
+    /// A folder.
+    Folder,
+    /// `90s`, `1h30m`, `15d`.
+    Duration,
+    /// A duration, or `off`.
+    DurationOrOff,
+    /// `512MiB`, or a plain number of bytes.
+    Bytes,
+    /// A whole number.
+    Count,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Anything.
+    Text,
+}
+
+impl Kind {
+    /// How help writes the value.
+    pub(crate) fn value_name(self) -> &'static str {
+        match self {
+            Self::Address => "ADDR",
+            Self::Folder => "DIR",
+            Self::Duration => "DURATION",
+            Self::DurationOrOff => "DURATION|off",
+            Self::Bytes => "BYTES",
+            Self::Count => "N",
+            Self::Choice(_) => "MODE",
+            Self::Text => "TEXT",
+        }
+    }
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setting {
+    /// The key in the file: words joined by `_`. The flag has `-` instead, the variable capitals and a prefix.
+    pub(crate) key: &'static str,
+    /// The value without any other layer.
+    pub(crate) default: &'static str,
+    /// What the text may be.
+    pub(crate) kind: Kind,
+    /// One line for people.
+    pub(crate) help: &'static str,
+}
+
+impl Setting {
+    /// `METRICKIT_` and the key in capitals.
+    pub(crate) fn variable(&self) -> String {
+        format!("METRICKIT_{}", self.key.to_ascii_uppercase())
+    }
+}
+
+/// Every setting of `server` and `up`, in the order of help.
+pub(crate) const TABLE: &[Setting] = &[
+    Setting {
+        key: "listen",
+        default: "127.0.0.1:9595",
+        kind: Kind::Address,
+        help: "Address of the HTTP API; port 0 takes a free one; 0.0.0.0:9595 serves other hosts too",
+    },
+    Setting {
+        key: "data",
+        default: "./metrickit-data",
+        kind: Kind::Folder,
+        help: "Folder of the database; made if it is not there; one process at a time",
+    },
+    Setting {
+        key: "retention",
+        default: "30d",
+        kind: Kind::DurationOrOff,
+        help: "How long samples are kept; off keeps all and takes samples of any time",
+    },
+    Setting {
+        key: "future_lead",
+        default: "10m",
+        kind: Kind::DurationOrOff,
+        help: "How far ahead of this machine's clock samples may be",
+    },
+    Setting {
+        key: "durability",
+        default: "sync",
+        kind: Kind::Choice(&["sync", "interval", "off"]),
+        help: "When writes are acknowledged: on disk (sync), synced at intervals, or never synced (off)",
+    },
+    Setting {
+        key: "durability_interval",
+        default: "100ms",
+        kind: Kind::Duration,
+        help: "Time between syncs with --durability interval: what a power cut may cost",
+    },
+    Setting { key: "flush_age", default: "2h", kind: Kind::Duration, help: "Longest time between writing blocks" },
+    Setting {
+        key: "flush_log_bytes",
+        default: "64MiB",
+        kind: Kind::Bytes,
+        help: "Log at which blocks are written; what is replayed after a crash at most, about",
+    },
+    Setting { key: "log_segment_bytes", default: "16MiB", kind: Kind::Bytes, help: "Length of one file of the log" },
+    Setting {
+        key: "head_bytes_max",
+        default: "512MiB",
+        kind: Kind::Bytes,
+        help: "Memory for samples in no block yet; at twice that senders are told to come back later",
+    },
+    Setting {
+        key: "series_max",
+        default: "5000000",
+        kind: Kind::Count,
+        help: "Most series; samples of more are refused",
+    },
+    Setting {
+        key: "disk_reserve_bytes",
+        default: "256MiB",
+        kind: Kind::Bytes,
+        help: "Free disk space at which writes are refused until space returns",
+    },
+    Setting {
+        key: "request_bytes_max",
+        default: "16MiB",
+        kind: Kind::Bytes,
+        help: "Longest body of a write request as it is sent",
+    },
+    Setting {
+        key: "request_decompressed_bytes_max",
+        default: "32MiB",
+        kind: Kind::Bytes,
+        help: "Longest body of a write request after decompression",
+    },
+    Setting {
+        key: "connections_max",
+        default: "1024",
+        kind: Kind::Count,
+        help: "Most connections at once; more wait in the system's queue",
+    },
+    Setting {
+        key: "query_lookback",
+        default: "5m",
+        kind: Kind::Duration,
+        help: "How far back a selector looks for the newest sample",
+    },
+    Setting { key: "query_timeout", default: "2m", kind: Kind::Duration, help: "Longest time a query may take" },
+    Setting {
+        key: "query_samples_max",
+        default: "50000000",
+        kind: Kind::Count,
+        help: "Most samples one query may read",
+    },
+    Setting { key: "query_series_max", default: "500000", kind: Kind::Count, help: "Most series one query may select" },
+    Setting { key: "query_bytes_max", default: "1GiB", kind: Kind::Bytes, help: "Most memory one query may hold" },
+    Setting {
+        key: "stop_timeout",
+        default: "10s",
+        kind: Kind::Duration,
+        help: "Longest time that requests under way get to end after a signal to stop",
+    },
+    Setting {
+        key: "log_level",
+        default: "info",
+        kind: Kind::Text,
+        help: "error, warn, info, debug, trace, or a filter such as storage=debug,info",
+    },
+];
+
+/// The setting with `key`.
+pub(crate) fn find(key: &str) -> Option<&'static Setting> {
+    TABLE.iter().find(|setting| setting.key == key)
+}
+
+/// Parses bytes: a whole number with an optional unit `B kB MB GB TB KiB MiB GiB TiB`.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let malformed = || format!("{text:?} is no size; write it like 512MiB, 2GB or 1048576");
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim_start() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return Err(malformed()),
+    };
+    let number: u64 = number.parse().map_err(|_| malformed())?;
+    number.checked_mul(factor).ok_or_else(|| format!("{text:?} is more than 16 EiB"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_bytes(text: &str, want: Option<u64>) {
+        assert_eq!(parse_bytes(text).ok(), want, "for {text:?}");
+    }
+
+    #[test]
+    fn sizes() {
+        check_bytes("1048576", Some(1 << 20));
+        check_bytes("64MiB", Some(64 << 20));
+        check_bytes("2 GB", Some(2_000_000_000));
+        check_bytes("", None);
+        check_bytes("MiB", None);
+        check_bytes("-1", None);
+        check_bytes("1.5GiB", None);
+        check_bytes("1MiBs", None);
+        check_bytes("99999999TiB", None);
+    }
+
+    #[test]
+    fn keys_are_unique_words() {
+        for (at, setting) in TABLE.iter().enumerate() {
+            assert!(TABLE[..at].iter().all(|other| other.key != setting.key), "{}", setting.key);
+            assert!(setting.key.bytes().all(|c| c.is_ascii_lowercase() || c == b'_'), "{}", setting.key);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Settings as checked values, as the engine, the write routes and the server take them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ingest::IngestLimits;
+use server::{ServeOptions, ServerOptions};
+use storage::{Durability, EngineOptions};
+
+use super::{Resolved, SettingsError, layers};
+
+/// What `server` and `up` run with.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerSettings {
+    /// Where to listen.
+    pub(crate) listen: SocketAddr,
+    /// The folder of the database.
+    pub(crate) data: PathBuf,
+    /// The engine's.
+    pub(crate) engine: EngineOptions,
+    /// The write routes'.
+    pub(crate) ingest: IngestLimits,
+    /// The query API's.
+    pub(crate) server: ServerOptions,
+    /// The listener's.
+    pub(crate) serve: ServeOptions,
+}
+
+impl ServerSettings {
+    /// The values of `resolved`, whose texts are checked already.
+    pub(crate) fn new(resolved: &Resolved) -> Result<Self, SettingsError> {
+        let listen = layers::address(resolved.text("listen")).map_err(|reason| SettingsError::Value {
+            key: "listen",
+            origin: resolved.origin("listen").clone(),
+            reason,
+        })?;
+        let ms = |key: &str| resolved.duration_ms(key).unwrap_or(i64::MAX);
+        let unsigned_ms = |key: &str| ms(key).unsigned_abs();
+        let bytes = |key: &str| usize::try_from(resolved.bytes(key)).unwrap_or(usize::MAX);
+        let engine = EngineOptions {
+            durability: match resolved.text("durability") {
+                "off" => Durability::Off,
+                "interval" => Durability::Interval { interval_ms: unsigned_ms("durability_interval") },
+                _ => Durability::Sync,
+            },
+            retention_ms: resolved.duration_ms("retention"),
+            future_lead_ms: resolved.duration_ms("future_lead"),
+            flush_age_ms: ms("flush_age"),
+            flush_log_bytes: resolved.bytes("flush_log_bytes"),
+            log_segment_bytes: resolved.bytes("log_segment_bytes"),
+            head_bytes_max: resolved.bytes("head_bytes_max"),
+            series_max: resolved.count("series_max"),
+            disk_reserve_bytes: resolved.bytes("disk_reserve_bytes"),
+            ..EngineOptions::default()
+        };
+        let ingest = IngestLimits {
+            body_bytes_max: bytes("request_bytes_max"),
+            decompressed_bytes_max: bytes("request_decompressed_bytes_max"),
+            ..IngestLimits::default()
+        };
+        let query = query::QueryOptions {
+            lookback_ms: ms("query_lookback"),
+            timeout_ms: unsigned_ms("query_timeout"),
+            samples_max: resolved.count("query_samples_max") as u64,
+            series_max: resolved.count("query_series_max"),
+            bytes_max: bytes("query_bytes_max"),
+            ..query::QueryOptions::default()
+        };
+        let server = ServerOptions { query, ..ServerOptions::default() };
+        let serve = ServeOptions {
+            connections_max: resolved.count("connections_max"),
+            drain_ms: unsigned_ms("stop_timeout"),
+            ..ServeOptions::default()
+        };
+        Ok(Self { listen, data: PathBuf::from(resolved.text("data")), engine, ingest, server, serve })
+    }
+
+    /// Settings for reading the folder `data`, whatever it was written with: retention must drop nothing.
+    pub(crate) fn for_reading(data: &Path) -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            data: data.to_owned(),
+            engine: EngineOptions { retention_ms: None, background: false, ..EngineOptions::default() },
+            ingest: IngestLimits::default(),
+            server: ServerOptions::default(),
+            serve: ServeOptions { drain_ms: 0, ..ServeOptions::default() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::settings::resolve;
+
+    fn settings(flags: &[(&'static str, &str)]) -> ServerSettings {
+        let flags: BTreeMap<_, _> = flags.iter().map(|&(key, value)| (key, value.to_owned())).collect();
+        let resolved = resolve(None, |_| None, &flags).expect("valid");
+        ServerSettings::new(&resolved).expect("valid")
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_rooms() {
+        let defaults = settings(&[]);
+        assert_eq!(defaults.engine, EngineOptions::default());
+        assert_eq!(defaults.ingest, IngestLimits::default());
+        assert_eq!(defaults.server.query, query::QueryOptions::default());
+        let serve = ServeOptions::default();
+        assert_eq!((defaults.serve.connections_max, defaults.serve.drain_ms), (serve.connections_max, serve.drain_ms));
+        assert_eq!(defaults.listen, SocketAddr::from(([127, 0, 0, 1], 9595)));
+    }
+
+    #[test]
+    fn values_reach_their_rooms() {
+        let changed = settings(&[
+            ("retention", "off"),
+            ("durability", "interval"),
+            ("durability_interval", "250ms"),
+            ("query_samples_max", "7"),
+            ("request_bytes_max", "1MiB"),
+            ("listen", ":0"),
+        ]);
+        assert_eq!(changed.engine.retention_ms, None);
+        assert_eq!(changed.engine.durability, Durability::Interval { interval_ms: 250 });
+        assert_eq!(changed.server.query.samples_max, 7);
+        assert_eq!(changed.ingest.body_bytes_max, 1 << 20);
+        assert!(changed.listen.ip().is_unspecified());
+    }
+}
