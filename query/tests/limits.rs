@@ -1,7 +1,7 @@
 //! Limits, cancellation and errors of the evaluator: each names what was too much and the limit.
 
 use model::Labels;
-use query::{Answer, CancelToken, QueryError, QueryOptions, QueryTime, Request, Value, evaluate};
+use query::{Answer, CancelToken, DEPTH_MAX, QueryError, QueryOptions, QueryTime, Request, Value, evaluate, parse};
 use storage::memory::MemoryStore;
 
 /// 20 series of 100 samples, one a minute.
@@ -141,4 +141,32 @@ fn lookback_can_be_chosen() {
         }
     };
     assert_eq!((count(None), count(Some(30_000)), count(Some(30_001))), (20, 0, 20));
+}
+
+#[test]
+fn deep_queries_fit_the_stack_of_a_worker() {
+    let options = QueryOptions::default();
+    let nested = |open: &str, close: &str, levels: usize| {
+        format!("{}m_total{{i=\"1\"}}{}", open.repeat(levels), close.repeat(levels))
+    };
+    let mut deepest = 0;
+    for (open, close) in [
+        ("abs(", ")"),
+        ("sum(", ")"),
+        ("-(", ")"),
+        ("(1 + ", ")"),
+        ("(m_total{i=\"1\"} or ", ")"),
+        ("topk(1, ", ")"),
+        ("max_over_time(", "[2m:1m])"),
+        ("(m_total{i=\"1\"} + on() ", ")"),
+        ("label_replace(", ", \"a\", \"b\", \"\", \"\")"),
+    ] {
+        // As deep as the parser lets it be.
+        let levels = (1..=4).map(|nodes| (DEPTH_MAX - 1) / nodes);
+        let levels =
+            levels.into_iter().find(|&levels| parse(&nested(open, close, levels)).is_ok()).expect("some depth");
+        deepest = deepest.max(levels);
+        ask(&nested(open, close, levels), INSTANT, &options).unwrap_or_else(|error| panic!("{levels} {open}: {error}"));
+    }
+    assert!(deepest > 50, "only {deepest} levels");
 }

@@ -4,9 +4,59 @@ use model::Labels;
 use query::{CancelToken, QueryOptions, QueryTime, Request, Value, VectorElement, evaluate};
 use storage::memory::MemoryStore;
 
-/// A range query is the instant queries of its steps, apart from the order of elements.
-#[test]
-fn a_range_query_is_its_instant_queries() {
+/// At least one query for each way of evaluating.
+const QUERIES: [&str; 47] = [
+    "a",
+    "a offset 90s",
+    "a @ 600",
+    "a smoothed",
+    "rate(b_total[2m])",
+    "increase(b_total[100s] anchored)",
+    "rate(b_total[100s] smoothed)",
+    "irate(b_total[1m])",
+    "deriv(a[3m])",
+    "predict_linear(a[3m], 60)",
+    "sum by (x) (a)",
+    "avg(b_total)",
+    "stddev by (x) ({i=~\".+\"})",
+    "min(a)",
+    "quantile by (x) (0.3, {i=~\".+\"})",
+    "topk by (x) (2, {i=~\".+\"})",
+    "bottomk(scalar(count(a) or vector(1)), b_total)",
+    "count_values(\"v\", floor(a / 20))",
+    "limitk(2, a)",
+    "limit_ratio(0.4, {i=~\".+\"})",
+    "sum by (x) (a) / on (x) group_right sum by (x, i) (b_total)",
+    "a > 30",
+    "a > bool on (i) a",
+    "a and on (x) (b_total > 100)",
+    "(a > 40) or (b_total < 200)",
+    "a unless (a > 50)",
+    "avg_over_time(a[2m])",
+    "stdvar_over_time(a[2m])",
+    "quantile_over_time(0.5, a[2m])",
+    "mad_over_time(a[1m])",
+    "ts_of_max_over_time(a[2m])",
+    "changes(a[2m])",
+    "resets(b_total[2m])",
+    "absent(a > 60)",
+    "absent_over_time(a[10s])",
+    "max_over_time(rate(b_total[1m])[3m:20s])",
+    "sum_over_time(a[2m:7s] offset 30s)",
+    "timestamp(a)",
+    "-a",
+    "scalar(a)",
+    "histogram_quantile(0.6, c_bucket)",
+    "histogram_fraction(0, 0.7, c_bucket)",
+    "sum(a) + on() fill(1) sum(b_total > 300)",
+    "label_replace(a, \"x\", \"$1\", \"i\", \"(.*)\")",
+    "clamp(a, 10, 50)",
+    "round(a, 5)",
+    "double_exponential_smoothing(a[2m], 0.4, 0.6)",
+];
+
+/// Twelve series of noisy counters with gaps, resets, NaN and stale markers.
+fn store() -> MemoryStore {
     let store = MemoryStore::new();
     let mut random = fastrand::Rng::with_seed(7);
     for at in 0..12 {
@@ -31,58 +81,16 @@ fn a_range_query_is_its_instant_queries() {
             .collect();
         store.insert(&labels.expect("valid labels"), &samples);
     }
-    let queries = [
-        "a",
-        "a offset 90s",
-        "a @ 600",
-        "a smoothed",
-        "rate(b_total[2m])",
-        "increase(b_total[100s] anchored)",
-        "rate(b_total[100s] smoothed)",
-        "irate(b_total[1m])",
-        "deriv(a[3m])",
-        "predict_linear(a[3m], 60)",
-        "sum by (x) (a)",
-        "avg(b_total)",
-        "stddev by (x) ({i=~\".+\"})",
-        "min(a)",
-        "quantile by (x) (0.3, {i=~\".+\"})",
-        "topk by (x) (2, {i=~\".+\"})",
-        "bottomk(scalar(count(a) or vector(1)), b_total)",
-        "count_values(\"v\", floor(a / 20))",
-        "limitk(2, a)",
-        "limit_ratio(0.4, {i=~\".+\"})",
-        "sum by (x) (a) / on (x) group_right sum by (x, i) (b_total)",
-        "a > 30",
-        "a > bool on (i) a",
-        "a and on (x) (b_total > 100)",
-        "(a > 40) or (b_total < 200)",
-        "a unless (a > 50)",
-        "avg_over_time(a[2m])",
-        "stdvar_over_time(a[2m])",
-        "quantile_over_time(0.5, a[2m])",
-        "mad_over_time(a[1m])",
-        "ts_of_max_over_time(a[2m])",
-        "changes(a[2m])",
-        "resets(b_total[2m])",
-        "absent(a > 60)",
-        "absent_over_time(a[10s])",
-        "max_over_time(rate(b_total[1m])[3m:20s])",
-        "sum_over_time(a[2m:7s] offset 30s)",
-        "timestamp(a)",
-        "-a",
-        "scalar(a)",
-        "histogram_quantile(0.6, c_bucket)",
-        "histogram_fraction(0, 0.7, c_bucket)",
-        "sum(a) + on() fill(1) sum(b_total > 300)",
-        "label_replace(a, \"x\", \"$1\", \"i\", \"(.*)\")",
-        "clamp(a, 10, 50)",
-        "round(a, 5)",
-        "double_exponential_smoothing(a[2m], 0.4, 0.6)",
-    ];
+    store
+}
+
+/// A range query is the instant queries of its steps, apart from the order of elements.
+#[test]
+fn a_range_query_is_its_instant_queries() {
+    let store = store();
     let (options, cancel) = (QueryOptions::default(), CancelToken::new());
     let (start_ms, end_ms, step_ms) = (-60_000, 2_100_000, 35_000);
-    for query in queries {
+    for query in QUERIES {
         let run = |time| {
             evaluate(
                 &store,
@@ -104,7 +112,7 @@ fn a_range_query_is_its_instant_queries() {
                 Value::Vector(vector) => {
                     single.extend(vector.into_iter().map(|VectorElement { labels, timestamp_ms, value }| {
                         (timestamp_ms, labels.to_string(), bits(value))
-                    }))
+                    }));
                 }
                 Value::Scalar { timestamp_ms, value } => single.push((timestamp_ms, "{}".to_owned(), bits(value))),
                 other => panic!("{other:?}"),

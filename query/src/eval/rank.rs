@@ -166,13 +166,15 @@ impl Evaluator<'_> {
         self.vector(&aggregate.expr, grid, &mut |head, column| {
             self.guard.spend(grid.len)?;
             let at = groups.find(&head, |_, _| Ok(HashMap::new()))?;
+            let mut last: Option<(u64, usize)> = None;
             for (step, &value) in column.slots().iter().enumerate() {
                 if !is_present(value) {
                     continue;
                 }
                 let bits = if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
-                let known = groups.states[at].get(&bits).copied();
-                let result = if let Some(result) = known {
+                // Values mostly stay for a while.
+                let known = last.filter(|&(known, _)| known == bits).map(|(_, result)| result);
+                let result = if let Some(result) = known.or_else(|| groups.states[at].get(&bits).copied()) {
                     result
                 } else {
                     builder.clear();
@@ -189,6 +191,7 @@ impl Evaluator<'_> {
                     groups.states[at].insert(bits, result);
                     result
                 };
+                last = Some((bits, result));
                 results[result].0.drop_name |= head.drop_name;
                 results[result].1[step] += 1.0;
             }
