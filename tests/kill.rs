@@ -2,6 +2,12 @@
 //!
 //! `METRICKIT_KILLS` sets how often (a few by default, `make kill-loop` does 200), `METRICKIT_SEED` repeats a run.
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "numbers of requests and of milliseconds are far below 2^52"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

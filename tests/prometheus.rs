@@ -2,6 +2,13 @@
 //!
 //! `METRICKIT_SOAK_SECONDS` sets how long Prometheus writes (short by default, `make soak` takes ten minutes).
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::float_cmp,
+    reason = "times are far below 2^52 ms; equal values are meant to be equal"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -79,7 +86,7 @@ fn assert_same(ours: &BTreeMap<String, Vec<(i64, f64)>>, theirs: &BTreeMap<Strin
         };
         let pairs: Vec<_> = ours[labels].iter().copied().zip(points.iter().copied()).collect();
         assert_eq!(ours[labels].len(), points.len(), "{what} {labels}");
-        assert!(pairs.iter().all(|pair| same(pair)), "{what} {labels}: {pairs:?}");
+        assert!(pairs.iter().all(same), "{what} {labels}: {pairs:?}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Every protocol in, PromQL out, over the real binary.
 
+#![expect(clippy::cast_precision_loss, reason = "values are small numbers")]
+
 mod support;
 
 use model::remote_write::{Metadata, kind_number};
