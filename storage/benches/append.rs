@@ -91,9 +91,10 @@ fn main() {
 
 /// Opens the folder again, reads it from the head, flushes, and reads it from the block.
 fn replay_flush_read(folder: &Path, options: EngineOptions, log_bytes: u64, samples: usize, series: usize) {
-    let started = Instant::now();
+    let (cpu, started) = (cpu_time(), Instant::now());
     let engine = Engine::open(folder, options, Arc::new(SystemClock)).expect("opens");
-    println!("replay: {} MiB of log in {:?}", log_bytes >> 20, started.elapsed());
+    let spent = cpu_time().saturating_sub(cpu);
+    println!("replay: {} MiB of log in {:?}, {spent:?} of CPU", log_bytes >> 20, started.elapsed());
     println!("head: {:.2} million samples per second", rate(samples, read_all(&engine)));
     let (cpu, started) = (cpu_time(), Instant::now());
     engine.flush().expect("flushed");

@@ -241,13 +241,25 @@ impl<'a> PayloadReader<'a> {
         for row in 0..rows {
             let pair = lengths.get(row / 2).copied().unwrap_or_default();
             let kept = usize::from(if row % 2 == 0 { pair & 15 } else { pair >> 4 });
-            let bytes = self.take(kept)?;
-            let mut bits = [0; 8];
-            let Some(target) = bits.get_mut(..kept) else { return Err(self.error("value longer than 8 bytes")) };
-            target.copy_from_slice(bytes);
-            self.samples.values.push(f64::from_bits(u64::from_be_bytes(bits)));
+            let bits = self.leading_bytes(kept)?;
+            self.samples.values.push(f64::from_bits(bits));
         }
         Ok(())
+    }
+
+    /// The next `kept` bytes as the leading ones of eight; the others are zero.
+    fn leading_bytes(&mut self, kept: usize) -> Result<u64, PayloadError> {
+        if kept == 0 || kept > 8 {
+            return Err(self.error("value of no bytes or more than 8"));
+        }
+        // Mostly eight bytes are there, and what is too much is masked away.
+        let eight = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>());
+        if let Some(&eight) = eight {
+            self.at += kept;
+            return Ok(u64::from_be_bytes(eight) & u64::MAX << (64 - 8 * kept));
+        }
+        let bytes = self.take(kept)?;
+        Ok(bytes.iter().zip((0..8).rev()).fold(0, |bits, (&byte, place)| bits | u64::from(byte) << (8 * place)))
     }
 
     /// How many more rows a run has, less than `left`.
