@@ -29,7 +29,11 @@ fn file_name(path: &Path) -> String {
 #[test]
 fn public_scripts_pass() {
     let mut unexpected = Vec::new();
-    for path in scripts() {
+    let scripts = scripts();
+    if scripts.is_empty() {
+        println!("the public scripts are not here; tests/cases holds the project's own");
+    }
+    for path in scripts {
         let text = std::fs::read_to_string(&path).expect("a readable script");
         let mut open = || Ok(Box::new(Plain::new(MemoryStore::new())) as Box<dyn Store>);
         let Report { passed, failed, skipped } = run(&text, &mut open).expect("a well-formed script");

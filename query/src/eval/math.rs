@@ -30,6 +30,11 @@ impl CompensatedSum {
         self.sum = total;
     }
 
+    /// The sum by `count`, unless the sum is infinite or NaN.
+    pub(crate) fn finite_over(self, count: f64) -> Option<f64> {
+        self.sum.is_finite().then(|| self.sum / count + self.lost / count)
+    }
+
     /// The sum, compensated.
     #[inline]
     pub(crate) fn total(self) -> f64 {

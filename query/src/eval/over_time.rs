@@ -15,13 +15,9 @@ pub(crate) fn of_window(id: FunctionId) -> Option<OfWindow> {
     use FunctionId as F;
     Some(match id {
         F::SumOverTime => |window| Some(sum(window.values())),
-        F::AvgOverTime => |window| {
-            let mut mean = Mean::default();
-            window.values().iter().for_each(|&value| mean.add(value));
-            mean.mean()
-        },
-        F::MinOverTime => |window| extreme(window.values(), |value, best| value < best).map(|at| window.values()[at]),
-        F::MaxOverTime => |window| extreme(window.values(), |value, best| value > best).map(|at| window.values()[at]),
+        F::AvgOverTime => |window| mean(window.values()),
+        F::MinOverTime => |window| best(window.values(), |value, best| value < best),
+        F::MaxOverTime => |window| best(window.values(), |value, best| value > best),
         F::CountOverTime => |window| Some(count(window.len())),
         F::PresentOverTime => |_| Some(1.0),
         F::LastOverTime => |window| window.values().last().copied(),
@@ -55,6 +51,29 @@ fn sum(values: &[f64]) -> f64 {
         sum.add(value);
     }
     sum.total()
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    let (first, rest) = values.split_first()?;
+    let mut sum = CompensatedSum::starting_at(*first);
+    for &value in rest {
+        sum.add(value);
+    }
+    // A sum that overflowed on the way does not come back, so a finite one never did.
+    if let Some(mean) = sum.finite_over(count(values.len())) {
+        return Some(mean);
+    }
+    let mut mean = Mean::default();
+    for &value in values {
+        mean.add(value);
+    }
+    mean.mean()
+}
+
+/// The value that `beats` all others; NaN only if there is nothing else.
+fn best(values: &[f64], beats: impl Fn(f64, f64) -> bool) -> Option<f64> {
+    let (first, rest) = values.split_first()?;
+    Some(rest.iter().fold(*first, |best, &value| if beats(value, best) || best.is_nan() { value } else { best }))
 }
 
 /// Where the value is that `beats` all before it; NaN loses to every number.

@@ -43,6 +43,7 @@ impl Evaluator<'_> {
         let mut column = Column::default();
         let range = Self::read_range(grid, shift, self.lookback_ms, 0);
         self.read_each(matchers, range, &mut |head, samples| {
+            self.guard.spend(grid.len)?;
             column.reset(grid.len);
             pick_newest(samples, grid, shift, self.lookback_ms, wanted, column.slots_mut());
             if column.is_empty() { Ok(()) } else { sink(head, &mut column) }
@@ -79,6 +80,7 @@ impl Evaluator<'_> {
         let range = Self::read_range(grid, shift, lookback_ms, lookback_ms);
         self.read_each(&selector.matchers, range, &mut |head, samples| {
             remove_stale_markers(samples);
+            self.guard.spend(grid.len)?;
             column.reset(grid.len);
             let (times, values) = (&samples.timestamps_ms, &samples.values);
             let mut after = 0;

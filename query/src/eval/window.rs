@@ -126,6 +126,7 @@ impl Frame {
         column: &mut Column,
         mut of_window: impl FnMut(&Window<'_>) -> Option<f64>,
     ) -> Result<()> {
+        guard.spend(self.grid.len)?;
         column.reset(self.grid.len);
         let times = samples.timestamps_ms.as_slice();
         let (mut first, mut after) = (0, 0);
