@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use agent::config::{Config, TargetSpec};
 use agent::go::SharedProcesses;
 use agent::readings::Readings;
 use agent::scrape::Scraper;
+use agent::scrape::target::{Limits, OwnProcess, Target};
 use agent::stats::Stats;
 use model::{ManualClock, TimestampMs, sample};
 
@@ -143,6 +145,26 @@ fn what_is_no_page_is_down() {
             config.scrape.samples_max = 10;
         });
         assert_eq!(round(&mut scraper), ["scrape_samples_scraped 0", "up 0"], "{path}");
+    }
+}
+
+/// A page of another agent without a runtime, such as one written in another language, is no failure.
+#[test]
+fn a_page_of_which_nothing_is_wanted_is_up() {
+    let (pages, url) = Pages::start();
+    pages.set("/metrics", "200 OK", b"cpu_usage_idle 1\n");
+    pages.set("/debug/vars", "200 OK\r\nContent-Type: application/json", b"{\"requests\":1}");
+    let client = agent::http::Client::direct();
+    let limits = Limits { timeout: Duration::from_mins(1), body_bytes_max: 1000, samples_max: 10 };
+    for path in ["/metrics", "/debug/vars"] {
+        for (runtime_only, samples) in [(true, 0.0), (false, 1.0)] {
+            let process = Some(OwnProcess { go_version: "go1.26".to_owned(), runtime_only });
+            let target = Target { url: format!("{url}{path}"), labels: Vec::new(), process };
+            let (readings, error) = target.scrape(&client, &limits, 1);
+            assert!(error.is_none(), "{path}: {error:?}");
+            assert_eq!(readings.value_of("up"), Some(1.0), "{path}");
+            assert_eq!(readings.value_of("scrape_samples_scraped"), Some(samples), "{path}");
+        }
     }
 }
 

@@ -132,11 +132,13 @@ pub const OPTIONS: &[OptionSpec] = &[
     ),
     option("go.expvar", Shape::Switch, "true", "Looks for `/debug/vars` there when no port offers `/metrics`."),
     option(
-        "go.scrape_ignore",
+        "go.scrape_runtime_only",
         Shape::List,
         "alloy,cadvisor,grafana-agent,node_exporter,otelcol,otelcol-contrib,prometheus-node-exporter,telegraf,vmagent",
-        "Executable names whose ports are never tried: other agents, which would report the host twice.",
+        "Executable names of other agents: of their pages only `go_*`, `process_*` and `promhttp_*` are kept, so that the \
+         host is not reported twice.",
     ),
+    option("go.scrape_ignore", Shape::List, "", "Executable names whose ports are never tried."),
     option("go.scrape_ignore_ports", Shape::List, "", "TCP ports that are never tried."),
     option(
         "go.probe_timeout",

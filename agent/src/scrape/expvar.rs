@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use model::{MetricKind, MetricMetadata};
 use serde_json::{Map, Value};
 
+use super::target::OwnProcess;
 use crate::readings::{Metric, Readings};
 
 /// Most of an application's own numbers that are taken from one page.
@@ -57,18 +58,18 @@ const PAUSE_QUANTILES: [(&str, usize); 5] = [("0", 0), ("0.25", 1), ("0.5", 2), 
 /// Names under which applications publish their number of goroutines, lower case.
 const GOROUTINE_KEYS: [&str; 5] = ["goroutines", "numgoroutine", "numgoroutines", "num_goroutine", "num_goroutines"];
 
-/// Reads a page into `out`. `go_version` is that of the executable, where known.
+/// Reads a page into `out`; `own` is the process behind it, where known.
 ///
 /// # Errors
 ///
 /// When the page is no JSON object.
-pub fn read(page: &[u8], go_version: Option<&str>, out: &mut Readings) -> Result<(), serde_json::Error> {
+pub fn read(page: &[u8], own: Option<&OwnProcess>, out: &mut Readings) -> Result<(), serde_json::Error> {
     // The parser bounds nesting itself.
     let page: Map<String, Value> = serde_json::from_slice(page)?;
     if let Some(Value::Object(memory)) = page.get("memstats") {
         write_memory(memory, out);
-        if let Some(version) = go_version {
-            out.push(&GO_INFO, &[("version", version)], 1.0);
+        if let Some(process) = own {
+            out.push(&GO_INFO, &[("version", &process.go_version)], 1.0);
         }
     }
     let goroutines = page
@@ -76,6 +77,9 @@ pub fn read(page: &[u8], go_version: Option<&str>, out: &mut Readings) -> Result
         .find(|(key, value)| GOROUTINE_KEYS.contains(&key.to_ascii_lowercase().as_str()) && value.is_number());
     if let Some(count) = goroutines.and_then(|(_, value)| value.as_f64()) {
         out.push(&GOROUTINES, &[], count);
+    }
+    if own.is_some_and(|process| process.runtime_only) {
+        return Ok(());
     }
     let mut own = OwnNumbers { names: HashSet::new(), out };
     for (key, value) in page.iter().filter(|(key, _)| !matches!(key.as_str(), "memstats" | "cmdline")) {
@@ -151,10 +155,15 @@ impl OwnNumbers<'_> {
 mod tests {
     use super::*;
 
-    fn readings(page: &str) -> Readings {
+    fn readings_of(page: &str, runtime_only: bool) -> Readings {
+        let own = OwnProcess { go_version: "go1.26.1".to_owned(), runtime_only };
         let mut out = Readings::new(1);
-        read(page.as_bytes(), Some("go1.26.1"), &mut out).expect("JSON");
+        read(page.as_bytes(), Some(&own), &mut out).expect("JSON");
         out
+    }
+
+    fn readings(page: &str) -> Readings {
+        readings_of(page, false)
     }
 
     #[test]
@@ -189,6 +198,16 @@ mod tests {
         check("expvar_map_a_b", Some(1.5));
         assert!(out.value_of("expvar_req_count").is_some());
         assert_eq!(out.len(), 4, "one name once, nothing too deep");
+    }
+
+    #[test]
+    fn of_another_agent_only_its_runtime_is_kept() {
+        let page = r#"{"memstats":{"Alloc":10},"goroutines":7,"requests":1}"#;
+        let with_own = readings(page).len();
+        let out = readings_of(page, true);
+        assert_eq!(out.value_of("go_memstats_alloc_bytes"), Some(10.0));
+        assert_eq!(out.value_of("go_goroutines"), Some(7.0));
+        assert_eq!((out.len(), with_own), (3, 5), "expvar_goroutines and expvar_requests are left out");
     }
 
     #[test]

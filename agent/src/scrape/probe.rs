@@ -58,6 +58,7 @@ pub trait Ports {
 pub struct Prober {
     kinds: Vec<PageKind>,
     ignore_names: Vec<String>,
+    runtime_only_names: Vec<String>,
     ignore_ports: HashSet<u16>,
     probe_again_ms: i64,
     known: HashMap<Life, Known>,
@@ -84,6 +85,7 @@ impl Prober {
         Self {
             kinds,
             ignore_names: config.scrape_ignore.clone(),
+            runtime_only_names: config.scrape_runtime_only.clone(),
             ignore_ports: config.scrape_ignore_ports.iter().copied().chain(ports_taken).collect(),
             probe_again_ms: config.probe_again_ms,
             known: HashMap::new(),
@@ -115,7 +117,8 @@ impl Prober {
                 known.look(&addresses, &self.kinds, now_ms, self.probe_again_ms, ports);
             }
             if let Some((address, kind)) = known.page {
-                targets.push(target(process, address, kind));
+                let runtime_only = self.runtime_only_names.contains(&process.life.name);
+                targets.push(target(process, address, kind, runtime_only));
             }
         }
         targets
@@ -159,11 +162,11 @@ impl Known {
     }
 }
 
-fn target(process: &GoProcess, address: SocketAddr, kind: PageKind) -> Target {
+fn target(process: &GoProcess, address: SocketAddr, kind: PageKind, runtime_only: bool) -> Target {
     Target {
         url: format!("http://{address}{}", kind.path()),
         labels: vec![("job".to_owned(), process.life.name.clone()), ("instance".to_owned(), process.instance.clone())],
-        process: Some(OwnProcess { go_version: process.build.go_version.clone() }),
+        process: Some(OwnProcess { go_version: process.build.go_version.clone(), runtime_only }),
     }
 }
 
@@ -220,6 +223,7 @@ mod tests {
     fn prober() -> Prober {
         let mut config = Config::default().go;
         config.scrape_ignore_ports = vec![13];
+        config.scrape_ignore = vec!["quiet".to_owned()];
         Prober::new(&config, [14])
     }
 
@@ -263,8 +267,17 @@ mod tests {
         let mut table = Table { ports: vec![(80, Some(PageKind::Metrics))], ..Table::default() };
         let mut elsewhere = process(2, "api");
         elsewhere.same_network = false;
-        let (targets, tries) = round(&mut prober, &[process(1, "node_exporter"), elsewhere], 0, &mut table);
+        let (targets, tries) = round(&mut prober, &[process(1, "quiet"), elsewhere], 0, &mut table);
         assert!(targets.is_empty() && tries.is_empty());
+    }
+
+    #[test]
+    fn other_agents_are_read_for_their_runtime_alone() {
+        let mut prober = prober();
+        let mut table = Table { ports: vec![(80, Some(PageKind::Metrics))], ..Table::default() };
+        let targets = prober.targets(&[process(1, "node_exporter"), process(2, "api")], 0, &mut table);
+        let told: Vec<_> = targets.into_iter().filter_map(|target| Some(target.process?.runtime_only)).collect();
+        assert_eq!(told, [true, false]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{expvar, text};
 use crate::collect::float;
 use crate::config::TargetSpec;
+use crate::go::process::OUTSIDE_NAMES;
 use crate::http::{Client, HttpError};
 use crate::readings::{Metric, Readings};
 
@@ -64,6 +65,20 @@ pub struct Target {
 pub struct OwnProcess {
     /// The toolchain, for `go_info` where the page does not tell.
     pub go_version: String,
+    /// Whether it is another agent: then only what it says of its own runtime is kept.
+    pub runtime_only: bool,
+}
+
+/// Beginnings of the names of what the runtime and the client library say of their own process.
+const RUNTIME_PREFIXES: [&str; 3] = ["go_", "process_", "promhttp_"];
+
+impl OwnProcess {
+    /// Whether the metric called `name` is kept. What the agent reads from outside never is, so that no series has two
+    /// sources.
+    pub fn keeps(&self, name: &str) -> bool {
+        let runtime = || RUNTIME_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        !OUTSIDE_NAMES.contains(&name) && (!self.runtime_only || runtime())
+    }
 }
 
 impl Target {
@@ -119,20 +134,20 @@ impl Target {
         }
         let own = self.process.as_ref();
         let limit = limits.samples_max;
-        let mut bad_lines = 0;
+        let (mut bad_lines, mut left_out) = (0, 0);
         let detail = if page.content_type.to_ascii_lowercase().contains("json") {
-            let go_version = own.map(|process| process.go_version.as_str());
-            expvar::read(&page.body, go_version, out).map_or_else(|error| error.to_string(), |()| String::new())
+            expvar::read(&page.body, own, out).map_or_else(|error| error.to_string(), |()| String::new())
         } else {
             let body = String::from_utf8_lossy(&page.body);
-            let told = text::read(&body, &page.content_type, own.is_some(), limit, out);
-            bad_lines = told.bad_lines;
+            let told = text::read(&body, &page.content_type, own, limit, out);
+            (bad_lines, left_out) = (told.bad_lines, told.left_out);
             told.first_error.map_or_else(String::new, |error| error.to_string())
         };
         if out.len() > limit {
             return Err(ScrapeError::TooManySamples { limit });
         }
-        if out.is_empty() && !(detail.is_empty() && page.body.is_empty()) {
+        let nothing_wanted = left_out > 0 || (detail.is_empty() && own.is_some_and(|process| process.runtime_only));
+        if out.is_empty() && !nothing_wanted && !(detail.is_empty() && page.body.is_empty()) {
             return Err(ScrapeError::NoSamples { content_type: page.content_type, detail });
         }
         Ok(bad_lines)
