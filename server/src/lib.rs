@@ -9,6 +9,7 @@ mod app;
 mod counters;
 mod gate;
 mod json;
+mod linger;
 mod metrics_page;
 mod pages;
 mod params;

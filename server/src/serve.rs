@@ -2,14 +2,20 @@
 //!
 //! Owns connections and their times. What requests mean is the router's.
 
-use std::future::Future;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::header::{CONNECTION, HeaderValue};
+use axum::http::{Request, Response};
+use axum::response::IntoResponse as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,6 +25,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
+use crate::linger::{Linger, Unread};
+use crate::reply::{ApiError, ErrorKind};
 use crate::slow_client::{Socket, TimedBody};
 
 /// Pause after the system refused a connection, for example for lack of descriptors.
@@ -35,13 +43,25 @@ pub struct ServeOptions {
     pub body_ms: u64,
     /// Longest time a client may take nothing of its answer.
     pub write_stall_ms: u64,
+    /// Longest time an answered client may go on sending its body before its connection is cut.
+    pub linger_ms: u64,
+    /// Most bytes it may go on sending; they are thrown away.
+    pub linger_bytes_max: u64,
     /// Longest wait, when stopping, for requests under way; then they are cut off.
     pub drain_ms: u64,
 }
 
 impl Default for ServeOptions {
     fn default() -> Self {
-        Self { connections_max: 1024, head_ms: 120_000, body_ms: 60_000, write_stall_ms: 30_000, drain_ms: 10_000 }
+        Self {
+            connections_max: 1024,
+            head_ms: 120_000,
+            body_ms: 60_000,
+            write_stall_ms: 30_000,
+            linger_ms: 5_000,
+            linger_bytes_max: 64 << 20,
+            drain_ms: 10_000,
+        }
     }
 }
 
@@ -120,11 +140,15 @@ async fn connection(
         tracing::debug!(%error, "answers may be delayed");
     }
     let body_time = Duration::from_millis(options.body_ms);
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let request = request.map(|body| Body::new(TimedBody::new(body, body_time)));
-        router.clone().oneshot(request)
+    let unread = Unread::default();
+    let bodies_unread = unread.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let unread = bodies_unread.clone();
+        let request = request.map(|body| Body::new(TimedBody::new(body, body_time, unread.clone())));
+        answer(router.clone(), request, unread)
     });
-    let socket = Socket::new(stream, Duration::from_millis(options.write_stall_ms));
+    let linger = Linger::new(options.linger_bytes_max, Duration::from_millis(options.linger_ms));
+    let socket = Socket::new(stream, Duration::from_millis(options.write_stall_ms), unread, linger);
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -142,6 +166,28 @@ async fn connection(
         tracing::debug!(%error, "a connection ended early");
     }
     drop(place);
+}
+
+/// Answers one request. A panic on the way ends this request only. An answer that leaves some of the body unread is
+/// the connection's last.
+async fn answer(router: Router, request: Request<Body>, unread: Unread) -> Result<Response<Body>, Infallible> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut answering = pin!(router.oneshot(request));
+    let answered = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(cx))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(answered)) => Poll::Ready(Some(answered)),
+        Err(_) => Poll::Ready(None),
+    });
+    let mut response = if let Some(answered) = answered.await {
+        answered?
+    } else {
+        tracing::error!(%method, path, "a request's handler panicked");
+        ApiError::new(ErrorKind::Internal, "the server failed on this request; its log has the details").into_response()
+    };
+    if unread.is_set() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
 fn log_panic(ended: Result<(), tokio::task::JoinError>) {

@@ -1,7 +1,7 @@
 //! Protection from clients that send or take so slowly that they only hold things: answers, buffers, places.
 //!
 //! Owns two wrappers: a socket whose writes must make progress, and a request body that must arrive in time. The
-//! time for a request's head is hyper's own.
+//! time for a request's head is hyper's own; closing while a client still sends is `linger`'s.
 
 use std::future::Future as _;
 use std::io;
@@ -14,6 +14,8 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
+
+use crate::linger::{Linger, Unread};
 
 /// A timer that runs only while something is waited for.
 #[derive(Debug)]
@@ -47,16 +49,21 @@ impl Patience {
     }
 }
 
-/// A socket that fails when its peer takes nothing for too long.
+/// A socket that fails when its peer takes nothing for too long, and whose end leaves the peer the answer.
 #[derive(Debug)]
 pub(crate) struct Socket<S> {
     stream: S,
     patience: Patience,
+    unread: Unread,
+    linger: Linger,
+    /// Whether our sending side is closed.
+    sent_all: bool,
 }
 
 impl<S: AsyncWrite + Unpin> Socket<S> {
-    pub(crate) fn new(stream: S, write_stall: Duration) -> Self {
-        Self { stream, patience: Patience::new(write_stall) }
+    /// `unread` is what the connection's bodies share with it.
+    pub(crate) fn new(stream: S, write_stall: Duration, unread: Unread, linger: Linger) -> Self {
+        Self { stream, patience: Patience::new(write_stall), unread, linger, sent_all: false }
     }
 
     fn poll_progress<T>(
@@ -79,7 +86,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_progress(cx, |stream, cx| stream.poll_write(cx, bytes))
     }
@@ -100,21 +107,37 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         self.poll_progress(cx, AsyncWrite::poll_flush)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_progress(cx, AsyncWrite::poll_shutdown)
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.sent_all {
+            ready!(self.as_mut().poll_progress(cx, AsyncWrite::poll_shutdown))?;
+            self.sent_all = true;
+        }
+        let Self { stream, unread, linger, .. } = &mut *self;
+        if unread.is_set() { linger.poll_end(stream, cx).map(Ok) } else { Poll::Ready(Ok(())) }
     }
 }
 
 /// A body that fails when it has not arrived whole within its time, counted from the first wait for it.
 #[derive(Debug)]
-pub(crate) struct TimedBody<B> {
+pub(crate) struct TimedBody<B: HttpBody> {
     body: B,
     patience: Patience,
+    /// Told when the body is dropped before its end.
+    unread: Unread,
+    ended: bool,
 }
 
-impl<B> TimedBody<B> {
-    pub(crate) fn new(body: B, allowed: Duration) -> Self {
-        Self { body, patience: Patience::new(allowed) }
+impl<B: HttpBody> TimedBody<B> {
+    pub(crate) fn new(body: B, allowed: Duration, unread: Unread) -> Self {
+        Self { body, patience: Patience::new(allowed), unread, ended: false }
+    }
+}
+
+impl<B: HttpBody> Drop for TimedBody<B> {
+    fn drop(&mut self) {
+        if !self.ended && !self.body.is_end_stream() {
+            self.unread.set();
+        }
     }
 }
 
@@ -128,7 +151,10 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
+            Poll::Ready(frame) => {
+                self.ended |= frame.is_none();
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
             // The timer is never relaxed: it bounds the whole body, so that a trickle does not prolong it.
             Poll::Pending => self.patience.poll_over(cx, "the body did not arrive").map(|over| Some(Err(over.into()))),
         }
@@ -154,7 +180,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_takes_nothing_is_given_up() {
         let (ours, mut theirs) = tokio::io::duplex(8);
-        let mut socket = Socket::new(ours, STALL);
+        let mut socket = Socket::new(ours, STALL, Unread::default(), Linger::new(0, STALL));
         socket.write_all(b"12345678").await.unwrap();
         let error = socket.write_all(b"9").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -186,9 +212,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_trickling_body_is_given_up() {
-        let error = TimedBody::new(Trickle(false), STALL).collect().await.unwrap_err();
+        let unread = Unread::default();
+        let error = TimedBody::new(Trickle(false), STALL, unread.clone()).collect().await.unwrap_err();
         assert_eq!(error.to_string(), "the body did not arrive for 20 ms");
-        let whole = TimedBody::new(axum::body::Body::from("abc"), STALL).collect().await.unwrap();
+        assert!(unread.is_set());
+        let unread = Unread::default();
+        let whole = TimedBody::new(axum::body::Body::from("abc"), STALL, unread.clone()).collect().await.unwrap();
         assert_eq!(whole.to_bytes(), "abc");
+        assert!(!unread.is_set());
     }
 }

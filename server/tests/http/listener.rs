@@ -23,10 +23,14 @@ struct Listening {
 
 impl Listening {
     async fn start(server: Server, options: ServeOptions) -> Self {
+        let router = server.router.clone();
+        Self::start_router(server, router, options).await
+    }
+
+    async fn start_router(server: Server, router: axum::Router, options: ServeOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let router = server.router.clone();
         let serving = tokio::spawn(serve_with(listener, router, options, async move { drop(stopped.await) }));
         Self { server: Arc::new(server), address, stop: Some(stop), serving }
     }
@@ -144,7 +148,7 @@ async fn read_to_close(stream: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn slow_heads_and_bodies_are_given_up() {
-    let options = ServeOptions { head_ms: 30, body_ms: 30, ..ServeOptions::default() };
+    let options = ServeOptions { head_ms: 30, body_ms: 30, linger_ms: 30, ..ServeOptions::default() };
     let listening = Listening::start(Server::new(), options).await;
     let mut silent = listening.connect().await;
     assert_eq!(read_to_close(&mut silent).await, "");
@@ -157,6 +161,64 @@ async fn slow_heads_and_bodies_are_given_up() {
     let answer = read_to_close(&mut no_body).await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(answer.contains("the body did not arrive for 30 ms"), "{answer}");
+    listening.stop().await;
+}
+
+/// A client that sends its whole body before it reads, as most do, reads why it was refused; also over a connection
+/// that had served before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_body_does_not_tear_the_answer_away() {
+    let listening = Listening::start(Server::new(), ServeOptions::default()).await;
+    let over_bytes = ingest::IngestLimits::default().body_bytes_max + 1;
+    let declared = format!("content-length: {over_bytes}\r\n\r\n").into_bytes();
+    let chunked = format!("transfer-encoding: chunked\r\n\r\n{over_bytes:x}\r\n").into_bytes();
+    for (head, tail) in [(declared, &b""[..]), (chunked, b"\r\n0\r\n\r\n")] {
+        let mut stream = listening.connect().await;
+        let before = exchange(&mut stream, &get("/-/healthy")).await.unwrap();
+        assert!(before.starts_with("HTTP/1.1 200 OK\r\n"), "{before}");
+        stream.write_all(b"POST /api/v1/import/prometheus HTTP/1.1\r\nHost: localhost\r\n").await.unwrap();
+        stream.write_all(&head).await.unwrap();
+        stream.write_all(&vec![b'x'; over_bytes]).await.expect("the server takes it all");
+        stream.write_all(tail).await.expect("and the end");
+        let answer = read_to_close(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        assert!(answer.contains("connection: close\r\n") && answer.contains("body_bytes_max"), "{answer}");
+    }
+    listening.stop().await;
+}
+
+/// A client that declares far more than a server would throw away gets its answer before it sends any.
+#[tokio::test]
+async fn a_huge_body_is_refused_unseen_and_cut_off() {
+    let options = ServeOptions { linger_bytes_max: 1 << 20, ..ServeOptions::default() };
+    let listening = Listening::start(Server::new(), options).await;
+    let mut stream = listening.connect().await;
+    let head = b"POST /api/v1/write HTTP/1.1\r\nHost: localhost\r\ncontent-length: 1000000000000\r\n\r\n";
+    stream.write_all(head).await.unwrap();
+    let answer = read_to_close(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    // What the system's buffers hold is sent beside what the server takes, so a client stops well before a gigabyte.
+    let piece = vec![b'x'; 1 << 20];
+    let mut sent_mib = 0;
+    while stream.write_all(&piece).await.is_ok() {
+        sent_mib += 1;
+        assert!(sent_mib < 1024, "a client may not send on without end");
+    }
+    listening.stop().await;
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_request_only() {
+    let server = Server::new();
+    let broken = axum::routing::get(async || -> &'static str { panic!("a defect") });
+    let router = server.router.clone().route("/broken", broken);
+    let listening = Listening::start_router(server, router, ServeOptions::default()).await;
+    let mut stream = listening.connect().await;
+    let answer = exchange(&mut stream, &get("/broken")).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+    assert!(answer.contains(r#""errorType":"internal""#), "{answer}");
+    let answer = exchange(&mut stream, &get("/-/healthy")).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     listening.stop().await;
 }
 
