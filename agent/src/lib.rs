@@ -1,6 +1,6 @@
 //! The agent: collectors for hosts and Go processes, scraping, a queue on disk, a remote-write sender.
 //!
-//! Synchronous: `run` starts one thread that collects, one that scrapes and one that sends. Readings flow
+//! Synchronous: `run` starts one thread that looks for processes, one that collects, one that scrapes and one that sends. Readings flow
 //! `collect`, `go`, `scrape` → `readings` → `send::Outbox` → `queue` → `send::sender`. Everything that can be set is in
 //! the table of `config::options`; the binaries `metrickit-agent` and `metrickit agent` are `cli`.
 

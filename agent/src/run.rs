@@ -1,4 +1,4 @@
-//! The agent at work: one thread collects, one scrapes, one sends. Polling and pushing have their own intervals; between
+//! The agent at work: one thread looks for processes, one collects, one scrapes, one sends. Polling and pushing have their own intervals; between
 //! them stands the queue. A stop marks every series stale and sends what is queued within a bound.
 
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use crate::budget::{Budget, CpuMeter};
 use crate::collect::{Schedule, host_collectors};
 use crate::config::Config;
-use crate::go::{GoProcesses, SharedProcesses};
+use crate::go::process::look;
+use crate::go::{Discovery, GoProcesses, SharedProcesses};
 use crate::queue::{Queue, QueueError, SharedQueue};
 use crate::readings::Readings;
 use crate::scrape::Scraper;
@@ -66,9 +67,8 @@ impl Poller {
         for (collector, interval_ms) in host_collectors(&config.collect) {
             schedule.add(collector, interval_ms);
         }
-        if config.go.discover.on {
-            let go = GoProcesses::new(&config.host, &config.go, Arc::clone(processes));
-            schedule.add(Box::new(go), config.go.discover.interval_ms);
+        if config.go.discover {
+            schedule.add(Box::new(GoProcesses::new(Arc::clone(processes))), 0);
         }
         let mut own = Schedule::new();
         own.add(Box::new(Own::new(Arc::clone(stats), queue)), 0);
@@ -94,6 +94,9 @@ impl Poller {
 /// Collects and scrapes once, without queue and sending. Pages of Go processes are looked for too.
 pub fn once(config: &Config, clock: &Arc<dyn Clock>) -> Readings {
     let (processes, stats) = (SharedProcesses::default(), Arc::new(Stats::default()));
+    if config.go.discover {
+        Watch::new(config, &processes).look();
+    }
     let mut poller = Poller::new(config, &processes, &stats, None);
     let mut scraper = Scraper::new(config, processes, Arc::clone(clock), stats);
     let mut all = poller.round(clock.now().0, 1);
@@ -117,15 +120,23 @@ pub fn run(config: &Config, clock: &Arc<dyn Clock>, stop: &StopFlag) -> Result<R
     let scraper = Scraper::new(config, Arc::clone(&processes), Arc::clone(clock), Arc::clone(&stats));
     let poller = Poller::new(config, &processes, &stats, Some(Arc::clone(&queue)));
 
+    if config.go.discover {
+        start_discovery(Watch::new(config, &processes), config.go.discover_interval, stop, &stats)?;
+    }
     let stopped_sender = start_sender(sender, stop)?;
-    let scraping = start_scraping(scraper, config.scrape.interval, &outbox, stop, &stats, clock)?;
+    let scraping = start_scraping(scraper, config, &outbox, stop, &stats, clock)?;
     poll(poller, config, &outbox, stop, &stats, clock);
-    if scraping.join().is_err() {
-        tracing::error!("scraping ended by a panic");
+    match scraping.recv_timeout(LAST_SCRAPE_MAX) {
+        Ok(()) => {}
+        Err(mpsc::RecvTimeoutError::Timeout) => {
+            tracing::warn!("a target did not answer in time for the stop; no series of targets is marked stale");
+        }
+        Err(mpsc::RecvTimeoutError::Disconnected) => tracing::error!("scraping ended by a panic"),
     }
     // A sender that is still waiting for an answer is left behind: the queue keeps what it could not send.
+    let flushing = Instant::now();
     if let Ok(mut sender) = stopped_sender.recv_timeout(config.push.flush_timeout) {
-        sender.flush(config.push.flush_timeout);
+        sender.flush(config.push.flush_timeout.saturating_sub(flushing.elapsed()));
     }
     let mut queue = queue.lock();
     if let Err(error) = queue.sync() {
@@ -150,32 +161,84 @@ fn start_sender(mut sender: Sender, stop: &StopFlag) -> std::io::Result<mpsc::Re
     Ok(receiver)
 }
 
+/// Finds Go processes for the collector and the scraper.
+#[derive(Debug)]
+struct Watch {
+    discovery: Discovery,
+    processes: SharedProcesses,
+    failing: bool,
+}
+
+impl Watch {
+    fn new(config: &Config, processes: &SharedProcesses) -> Self {
+        let discovery = Discovery::new(&config.host, config.go.ignore.clone(), config.go.processes_max);
+        Self { discovery, processes: Arc::clone(processes), failing: false }
+    }
+
+    fn look(&mut self) {
+        let looked = look(&mut self.discovery, &self.processes);
+        match &looked {
+            Err(error) if !self.failing => tracing::warn!(%error, "/proc cannot be listed; it is tried again"),
+            _ => {}
+        }
+        self.failing = looked.is_err();
+    }
+}
+
+/// Starts looking for Go processes. The first look is over when this returns, so that the first round has them.
+fn start_discovery(mut watch: Watch, interval: Duration, stop: &StopFlag, stats: &Arc<Stats>) -> std::io::Result<()> {
+    let (stop, stats) = (stop.clone(), Arc::clone(stats));
+    watch.look();
+    std::thread::Builder::new().name("agent-discover".to_owned()).spawn(move || {
+        while !stop.wait(interval * stretch_of(&stats)) {
+            let meter = CpuMeter::start();
+            watch.look();
+            stats.cpu_us.add(meter.elapsed_us());
+        }
+    })?;
+    Ok(())
+}
+
+/// Starts the scraping thread, which tells when it has marked everything stale after a stop.
 fn start_scraping(
-    mut scraper: Scraper,
-    interval: Duration,
+    scraper: Scraper,
+    config: &Config,
     outbox: &Outbox,
     stop: &StopFlag,
     stats: &Arc<Stats>,
     clock: &Arc<dyn Clock>,
-) -> std::io::Result<std::thread::JoinHandle<()>> {
+) -> std::io::Result<mpsc::Receiver<()>> {
+    let (interval, news_interval) = (config.scrape.interval, config.go.discover_interval);
+    let mut scraper = scraper.stopped_by(stop.clone());
     let (outbox, stop, stats, clock) = (outbox.clone(), stop.clone(), Arc::clone(stats), Arc::clone(clock));
+    let (tell, ended) = mpsc::sync_channel(1);
     std::thread::Builder::new().name("agent-scrape".to_owned()).spawn(move || {
+        stop.wait(FIRST_SCRAPE_DELAY.min(interval));
         let mut ticks = Ticks::new(interval);
-        // The first round comes right after the first scan for processes.
-        let mut pause = interval.min(FIRST_SCRAPE_DELAY);
-        while !stop.wait(pause) {
+        let mut pause = Duration::ZERO;
+        while !stop.wait(pause.min(news_interval)) {
             let meter = CpuMeter::start();
-            scraper.round(&mut |readings| outbox.submit(&readings));
+            if pause > news_interval {
+                scraper.news(&mut |readings| outbox.submit(&readings));
+                pause = ticks.pause_left();
+            } else {
+                scraper.round(&mut |readings| outbox.submit(&readings));
+                pause = ticks.next_pause(stretch_of(&stats), &stats);
+            }
             stats.cpu_us.add(meter.elapsed_us());
-            pause = ticks.next_pause(stretch_of(&stats), &stats);
         }
         let mut last = Readings::new(clock.now().0);
         scraper.end(&mut last);
         outbox.submit(&last);
-    })
+        let _ = tell.send(());
+    })?;
+    Ok(ended)
 }
 
-/// Pause before the first scrape, so that processes are found by then.
+/// Longest wait for a scrape that is under way at a stop.
+const LAST_SCRAPE_MAX: Duration = Duration::from_secs(5);
+
+/// Scrapes come this much after polls and looks for processes, so that what these find is not left for the next time.
 const FIRST_SCRAPE_DELAY: Duration = Duration::from_millis(500);
 
 fn poll(mut poller: Poller, config: &Config, outbox: &Outbox, stop: &StopFlag, stats: &Stats, clock: &Arc<dyn Clock>) {
@@ -226,5 +289,10 @@ impl Ticks {
             stats.rounds_late.add(1);
         }
         self.next - now
+    }
+
+    /// Time until the next tick.
+    fn pause_left(&self) -> Duration {
+        self.next.saturating_duration_since(Instant::now())
     }
 }

@@ -48,13 +48,19 @@ impl Pages {
 }
 
 fn scraper(urls: &[String], change: impl Fn(&mut Config)) -> (Scraper, Arc<ManualClock>) {
+    let (scraper, clock, _) = scraper_with_stats(urls, change);
+    (scraper, clock)
+}
+
+fn scraper_with_stats(urls: &[String], change: impl Fn(&mut Config)) -> (Scraper, Arc<ManualClock>, Arc<Stats>) {
     let mut config = Config { host: "web1".to_owned(), ..Config::default() };
     let target = |url: &String| TargetSpec { url: url.clone(), job: "t".to_owned(), labels: Vec::new() };
     config.targets = urls.iter().map(target).collect();
     change(&mut config);
     let clock = Arc::new(ManualClock::new(TimestampMs(1000)));
-    let scraper = Scraper::new(&config, SharedProcesses::default(), clock.clone(), Arc::new(Stats::default()));
-    (scraper, clock)
+    let stats = Arc::new(Stats::default());
+    let scraper = Scraper::new(&config, SharedProcesses::default(), clock.clone(), Arc::clone(&stats));
+    (scraper, clock, stats)
 }
 
 /// One round: each series without target labels, `stale` or its value; timings are left out.
@@ -175,8 +181,9 @@ fn many_targets_at_once_keep_apart() {
     for n in (0..9).filter(|n| *n != 4) {
         pages.set(&format!("/{n}"), "200 OK", format!("m{n} 1\n").as_bytes());
     }
-    let (mut scraper, _) = scraper(&urls, |_| ());
+    let (mut scraper, _, stats) = scraper_with_stats(&urls, |_| ());
     let shown = round(&mut scraper);
+    assert!(stats.cpu_us.get() > 0, "what the helping threads cost is counted");
     assert_eq!(shown.iter().filter(|line| *line == "up 1").count(), 8);
     assert_eq!(shown.iter().filter(|line| *line == "up 0").count(), 1);
     assert!((0..9).filter(|n| *n != 4).all(|n| shown.contains(&format!("m{n} 1"))));

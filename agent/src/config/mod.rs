@@ -58,7 +58,8 @@ pub struct CollectConfig {
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the table of options documents every field")]
 pub struct GoConfig {
-    pub discover: Switch,
+    pub discover: bool,
+    pub discover_interval: Duration,
     pub ignore: Vec<String>,
     pub processes_max: usize,
     pub metrics: bool,
@@ -284,7 +285,8 @@ impl Reader<'_> {
             text.parse::<u16>().map_err(|_| self.wrong(key, format!("holds {text:?}; a port is 0 to 65535")))
         };
         Ok(GoConfig {
-            discover: self.switch("go.discover"),
+            discover: self.on("go.discover"),
+            discover_interval: self.duration("go.discover_interval"),
             ignore: self.list("go.ignore"),
             processes_max: self.size("go.processes_max"),
             metrics: self.on("go.metrics"),

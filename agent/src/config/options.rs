@@ -121,7 +121,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         "true",
         "Finds Go processes by their build information and reads them from outside.",
     ),
-    option("go.discover_interval", COLLECTOR_INTERVAL, "0s", "Least time between two readings; 0s: every poll."),
+    option("go.discover_interval", Shape::Duration(100, DAY), "2s", "Time between two looks for new Go processes."),
     option("go.ignore", Shape::List, "", "Executable names that are not read."),
     option("go.processes_max", Shape::Count(1, 10_000), "256", "Most Go processes read at once; the oldest are kept."),
     option(

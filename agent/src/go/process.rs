@@ -6,9 +6,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use procfs::process::{LimitValue, Process};
 
-use super::discover::{Discovery, GoProcess};
+use super::discover::{Discovery, GoProcess, Scan};
 use crate::collect::{CollectError, Collector, float};
-use crate::config::GoConfig;
 use crate::readings::{Metric, Readings};
 
 const INFO: Metric = Metric::gauge("metrickit_go_process_info", "What is known of a Go process; always 1.");
@@ -30,22 +29,31 @@ const START: Metric = Metric::gauge("process_start_time_seconds", "When it start
 pub const OUTSIDE_NAMES: [&str; 7] =
     [CPU.name, RESIDENT.name, VIRTUAL.name, THREADS.name, OPEN_FDS.name, MAX_FDS.name, START.name];
 
-/// The Go processes of the last scan, for whoever scrapes them.
-pub type SharedProcesses = Arc<Mutex<Arc<Vec<GoProcess>>>>;
+/// The last scan, for those who read the processes from outside and those who scrape them.
+pub type SharedProcesses = Arc<Mutex<Arc<Scan>>>;
+
+/// Scans and publishes what was found to `shared`.
+///
+/// # Errors
+///
+/// When `/proc` cannot be listed; the last scan stays.
+pub fn look(discovery: &mut Discovery, shared: &SharedProcesses) -> std::io::Result<()> {
+    let scan = Arc::new(discovery.scan()?);
+    *shared.lock() = scan;
+    Ok(())
+}
 
 /// The collector of Go processes.
 #[derive(Debug)]
 pub struct GoProcesses {
-    discovery: Discovery,
     shared: SharedProcesses,
     boot_seconds: Option<u64>,
 }
 
 impl GoProcesses {
-    /// Finds processes as `config` says and publishes them to `shared`.
-    pub fn new(host: &str, config: &GoConfig, shared: SharedProcesses) -> Self {
+    /// Reads the processes of the last scan in `shared`.
+    pub fn new(shared: SharedProcesses) -> Self {
         Self {
-            discovery: Discovery::new(host, config.ignore.clone(), config.processes_max),
             shared,
             // Read once: the kernel computes it anew each time and may differ by a second, the start must not move.
             boot_seconds: procfs::boot_time_secs().ok(),
@@ -88,6 +96,7 @@ fn write_info(process: &GoProcess, out: &mut Readings) {
         &[
             ("job", process.life.name.as_str()),
             ("instance", process.instance.as_str()),
+            ("name", &process.life.name),
             ("pid", &process.life.pid.to_string()),
             ("go_version", &build.go_version),
             ("path", &build.path),
@@ -115,7 +124,7 @@ impl Collector for GoProcesses {
     }
 
     fn collect(&mut self, out: &mut Readings) -> Result<(), CollectError> {
-        let scan = self.discovery.scan().map_err(|error| CollectError::new("/proc", error))?;
+        let scan = Arc::clone(&self.shared.lock());
         for process in &scan.processes {
             if let Err(error) = self.write(process, out) {
                 tracing::debug!(pid = process.life.pid, name = process.life.name, %error, "process not read");
@@ -124,7 +133,6 @@ impl Collector for GoProcesses {
         out.push(&FOUND, &[], float(scan.processes.len() as u64));
         out.push(&HIDDEN, &[], float(scan.hidden));
         out.push(&BEYOND, &[], float(scan.beyond_limit));
-        *self.shared.lock() = Arc::new(scan.processes);
         Ok(())
     }
 }

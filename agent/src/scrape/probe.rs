@@ -10,10 +10,10 @@ use crate::config::GoConfig;
 use crate::go::GoProcess;
 use crate::go::identity::Life;
 
-/// Time between two looks at the ports of a process without a page; shorter while it is young and may still open them.
-const LOOK_AGAIN_MS: i64 = 60_000;
-/// How long after it was first seen a process is young.
-const YOUNG_MS: i64 = 60_000;
+/// Longest time between two looks at the ports of a process without a page.
+const LOOK_AGAIN_MS: u64 = 60_000;
+/// The part of a process's age that passes between two looks: a young one may still open its ports.
+const LOOK_AGE_PART: u64 = 4;
 
 /// Which page is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -127,7 +127,9 @@ impl Prober {
 
 impl Known {
     fn look_is_due(&self, now_ms: i64) -> bool {
-        now_ms - self.first_seen_ms < YOUNG_MS || now_ms.saturating_sub(self.looked_ms) >= LOOK_AGAIN_MS
+        // Differences, so that a clock set back delays nothing.
+        let age_ms = now_ms.abs_diff(self.first_seen_ms);
+        now_ms.abs_diff(self.looked_ms) >= (age_ms / LOOK_AGE_PART).min(LOOK_AGAIN_MS)
     }
 
     fn look(
@@ -141,7 +143,7 @@ impl Known {
         for &kind in kinds {
             for &address in addresses {
                 let tried = self.tried.get(&(address.port(), kind));
-                if tried.is_some_and(|&tried_ms| now_ms - tried_ms < again_ms) {
+                if tried.is_some_and(|&tried_ms| now_ms.abs_diff(tried_ms) < again_ms.unsigned_abs()) {
                     continue;
                 }
                 match ports.probe(address, kind) {
@@ -278,6 +280,24 @@ mod tests {
         let targets = prober.targets(&[process(1, "node_exporter"), process(2, "api")], 0, &mut table);
         let told: Vec<_> = targets.into_iter().filter_map(|target| Some(target.process?.runtime_only)).collect();
         assert_eq!(told, [true, false]);
+    }
+
+    #[test]
+    fn a_process_that_listens_late_is_soon_found_and_an_old_one_looked_at_seldom() {
+        let (mut prober, api) = (prober(), [process(1, "api")]);
+        let mut looks = Vec::new();
+        for second in 0..=600 {
+            // A port that opens at this look, if there is one.
+            let mut table = Table { ports: vec![(1000 + second, None)], ..Table::default() };
+            if !round(&mut prober, &api, i64::from(second) * 1000, &mut table).1.is_empty() {
+                looks.push(second);
+            }
+        }
+        assert_eq!(looks[..5], [0, 1, 2, 3, 4], "at every chance");
+        assert!(looks.len() < 40, "{looks:?}");
+        assert!(looks.windows(2).all(|pair| pair[1] - pair[0] <= 60), "{looks:?}");
+        let mut table = Table { ports: vec![(80, None)], ..Table::default() };
+        assert_eq!(round(&mut prober, &api, -1_000_000, &mut table).1.len(), 2, "a clock set back delays nothing");
     }
 
     #[test]

@@ -13,12 +13,14 @@ use parking_lot::Mutex;
 use super::listen;
 use super::probe::{PageKind, Ports, Probed, Prober};
 use super::target::{Limits, ScrapeError, Target, loopback_port};
+use crate::budget::CpuMeter;
 use crate::config::Config;
 use crate::go::SharedProcesses;
 use crate::http::Client;
 use crate::readings::{Metric, Readings};
 use crate::stale::Tracker;
 use crate::stats::Stats;
+use crate::stop::StopFlag;
 
 const PAGE_INFO: Metric =
     Metric::gauge("metrickit_go_page_info", "Where the page of a Go process was found; always 1.");
@@ -39,6 +41,7 @@ pub struct Scraper {
     workers: usize,
     sources: BTreeMap<String, Source>,
     stats: Arc<Stats>,
+    stop: StopFlag,
 }
 
 /// What is kept of a target between rounds.
@@ -46,6 +49,7 @@ pub struct Scraper {
 struct Source {
     tracker: Tracker,
     failing: bool,
+    url: String,
 }
 
 impl Scraper {
@@ -69,26 +73,26 @@ impl Scraper {
             workers: config.scrape.workers,
             sources: BTreeMap::new(),
             stats,
+            stop: StopFlag::new(),
         }
+    }
+
+    /// The same, whose rounds end early when `stop` is set: what is under way is finished, the rest left out.
+    #[must_use]
+    pub fn stopped_by(mut self, stop: StopFlag) -> Self {
+        self.stop = stop;
+        self
     }
 
     /// Scrapes every target once and passes the readings of each to `sink`.
     pub fn round(&mut self, sink: &mut dyn FnMut(Readings)) {
-        let targets = self.targets();
-        let results = self.scrape_all(&targets);
+        let mut targets = self.configured.clone();
+        targets.extend(self.discovered());
         let mut reached = HashSet::new();
-        for (target, (mut readings, error)) in targets.iter().zip(results) {
-            if target.process.is_some() {
-                readings.push(&PAGE_INFO, &[("url", &target.url)], 1.0);
-            }
-            let key = key(target);
-            let source = self.sources.entry(key.clone()).or_default();
-            source.tracker.observe(&mut readings, 0);
-            source.report(target, error.as_ref());
-            self.stats.scrapes.add(1);
-            self.stats.scrapes_failed.add(u64::from(error.is_some()));
-            reached.insert(key);
-            sink(readings);
+        targets.retain(|target| reached.insert(key(target)));
+        self.scrape(&targets, sink);
+        if self.stop.is_stopped() {
+            return;
         }
         let mut gone = Readings::new(self.clock.now().0);
         self.sources.retain(|key, source| {
@@ -103,6 +107,13 @@ impl Scraper {
         }
     }
 
+    /// Scrapes the pages of processes found since the last round, which need not wait for the next.
+    pub fn news(&mut self, sink: &mut dyn FnMut(Readings)) {
+        let mut targets = self.discovered();
+        targets.retain(|target| self.sources.get(&key(target)).is_none_or(|source| source.url != target.url));
+        self.scrape(&targets, sink);
+    }
+
     /// Stale markers for every series of every target: the agent stops.
     pub fn end(&mut self, out: &mut Readings) {
         for source in self.sources.values_mut() {
@@ -110,37 +121,62 @@ impl Scraper {
         }
     }
 
-    fn targets(&mut self) -> Vec<Target> {
-        let mut targets = self.configured.clone();
-        let processes = Arc::clone(&self.processes.lock());
-        let mut ports = LoopbackPorts { client: &self.client, limits: self.probe_limits, started: Instant::now() };
-        targets.extend(self.prober.targets(&processes, self.clock.now().0, &mut ports));
-        let mut seen = HashSet::new();
-        targets.retain(|target| seen.insert(key(target)));
-        targets
+    fn discovered(&mut self) -> Vec<Target> {
+        let scan = Arc::clone(&self.processes.lock());
+        let mut ports = LoopbackPorts {
+            client: &self.client,
+            limits: self.probe_limits,
+            started: Instant::now(),
+            stop: &self.stop,
+        };
+        self.prober.targets(&scan.processes, self.clock.now().0, &mut ports)
     }
 
-    /// Scrapes `targets`, a few at once; results come in the same order.
-    fn scrape_all(&self, targets: &[Target]) -> Vec<(Readings, Option<ScrapeError>)> {
-        let results: Vec<Mutex<Option<_>>> = targets.iter().map(|_| Mutex::new(None)).collect();
+    fn scrape(&mut self, targets: &[Target], sink: &mut dyn FnMut(Readings)) {
+        for (target, result) in targets.iter().zip(self.scrape_all(targets)) {
+            let Some((mut readings, error)) = result else { continue };
+            if target.process.is_some() {
+                readings.push(&PAGE_INFO, &[("url", &target.url)], 1.0);
+            }
+            let source = self.sources.entry(key(target)).or_default();
+            source.url.clone_from(&target.url);
+            source.tracker.observe(&mut readings, 0);
+            source.report(target, error.as_ref());
+            self.stats.scrapes.add(1);
+            self.stats.scrapes_failed.add(u64::from(error.is_some()));
+            sink(readings);
+        }
+    }
+
+    /// Scrapes `targets`, a few at once; results come in the same order, nothing for those that a stop left out.
+    fn scrape_all(&self, targets: &[Target]) -> Vec<Option<Scraped>> {
+        let results: Vec<Mutex<Option<Scraped>>> = targets.iter().map(|_| Mutex::new(None)).collect();
         let next = AtomicUsize::new(0);
         let work = || {
-            while let (Some(target), Some(result)) = {
+            while !self.stop.is_stopped() {
                 let at = next.fetch_add(1, Ordering::Relaxed);
-                (targets.get(at), results.get(at))
-            } {
+                let (Some(target), Some(result)) = (targets.get(at), results.get(at)) else { break };
                 *result.lock() = Some(target.scrape(&self.client, &self.limits, self.clock.now().0));
             }
         };
+        let metered = || {
+            let meter = CpuMeter::start();
+            work();
+            self.stats.cpu_us.add(meter.elapsed_us());
+        };
         std::thread::scope(|scope| {
             for _ in 1..self.workers.min(targets.len()) {
-                scope.spawn(work);
+                scope.spawn(metered);
             }
+            // The caller measures its own thread.
             work();
         });
-        results.into_iter().filter_map(Mutex::into_inner).collect()
+        results.into_iter().map(Mutex::into_inner).collect()
     }
 }
+
+/// What one scrape gave.
+type Scraped = (Readings, Option<ScrapeError>);
 
 impl Source {
     /// Logs when a target begins to fail and when it recovers, not each time.
@@ -154,14 +190,16 @@ impl Source {
     }
 }
 
-/// A target's page and labels: two targets may share a page under different labels.
+/// What tells targets apart: their labels, and the page of configured ones, since two may share labels. A discovered
+/// process is the same target when its successor offers its page at another port.
 fn key(target: &Target) -> String {
     let mut builder = LabelsBuilder::new();
     for (name, value) in &target.labels {
         builder.set(name, value);
     }
     let labels = builder.build().unwrap_or_default();
-    format!("{} {labels}", target.url)
+    let page = if target.process.is_some() { "" } else { &target.url };
+    format!("{page} {labels}")
 }
 
 /// The real ports of this host.
@@ -169,6 +207,7 @@ struct LoopbackPorts<'a> {
     client: &'a Client,
     limits: Limits,
     started: Instant,
+    stop: &'a StopFlag,
 }
 
 impl Ports for LoopbackPorts<'_> {
@@ -177,7 +216,7 @@ impl Ports for LoopbackPorts<'_> {
     }
 
     fn probe(&mut self, address: SocketAddr, kind: PageKind) -> Probed {
-        if self.started.elapsed() > PROBING_MAX {
+        if self.started.elapsed() > PROBING_MAX || self.stop.is_stopped() {
             return Probed::Later;
         }
         let target = Target { url: format!("http://{address}{}", kind.path()), labels: Vec::new(), process: None };

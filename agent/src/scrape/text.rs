@@ -44,7 +44,7 @@ pub fn read(page: &str, content_type: &str, own: Option<&OwnProcess>, samples_ma
             }
         }
     }
-    for (metric, known) in metadata.into_metrics().into_iter().filter(|(metric, _)| kept(metric)) {
+    for (metric, known) in metadata.into_metrics().filter(|(metric, _)| kept(metric)) {
         out.describe(&metric, || known);
     }
     told

@@ -21,6 +21,8 @@ use crate::stop::StopFlag;
 
 /// Longest piece of a request before compression.
 const PIECE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX * 8;
+/// Longest pause before the first push: who starts an agent waits to see something.
+const FIRST_PUSH_DELAY: Duration = Duration::from_secs(1);
 /// Longest token that is read from a file.
 const TOKEN_BYTES_MAX: usize = 16 << 10;
 
@@ -75,10 +77,12 @@ impl Sender {
 
     /// Sends at every push interval until `stop`.
     pub fn run(&mut self, stop: &StopFlag) {
-        let mut pause = self.config.interval;
+        let mut pause = self.config.interval.min(FIRST_PUSH_DELAY);
         while !stop.wait(pause) {
             let meter = CpuMeter::start();
-            pause = self.drain(|| stop.is_stopped(), self.config.timeout).unwrap_or(self.config.interval);
+            let timeout = self.config.timeout;
+            let left = || (!stop.is_stopped()).then_some(timeout);
+            pause = self.drain(left).unwrap_or(self.config.interval);
             self.send_metadata();
             self.stats.cpu_us.add(meter.elapsed_us());
         }
@@ -87,21 +91,19 @@ impl Sender {
     /// Sends what is queued until `timeout` has passed; tells whether all went out.
     pub fn flush(&mut self, timeout: Duration) -> bool {
         let started = Instant::now();
-        loop {
-            let left = timeout.saturating_sub(started.elapsed());
-            if left.is_zero() {
-                return self.queue.lock().state().samples_waiting == 0;
-            }
-            match self.drain(|| started.elapsed() >= timeout, left.min(self.config.timeout)) {
-                None => return self.queue.lock().state().samples_waiting == 0,
-                Some(pause) => std::thread::sleep(pause.min(timeout.saturating_sub(started.elapsed()))),
-            }
+        let push_timeout = self.config.timeout;
+        let left = || Some(timeout.saturating_sub(started.elapsed())).filter(|left| !left.is_zero());
+        while let Some(pause) = self.drain(|| left().map(|left| left.min(push_timeout))) {
+            let Some(left) = left() else { break };
+            std::thread::sleep(pause.min(left));
         }
+        self.queue.lock().state().samples_waiting == 0
     }
 
-    /// Sends batch after batch; returns the pause to make when one failed, nothing when the queue is empty or `stopped`.
-    fn drain(&mut self, stopped: impl Fn() -> bool, timeout: Duration) -> Option<Duration> {
-        while !stopped() {
+    /// Sends batch after batch, each within the time that `left` gives it; returns the pause to make when one failed,
+    /// nothing when the queue is empty or no time is left.
+    fn drain(&mut self, left: impl Fn() -> Option<Duration>) -> Option<Duration> {
+        while let Some(timeout) = left() {
             // The cap is on bytes before compression, and pieces are never longer compressed.
             let bytes_max = self.config.body_bytes_max as u64;
             let mut batch = self.queue.lock().peek(self.samples_max, bytes_max, self.clock.now().0)?;
