@@ -1,5 +1,7 @@
 //! Limits just under and just over, each named in its error; a full disk; stopping under load.
 
+#![expect(clippy::cast_precision_loss, reason = "values are small numbers")]
+
 mod support;
 
 use std::process::Command;

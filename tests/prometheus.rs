@@ -19,14 +19,15 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use support::{PATIENCE, Server, escape, foreign, http, now_ms, read, terminate, wait};
 
-/// Queries whose answers must be equal; the last instant is well behind both servers' newest samples.
+/// Queries whose answers must be equal. `rate` only of counters far above zero: where a scrape is missing at the start
+/// of the range, Prometheus 3 (and we) extrapolate a young counter less far than Prometheus 2 does.
 const QUERIES: [&str; 12] = [
     "{__name__=~\".+\"}",
     "up",
-    "rate(process_cpu_seconds_total[10s])",
+    "rate(node_cpu_seconds_total{mode=~\"idle|system|user\"}[10s])",
     "sum by (job) (go_goroutines)",
     "topk(3, go_memstats_heap_alloc_bytes)",
-    "histogram_quantile(0.9, sum by (le) (rate(prometheus_http_request_duration_seconds_bucket[15s])))",
+    "histogram_quantile(0.9, sum by (le) (prometheus_http_request_duration_seconds_bucket))",
     "avg_over_time(go_goroutines[8s])",
     "max_over_time(go_memstats_heap_alloc_bytes[8s]) - min_over_time(go_memstats_heap_alloc_bytes[8s])",
     "count by (__name__) ({job=\"prometheus\"})",

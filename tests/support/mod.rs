@@ -1,6 +1,13 @@
 //! What the end-to-end tests share: the real binary on port 0, HTTP, remote-write bodies.
 
-#![allow(dead_code, unreachable_pub, missing_docs, clippy::allow_attributes, reason = "shared by tests; each uses a part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::print_stdout,
+    clippy::allow_attributes,
+    reason = "shared by tests; each uses a part"
+)]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
