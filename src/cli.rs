@@ -28,7 +28,14 @@ Exit status: 0 worked, 1 failed (the query, the server), 2 wrong use or settings
 #[command(name = "metrickit", version, about, after_help = EXAMPLES, propagate_version = true)]
 pub(crate) struct Cli {
     /// What is logged to standard error: error, warn, info, debug, trace, or a filter such as storage=debug,info
-    #[arg(long, global = true, value_name = "LEVEL", env = "METRICKIT_LOG_LEVEL")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        env = "METRICKIT_LOG_LEVEL",
+        hide_env_values = true,
+        display_order = 900
+    )]
     pub(crate) log_level: Option<String>,
     /// What to do
     #[command(subcommand)]

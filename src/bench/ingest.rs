@@ -20,8 +20,12 @@ use crate::render::number::{Unit, short};
 pub(super) const INTERVAL_MS: i64 = 15_000;
 /// How far back the first sample lies: inside the retention that servers have by default.
 const START_AGO_MS: i64 = 24 * 86_400_000;
-/// Bodies made before they are sent, in bytes.
+/// Bodies made before the first are sent, in bytes: little, so that short runs are short.
+const FIRST_BODIES_BYTES_MAX: usize = 32 << 20;
+/// Bodies made at a time later on, in bytes.
 const BODIES_BYTES_MAX: usize = 256 << 20;
+/// Pause after a server said that it has too much under way.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -35,6 +39,8 @@ struct Figures {
     label_bytes_average: usize,
     samples: u64,
     requests: usize,
+    /// Answers "too much under way", after which the request was sent again.
+    busy_answers: u64,
     /// Wall time of the timed phases.
     seconds: f64,
     samples_per_second: f64,
@@ -57,7 +63,10 @@ struct Figures {
 pub(super) struct Sent {
     pub(super) samples: u64,
     pub(super) bytes: u64,
+    /// Of requests that were taken.
     pub(super) latencies: Latencies,
+    /// Times that a server said "too much under way".
+    pub(super) busy: u64,
 }
 
 impl Sent {
@@ -65,6 +74,7 @@ impl Sent {
         self.samples += other.samples;
         self.bytes += other.bytes;
         self.latencies.extend(other.latencies);
+        self.busy += other.busy;
     }
 }
 
@@ -83,7 +93,8 @@ pub(super) fn run(args: &IngestArgs, output: &mut Output) -> anyhow::Result<()> 
     while timed < wanted && next_ms < now_ms {
         let mut rounds = Vec::new();
         let mut made_bytes = 0;
-        while made_bytes < BODIES_BYTES_MAX && next_ms < now_ms {
+        let bytes_max = if timed.is_zero() { FIRST_BODIES_BYTES_MAX } else { BODIES_BYTES_MAX };
+        while made_bytes < bytes_max && next_ms < now_ms {
             let round = fleet.round(next_ms, args.samples_per_request as usize);
             made_bytes += round.iter().map(|body| body.bytes.len()).sum::<usize>();
             rounds.push(round);
@@ -144,22 +155,31 @@ fn send_lane(url: &str, lane: Vec<Body>, until: Option<Instant>) -> anyhow::Resu
     let http: ureq::Agent = config.build().into();
     let mut sent = Sent::default();
     for body in lane {
-        if until.is_some_and(|until| Instant::now() >= until) {
+        loop {
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(sent);
+            }
+            let start = Instant::now();
+            let mut response = http
+                .post(url)
+                .header("Content-Type", "application/x-protobuf")
+                .header("Content-Encoding", "snappy")
+                .header("X-Prometheus-Remote-Write-Version", "0.1.0")
+                .send(body.bytes.as_slice())
+                .with_context(|| format!("cannot write to {url}"))?;
+            let answer = response.body_mut().read_to_string().unwrap_or_default();
+            let status = response.status();
+            if matches!(status.as_u16(), 429 | 503) {
+                sent.busy += 1;
+                std::thread::sleep(BUSY_PAUSE);
+                continue;
+            }
+            ensure!(status.is_success(), "{url} answered {status}: {}", answer.trim());
+            sent.latencies.push(start.elapsed());
+            sent.samples += body.samples as u64;
+            sent.bytes += body.bytes.len() as u64;
             break;
         }
-        let start = Instant::now();
-        let mut response = http
-            .post(url)
-            .header("Content-Type", "application/x-protobuf")
-            .header("Content-Encoding", "snappy")
-            .header("X-Prometheus-Remote-Write-Version", "0.1.0")
-            .send(body.bytes.as_slice())
-            .with_context(|| format!("cannot write to {url}"))?;
-        let answer = response.body_mut().read_to_string().unwrap_or_default();
-        ensure!(response.status().is_success(), "{url} answered {}: {}", response.status(), answer.trim());
-        sent.latencies.push(start.elapsed());
-        sent.samples += body.samples as u64;
-        sent.bytes += body.bytes.len() as u64;
     }
     Ok(sent)
 }
@@ -191,6 +211,7 @@ fn figures(
         label_bytes_average,
         samples: sent.samples,
         requests: sent.latencies.0.len(),
+        busy_answers: sent.busy,
         seconds: timed.as_secs_f64(),
         samples_per_second: samples / timed.as_secs_f64(),
         server_cpu_seconds: cpu_seconds,
@@ -215,7 +236,7 @@ fn show(figures: &Figures) -> String {
     let f = figures;
     format!(
         "{} series with {} bytes of labels, {} samples a request, {} connections, seed {}\n\
-         written          {} samples in {:.1} s ({} requests of {} bytes a sample)\n\
+         written          {} samples in {:.1} s ({} requests, {} sent again, {} bytes a sample)\n\
          speed            {} samples/s\n\
          server CPU       {} s, blocks included: {} samples per CPU second\n\
          latency          p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms\n\
@@ -229,6 +250,7 @@ fn show(figures: &Figures) -> String {
         plain(f.samples as f64),
         f.seconds,
         f.requests,
+        f.busy_answers,
         plain(f.body_bytes_per_sample),
         plain(f.samples_per_second),
         of(f.server_cpu_seconds, Unit::Plain),

@@ -145,9 +145,11 @@ fn tell(findings: &Findings) -> String {
         1 => text.push_str("1 Go process:\n"),
         _ => append(&mut text, format_args!("{count} Go processes:\n")),
     }
-    for process in findings.processes.iter().take(PROCESSES_TOLD_MAX) {
+    let mut processes: Vec<&Series> = findings.processes.iter().collect();
+    processes.sort_by_key(|process| label(process, "job"));
+    for process in processes.into_iter().take(PROCESSES_TOLD_MAX) {
         let or = |name: &str| label(process, name).unwrap_or_else(|| "?".to_owned());
-        append(&mut text, format_args!("  {} (pid {}, {})\n", or("name"), or("pid"), or("go_version")));
+        append(&mut text, format_args!("  {} (pid {}, {})\n", or("job"), or("pid"), or("go_version")));
     }
     if count > PROCESSES_TOLD_MAX {
         append(
@@ -177,12 +179,12 @@ mod tests {
 
     #[test]
     fn findings_in_words() {
-        let process = |name: &str, pid: &str| series(&[("name", name), ("pid", pid), ("go_version", "go1.19.8")], &[]);
+        let process = |name: &str, pid: &str| series(&[("job", name), ("pid", pid), ("go_version", "go1.19.8")], &[]);
         let host = series(&[("nodename", "box"), ("sysname", "Linux"), ("release", "6.1"), ("machine", "x86_64")], &[]);
         let findings =
             Findings { host: Some(host), processes: vec![process("prometheus", "12"), process("api", "13")] };
         let want =
-            "Host box (Linux 6.1 x86_64)\n2 Go processes:\n  prometheus (pid 12, go1.19.8)\n  api (pid 13, go1.19.8)\n";
+            "Host box (Linux 6.1 x86_64)\n2 Go processes:\n  api (pid 13, go1.19.8)\n  prometheus (pid 12, go1.19.8)\n";
         assert_eq!(tell(&findings), want);
         assert!(tell(&Findings::default()).contains("No Go process found yet"));
         let many = Findings { host: None, processes: vec![process("a", "1"); 20] };

@@ -62,16 +62,19 @@ pub(crate) fn draw(series: &[Series], options: &Options) -> String {
 
     let labels = value_labels(&scale, unit);
     let label_columns = labels.iter().flatten().map(|label| label.chars().count()).max().unwrap_or(0);
-    let plot_columns = options.width.saturating_sub(label_columns + 5).max(PLOT_COLUMNS_MIN);
+    let ends = ends(&lines, &scale);
+    let end_columns = ends.iter().map(Vec::len).max().unwrap_or(0);
+    // A space and the axis on the left, a space on the right.
+    let plot_columns = options.width.saturating_sub(label_columns + end_columns + 3).max(PLOT_COLUMNS_MIN);
     let plot = Plot { columns: plot_columns, start_ms, end_ms, scale };
 
-    let (canvas, ends) = plot.draw(&lines);
+    let canvas = plot.draw(&lines);
     let mut text = String::new();
     for (row, label) in labels.iter().enumerate() {
         let axis = if label.is_some() { '┤' } else { '│' };
         let body = colored_row(&canvas, row, options.color);
-        let end = ends[row].map_or(String::new(), |at| format!(" {}", paint(&letter(at), at, options.color)));
-        let line = format!("{:>label_columns$} {axis}{body}{end}", label.as_deref().unwrap_or_default());
+        let end: String = ends[row].iter().map(|&at| paint(&letter(at), at, options.color)).collect();
+        let line = format!("{:>label_columns$} {axis}{body} {end}", label.as_deref().unwrap_or_default());
         text.push_str(line.trim_end());
         text.push('\n');
     }
@@ -115,6 +118,17 @@ fn value_labels(scale: &Scale, unit: Unit) -> Vec<Option<String>> {
     labels
 }
 
+/// For each row the lines whose newest value lies there.
+fn ends(lines: &[Line], scale: &Scale) -> [Vec<usize>; ROWS] {
+    let mut ends: [Vec<usize>; ROWS] = Default::default();
+    for (at, line) in lines.iter().enumerate() {
+        if let Some(&(_, value)) = line.points.last() {
+            ends[row_of(scale, value) / DOTS_DOWN].push(at);
+        }
+    }
+    ends
+}
+
 /// The row of dots, from the top, where `value` lies.
 fn row_of(scale: &Scale, value: f64) -> usize {
     onto(1.0 - scale.position(value), ROWS * DOTS_DOWN)
@@ -139,10 +153,9 @@ struct Plot {
 }
 
 impl Plot {
-    /// The dots of all lines, and for each row the line whose newest value lies there.
-    fn draw(&self, lines: &[Line]) -> (Canvas, [Option<usize>; ROWS]) {
+    /// The dots of all lines; where they cross, the first line's colour is on top.
+    fn draw(&self, lines: &[Line]) -> Canvas {
         let mut canvas = Canvas::new(self.columns, ROWS);
-        let mut ends = [None; ROWS];
         for (at, line) in lines.iter().enumerate().rev() {
             let gap_ms = usual_distance_ms(&line.points).saturating_mul(GAP_FACTOR);
             let mut last: Option<(i64, (usize, usize))> = None;
@@ -154,11 +167,8 @@ impl Plot {
                 }
                 last = Some((time_ms, dot));
             }
-            if let Some((_, (_, down))) = last {
-                ends[down / DOTS_DOWN] = Some(at);
-            }
         }
-        (canvas, ends)
+        canvas
     }
 
     /// The column of dots of an instant.

@@ -61,7 +61,7 @@ struct Brackets;
 
 impl Validator for Brackets {
     fn validate(&self, line: &str) -> ValidationResult {
-        if is_complete(line) || line.ends_with("\n\n") || line.trim_start().starts_with('.') {
+        if is_complete(line) || line.ends_with('\n') || line.trim_start().starts_with('.') {
             ValidationResult::Complete
         } else {
             ValidationResult::Incomplete
@@ -142,7 +142,7 @@ mod tests {
         let is_done = |line| matches!(Brackets.validate(line), ValidationResult::Complete);
         assert!(is_done("up"));
         assert!(!is_done("sum("));
-        assert!(is_done("sum(\n\n"), "an empty line ends it");
+        assert!(is_done("sum(\n"), "an empty line ends it");
         assert!(is_done(".labels {"));
     }
 }

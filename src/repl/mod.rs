@@ -89,8 +89,7 @@ fn piped(session: &mut Session, input: impl BufRead, output: &mut Output) -> any
             match session.run(&std::mem::take(&mut pending), output)? {
                 Next::Line => {}
                 Next::LineAfterError => all_worked = false,
-                // Leaving on purpose is no failure.
-                Next::Quit => return Ok(true),
+                Next::Quit => return Ok(all_worked),
             }
         }
     }

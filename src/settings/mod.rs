@@ -115,7 +115,7 @@ pub(crate) const TABLE: &[Setting] = &[
     Setting { key: "log_segment_bytes", default: "16MiB", kind: Kind::Bytes, help: "Length of one file of the log" },
     Setting {
         key: "head_bytes_max",
-        default: "512MiB",
+        default: "256MiB",
         kind: Kind::Bytes,
         help: "Memory for samples in no block yet; at twice that senders are told to come back later",
     },
