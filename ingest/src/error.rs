@@ -30,9 +30,9 @@ pub enum IngestError {
     /// More than a limit allows; send less at once.
     #[error("{found} {what} is more than the limit {limit_name} of {limit}")]
     Limit { what: &'static str, found: String, limit_name: &'static str, limit: usize },
-    /// The sender did not send its body in time.
-    #[error("the body did not arrive within body_read_ms_max of {limit_ms} ms")]
-    Slow { limit_ms: u64 },
+    /// The sender, or the network between, did not bring the body in time; send again after the pause.
+    #[error("the body did not arrive within body_read_ms_max of {limit_ms} ms; try again in {retry_after_s} s")]
+    Slow { limit_ms: u64, retry_after_s: u64 },
     /// The connection broke while the body was read.
     #[error("the body ended early: {detail}")]
     BodyBroke { detail: String },
@@ -53,7 +53,8 @@ const DISK_FULL_RETRY_S: u64 = 30;
 const CLOSED_RETRY_S: u64 = 5;
 
 impl IngestError {
-    /// The HTTP status. Senders of remote write send again after 5xx and drop the request after 4xx.
+    /// The HTTP status. Senders of remote write send again after 5xx and drop the request after 4xx, 408 too, so that
+    /// a body that was too slow is a 503: a bad network must not cost samples.
     pub fn status(&self) -> u16 {
         match self {
             Self::Request { .. }
@@ -61,18 +62,18 @@ impl IngestError {
             | Self::Wire(_)
             | Self::Utf8 { .. }
             | Self::BodyBroke { .. } => 400,
-            Self::Slow { .. } => 408,
             Self::Limit { .. } => 413,
             Self::ContentType { .. } | Self::ContentEncoding { .. } => 415,
-            Self::Overloaded { .. } | Self::Sink(_) if self.retry_after_s().is_some() => 503,
-            Self::Overloaded { .. } | Self::Sink(_) | Self::Internal { .. } => 500,
+            Self::Slow { .. } | Self::Overloaded { .. } => 503,
+            Self::Sink(_) if self.retry_after_s().is_some() => 503,
+            Self::Sink(_) | Self::Internal { .. } => 500,
         }
     }
 
     /// The pause to ask for, in seconds, when sending again can help without anybody acting on this server.
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
-            Self::Overloaded { retry_after_s, .. } => Some(*retry_after_s),
+            Self::Slow { retry_after_s, .. } | Self::Overloaded { retry_after_s, .. } => Some(*retry_after_s),
             Self::Sink(SinkError::Busy { retry_after_ms, .. }) => Some(retry_after_ms.div_ceil(1000).max(1)),
             Self::Sink(SinkError::DiskFull { .. }) => Some(DISK_FULL_RETRY_S),
             Self::Sink(SinkError::Closed) => Some(CLOSED_RETRY_S),

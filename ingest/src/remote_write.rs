@@ -103,7 +103,7 @@ impl RemoteWriteDecoder {
             match field.number {
                 1 => {
                     field.expect(Coding::Bytes, "TimeSeries.labels")?;
-                    let (name, value) = read_label(reader.message("TimeSeries.labels")?, Reader::bytes)?;
+                    let (name, value) = read_label(reader.message("TimeSeries.labels")?)?;
                     extras.packed = extras.packed && self.packer.push(name, value, &limits.labels);
                 }
                 2 => {
@@ -131,12 +131,11 @@ impl RemoteWriteDecoder {
         rejected: &mut Rejected,
     ) -> Result<(), WireError> {
         let packed = if extras.packed { self.packer.packed(&limits.labels) } else { None };
-        let packed = if let Some(labels) = packed {
-            Ok(labels)
-        } else {
-            let found = read_labels(series, &mut self.labels)?;
-            let limit = SERIES_LABELS_MAX;
-            if found > limit { Err(LabelError::TooMany { found, limit }) } else { self.labels.pack(&limits.labels) }
+        let packed = match packed {
+            Some(labels) => Ok(labels),
+            None => read_labels(series, &mut self.labels)?.and_then(|()| {
+                self.labels.pack(&limits.labels).map_err(|error| (label_reason(&error), error.to_string()))
+            }),
         };
         if extras.exemplars > 0 {
             rejected.add(Reason::Exemplar, extras.exemplars, String::new);
@@ -159,8 +158,8 @@ impl RemoteWriteDecoder {
                 }
             }
             Ok(labels) => rejected.add(Reason::NoMetricName, samples_count, || format!("{labels}: no metric name")),
-            Err(error) => {
-                rejected.add(label_reason(&error), samples_count, || format!("{}: {error}", metric_name(series)));
+            Err((reason, problem)) => {
+                rejected.add(reason, samples_count, || format!("{}: {problem}", metric_name(series)));
             }
         }
         Ok(())
@@ -220,21 +219,18 @@ pub(crate) fn push_metadata(
     }
 }
 
-/// Reads name and value with `read`: as text, or as bytes that are checked later.
-fn read_label<'b, T: Default>(
-    mut reader: Reader<'b>,
-    read: impl Fn(&mut Reader<'b>, &'static str) -> Result<T, WireError>,
-) -> Result<(T, T), WireError> {
-    let (mut name, mut value) = (T::default(), T::default());
+/// Reads name and value, which are checked to be text later.
+fn read_label<'b>(mut reader: Reader<'b>) -> Result<(&'b [u8], &'b [u8]), WireError> {
+    let (mut name, mut value) = (&[][..], &[][..]);
     while let Some(field) = reader.next_field("Label")? {
         match field.number {
             1 => {
                 field.expect(Coding::Bytes, "Label.name")?;
-                name = read(&mut reader, "Label.name")?;
+                name = reader.bytes("Label.name")?;
             }
             2 => {
                 field.expect(Coding::Bytes, "Label.value")?;
-                value = read(&mut reader, "Label.value")?;
+                value = reader.bytes("Label.value")?;
             }
             _ => reader.skip(field.coding, "Label, unknown field")?,
         }
@@ -242,10 +238,10 @@ fn read_label<'b, T: Default>(
     Ok((name, value))
 }
 
-/// Reads the labels of one series, whatever they are, and returns how many there were; at most
-/// [`SERIES_LABELS_MAX`] are put into `labels`.
+/// Reads the labels of one series into `labels`, or tells why they are none: a text that is not UTF-8, or more than
+/// [`SERIES_LABELS_MAX`].
 #[cold]
-fn read_labels(mut series: Reader<'_>, labels: &mut LabelsBuilder) -> Result<usize, WireError> {
+fn read_labels(mut series: Reader<'_>, labels: &mut LabelsBuilder) -> Result<Result<(), (Reason, String)>, WireError> {
     labels.clear();
     let mut found = 0;
     while let Some(field) = series.next_field("TimeSeries")? {
@@ -253,13 +249,21 @@ fn read_labels(mut series: Reader<'_>, labels: &mut LabelsBuilder) -> Result<usi
             series.skip(field.coding, "TimeSeries")?;
             continue;
         }
-        let (name, value) = read_label(series.message("TimeSeries.labels")?, Reader::text)?;
+        let (name, value) = read_label(series.message("TimeSeries.labels")?)?;
         found += 1;
-        if found <= SERIES_LABELS_MAX {
-            labels.push(name, value);
+        match (std::str::from_utf8(name), std::str::from_utf8(value)) {
+            (Ok(name), Ok(value)) if found <= SERIES_LABELS_MAX => labels.push(name, value),
+            (Ok(_), Ok(_)) => {}
+            _ => return Ok(Err((Reason::BadLabels, format!("label {:?} is not UTF-8", shown(name))))),
         }
     }
-    Ok(found)
+    let too_many = LabelError::TooMany { found, limit: SERIES_LABELS_MAX };
+    Ok(if found > SERIES_LABELS_MAX { Err((label_reason(&too_many), too_many.to_string())) } else { Ok(()) })
+}
+
+/// The start of a text that may not be UTF-8, for an error.
+fn shown(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().take(128).collect()
 }
 
 fn read_sample(mut reader: Reader<'_>) -> Result<(i64, f64), WireError> {
@@ -324,8 +328,8 @@ fn metric_name(mut series: Reader<'_>) -> String {
             }
             continue;
         }
-        match series.message("TimeSeries.labels").and_then(|label| read_label(label, Reader::text)) {
-            Ok((METRIC_NAME, name)) if !name.is_empty() => return name.chars().take(128).collect(),
+        match series.message("TimeSeries.labels").and_then(read_label) {
+            Ok((name, value)) if name == METRIC_NAME.as_bytes() && !value.is_empty() => return shown(value),
             Ok(_) => {}
             Err(_) => break,
         }

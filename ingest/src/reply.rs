@@ -6,7 +6,7 @@
 //! | part was taken | 400, text: the sender must not send it again | 200, JSON |
 //! | nothing could be taken | 400, text | 400, JSON |
 //! | refused as a whole | 4xx, text | 4xx, text |
-//! | overloaded, disk full, closing | 503 with `Retry-After`, text | the same |
+//! | overloaded, too slow, disk full, closing | 503 with `Retry-After`, text | the same |
 //! | storage failed | 500, text | the same |
 //!
 //! Senders of remote write send a request again after 5xx and drop it after 4xx; 429 is not used, as Prometheus

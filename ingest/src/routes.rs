@@ -167,7 +167,7 @@ async fn receive(
     let limit_ms = limits.body_read_ms_max;
     match tokio::time::timeout(Duration::from_millis(limit_ms), reading).await {
         Ok(read) => read?,
-        Err(_) => return Err(IngestError::Slow { limit_ms }),
+        Err(_) => return Err(IngestError::Slow { limit_ms, retry_after_s: limits.retry_after_s }),
     }
     let turn = shared.admission.turn(ticket).await?;
     Ok(Received { route, content, encoding, buffers, reservation, _turn: turn })

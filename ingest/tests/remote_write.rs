@@ -83,7 +83,8 @@ proptest! {
         prop_assert_eq!(walk(&request.encode_to_vec()).expect("well formed"), expected(&request));
     }
 
-    /// Damaged bytes are refused by both, or by neither, and then say the same.
+    /// Damaged bytes are refused by both, or by neither, and then say the same; but the walk refuses labels that are
+    /// not UTF-8 with their series alone.
     #[test]
     fn damage_is_seen_by_both(
         request in any_request(),
@@ -105,6 +106,7 @@ proptest! {
                 prop_assert!(error.at_byte <= body.len(), "{error}");
                 prop_assert!(decoded.is_err() || error.problem == WireProblem::Group, "only the walk: {error}");
             }
+            (Ok(_), Err(error)) => prop_assert!(error.to_string().contains("UTF-8"), "only prost: {error}"),
             (walked, decoded) => prop_assert!(false, "{walked:?} but {decoded:?}"),
         }
     }
@@ -155,6 +157,23 @@ fn a_bad_series_is_rejected_alone() {
         2,
         "m: value of label \"long\" has 4097 bytes, the limit is 4096",
     );
+}
+
+#[test]
+fn a_series_that_is_not_utf8_is_rejected_alone() {
+    let check = |bad: &str, place: &str| {
+        // Texts have as many bytes as this one, so that the lengths around it stay.
+        let labels = [("__name__", "m"), ("path", "x\u{7f}y")];
+        let series = |labels: &[(&str, &str)]| series(labels, &[(1, 1.0)]);
+        let mut body = request(vec![series(&labels), series(&[("__name__", "good")])]).encode_to_vec();
+        let at = body.windows(bad.len()).position(|text| text == bad.as_bytes()).expect("it is there");
+        body[at + 1] = 0xff;
+        let (said, rejected) = walk_within(&body, &IngestLimits::default()).expect("well formed");
+        assert_eq!(said.series.len(), 1);
+        assert_eq!((rejected.count(Reason::BadLabels), rejected.reasons()), (1, &[place.to_owned()][..]));
+    };
+    check("x\u{7f}y", "m: label \"path\" is not UTF-8");
+    check("path", "m: label \"p\u{fffd}th\" is not UTF-8");
 }
 
 #[test]
@@ -260,7 +279,7 @@ fn check_wire_error(body: &[u8], want: &str) {
 fn damage_is_told_with_place_and_field() {
     check_wire_error(b"\x0a\x05", "byte 2, WriteRequest.timeseries: 5 bytes needed, 0 left in the message");
     check_wire_error(b"\x0a\x04\x0a\x06\x0a\x01", "byte 4, TimeSeries.labels: 6 bytes needed, 2 left in the message");
-    check_wire_error(b"\x0a\x06\x0a\x04\x0a\x02a\xff", "byte 7, Label.name: the text is not UTF-8");
+    check_wire_error(b"\x1a\x04\x12\x02a\xff", "byte 5, MetricMetadata.metric_family_name: the text is not UTF-8");
     check_wire_error(b"\x0a\x04\x12\x02\x09\x00", "byte 5, Sample.value: 8 bytes needed, 1 left in the message");
     check_wire_error(b"\x08\x01", "byte 0, WriteRequest.timeseries: field 1 is coded as Varint, expected Bytes");
     check_wire_error(

@@ -282,8 +282,9 @@ async fn a_slow_sender_is_let_go() {
     let server = Server::new(IngestLimits { body_read_ms_max: 20, ..IngestLimits::default() });
     let (_sender, body) = open_body();
     let got = server.send(post("/api/v1/write", &[], body)).await;
-    assert_eq!(got, answer(408, "the body did not arrive within body_read_ms_max of 20 ms\n"));
-    check_counted(&server, Route::RemoteWrite, &[(Outcome::Refused, 1)]);
+    let told = "the body did not arrive within body_read_ms_max of 20 ms; try again in 5 s\n";
+    assert_eq!(got, Answer { retry_after: Some("5".into()), ..answer(503, told) });
+    check_counted(&server, Route::RemoteWrite, &[(Outcome::Busy, 1)]);
 }
 
 #[tokio::test]

@@ -1,0 +1,98 @@
+//! How fast remote write requests are decompressed and decoded: samples per second of processor time.
+//!
+//! Requests are as Prometheus sends them: sorted labels of about 200 bytes, one sample a series, one snappy block.
+//! Run with `cargo bench -p ingest --bench decode`.
+
+#![expect(clippy::print_stdout, reason = "a benchmark tells on standard output")]
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use ingest::{IngestLimits, Rejected, RemoteWriteDecoder};
+use model::WriteBatch;
+use model::remote_write::{Label, TimeSeries, WireSample, WriteRequest};
+use prost::Message;
+
+/// Series of one request, one sample each.
+const SERIES: u32 = 5_000;
+/// Requests of one run.
+const REQUESTS: u32 = 400;
+/// Runs of each measurement; the fastest is printed, as the others were disturbed.
+const RUNS: usize = 5;
+
+/// A request of [`SERIES`] series, of one sample each.
+fn request() -> WriteRequest {
+    let timeseries = (0..SERIES)
+        .map(|at| {
+            let path = format!("/api/v1/resource/{}", at % 40);
+            let instance = format!("10.0.{}.{}:9100", at / 250, at % 250);
+            let pod = format!("checkout-7d9f{:06x}-{:05}", at / 40 * 7919, at / 40);
+            let labels = [
+                ("__name__", "http_request_duration_seconds_count"),
+                ("cluster", "production-eu-west"),
+                ("handler", path.as_str()),
+                ("instance", instance.as_str()),
+                ("job", "checkout"),
+                ("method", ["GET", "POST"][at as usize % 2]),
+                ("namespace", "shop"),
+                ("pod", pod.as_str()),
+                ("status", "200"),
+            ];
+            let labels = labels.map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() }).to_vec();
+            let sample =
+                WireSample { value: f64::from(at) * 17.0, timestamp: 1_700_000_000_000 + i64::from(at % 15_000) };
+            TimeSeries { labels, samples: vec![sample] }
+        })
+        .collect();
+    WriteRequest { timeseries, metadata: Vec::new() }
+}
+
+/// Processor time of this process so far, from the system's ticks of ten milliseconds.
+fn processor_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux tells of processes");
+    let after_name = stat.rsplit_once(')').expect("the name is in parentheses").1;
+    let field = |at: usize| after_name.split_whitespace().nth(at).and_then(|text| text.parse::<u64>().ok());
+    Duration::from_millis(10 * (field(11).expect("user time") + field(12).expect("system time")))
+}
+
+/// Prints the rate of `work`, which handles one request.
+fn measure(name: &str, mut work: impl FnMut()) {
+    work();
+    let fastest = (0..RUNS).map(|_| {
+        let began = processor_time();
+        (0..REQUESTS).for_each(|_| work());
+        processor_time() - began
+    });
+    let fastest = fastest.min().unwrap_or_default().max(Duration::from_millis(10));
+    let samples_per_s = f64::from(REQUESTS * SERIES) / fastest.as_secs_f64();
+    println!("{name:<28} {:>8.2} million samples/s of processor time", samples_per_s / 1e6);
+}
+
+fn main() {
+    let request = request();
+    let label_bytes: usize =
+        request.timeseries.iter().flat_map(|series| &series.labels).map(|l| l.name.len() + l.value.len()).sum();
+    let plain = request.encode_to_vec();
+    let body = snap::raw::Encoder::new().compress_vec(&plain).expect("the request is small");
+    println!(
+        "{SERIES} series of {} label bytes: {} bytes of protobuf, {} as a snappy block",
+        label_bytes / SERIES as usize,
+        plain.len(),
+        body.len()
+    );
+    let mut unsnapped = vec![0; plain.len()];
+    measure("snappy", || {
+        snap::raw::Decoder::new().decompress(black_box(&body), &mut unsnapped).expect("whole");
+    });
+    let limits = IngestLimits::default();
+    let (mut decoder, mut batch, mut rejected) =
+        (RemoteWriteDecoder::default(), WriteBatch::new(), Rejected::default());
+    measure("decode", || {
+        batch.clear();
+        decoder.decode(black_box(&plain), &limits, &mut batch, &mut rejected).expect("whole");
+        assert_eq!(black_box(&batch).samples_len(), SERIES as usize);
+    });
+    measure("prost, for comparison", || {
+        black_box(WriteRequest::decode(black_box(plain.as_slice())).expect("whole"));
+    });
+}
