@@ -47,7 +47,7 @@ impl Collector for Network {
         networks.refresh(true);
         let kept = |name: &str| !self.ignore.iter().any(|prefix| name.starts_with(prefix.as_str()));
         let named = networks.iter().map(|(name, data)| (name.to_string_lossy(), data));
-        for (name, data) in named.filter(|(name, _)| kept(name)).take(INTERFACES_MAX) {
+        for (name, data) in first_by_name(named.filter(|(name, _)| kept(name))) {
             let labels = [("device", &*name)];
             out.push(&RECEIVED, &labels, float(data.total_received()));
             out.push(&SENT, &labels, float(data.total_transmitted()));
@@ -60,11 +60,33 @@ impl Collector for Network {
             out.push(&UP, &labels, if up { 1.0 } else { 0.0 });
         }
         let drops = procfs::net::dev_status().map_err(|error| CollectError::new("/proc/net/dev", error))?;
-        for device in drops.values().filter(|device| kept(&device.name)).take(INTERFACES_MAX) {
-            let labels = [("device", device.name.as_str())];
+        for (name, device) in first_by_name(drops.iter().filter(|(name, _)| kept(name))) {
+            let labels = [("device", name.as_str())];
             out.push(&RECEIVE_DROPS, &labels, float(device.recv_drop));
             out.push(&SEND_DROPS, &labels, float(device.sent_drop));
         }
         Ok(())
+    }
+}
+
+/// The first [`INTERFACES_MAX`] by name: the same in every round, so that no series comes and goes.
+fn first_by_name<N: Ord, D>(interfaces: impl Iterator<Item = (N, D)>) -> Vec<(N, D)> {
+    let mut interfaces: Vec<_> = interfaces.collect();
+    interfaces.sort_by(|a, b| a.0.cmp(&b.0));
+    interfaces.truncate(INTERFACES_MAX);
+    interfaces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_limit_the_same_interfaces_are_told_each_time() {
+        let names =
+            |order: &mut dyn Iterator<Item = u32>| first_by_name(order.map(|number| (format!("if{number:04}"), ())));
+        let told = names(&mut (0..1000));
+        assert_eq!(told.len(), INTERFACES_MAX);
+        assert_eq!(told, names(&mut (0..1000).rev()));
     }
 }

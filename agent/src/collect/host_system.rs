@@ -36,6 +36,7 @@ impl Collector for System {
                 ("release", &text(uname.release())),
                 ("version", &text(uname.version())),
                 ("machine", &text(uname.machine())),
+                ("domainname", &text(uname.domainname())),
             ],
             1.0,
         );

@@ -53,7 +53,7 @@ pub fn host_collectors(config: &CollectConfig) -> Vec<(Box<dyn Collector>, i64)>
             all.push((make(), switch.interval_ms));
         }
     };
-    add(config.cpu, &|| Box::new(host_cpu::Cpu));
+    add(config.cpu, &|| Box::new(host_cpu::Cpu::default()));
     add(config.load, &|| Box::new(host_load::Load));
     add(config.memory, &|| Box::new(host_memory::Memory));
     add(config.filesystem, &|| Box::new(host_filesystem::Filesystem::new(config.filesystem_ignore.clone())));

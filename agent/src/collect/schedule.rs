@@ -22,7 +22,8 @@ pub struct Schedule {
 struct Entry {
     collector: Box<dyn Collector>,
     interval_ms: i64,
-    due_ms: i64,
+    ran_ms: Option<i64>,
+    pause_ms: u64,
     tracker: Tracker,
     runs: u64,
     errors: u64,
@@ -41,7 +42,8 @@ impl Schedule {
         self.entries.push(Entry {
             collector,
             interval_ms,
-            due_ms: i64::MIN,
+            ran_ms: None,
+            pause_ms: 0,
             tracker: Tracker::new(),
             runs: 0,
             errors: 0,
@@ -54,10 +56,12 @@ impl Schedule {
     pub fn run(&mut self, out: &mut Readings, stretch: u32) {
         let now_ms = out.timestamp_ms();
         for entry in &mut self.entries {
-            if now_ms >= entry.due_ms {
+            // A clock set back counts as time passed: collecting must not wait until it has caught up.
+            if entry.ran_ms.is_none_or(|ran_ms| now_ms.abs_diff(ran_ms) >= entry.pause_ms) {
                 // A little early counts as due: poll ticks jitter, and 30 s must not become 40 s for a millisecond.
-                let interval_ms = entry.interval_ms.saturating_mul(i64::from(stretch));
-                entry.due_ms = now_ms.saturating_add(interval_ms - interval_ms / 20);
+                let interval_ms = entry.interval_ms.unsigned_abs().saturating_mul(u64::from(stretch));
+                entry.pause_ms = interval_ms - interval_ms / 20;
+                entry.ran_ms = Some(now_ms);
                 entry.run(out);
             }
         }
@@ -125,6 +129,19 @@ mod tests {
             }
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_clock_set_back_stops_nothing() {
+        let mut schedule = Schedule::new();
+        schedule.add(Box::new(Fake(vec![Ok("a"), Ok("a")])), 0);
+        schedule.add(Box::new(Fake(vec![Ok("b"), Ok("b")])), 1000);
+        let mut count = |now_ms| {
+            let mut out = Readings::new(now_ms);
+            schedule.run(&mut out, 1);
+            out.len()
+        };
+        assert_eq!([count(3_600_000), count(0)], [2, 2]);
     }
 
     #[test]

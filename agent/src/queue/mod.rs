@@ -272,7 +272,10 @@ impl Queue {
     /// When the device refuses.
     pub fn sync(&mut self) -> Result<(), QueueError> {
         let (Some(file), Some(segment)) = (&self.active, self.segments.back()) else { return Ok(()) };
-        file.sync_data().map_err(|source| QueueError::Io { path: segment.path.clone(), source })
+        // The folder too: a new file that it does not name yet would be lost whole.
+        file.sync_data()
+            .and_then(|()| File::open(&self.folder)?.sync_all())
+            .map_err(|source| QueueError::Io { path: segment.path.clone(), source })
     }
 
     fn disk_bytes(&self) -> u64 {
@@ -298,10 +301,16 @@ impl Queue {
             // Half a record must not stand before whole ones: cut it, and go on in a new file.
             let _ = file.set_len(segment.bytes);
             self.active = None;
-            return Err(QueueError::Io { path: segment.path.clone(), source });
+            let path = segment.path.clone();
+            if segment.last < segment.first {
+                // Nothing is in it: a disk that stays full must not collect empty files.
+                self.segments.pop_back();
+                let _ = fs::remove_file(&path);
+            }
+            return Err(QueueError::Io { path, source });
         }
         segment.note(record, true);
-        if now_ms.saturating_sub(self.synced_ms) >= self.options.sync_interval_ms {
+        if now_ms.abs_diff(self.synced_ms) >= self.options.sync_interval_ms.unsigned_abs() {
             self.synced_ms = now_ms;
             self.sync_or_warn();
         }
@@ -438,5 +447,33 @@ fn first_after(segment: &Segment, start: u64, position: u64) -> io::Result<Optio
             }
             Decoded::End | Decoded::Damaged => return Ok(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(folder: &Path) -> usize {
+        let listed = fs::read_dir(folder).expect("listed").flatten();
+        listed.filter(|entry| Segment::is_segment(&entry.path())).count()
+    }
+
+    #[test]
+    fn a_disk_that_refuses_leaves_no_empty_files_and_loses_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = QueueConfig { folder: folder.path().to_owned(), ..crate::Config::default().queue };
+        let mut queue = Queue::open(&options).expect("opens");
+        let (segment, _) = Segment::create(folder.path(), 1).expect("made");
+        // A file that was opened for reading refuses to be written.
+        queue.active = Some(File::open(&segment.path).expect("opened"));
+        queue.segments.push_back(segment);
+        assert!(matches!(queue.push(vec![1], 1, 0), Err(QueueError::Io { .. })));
+        assert_eq!(files(folder.path()), 0);
+        queue.push(vec![2], 1, 0).expect("the disk is well again");
+        assert_eq!(files(folder.path()), 1);
+        let batch = queue.peek(10, 10, 0).expect("both");
+        assert_eq!(batch.records().map(|record| record.payload[0]).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(queue.state().samples_waiting, 2);
     }
 }

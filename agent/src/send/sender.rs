@@ -2,6 +2,8 @@
 //! when it did not, dropped and counted when it never will.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,10 +23,10 @@ use crate::stop::StopFlag;
 
 /// Longest piece of a request before compression.
 const PIECE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX * 8;
-/// Longest pause before the first push: who starts an agent waits to see something.
+/// Longest pause before the first push; it doubles up to the interval. Who starts an agent waits to see something.
 const FIRST_PUSH_DELAY: Duration = Duration::from_secs(1);
 /// Longest token that is read from a file.
-const TOKEN_BYTES_MAX: usize = 16 << 10;
+const TOKEN_BYTES_MAX: u64 = 16 << 10;
 
 /// Sends the queue to a receiver.
 #[derive(Debug)]
@@ -77,12 +79,14 @@ impl Sender {
 
     /// Sends at every push interval until `stop`.
     pub fn run(&mut self, stop: &StopFlag) {
-        let mut pause = self.config.interval.min(FIRST_PUSH_DELAY);
+        let mut interval = self.config.interval.min(FIRST_PUSH_DELAY);
+        let mut pause = interval;
         while !stop.wait(pause) {
             let meter = CpuMeter::start();
             let timeout = self.config.timeout;
             let left = || (!stop.is_stopped()).then_some(timeout);
-            pause = self.drain(left).unwrap_or(self.config.interval);
+            interval = (interval * 2).min(self.config.interval);
+            pause = self.drain(left).unwrap_or(interval);
             self.send_metadata();
             self.stats.cpu_us.add(meter.elapsed_us());
         }
@@ -224,8 +228,11 @@ impl Sender {
         ];
         let token = match &self.config.token_file {
             Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-                text.trim().chars().take(TOKEN_BYTES_MAX).collect()
+                let mut text = String::new();
+                File::open(path)
+                    .and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut text))
+                    .map_err(|error| format!("{}: {error}", path.display()))?;
+                text.trim().to_owned()
             }
             None => self.config.token.clone(),
         };
