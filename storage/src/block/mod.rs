@@ -1,7 +1,7 @@
 //! Immutable block files: the samples of many series of one partition (a UTC day, or a run of thin ones), compressed column by column.
 //!
 //! Owns the file format that `docs/format.md` draws byte by byte: [`BlockWriter`] writes one, [`BlockReader`] reads
-//! one, [`merge`] makes one of several, [`verify`] looks at every byte of one. Which blocks exist is the catalog's business;
+//! one, [`merge()`] makes one of several, [`verify()`] looks at every byte of one. Which blocks exist is the catalog's business;
 //! a file counts only once the catalog says so. How columns become bytes is left to [`codec`](crate::codec).
 //!
 //! ```

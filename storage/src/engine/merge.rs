@@ -116,9 +116,21 @@ fn due_run<'a, 'b>(
 ) -> Option<(&'a [(BlockId, &'b BlockRecord)], u8)> {
     (0..LEVEL_MAX).find_map(|level| {
         let small = |(_, record): &(BlockId, &BlockRecord)| record.level <= level && record.bytes <= known.bytes_max;
-        let runs = blocks.chunk_by(|a, b| small(a) && small(b)).map(|run| &run[..run.len().min(INPUTS_MAX)]);
-        runs.filter(|run| run.len() >= FAN_IN && bytes_of(run) <= known.bytes_max).map(|run| (run, level + 1)).next()
+        let runs = blocks.chunk_by(|a, b| small(a) && small(b));
+        let tails = runs.flat_map(|run| (0..run.len()).map(|start| &run[start..]));
+        let due = tails.map(|run| &run[..fitting(run, known.bytes_max)]).find(|run| run.len() >= FAN_IN);
+        due.map(|run| (run, level + 1))
     })
+}
+
+/// How many of the first `blocks` can be merged at once.
+fn fitting(blocks: &[(BlockId, &BlockRecord)], bytes_max: u64) -> usize {
+    let mut bytes = 0;
+    let fits = |(_, record): &&(BlockId, &BlockRecord)| {
+        bytes += record.bytes;
+        bytes <= bytes_max
+    };
+    blocks.iter().take(INPUTS_MAX).take_while(fits).count()
 }
 
 /// Two halves of a partition, by the days that have samples; one if there is but one such day.
@@ -313,6 +325,16 @@ mod tests {
         );
         check(&[today(0, 1), today(0, 2), today(3, 3), today(0, 4), today(0, 5)], 5, None);
         check(&[today(1, 1), today(1, 2), today(1, 3), today(0, 4)], 4, Some((&[0, 1, 2, 3], (10, 10), 2)));
+    }
+
+    /// Merging that had to wait, as for space, takes up what has gathered part by part.
+    #[test]
+    fn a_backlog_larger_than_one_merge_is_merged_in_parts() {
+        let backlog: Vec<BlockRecord> = (1..=90).map(|at| record(10, 0, at)).collect();
+        check(&backlog, 90, Some((&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], (10, 10), 1)));
+        let mut after_large = backlog;
+        after_large[0].bytes = 900;
+        check(&after_large[..5], 5, Some((&[1, 2, 3, 4], (10, 10), 1)));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub struct EngineOptions {
     pub disk_reserve_bytes: u64,
     /// Pause between two looks at what is to be merged or dropped.
     pub maintain_every_ms: u64,
-    /// Largest block that is merged into a larger one.
+    /// Most bytes of blocks that are merged at once. A flush waits for the merge under way, at some 2 MiB a second.
     pub merge_bytes_max: u64,
     /// Memory for decoded timestamps of blocks.
     pub column_cache_bytes: usize,
@@ -61,7 +61,7 @@ impl Default for EngineOptions {
             metadata_max: 100_000,
             disk_reserve_bytes: 256 << 20,
             maintain_every_ms: 60_000,
-            merge_bytes_max: 1 << 30,
+            merge_bytes_max: 256 << 20,
             column_cache_bytes: 32 << 20,
             background: true,
         }

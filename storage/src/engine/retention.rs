@@ -62,8 +62,6 @@ impl Core {
             return Ok(());
         }
         self.catalog.remove_series(&gone).inspect_err(|error| drop(self.poison(error)))?;
-        // Ids that appenders looked up before now are looked up again.
-        self.removals.fetch_add(1, Ordering::AcqRel);
         let mut postings = self.postings.write();
         for &id in &gone {
             if let Some(labels) = self.table.remove(id) {
@@ -71,6 +69,9 @@ impl Core {
             }
         }
         drop(postings);
+        // Only now, so that whoever sees this number finds none of the removed series; ids that appenders looked up
+        // before are looked up again.
+        self.removals.fetch_add(1, Ordering::AcqRel);
         writer.uncatalogued.retain(|id| gone.binary_search(id).is_err());
         drop(writer);
         Counters::add(&self.counters.series_removed, gone.len() as u64);

@@ -1,6 +1,6 @@
 //! Files that break on command: the N-th change fails or is torn, the disk fills up, the power goes.
 //!
-//! They live in a real folder, so that what survived can be opened with [`RealFiles`](super::RealFiles) too. The
+//! They live in a real folder, so that what survived can be opened with [`RealFiles`] too. The
 //! model of a power cut is a strict one: a file keeps its synced prefix alone, and a creation, rename or removal
 //! whose folder was not synced did not happen. Overwriting inside the synced prefix is taken as done.
 

@@ -3,4 +3,5 @@
 mod faults;
 mod life;
 mod model_check;
+mod races;
 mod support;
