@@ -18,7 +18,7 @@ lint:
 
 ## API documentation, warnings are errors
 docs:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 ## each fuzz target for FUZZ_SECONDS (needs cargo-fuzz)
 fuzz:

@@ -1,6 +1,6 @@
 //! The exposition text formats: Prometheus text 0.0.4 and OpenMetrics 1.0, read and written.
 //!
-//! [`parse`] reads a page line by line and tells each bad line by itself; [`write`] prints families;
+//! [`parse`] reads a page line by line and tells each bad line by itself; [`mod@write`] prints families;
 //! [`metadata`] gathers `HELP`, `TYPE` and `UNIT` lines by metric. Scraping, HTTP and limits on label sets
 //! belong to the callers.
 //!
