@@ -15,5 +15,5 @@ pub mod index;
 pub mod log;
 pub mod memory;
 
-pub use engine::{Durability, Engine, EngineOptions, EngineStats, OpenError, StorageError};
+pub use engine::{Cardinality, Count, Durability, Engine, EngineOptions, EngineStats, OpenError, StorageError};
 pub use memory::{MemorySource, MemoryStore};

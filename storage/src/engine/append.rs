@@ -63,14 +63,17 @@ impl Core {
             let mut writer = self.writer.lock();
             if outcome.lock().is_none() {
                 let group = std::mem::take(&mut *self.queue.lock());
+                let guard = self.poison_on_panic("an append");
                 self.write_group(&mut writer, group);
+                guard.disarm();
             }
             drop(writer);
             let outcome = outcome.lock().take();
             match outcome {
                 Some(Outcome::Done(result)) => return result,
                 Some(Outcome::LookUpAgain) => {}
-                None => unreachable!("the group of a queued batch leaves it an outcome"),
+                // Whoever wrote the group panicked: what of it is on disk is unknown.
+                None => return Err(SinkError::Poisoned { detail: self.poison(&"an append was left unfinished") }),
             }
         }
     }

@@ -95,6 +95,13 @@ impl Core {
     }
 
     fn run_background(&self) {
+        // Without it nothing would be flushed any more, and appends would be told to come back later for ever.
+        let guard = self.poison_on_panic("the background thread of storage");
+        self.look_after();
+        guard.disarm();
+    }
+
+    fn look_after(&self) {
         let sync_every = match self.options.durability {
             Durability::Interval { interval_ms } => Some(Duration::from_millis(interval_ms.max(1))),
             Durability::Sync | Durability::Off => None,

@@ -276,11 +276,35 @@ impl Core {
         }
     }
 
+    /// Guards work after whose panic memory and disk may differ.
+    fn poison_on_panic(&self, work: &'static str) -> PoisonOnPanic<'_> {
+        PoisonOnPanic { core: self, work }
+    }
+
     /// Takes nothing more until the folder is opened again.
     fn poison(&self, detail: &dyn std::fmt::Display) -> String {
         let detail = self.poison.get_or_init(|| detail.to_string()).clone();
         tracing::error!(folder = %self.folder.display(), detail, "storage takes no more writes until it is reopened");
         detail
+    }
+}
+
+/// Poisons the engine unless the work that it guards comes to its end.
+#[derive(Debug)]
+struct PoisonOnPanic<'a> {
+    core: &'a Core,
+    work: &'static str,
+}
+
+impl PoisonOnPanic<'_> {
+    fn disarm(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        self.core.poison(&format_args!("{} panicked", self.work));
     }
 }
 

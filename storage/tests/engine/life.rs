@@ -221,9 +221,8 @@ fn cardinality_counts_labels() {
     other.push_sample(NOW_MS, 1.0);
     engine.append(&other).expect("appended");
     let found = engine.cardinality(2);
-    let names = |list: &[storage::engine::Count]| {
-        list.iter().map(|count| (count.name.clone(), count.count)).collect::<Vec<_>>()
-    };
+    let names =
+        |list: &[storage::Count]| list.iter().map(|count| (count.name.clone(), count.count)).collect::<Vec<_>>();
     assert_eq!((found.series, found.label_names, found.label_pairs), (31, 3, 2 + 30 + 3));
     assert_eq!(names(&found.series_by_metric), [("m".to_owned(), 30), ("up".to_owned(), 1)]);
     assert_eq!(names(&found.values_by_label), [("at".to_owned(), 30), ("job".to_owned(), 3)]);
