@@ -12,6 +12,7 @@ use signal_hook::iterator::Signals;
 
 use crate::args::AgentArgs;
 use crate::config::Config;
+use crate::config::value::masked;
 use crate::readings::Readings;
 use crate::run;
 use crate::send::encode::External;
@@ -35,7 +36,7 @@ pub fn main_with(args: &AgentArgs, stop: &StopFlag, out: &mut dyn Write) -> Exit
         let readings = run::once(&config, &clock);
         return print(out, &page(&readings, &External::new(config.external_labels())));
     }
-    tracing::info!(url = config.push.url, host = config.host, queue = %config.queue.folder.display(), "agent started");
+    tracing::info!(url = masked(&config.push.url), host = config.host, queue = %config.queue.folder.display(), "agent started");
     match run::run(&config, &clock, stop) {
         Ok(summary) => {
             let (sent, waiting) = (summary.samples_sent, summary.samples_waiting);

@@ -84,11 +84,31 @@ fn targets_and_labels_in_every_layer() {
 
 #[test]
 fn secrets_are_not_shown() {
-    let settings = layers("", &[("METRICKIT_AGENT_PUSH_TOKEN", "hush")], &["--push-headers", "X=hush"]).expect("valid");
+    let file = "targets = [\"http://me:hush@db:9/m\"]\npush.url = \"http://me:hush@h/w\"";
+    let environment = [("METRICKIT_AGENT_PUSH_TOKEN", "hush")];
+    let settings = layers(file, &environment, &["--push-headers", "X=hush"]).expect("valid");
     assert!(!settings.table().contains("hush"));
     let config = Config::from_settings(&settings).expect("valid");
     assert_eq!(config.push.token, "hush");
     assert!(!format!("{config:?}").contains("hush"));
+    assert_eq!(config.push.url, "http://me:hush@h/w", "it is used all the same");
+}
+
+#[test]
+fn complaints_do_not_show_secrets() {
+    for (file, flags, part) in [
+        ("host = \"a\"\n[push]\ntoken = \"hush", &[][..], "line 3"),
+        ("", &["--push-headers", "hush"], "write name=value"),
+        ("", &["--push-headers", "X Y=hush"], "\"X Y\""),
+        ("", &["--push-headers", "X=hu\nsh"], "push.headers"),
+        ("", &["--push-token", "hu\nsh hush"], "push.token"),
+        ("", &["--push-url", "ftp://me:hush@h"], "(hidden)@h"),
+        ("", &["--targets", "ftp://me:hush@h"], "(hidden)@h"),
+    ] {
+        let result = layers(file, &[], flags).and_then(|settings| Config::from_settings(&settings));
+        let message = result.expect_err("refused").to_string();
+        assert!(message.contains(part) && !message.contains("hush"), "{message}");
+    }
 }
 
 #[test]

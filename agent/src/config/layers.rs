@@ -104,7 +104,7 @@ impl Settings {
     pub fn merge_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
             path: path.to_owned(),
-            message: error.to_string().trim_end().to_owned(),
+            message: syntax_message(text, &error),
         })?;
         let origin = Origin::File(path.to_owned());
         // Options nest one table deep, so that this walk needs no recursion.
@@ -179,6 +179,12 @@ impl Settings {
         self.0.insert(spec.key, Setting { value, origin });
         Ok(())
     }
+}
+
+/// What is wrong and in which line, without the line itself, which may hold a secret.
+fn syntax_message(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message().replace('\n', ", "))
 }
 
 /// Widest column of values; longer ones push their origin to the right.

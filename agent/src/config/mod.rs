@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use model::labels::is_label_name;
+use ureq::http::{HeaderName, HeaderValue};
 
 pub use layers::{ConfigError, Origin, Setting, Settings};
 pub use value::{TargetSpec, Value};
@@ -103,7 +104,10 @@ pub struct PushConfig {
 /// Without the secrets.
 impl std::fmt::Debug for PushConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PushConfig").field("url", &self.url).field("interval", &self.interval).finish_non_exhaustive()
+        f.debug_struct("PushConfig")
+            .field("url", &value::masked(&self.url))
+            .field("interval", &self.interval)
+            .finish_non_exhaustive()
     }
 }
 
@@ -183,7 +187,17 @@ impl Config {
             }
         }
         if !(self.push.url.starts_with("http://") || self.push.url.starts_with("https://")) {
-            return Err(read.wrong("push.url", format!("is {:?}; write http://… or https://…", self.push.url)));
+            let shown = value::masked(&self.push.url);
+            return Err(read.wrong("push.url", format!("is {shown:?}; write http://… or https://…")));
+        }
+        let sendable = |(name, value): &(String, String)| {
+            name.parse::<HeaderName>().is_ok() && value.parse::<HeaderValue>().is_ok()
+        };
+        if let Some((name, _)) = self.push.headers.iter().find(|header| !sendable(header)) {
+            return Err(read.wrong("push.headers", format!("has {name:?}, which no header can be called or hold")));
+        }
+        if self.push.token.parse::<HeaderValue>().is_err() {
+            return Err(read.wrong("push.token", "holds characters that no header can".to_owned()));
         }
         if self.push.backoff_max_ms < self.push.backoff_min_ms {
             let least = self.push.backoff_min_ms;

@@ -9,8 +9,18 @@ use super::options::{OptionSpec, Shape};
 /// Most entries of a list, table of pairs, or list of targets.
 pub const ENTRIES_MAX: usize = 1_000;
 
+/// `url` without user and password, which logs and tables must not show. Other texts stay as they are.
+pub fn masked(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://(hidden)@{host}{path}"),
+        None => url.to_owned(),
+    }
+}
+
 /// One page to scrape.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct TargetSpec {
     /// The page: `http://host:port/path`; without a path, `/metrics`.
     pub url: String,
@@ -60,7 +70,8 @@ impl Value {
             }
             Shape::List => Ok(Self::List(entries(text)?)),
             Shape::Pairs | Shape::SecretPairs => {
-                let pairs = entries(text)?.iter().map(|entry| split_pair(entry)).collect::<Result<_, _>>()?;
+                let secret = spec.shape == Shape::SecretPairs;
+                let pairs = entries(text)?.iter().map(|entry| split_pair(entry, secret)).collect::<Result<_, _>>()?;
                 Ok(Self::Pairs(pairs))
             }
             Shape::Targets => {
@@ -99,7 +110,7 @@ impl Value {
     pub fn show(&self, shape: Shape) -> String {
         match self {
             Self::Text(text) if shape == Shape::Secret && !text.is_empty() => "(hidden)".to_owned(),
-            Self::Text(text) => text.clone(),
+            Self::Text(text) => masked(text),
             Self::Switch(on) => on.to_string(),
             Self::DurationMs(ms) => ShowDuration(*ms).to_string(),
             Self::Bytes(bytes) => ShowBytes(*bytes).to_string(),
@@ -114,6 +125,13 @@ impl Value {
             }
             Self::Targets(targets) => targets.iter().map(TargetSpec::show).collect::<Vec<_>>().join(","),
         }
+    }
+}
+
+/// Without user and password.
+impl fmt::Debug for TargetSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.show())
     }
 }
 
@@ -150,14 +168,14 @@ impl TargetSpec {
         let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
         match rest {
             Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace) => Ok(self),
-            _ => Err(format!("holds {url:?}; a target is http://host:port/path or https://…")),
+            _ => Err(format!("holds {:?}; a target is http://host:port/path or https://…", masked(url))),
         }
     }
 
     fn show(&self) -> String {
         let job = if self.job.is_empty() { String::new() } else { format!("{}=", self.job) };
         let labels = self.labels.iter().flat_map(|(name, value)| [" ", name, "=", value]).collect::<String>();
-        format!("{job}{}{labels}", self.url)
+        format!("{job}{}{labels}", masked(&self.url))
     }
 }
 
@@ -181,9 +199,10 @@ fn capped<T>(items: &[T]) -> Result<&[T], String> {
     Ok(items)
 }
 
-fn split_pair(entry: &str) -> Result<(String, String), String> {
+fn split_pair(entry: &str, secret: bool) -> Result<(String, String), String> {
     match entry.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        _ if secret => Err("holds an entry without name; write name=value".to_owned()),
         _ => Err(format!("holds {entry:?}; write name=value")),
     }
 }
@@ -285,6 +304,9 @@ mod tests {
         check("go.ignore", " a,, b ", Ok("a,b"));
         check("push.token", "secret", Ok("(hidden)"));
         check("push.headers", "X-Scope=secret", Ok("X-Scope=(hidden)"));
+        check("push.url", "https://u:p@w@h:1/x@y", Ok("https://(hidden)@h:1/x@y"));
+        check("push.url", "https://h:1/x@y", Ok("https://h:1/x@y"));
+        check("targets", "db=http://u:p@h:1/m", Ok("db=http://(hidden)@h:1/m"));
         check("targets", "api=http://h:1/metrics,http://h:2?a=b", Ok("api=http://h:1/metrics,http://h:2?a=b"));
         check("targets", "ftp://h", Err("a target is http://"));
         check("targets", "http:///x", Err("a target is http://"));

@@ -15,6 +15,7 @@ use super::probe::{PageKind, Ports, Probed, Prober};
 use super::target::{Limits, ScrapeError, Target, loopback_port};
 use crate::budget::CpuMeter;
 use crate::config::Config;
+use crate::config::value::masked;
 use crate::go::SharedProcesses;
 use crate::http::Client;
 use crate::readings::{Metric, Readings};
@@ -182,8 +183,8 @@ impl Source {
     /// Logs when a target begins to fail and when it recovers, not each time.
     fn report(&mut self, target: &Target, error: Option<&ScrapeError>) {
         match error {
-            Some(error) if !self.failing => tracing::warn!(url = target.url, %error, "target cannot be read"),
-            None if self.failing => tracing::info!(url = target.url, "target is read again"),
+            Some(error) if !self.failing => tracing::warn!(url = masked(&target.url), %error, "target cannot be read"),
+            None if self.failing => tracing::info!(url = masked(&target.url), "target is read again"),
             _ => {}
         }
         self.failing = error.is_some();

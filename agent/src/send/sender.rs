@@ -15,6 +15,7 @@ use super::encode::{compress, decompress};
 use super::metadata::SharedMetadata;
 use crate::budget::CpuMeter;
 use crate::config::PushConfig;
+use crate::config::value::masked;
 use crate::http::{Client, Reply};
 use crate::queue::record::PAYLOAD_BYTES_MAX;
 use crate::queue::{Batch, SharedQueue};
@@ -184,7 +185,7 @@ impl Sender {
     fn retry(&mut self, why: &str, asked_s: Option<u64>) -> Attempt {
         self.stats.retries.add(1);
         if !self.failing {
-            tracing::warn!(url = self.config.url, why, "push failed; samples wait in the queue");
+            tracing::warn!(url = masked(&self.config.url), why, "push failed; samples wait in the queue");
         }
         self.failing = true;
         Attempt::After(Duration::from_millis(self.backoff.next_ms(fastrand::f64(), asked_s)))
@@ -192,7 +193,7 @@ impl Sender {
 
     fn recovered(&mut self) {
         if self.failing {
-            tracing::info!(url = self.config.url, "receiver answers again");
+            tracing::info!(url = masked(&self.config.url), "receiver answers again");
         }
         self.failing = false;
         self.backoff.reset();
