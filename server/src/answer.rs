@@ -153,9 +153,17 @@ fn write_pair(out: &mut Vec<u8>, timestamp_ms: i64, write: impl FnOnce(&mut Vec<
     out.push(b']');
 }
 
+/// The pair of a scalar or string. Prometheus writes the time of these, unlike that of samples, without zeros at the
+/// end of its fraction.
 fn pair(timestamp_ms: i64, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut out = Vec::new();
-    write_pair(&mut out, timestamp_ms, write);
+    let mut out = vec![b'['];
+    write_timestamp(&mut out, timestamp_ms);
+    if timestamp_ms % 1000 != 0 {
+        while out.pop_if(|digit| *digit == b'0').is_some() {}
+    }
+    out.push(b',');
+    write(&mut out);
+    out.push(b']');
     out
 }
 
@@ -202,6 +210,10 @@ mod tests {
     fn singles() {
         let scalar = || Value::Scalar { timestamp_ms: 1_435_781_451_781, value: 1e-7 };
         check(scalar, None, r#"{"resultType":"scalar","result":[1435781451.781,"1e-07"]}"#);
+        let scalar = || Value::Scalar { timestamp_ms: 10_500, value: 1.0 };
+        check(scalar, None, r#"{"resultType":"scalar","result":[10.5,"1"]}"#);
+        let scalar = || Value::Scalar { timestamp_ms: 10_000, value: 1.0 };
+        check(scalar, None, r#"{"resultType":"scalar","result":[10,"1"]}"#);
         let string = || Value::String { timestamp_ms: -5, text: "a\"b".into() };
         check(string, Some("{}"), r#"{"resultType":"string","result":[-0.005,"a\"b"],"stats":{}}"#);
     }

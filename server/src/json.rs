@@ -52,7 +52,7 @@ pub(crate) fn write_labels(out: &mut Vec<u8>, labels: LabelsRef<'_>) {
     out.push(b'}');
 }
 
-/// Writes milliseconds as a number of seconds: `10`, `1435781451.781`, `-0.001`.
+/// Writes milliseconds as a number of seconds, with three decimals or none: `10`, `1435781451.500`, `-0.001`.
 pub(crate) fn write_timestamp(out: &mut Vec<u8>, timestamp_ms: i64) {
     if timestamp_ms < 0 {
         out.push(b'-');

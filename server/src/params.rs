@@ -41,11 +41,15 @@ impl Params {
     }
 
     fn extend(&mut self, form: &[u8]) -> Result<(), ApiError> {
-        let left = PARAMETERS_MAX - self.pairs.len();
-        self.pairs.extend(form_urlencoded::parse(form).into_owned().take(left + 1));
-        if self.pairs.len() > PARAMETERS_MAX {
-            let message = format!("a request may have {PARAMETERS_MAX} parameters");
-            return Err(ApiError::new(ErrorKind::BadData, message));
+        for pair in form.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()) {
+            if self.pairs.len() == PARAMETERS_MAX {
+                let message = format!("a request may have {PARAMETERS_MAX} parameters");
+                return Err(ApiError::new(ErrorKind::BadData, message));
+            }
+            let name_bytes = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
+            let (name, value) = (&pair[..name_bytes], pair.get(name_bytes + 1..).unwrap_or_default());
+            let wrong = |reason| ApiError::parameter(&String::from_utf8_lossy(name), reason);
+            self.pairs.push((unescape_form(name).map_err(wrong)?, unescape_form(value).map_err(wrong)?));
         }
         Ok(())
     }
@@ -111,6 +115,30 @@ impl Params {
     fn parsed<T>(&self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, ApiError> {
         self.first(name).map(|text| parse(text).map_err(|reason| ApiError::parameter(name, reason))).transpose()
     }
+}
+
+/// Reads a form's text: `+` is a space, `%41` is a byte. What is not UTF-8 then is refused rather than replaced, so
+/// that a query is never another than was meant.
+fn unescape_form(escaped: &[u8]) -> Result<String, String> {
+    let mut plain = Vec::with_capacity(escaped.len());
+    let mut rest = escaped;
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        plain.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |at: usize| after.get(at).and_then(|&digit| char::from(digit).to_digit(16));
+                let (Some(high), Some(low)) = (digit(0), digit(1)) else {
+                    let shown = String::from_utf8_lossy(&after[..after.len().min(2)]);
+                    return Err(format!("invalid URL escape {:?}", format!("%{shown}")));
+                };
+                rest = &after[2..];
+                u8::try_from(high * 16 + low).expect("two hexadecimal digits are a byte")
+            }
+            _ => *byte,
+        });
+    }
+    String::from_utf8(plain).map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()))
 }
 
 /// The range between two instants, the second not before the first.
@@ -257,6 +285,27 @@ mod tests {
         assert_eq!(params("start=-1&end=-1").open_range(), Ok(TimeRange::new(-1_000, -1_000)));
         let selectors = params("match[]=up&match[]=%7Bjob%3D~%22a.%2B%22%7D").selectors().unwrap();
         assert_eq!(selectors.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
+    }
+
+    #[test]
+    fn escapes_of_forms() {
+        for (escaped, want) in [
+            ("", Ok("")),
+            ("a+b%2Bc%20", Ok("a b+c ")),
+            ("%e2%82%AC€", Ok("€€")),
+            ("%", Err("invalid URL escape \"%\"")),
+            ("x%4", Err("invalid URL escape \"%4\"")),
+            ("%zz1", Err("invalid URL escape \"%zz\"")),
+            ("%+1", Err("invalid URL escape \"%+1\"")),
+            ("a%ff", Err("byte 1 is not UTF-8")),
+        ] {
+            let got = unescape_form(escaped.as_bytes());
+            assert_eq!(got.as_deref(), want.map_err(str::to_owned).as_ref().copied(), "for {escaped:?}");
+        }
+        let error = Params::default().extend(b"&x&a==1&query=%").unwrap_err();
+        assert_eq!(error.message, r#"invalid parameter "query": invalid URL escape "%""#);
+        let params = params("&x&a==1&&b");
+        assert_eq!((params.first("a"), params.first("b"), params.pairs.len()), (Some("=1"), None, 3));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::gate::run_blocking;
 use crate::json::{write_labels, write_string};
 use crate::params::{Params, unescape_label_name};
-use crate::reply::{Annotations, ApiError, ErrorKind, List, success};
+use crate::reply::{Annotations, ApiError, ErrorKind, List, success, success_json};
 
 pub(crate) async fn series(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let params = Params::read(request, app.options.form_body_bytes_max).await?;
@@ -73,6 +73,12 @@ pub(crate) async fn metadata(State(app): State<Arc<App>>, request: Request) -> R
         Ok(success(metadata_document(&found), &Annotations::default()))
     })
     .await
+}
+
+/// Exemplars, of which none are kept. Clients such as Grafana ask for them beside each query and take an empty list
+/// better than an error.
+pub(crate) async fn exemplars() -> Response {
+    success_json(&[(); 0])
 }
 
 /// The request's `limit` within the server's.

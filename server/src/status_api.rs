@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use model::TimestampMs;
 use model::time::ShowDuration;
 use serde_json::json;
+use storage::engine::Count;
 
 use crate::app::App;
 use crate::gate::run_blocking;
@@ -81,6 +82,16 @@ pub(crate) async fn flags(State(app): State<Arc<App>>) -> Response {
     success_json(&all)
 }
 
+/// The rules, of which there are none.
+pub(crate) async fn rules() -> Response {
+    success_json(&json!({ "groups": [] }))
+}
+
+/// The alerts of the rules.
+pub(crate) async fn alerts() -> Response {
+    success_json(&json!({ "alerts": [] }))
+}
+
 pub(crate) async fn tsdb(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let params = Params::read(request, app.options.form_body_bytes_max).await?;
     let top = match params.limit("limit")? {
@@ -100,17 +111,17 @@ pub(crate) async fn tsdb(State(app): State<Arc<App>>, request: Request) -> Resul
                 "minTime": stats.oldest_ms.unwrap_or(i64::MAX),
                 "maxTime": stats.newest_ms.unwrap_or(i64::MIN),
             },
-            "seriesCountByMetricName": counts(found.series_by_metric.iter().map(|line| (&line.name, line.count))),
-            "labelValueCountByLabelName": counts(found.values_by_label.iter().map(|line| (&line.name, line.count))),
-            "memoryInBytesByLabelName": counts(found.value_bytes_by_label.iter().map(|line| (&line.name, line.count))),
-            "seriesCountByLabelValuePair": counts(found.series_by_pair.iter().map(|line| (&line.name, line.count))),
+            "seriesCountByMetricName": counts(&found.series_by_metric),
+            "labelValueCountByLabelName": counts(&found.values_by_label),
+            "memoryInBytesByLabelName": counts(&found.value_bytes_by_label),
+            "seriesCountByLabelValuePair": counts(&found.series_by_pair),
         })))
     })
     .await
 }
 
-fn counts<'a>(lines: impl Iterator<Item = (&'a String, u64)>) -> serde_json::Value {
-    lines.map(|(name, value)| json!({ "name": name, "value": value })).collect()
+fn counts(lines: &[Count]) -> serde_json::Value {
+    lines.iter().map(|line| json!({ "name": line.name, "value": line.count })).collect()
 }
 
 /// The retention as the program's settings tell it.

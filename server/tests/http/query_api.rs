@@ -37,7 +37,7 @@ fn instant_results() {
     );
     server.check(
         &query("\"a\\\"é\"", "&time=-0.5"),
-        r#"{"status":"success","data":{"resultType":"string","result":[-0.500,"a\"é"]}}"#,
+        r#"{"status":"success","data":{"resultType":"string","result":[-0.5,"a\"é"]}}"#,
     );
     server.check(
         &query("up{job=\"a\"}[1m]", "&time=20.5"),

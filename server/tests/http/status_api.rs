@@ -2,6 +2,10 @@
 
 use crate::support::{Server, block_on};
 use axum::http::{Method, Request};
+use model::remote_write::{Label, TimeSeries, WireSample, WriteRequest};
+use model::sample::STALE_NAN_BITS;
+use model::{Samples, SeriesSource as _, TimeRange};
+use prost::Message as _;
 use server::ServerOptions;
 
 #[test]
@@ -143,4 +147,28 @@ fn what_is_written_over_http_is_read_over_http() {
         "/api/v1/query?query=hits&time=1",
         r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"hits","path":"/"},"value":[1,"3"]}]}}"#,
     );
+}
+
+/// The bits of a stale marker, of other NaNs and of a subnormal pass the wire, the log, the head and blocks.
+#[test]
+fn bits_of_values_are_kept_from_remote_write_to_disk() {
+    let values = [STALE_NAN_BITS, 0x7ff8_0000_0000_0001, 0xfff0_dead_beef_0001, 1].map(f64::from_bits);
+    let label = Label { name: "__name__".into(), value: "x".into() };
+    let samples = (0..).zip(values).map(|(timestamp, value)| WireSample { value, timestamp }).collect();
+    let request = WriteRequest { timeseries: vec![TimeSeries { labels: vec![label], samples }], metadata: Vec::new() };
+    let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap();
+    let server = Server::new();
+    let answer = block_on(server.call(Request::post("/api/v1/write").body(axum::body::Body::from(body)).unwrap()));
+    assert_eq!(answer.status, 204, "{}", answer.body);
+    let check = |place: &str| {
+        let selected = server.engine.select(&[], TimeRange::ALL, 10).unwrap();
+        let mut samples = Samples::default();
+        selected.read(0, &mut samples).unwrap();
+        let bits: Vec<u64> = samples.values.iter().map(|value| value.to_bits()).collect();
+        assert_eq!(bits, values.map(f64::to_bits), "in {place}");
+    };
+    check("the head");
+    server.engine.flush().unwrap();
+    check("a block");
+    server.check("/api/v1/query?query=x&time=0", r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#);
 }
