@@ -61,7 +61,7 @@ fn measure(name: &str, mut work: impl FnMut()) {
     let fastest = (0..RUNS).map(|_| {
         let began = processor_time();
         (0..REQUESTS).for_each(|_| work());
-        processor_time() - began
+        processor_time().saturating_sub(began)
     });
     let fastest = fastest.min().unwrap_or_default().max(Duration::from_millis(10));
     let samples_per_s = f64::from(REQUESTS * SERIES) / fastest.as_secs_f64();

@@ -220,7 +220,7 @@ pub(crate) fn push_metadata(
 }
 
 /// Reads name and value, which are checked to be text later.
-fn read_label<'b>(mut reader: Reader<'b>) -> Result<(&'b [u8], &'b [u8]), WireError> {
+fn read_label(mut reader: Reader<'_>) -> Result<(&[u8], &[u8]), WireError> {
     let (mut name, mut value) = (&[][..], &[][..]);
     while let Some(field) = reader.next_field("Label")? {
         match field.number {
