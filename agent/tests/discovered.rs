@@ -1,0 +1,104 @@
+//! Pages of discovered processes over their lives: found between rounds, and followed from port to port. The process is
+//! this test's own, which listens at two ports; so there is one test.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use agent::StopFlag;
+use agent::config::Config;
+use agent::go::discover::Scan;
+use agent::go::identity::Life;
+use agent::go::{GoProcess, SharedProcesses};
+use agent::readings::Readings;
+use agent::scrape::Scraper;
+use agent::stats::Stats;
+use model::{SystemClock, sample};
+
+/// Serves `go_goroutines` at the port that `open` says and nothing at others.
+fn serve(open: &Arc<AtomicU16>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let open = Arc::clone(open);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().expect("cloned")).lines();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let (status, body) =
+                if open.load(Ordering::SeqCst) == port { ("200 OK", "go_goroutines 7\n") } else { ("404 None", "") };
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+            let _ = stream.write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    port
+}
+
+fn process(start_ticks: u64) -> GoProcess {
+    let pid = i32::try_from(std::process::id()).expect("an id");
+    GoProcess {
+        life: Life { start_ticks, pid, name: "api".to_owned() },
+        instance: "web1/0".to_owned(),
+        build: Arc::default(),
+        same_network: true,
+    }
+}
+
+/// Names, and `url` where there is one, of series with a value and of those marked stale.
+fn told(all: &Readings) -> (Vec<String>, Vec<String>) {
+    let shown = |stale: bool| {
+        let chosen = all.iter().filter(|(_, samples)| sample::is_stale_marker(samples[0].value) == stale);
+        let names = chosen.map(|(labels, _)| {
+            assert_eq!((labels.get("job"), labels.get("instance")), (Some("api"), Some("web1/0")));
+            format!("{} {}", labels.get("__name__").unwrap_or(""), labels.get("url").unwrap_or(""))
+        });
+        let mut names: Vec<String> =
+            names.filter(|name| name.starts_with("go_") || name.starts_with("metrickit_go")).collect();
+        names.sort();
+        names
+    };
+    (shown(false), shown(true))
+}
+
+#[test]
+fn a_process_is_read_when_found_and_followed_to_another_port() {
+    let open = Arc::new(AtomicU16::new(0));
+    let (first, second) = (serve(&open), serve(&open));
+    let (processes, stop) = (SharedProcesses::default(), StopFlag::new());
+    let publish = |start_ticks| {
+        *processes.lock() = Arc::new(Scan { processes: vec![process(start_ticks)], ..Scan::default() });
+    };
+    let stats = Arc::new(Stats::default());
+    let mut scraper =
+        Scraper::new(&Config::default(), Arc::clone(&processes), Arc::new(SystemClock), stats).stopped_by(stop.clone());
+    let mut told_by = |news: bool| {
+        let mut all = Readings::new(0);
+        if news {
+            scraper.news(&mut |readings| all.append(&readings));
+        } else {
+            scraper.round(&mut |readings| all.append(&readings));
+        }
+        told(&all)
+    };
+    let page = |port: u16| format!("metrickit_go_page_info http://127.0.0.1:{port}/metrics");
+    let live = |port: u16| vec!["go_goroutines ".to_owned(), page(port)];
+
+    assert_eq!(told_by(false), (vec![], vec![]), "nobody is there");
+    open.store(first, Ordering::SeqCst);
+    publish(1);
+    assert_eq!(told_by(true), (live(first), vec![]), "a process is read before the next round");
+    assert_eq!(told_by(true), (vec![], vec![]), "and then with the others");
+    assert_eq!(told_by(false), (live(first), vec![]));
+
+    open.store(second, Ordering::SeqCst);
+    publish(2);
+    assert_eq!(told_by(true), (live(second), vec![page(first)]), "its successor continues its series");
+    assert_eq!(told_by(false), (live(second), vec![]), "which nothing marks stale");
+
+    stop.stop();
+    assert_eq!(told_by(false), (vec![], vec![]), "a round ends at a stop");
+    let mut end = Readings::new(1);
+    scraper.end(&mut end);
+    assert_eq!(told(&end), (vec![], live(second)), "which marks everything once");
+}
