@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use model::TimestampMs;
 use model::time::ShowDuration;
 use serde_json::json;
-use storage::engine::Count;
+use storage::Count;
 
 use crate::app::App;
 use crate::gate::run_blocking;
