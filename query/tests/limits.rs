@@ -56,6 +56,12 @@ fn each_limit_is_told() {
     check_limit("sort(m_total * 2)", INSTANT, &QueryOptions { bytes_max: 500, ..base.clone() }, "500 bytes");
     // A subquery's grid is refused before it is filled.
     check_limit("sum_over_time(vector(1)[200y:1ms])", INSTANT, &base, "bytes");
+    // Every level of what is inside needs a column of its own.
+    let (flat, deep) =
+        ("sum_over_time(vector(1)[100s:1s])", "sum_over_time(abs(abs(abs(vector(1 + (1 + 1)))))[100s:1s])");
+    let options = QueryOptions { bytes_max: 6000, ..base };
+    ask(flat, INSTANT, &options).expect("5 columns of 100 steps");
+    check_limit(deep, INSTANT, &options, "6000 bytes");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::grid::Grid;
 use super::guard::{Guard, Held};
 use super::math::{CompensatedSum, Mean};
 use super::names::KeyMaker;
+use super::notes::Number;
 use crate::ast::{Aggregate, AggregateOp, Expr};
 
 impl Evaluator<'_> {
@@ -76,8 +77,8 @@ impl Evaluator<'_> {
             .into_iter()
             .map(|value| match value {
                 value if value.is_nan() => Err(execution("Parameter value is NaN")),
-                value if value >= LIMIT => Err(execution(format!("Scalar value {value} overflows int64"))),
-                value if value <= -LIMIT => Err(execution(format!("Scalar value {value} underflows int64"))),
+                value if value >= LIMIT => Err(execution(format!("Scalar value {} overflows int64", Number(value)))),
+                value if value <= -LIMIT => Err(execution(format!("Scalar value {} underflows int64", Number(value)))),
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "negative ones become 0")]
                 value => Ok(value as usize),
             })

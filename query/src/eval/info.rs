@@ -10,7 +10,7 @@ use super::column::{Column, Gathered, Head, Sink, is_present};
 use super::error::{Result, execution};
 use super::evaluator::{Evaluator, unparen};
 use super::grid::{Grid, Shift};
-use super::names::build;
+use super::names::{ShowLabels, build};
 use super::select::Wanted;
 use crate::ast::{Expr, ExprKind, Modifiers};
 
@@ -140,7 +140,8 @@ fn pick_winners(candidates: &[InfoSeries], step: usize, winners: &mut Vec<usize>
             Some((rival, _)) => {
                 return Err(execution(format!(
                     "found duplicate series for info metric: {}, {}",
-                    candidates[winners[rival]].labels, info.labels
+                    ShowLabels(&candidates[winners[rival]].labels),
+                    ShowLabels(&info.labels)
                 )));
             }
         }

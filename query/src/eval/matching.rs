@@ -12,8 +12,8 @@ use super::column::{Column, Gathered, Head, Series, Sink, is_present};
 use super::error::{QueryError, Result, execution};
 use super::evaluator::Evaluator;
 use super::grid::Grid;
-use super::guard::Held;
-use super::names::{KeyMaker, build, remove_names};
+use super::guard::{Guard, Held};
+use super::names::{KeyMaker, ShowLabels, build, remove_names};
 use super::sets::StepSet;
 use crate::ast::{Binary, Cardinality, Matching};
 
@@ -42,7 +42,7 @@ struct Group {
     met: StepSet,
 }
 
-/// Two elements of the one side with the same key, at the same steps.
+/// An element of the one side that others with the same key, of which the first is named, meet at these steps.
 #[derive(Debug)]
 struct Conflict {
     group: usize,
@@ -72,21 +72,22 @@ impl OneSide<'_> {
         Ok(self.groups.len() - 1)
     }
 
-    fn add(&mut self, key: Labels, head: Head, column: &mut Column) -> Result<()> {
+    fn add(&mut self, guard: &Guard<'_>, key: Labels, head: Head, column: &mut Column) -> Result<()> {
         self.held.grow_series::<f64>(self.len, head.labels.packed().len())?;
         let at = self.group(key)?;
         let this = self.series.len();
+        let mut conflict: Option<Conflict> = None;
         for &other in &self.groups[at].series {
-            let mut steps = StepSet::new(self.len);
+            guard.spend(self.len)?;
             let slots = self.series[other].column.slots().iter().zip(column.slots());
-            let mut both = false;
             for (step, _) in slots.enumerate().filter(|(_, (a, b))| is_present(**a) && is_present(**b)) {
-                both |= steps.insert(step);
+                let new = || Conflict { group: at, series: [this, other], steps: StepSet::new(self.len) };
+                conflict.get_or_insert_with(new).steps.insert(step);
             }
-            if both {
-                self.conflicts.push(Conflict { group: at, series: [this, other], steps });
-                break;
-            }
+        }
+        if let Some(conflict) = conflict {
+            self.held.grow_series::<u64>(self.len.div_ceil(64), 0)?;
+            self.conflicts.push(conflict);
         }
         self.groups[at].series.push(this);
         self.series.push(Series { head, column: std::mem::take(column) });
@@ -97,11 +98,11 @@ impl OneSide<'_> {
     fn check_unique(&self, is_swapped: bool, matters: impl Fn(usize) -> bool) -> Result<()> {
         for Conflict { group, series, steps } in &self.conflicts {
             if (0..self.len).any(|step| steps.contains(step) && matters(step)) {
-                let [a, b] = series.map(|at| &self.series[at].head.labels);
+                let [a, b] = series.map(|at| ShowLabels(&self.series[at].head.labels));
                 return Err(execution(format!(
                     "found duplicate series for the match group {} on the {} hand-side of the operation: [{a}, {b}]\
                      ;many-to-many matching not allowed: matching labels must be unique on one side",
-                    self.groups[*group].key,
+                    ShowLabels(&self.groups[*group].key),
                     if is_swapped { "left" } else { "right" },
                 )));
             }
@@ -127,7 +128,7 @@ impl Evaluator<'_> {
         };
         self.vector(one, grid, &mut |head, column| {
             self.guard.spend(grid.len)?;
-            side.add(keys.key(&head.labels), head, column)
+            side.add(&self.guard, keys.key(&head.labels), head, column)
         })?;
         let mut pairing = Pairing { plan: &plan, result: Gathered::new(&self.guard)?, builder: LabelsBuilder::new() };
         if plan.fill_many.is_some() {
@@ -136,6 +137,7 @@ impl Evaluator<'_> {
         let mut pair = Column::default();
         self.vector(many, grid, &mut |head, column| {
             self.guard.spend(grid.len)?;
+            self.guard.spend(side.conflicts.len().saturating_mul(grid.len))?;
             side.check_unique(plan.is_swapped, |step| is_present(column.slots()[step]))?;
             pairing.meet(&mut side, keys.key(&head.labels), &head, column, &mut pair)
         })?;

@@ -162,14 +162,23 @@ pub(crate) fn round(value: f64, to: f64) -> f64 {
     (value * inverse + 0.5).floor() / inverse
 }
 
-/// The larger of two numbers; NaN if either is.
+/// The larger of two numbers. As in Go infinity is larger than NaN, which is larger than every other number, and 0 is
+/// larger than -0.
 pub(crate) fn larger(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    if a == f64::INFINITY || b == f64::INFINITY {
+        f64::INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else if a == 0.0 && b == 0.0 {
+        if a.is_sign_negative() { b } else { a }
+    } else {
+        a.max(b)
+    }
 }
 
-/// The smaller of two numbers; NaN if either is.
+/// The smaller of two numbers, by the same rules turned round.
 pub(crate) fn smaller(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    -larger(-a, -b)
 }
 
 #[cfg(test)]
@@ -215,6 +224,22 @@ mod tests {
         assert!(quantile(f64::NAN, &mut [1.0]).is_nan());
         assert!(quantile(0.0, &mut [1.0, f64::NAN]).is_nan(), "NaN sorts lowest");
         assert_eq!(quantile(1.0, &mut [f64::NAN, 1.0, 0.0]), 1.0);
+    }
+
+    #[test]
+    #[expect(clippy::float_cmp, reason = "exact by design")]
+    fn bounds() {
+        const INF: f64 = f64::INFINITY;
+        assert_eq!(
+            [larger(1.0, 2.0), larger(f64::NAN, INF), smaller(2.0, 1.0), smaller(-INF, f64::NAN)],
+            [2.0, INF, 1.0, -INF]
+        );
+        for (a, b) in [(f64::NAN, 1.0), (-1.0, f64::NAN), (f64::NAN, -INF)] {
+            assert!(larger(a, b).is_nan() && smaller(-a, -b).is_nan(), "{a} {b}");
+        }
+        for (a, b) in [(0.0, -0.0), (-0.0, 0.0)] {
+            assert!(larger(a, b).is_sign_positive() && smaller(a, b).is_sign_negative(), "{a} {b}");
+        }
     }
 
     #[test]

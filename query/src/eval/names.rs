@@ -1,5 +1,7 @@
 //! Label sets made of label sets: keys of groups and matches, names removed, labels of `absent`.
 
+use std::fmt;
+
 use model::labels::METRIC_NAME;
 use model::{LabelError, Labels, LabelsBuilder, MatchOp};
 
@@ -77,6 +79,21 @@ impl KeyMaker {
             }
         }
         self.builder.build().expect("a part of a label set is one")
+    }
+}
+
+/// Labels as errors show them: the metric name is one of them.
+#[derive(Debug)]
+pub(crate) struct ShowLabels<'a>(pub(crate) &'a Labels);
+
+impl fmt::Display for ShowLabels<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "{";
+        for (name, value) in self.0 {
+            write!(f, "{separator}{name}={value:?}")?;
+            separator = ", ";
+        }
+        f.write_str(if self.0.is_empty() { "{}" } else { "}" })
     }
 }
 

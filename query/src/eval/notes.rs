@@ -3,7 +3,9 @@
 //! Owns their texts, which are Prometheus's, because clients compare and suppress them.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
 use crate::ast::Span;
 
@@ -14,8 +16,36 @@ pub const ANNOTATIONS_TOLD_MAX: usize = 10;
 #[derive(Debug)]
 pub(crate) struct Notes<'q> {
     query: &'q str,
-    warnings: RefCell<Vec<String>>,
-    infos: RefCell<Vec<String>>,
+    warnings: RefCell<Told>,
+    infos: RefCell<Told>,
+}
+
+/// The annotations of one kind.
+#[derive(Debug, Default)]
+struct Told {
+    /// The first ones, in order.
+    texts: Vec<String>,
+    /// Hashes of all: a query over many metrics may tell something of each.
+    known: HashSet<u64>,
+}
+
+impl Told {
+    fn add(&mut self, text: String) {
+        if self.known.insert(BuildHasherDefault::<DefaultHasher>::default().hash_one(&text))
+            && self.texts.len() < ANNOTATIONS_TOLD_MAX
+        {
+            self.texts.push(text);
+        }
+    }
+
+    /// The texts, with a line that says how many more there were.
+    fn finish(mut self, kind: &str) -> Vec<String> {
+        let more = self.known.len() - self.texts.len();
+        if more > 0 {
+            self.texts.push(format!("{more} more {kind} annotations omitted"));
+        }
+        self.texts
+    }
 }
 
 /// One thing to tell.
@@ -86,15 +116,27 @@ fn named(mut text: String, metric: &str) -> String {
     text
 }
 
-/// A number as annotations show it.
-struct Number(f64);
+/// A number as annotations and errors show it: the shortest decimal, with an exponent (of two digits at least) for what
+/// is below 1e-4 or from 1e6 on. So Go's `%g` shows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Number(pub(crate) f64);
 
 impl std::fmt::Display for Number {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             value if value == f64::INFINITY => f.write_str("+Inf"),
             value if value == f64::NEG_INFINITY => f.write_str("-Inf"),
-            value => write!(f, "{value}"),
+            value => match format!("{value:e}").split_once('e') {
+                Some((digits, exponent)) => {
+                    let exponent: i32 = exponent.parse().unwrap_or(0);
+                    if (-4..6).contains(&exponent) {
+                        return write!(f, "{value}");
+                    }
+                    let sign = if exponent < 0 { '-' } else { '+' };
+                    write!(f, "{digits}e{sign}{:02}", exponent.unsigned_abs())
+                }
+                None => write!(f, "{value}"),
+            },
         }
     }
 }
@@ -109,25 +151,13 @@ impl<'q> Notes<'q> {
         let (line, column) = line_and_column(self.query, span.start);
         let text = format!("{} ({line}:{column})", note.text());
         let kind = if note.is_warning() { &self.warnings } else { &self.infos };
-        let mut told = kind.borrow_mut();
-        if !told.contains(&text) {
-            told.push(text);
-        }
+        kind.borrow_mut().add(text);
     }
 
     /// Warnings and infos, each cut to [`ANNOTATIONS_TOLD_MAX`] with a line that says how many more there were.
     pub(crate) fn finish(self) -> (Vec<String>, Vec<String>) {
-        (cut(self.warnings.into_inner(), "warning"), cut(self.infos.into_inner(), "info"))
+        (self.warnings.into_inner().finish("warning"), self.infos.into_inner().finish("info"))
     }
-}
-
-fn cut(mut texts: Vec<String>, kind: &str) -> Vec<String> {
-    let more = texts.len().saturating_sub(ANNOTATIONS_TOLD_MAX);
-    if more > 0 {
-        texts.truncate(ANNOTATIONS_TOLD_MAX);
-        texts.push(format!("{more} more {kind} annotations omitted"));
-    }
-    texts
 }
 
 /// Line and column of a byte of the query, both from 1.
@@ -155,6 +185,14 @@ mod tests {
         assert_eq!(warnings, ["PromQL warning: quantile value should be between 0 and 1, got 2 (2:10)"]);
         assert_eq!(infos.len(), 11);
         assert_eq!(infos[10], "2 more info annotations omitted");
-        assert_eq!(Note::InvalidQuantile(f64::NAN).text().split("got ").nth(1), Some("NaN"));
+    }
+
+    #[test]
+    fn numbers_in_texts() {
+        let numbers = [2.0, -0.5, 1e300, 123_456.0, 1_234_567.0, 1e-4, -1.5e-5, f64::NAN, f64::NEG_INFINITY, -0.0];
+        assert_eq!(
+            numbers.map(|number| Number(number).to_string()),
+            ["2", "-0.5", "1e+300", "123456", "1.234567e+06", "0.0001", "-1.5e-05", "NaN", "-Inf", "-0"]
+        );
     }
 }

@@ -45,12 +45,13 @@ impl Resets {
         self.at.extend(values.array_windows().enumerate().filter(|(_, [a, b])| b < a).map(|(at, _)| at + 1));
     }
 
-    /// The sum of the values before each drop between the samples `first..after`.
-    fn correction(&mut self, values: &[f64], first: usize, after: usize) -> f64 {
+    /// `change` and the values before each drop between the samples `first..after`, added in their order: of values
+    /// of very different size another order keeps other digits.
+    fn corrected(&mut self, change: f64, values: &[f64], first: usize, after: usize) -> f64 {
         while self.at.get(self.next).is_some_and(|&at| at <= first) {
             self.next += 1;
         }
-        self.at[self.next..].iter().take_while(|&&at| at < after).fold(0.0, |sum, &at| sum + values[at - 1])
+        self.at[self.next..].iter().take_while(|&&at| at < after).fold(change, |sum, &at| sum + values[at - 1])
     }
 }
 
@@ -61,7 +62,7 @@ pub(crate) fn extrapolated(window: &Window<'_>, kind: RateKind, resets: &mut Res
     let ([first_ms, .., last_ms], [first, .., last]) = (times, values) else { return None };
     let mut change = last - first;
     if kind.is_counter {
-        change += resets.correction(window.all_values, window.first, window.after);
+        change = resets.corrected(change, window.all_values, window.first, window.after);
     }
     let sampled = seconds(last_ms - first_ms);
     let distance = sampled / (count(values.len()) - 1.0);

@@ -100,8 +100,9 @@ impl Evaluator<'_> {
         let frame = Frame { grid, shift, range_ms, extension: None, lookback_ms: self.lookback_ms };
         let first_ms = shift.apply(grid.start_ms).saturating_sub(range_ms);
         let inner = Grid::multiples(first_ms, shift.apply(grid.end_ms()), step_ms);
-        // One column and the samples made of it.
-        let _held = self.guard.hold(inner.len.saturating_mul(3 * size_of::<f64>()))?;
+        // A column for each level of the inner expression, and the samples made of the last.
+        let columns = columns_at_once(&subquery.expr) + 2;
+        let _held = self.guard.hold(inner.len.saturating_mul(columns * size_of::<f64>()))?;
         let mut samples = Samples::default();
         self.vector(&subquery.expr, inner, &mut |head, column| {
             samples.clear();
@@ -113,6 +114,26 @@ impl Evaluator<'_> {
             self.guard.spend(inner.len)?;
             if samples.is_empty() { Ok(()) } else { visit(head, &samples, &frame) }
         })
+    }
+}
+
+/// How many columns the evaluation of `expr` may fill at a time, those aside that are accounted for where they are
+/// gathered: one a level.
+fn columns_at_once(expr: &Expr) -> usize {
+    let deepest = |args: &[Expr]| args.iter().map(columns_at_once).max().unwrap_or(0);
+    1 + match &expr.kind {
+        // A subquery accounts for what is inside.
+        ExprKind::Number(_)
+        | ExprKind::String(_)
+        | ExprKind::Selector(_)
+        | ExprKind::Range(_)
+        | ExprKind::Subquery(_) => 0,
+        ExprKind::Unary(_, inner) | ExprKind::Paren(inner) => columns_at_once(inner),
+        ExprKind::Binary(binary) => columns_at_once(&binary.left).max(columns_at_once(&binary.right)),
+        ExprKind::Aggregate(aggregate) => {
+            columns_at_once(&aggregate.expr).max(aggregate.param.as_ref().map_or(0, columns_at_once))
+        }
+        ExprKind::Call(call) => deepest(&call.args),
     }
 }
 
