@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::{PATIENCE, Server, binary, foreign, now_ms, request, run, series};
+use support::{PATIENCE, Running, Server, binary, foreign, free_address, now_ms, request, run, series};
 
 fn filled(folder: &tempfile::TempDir) -> Server {
     let server = Server::start(folder.path(), &["--retention", "off"]);
@@ -121,16 +121,14 @@ fn a_taken_port_is_named() {
 #[test]
 fn up_shows_the_host_and_a_real_go_program() {
     let Some(program) = foreign("prometheus-node-exporter") else { return };
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    drop(listener);
-    let mut exporter = std::process::Command::new(program)
-        .args(["--web.listen-address", &address])
+    let exporter = std::process::Command::new(program)
+        .args(["--web.listen-address", &free_address()])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("the exporter starts");
     let pid = exporter.id();
+    let exporter = Running(exporter);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start_command("up", folder.path(), &[]);
     let until = Instant::now() + PATIENCE;
@@ -159,8 +157,7 @@ fn up_shows_the_host_and_a_real_go_program() {
     ] {
         expect(&format!("{metric} * on (job, instance) group_left (pid) metrickit_go_process_info{{pid=\"{pid}\"}}"));
     }
-    exporter.kill().expect("the exporter can be ended");
-    exporter.wait().expect("the exporter ends");
+    drop(exporter);
     let (status, _) = server.stop();
     assert!(status.success(), "up stops cleanly, not with {status}");
 }

@@ -13,11 +13,11 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{PATIENCE, Server, escape, foreign, http, now_ms, read, terminate, wait};
+use support::{PATIENCE, Running, Server, escape, foreign, free_address, http, now_ms, read, terminate, wait};
 
 /// Queries whose answers must be equal. `rate` only of counters far above zero: where a scrape is missing at the start
 /// of the range, Prometheus 3 (and we) extrapolate a young counter less far than Prometheus 2 does.
@@ -35,20 +35,6 @@ const QUERIES: [&str; 12] = [
     "quantile_over_time(0.5, process_resident_memory_bytes[10s])",
     "rate(go_gc_duration_seconds_count[10s]) > bool 0",
 ];
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").to_string()
-}
 
 fn start(program: &Path, args: &[&str], folder: &Path) -> Running {
     let mut command = Command::new(program);

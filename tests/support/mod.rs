@@ -243,6 +243,23 @@ pub fn drain(stderr: Option<ChildStderr>) -> String {
     text
 }
 
+/// A process that is killed when dropped.
+#[derive(Debug)]
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A loopback address that nobody listened on a moment ago.
+pub fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").to_string()
+}
+
 /// A program on the PATH that nobody of this project wrote, or a notice that the test is skipped.
 /// In CI nothing is skipped.
 pub fn foreign(program: &str) -> Option<PathBuf> {
