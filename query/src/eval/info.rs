@@ -10,6 +10,7 @@ use super::column::{Column, Gathered, Head, Sink, is_present};
 use super::error::{Result, execution};
 use super::evaluator::{Evaluator, unparen};
 use super::grid::{Grid, Shift};
+use super::guard::Guard;
 use super::names::{ShowLabels, build};
 use super::select::Wanted;
 use crate::ast::{Expr, ExprKind, Modifiers};
@@ -85,7 +86,7 @@ impl Evaluator<'_> {
                 None => result.add(head, column),
                 Some(None) if wish.labels.iter().all(Matcher::matches_empty) => result.add(head, column),
                 Some(None) => Ok(()),
-                Some(Some(candidates)) => enrich(&wish, &head, column, candidates, &mut result),
+                Some(Some(candidates)) => enrich(&self.guard, &wish, &head, column, candidates, &mut result),
             }
         })?;
         result.emit(sink)
@@ -94,6 +95,7 @@ impl Evaluator<'_> {
 
 /// Adds `column` to the result under the labels that the info series of each step give it.
 fn enrich(
+    guard: &Guard<'_>,
     wish: &Wish,
     head: &Head,
     column: &Column,
@@ -116,7 +118,7 @@ fn enrich(
         if !is_present(value) {
             continue;
         }
-        pick_winners(candidates, step, &mut winners)?;
+        pick_winners(guard, candidates, step, &mut winners)?;
         if winners != run {
             flush(&run, &mut pending, result)?;
             run.clone_from(&winners);
@@ -127,9 +129,10 @@ fn enrich(
 }
 
 /// The info series that speak at a step: of each metric the one with the newest sample.
-fn pick_winners(candidates: &[InfoSeries], step: usize, winners: &mut Vec<usize>) -> Result<()> {
+fn pick_winners(guard: &Guard<'_>, candidates: &[InfoSeries], step: usize, winners: &mut Vec<usize>) -> Result<()> {
     winners.clear();
     for (at, info) in candidates.iter().enumerate() {
+        guard.spend(winners.len())?;
         let Some(time) = info.times.get(step) else { continue };
         let rival =
             winners.iter().position(|&w: &usize| candidates[w].labels.metric_name() == info.labels.metric_name());

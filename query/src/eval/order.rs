@@ -54,10 +54,12 @@ pub(crate) fn nan_last(a: f64, b: f64, order: impl Fn(f64, f64) -> Ordering) -> 
 }
 
 fn by_labels(a: &Series, b: &Series, names: &[&str]) -> Ordering {
-    let value = |series: &'_ Series, name: &str| series.head.labels.get(name).unwrap_or("").to_owned();
+    fn value<'s>(series: &'s Series, name: &str) -> &'s str {
+        series.head.labels.get(name).unwrap_or("")
+    }
     names
         .iter()
-        .map(|name| natural(&value(a, name), &value(b, name)))
+        .map(|name| natural(value(a, name), value(b, name)))
         .find(|order| order.is_ne())
         .unwrap_or_else(|| a.head.labels.cmp(&b.head.labels))
 }

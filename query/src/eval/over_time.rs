@@ -1,5 +1,7 @@
 //! What the `*_over_time` functions and their like compute of the samples in one window.
 
+use std::collections::VecDeque;
+
 use super::error::{Result, execution};
 use super::grid::seconds;
 use super::math::{CompensatedSum, Mean, count, quantile};
@@ -16,8 +18,6 @@ pub(crate) fn of_window(id: FunctionId) -> Option<OfWindow> {
     Some(match id {
         F::SumOverTime => |window| Some(sum(window.values())),
         F::AvgOverTime => |window| mean(window.values()),
-        F::MinOverTime => |window| best(window.values(), |value, best| value < best),
-        F::MaxOverTime => |window| best(window.values(), |value, best| value > best),
         F::CountOverTime => |window| Some(count(window.len())),
         F::PresentOverTime => |_| Some(1.0),
         F::LastOverTime => |window| window.values().last().copied(),
@@ -70,10 +70,52 @@ fn mean(values: &[f64]) -> Option<f64> {
     mean.mean()
 }
 
-/// The value that `beats` all others; NaN only if there is nothing else.
-fn best(values: &[f64], beats: impl Fn(f64, f64) -> bool) -> Option<f64> {
-    let (first, rest) = values.split_first()?;
-    Some(rest.iter().fold(*first, |best, &value| if beats(value, best) || best.is_nan() { value } else { best }))
+/// The smallest or largest values of windows that only move on, each sample looked at once: a queue of the samples
+/// that may still become the best, the best of the window first (D. Lemire, "Streaming maximum-minimum filter using no
+/// more than three comparisons per element", 2006).
+#[derive(Debug)]
+pub(crate) struct Best {
+    beats: fn(f64, f64) -> bool,
+    queue: VecDeque<usize>,
+    /// The first sample not looked at.
+    next: usize,
+}
+
+impl Best {
+    /// Of a function that picks one of the values.
+    pub(crate) fn of(id: FunctionId) -> Option<Self> {
+        let beats: fn(f64, f64) -> bool = match id {
+            FunctionId::MinOverTime => |value, other| value < other,
+            FunctionId::MaxOverTime => |value, other| value > other,
+            _ => return None,
+        };
+        Some(Self { beats, queue: VecDeque::new(), next: 0 })
+    }
+
+    /// Begins with another series.
+    pub(crate) fn restart(&mut self) {
+        self.queue.clear();
+        self.next = 0;
+    }
+
+    /// The best value of a window, which has at least one; NaN only if there is nothing else.
+    pub(crate) fn value(&mut self, window: &Window<'_>) -> f64 {
+        let values = window.all_values;
+        for at in self.next.max(window.first)..window.after {
+            let value = values[at];
+            if !value.is_nan() {
+                while self.queue.back().is_some_and(|&last| (self.beats)(value, values[last])) {
+                    self.queue.pop_back();
+                }
+                self.queue.push_back(at);
+            }
+        }
+        self.next = self.next.max(window.after);
+        while self.queue.front().is_some_and(|&first| first < window.first) {
+            self.queue.pop_front();
+        }
+        self.queue.front().map_or(f64::NAN, |&best| values[best])
+    }
 }
 
 /// Where the value is that `beats` all before it; NaN loses to every number.
@@ -175,4 +217,51 @@ pub(crate) fn check_factor(name: &str, short: &str, factor: f64) -> Result<()> {
         return Ok(());
     }
     Err(execution(format!("invalid {name} factor. Expected: 0 < {short} < 1, got: {factor:.6}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The best values of all windows of `width` samples, by the queue and by looking at every sample.
+    fn check(id: FunctionId, values: &[f64], width: usize, stride: usize) {
+        let times_ms: Vec<i64> = (0..).take(values.len()).collect();
+        let mut best = Best::of(id).expect("one of the two");
+        let beats = best.beats;
+        best.restart();
+        for after in (1..=values.len()).step_by(stride) {
+            let first = after.saturating_sub(width);
+            let window = Window {
+                all_times_ms: &times_ms,
+                all_values: values,
+                first,
+                after,
+                start_ms: 0,
+                end_ms: 0,
+                time_ms: 0,
+                step: 0,
+            };
+            let want = values[first..after]
+                .iter()
+                .fold(f64::NAN, |best, &value| if best.is_nan() || beats(value, best) { value } else { best });
+            let found = best.value(&window);
+            assert!(found.to_bits() == want.to_bits() || found.is_nan() && want.is_nan(), "{id:?} {first}..{after}");
+        }
+    }
+
+    #[test]
+    fn the_best_of_moving_windows() {
+        let odd = [0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.0, -1.0, 0.0, 2.0, f64::NAN, f64::NAN];
+        let mut state = 1u32;
+        let values: Vec<f64> = (0..500)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                odd[(state >> 16) as usize % odd.len()]
+            })
+            .collect();
+        for (width, stride) in [(1, 1), (2, 1), (7, 1), (7, 3), (3, 10), (100, 1), (1000, 7)] {
+            check(FunctionId::MinOverTime, &values, width, stride);
+            check(FunctionId::MaxOverTime, &values, width, stride);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use super::grid::{Grid, seconds};
 use super::math::quantile;
 use super::names::absent_labels;
 use super::notes::Note;
-use super::over_time::{check_factor, of_window, regression, smoothing};
+use super::over_time::{Best, check_factor, of_window, regression, smoothing};
 use super::rate::{RateKind, Resets, extrapolated};
 use super::window::{Frame, RangeSink, Window};
 use crate::ast::{Call, Expr, ExprKind, RangeExtension};
@@ -61,6 +61,15 @@ impl Evaluator<'_> {
                 }
                 self.windowed(arg, grid, sink, &mut |_, window| {
                     smoothing(window.values(), factors[window.step], trends[window.step])
+                })
+            }
+            (F::MinOverTime | F::MaxOverTime, [arg]) => {
+                let Some(mut best) = Best::of(id) else { return Err(unknown(call)) };
+                let mut column = Column::default();
+                self.ranges(arg, grid, &mut |head, samples, frame| {
+                    best.restart();
+                    frame.slide(&self.guard, samples, &mut column, |window| Some(best.value(window)))?;
+                    push(head.dropped(), &mut column, sink)
                 })
             }
             (_, [arg]) => {
