@@ -17,8 +17,9 @@ use stored::{StoredBlock, StoredMetadata, StoredSeries, StoredState, StoredVersi
 
 /// The version of the whole folder: segments, trees, blocks and how they refer to each other.
 pub const FOLDER_VERSION: u32 = 1;
-/// Memory that sled may use for its pages. It keeps to it only roughly, so it is small.
-const CACHE_BYTES: u64 = 16 << 20;
+/// Memory that sled may use for its pages. It keeps to it only roughly, so it is small; series are written and read
+/// in the order of their ids, so that more would help little.
+const CACHE_BYTES: u64 = 4 << 20;
 /// Most series that one sled batch registers or removes. sled holds what a batch touches in memory until it ends, and
 /// rewrites it more often the larger the batch: 100,000 series take 26 MiB in batches of 128, 284 MiB in 8,192.
 const SERIES_BATCH_MAX: usize = 128;
@@ -96,6 +97,11 @@ impl Catalog {
             },
         }
         Ok(Self { folder: folder.to_owned(), db, series, metadata, manifest })
+    }
+
+    /// Whether `folder` has a catalog, or the beginning of one.
+    pub fn exists(folder: &Path) -> bool {
+        folder.join("db").exists()
     }
 
     /// Adds series. Saying again what is known is harmless. Lasting after the next [`commit`](Self::commit).

@@ -18,6 +18,10 @@ pub enum OpenError {
     /// The folder or its lock cannot be made; check path and permissions.
     #[error("data folder {}: {source}", folder.display())]
     Folder { folder: PathBuf, source: std::io::Error },
+    /// Without the catalog nobody knows which blocks count, and those it does not name would be removed: restore the
+    /// catalog from a backup, or move the blocks away.
+    #[error("{} has {blocks} blocks but no catalog; restore folder {}", blocks_folder.display(), catalog.display())]
+    CatalogMissing { blocks_folder: PathBuf, catalog: PathBuf, blocks: usize },
     /// The catalog cannot be used; restore the folder from a backup.
     #[error(transparent)]
     Catalog(#[from] CatalogError),

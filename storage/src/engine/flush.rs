@@ -49,6 +49,7 @@ impl Core {
         }
         let Some(flushing) = &maintenance.flushing else { return Ok(()) };
         let written = self.write_blocks(flushing, &mut maintenance.state.next_block)?;
+        self.check_catalog_space().inspect_err(|_| self.remove_blocks(&written))?;
         let state = State { flushed: flushing.last.0, next_series: flushing.next_series, ..maintenance.state };
         let added = written.iter().map(|block| (block.id, block.record.clone())).collect();
         let change = Change { added, removed: Vec::new(), state };
@@ -110,9 +111,7 @@ impl Core {
         let mut written: Vec<Arc<Block>> = Vec::with_capacity(partitions.len());
         for part in partitions.chunks(WRITERS_MAX) {
             if let Err(error) = self.write_part(flushing, kept, part, next_block, &mut written) {
-                for block in &written {
-                    self.remove_file(&block.record.file);
-                }
+                self.remove_blocks(&written);
                 return Err(error);
             }
         }
@@ -210,6 +209,13 @@ impl Core {
         let mut blocks = self.blocks.write();
         let changed: BlockSet = blocks.change(removed, added);
         *blocks = Arc::new(changed);
+    }
+
+    /// Removes blocks that are not registered.
+    pub(super) fn remove_blocks(&self, blocks: &[Arc<Block>]) {
+        for block in blocks {
+            self.remove_file(&block.record.file);
+        }
     }
 
     /// Removes a block file that is not registered; one that stays is removed when the folder is opened next.

@@ -18,7 +18,7 @@ use model::TimeRange;
 use super::blocks::{Block, BlockSet};
 use super::flush::{block_name, record_of};
 use super::partition::{DAY_MS, Partition, day_of};
-use super::{Core, Counters, Maintenance, StorageError};
+use super::{CATALOG_SPACE_BYTES, Core, Counters, Maintenance, StorageError};
 use crate::block::{BlockError, BlockWriter, MergePlan, merge};
 use crate::catalog::{BlockRecord, Change};
 use crate::codec::Effort;
@@ -215,7 +215,11 @@ impl Core {
         let inputs: Vec<&Arc<Block>> = view.blocks.iter().filter(|block| due.inputs.contains(&block.id)).collect();
         let needed_bytes = inputs.iter().map(|block| block.record.bytes).sum::<u64>();
         // Merging waits for space; it needs as much again until its inputs are removed.
-        if self.files.available_bytes(&self.folder).is_ok_and(|available| available < needed_bytes) {
+        if self
+            .files
+            .available_bytes(&self.folder)
+            .is_ok_and(|available| available < needed_bytes + CATALOG_SPACE_BYTES)
+        {
             return Ok(false);
         }
         let mut added: Vec<Arc<Block>> = Vec::new();
@@ -224,13 +228,12 @@ impl Core {
             match written {
                 Ok(block) => added.extend(block),
                 Err(error) => {
-                    for block in &added {
-                        self.remove_file(&block.record.file);
-                    }
+                    self.remove_blocks(&added);
                     return Err(error);
                 }
             }
         }
+        self.check_catalog_space().inspect_err(|_| self.remove_blocks(&added))?;
         self.replace(maintenance, &inputs.iter().map(|block| block.id).collect::<Vec<_>>(), added)?;
         for block in inputs {
             self.remove_file(&block.record.file);
@@ -274,6 +277,7 @@ impl Core {
             removed: removed.to_vec(),
             state: maintenance.state,
         };
+        self.check_catalog_space()?;
         self.catalog.commit(&change).inspect_err(|error| drop(self.poison(error)))?;
         self.publish(removed, added);
         // Expired samples are left out, and with them perhaps the last of a series.

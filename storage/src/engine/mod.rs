@@ -42,7 +42,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::block::ColumnCache;
 use crate::catalog::{Catalog, State};
 use crate::damage::Damage;
-use crate::files::{Files, RealFiles};
+use crate::files::{FileError, Files, RealFiles};
 use crate::head::{Generation, Head};
 use crate::ids::{BlockId, Sequence, SeriesId};
 use crate::index::{Postings, SeriesTable};
@@ -56,6 +56,9 @@ pub use stats::{Cardinality, Count, EngineStats};
 
 /// Most damaged places that are remembered for the statistics.
 const DAMAGE_KEPT_MAX: usize = 1000;
+
+/// Space that must be there before the catalog is changed: sled cannot go on after a write that found no space.
+const CATALOG_SPACE_BYTES: u64 = 4 << 20;
 
 /// An open data folder. Dropping it without [`close`](Self::close) is safe and like a crash: what was acknowledged is
 /// replayed from the log when the folder is opened next.
@@ -266,6 +269,17 @@ impl Core {
         let mut known = self.damage.lock();
         if known.len() < DAMAGE_KEPT_MAX && !known.contains(&damage) {
             known.push(damage);
+        }
+    }
+
+    /// A full disk refuses a change of the catalog before it begins, so that it can be tried again.
+    fn check_catalog_space(&self) -> Result<(), StorageError> {
+        match self.files.available_bytes(&self.folder) {
+            Ok(available) if available < CATALOG_SPACE_BYTES => {
+                let path = self.folder.join("catalog");
+                Err(FileError::DiskFull { operation: "change", path }.into())
+            }
+            _ => Ok(()),
         }
     }
 

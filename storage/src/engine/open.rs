@@ -47,6 +47,7 @@ impl Core {
         let lock = FolderLock::take(folder)?;
         let blocks_folder = folder.join("blocks");
         files.create_dir_all(&blocks_folder)?;
+        refuse_lost_catalog(&*files, &blocks_folder, &folder.join("catalog"))?;
         let catalog = Catalog::open(&folder.join("catalog"))?;
         let state = catalog.state()?;
         let mut recovery = Recovery::from_catalog(&catalog, &state)?;
@@ -59,6 +60,8 @@ impl Core {
             Sequence(state.flushed),
             &mut |record| recovery.apply(record),
         )?;
+        // The folders made above must not vanish with what will be synced in them.
+        files.sync_dir(folder)?;
         keep_damaged_segments(&*files, &replayed, &folder.join("quarantine"));
         let counters = Counters {
             replayed_records: AtomicU64::new(replayed.records),
@@ -104,6 +107,16 @@ impl Core {
         core.note_log(&core.writer.lock());
         Ok(core)
     }
+}
+
+/// A block file exists only after its catalog.
+fn refuse_lost_catalog(files: &dyn Files, blocks_folder: &Path, catalog: &Path) -> Result<(), OpenError> {
+    let blocks = files.list(blocks_folder)?.iter().filter(|entry| entry.name.strip_suffix(".blk").is_some()).count();
+    if blocks > 0 && !Catalog::exists(catalog) {
+        let (blocks_folder, catalog) = (blocks_folder.to_owned(), catalog.to_owned());
+        return Err(OpenError::CatalogMissing { blocks_folder, catalog, blocks });
+    }
+    Ok(())
 }
 
 /// Opens what is registered, removes what is not, and reports what is missing or damaged.

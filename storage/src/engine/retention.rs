@@ -61,6 +61,7 @@ impl Core {
         if gone.is_empty() {
             return Ok(());
         }
+        self.check_catalog_space()?;
         self.catalog.remove_series(&gone).inspect_err(|error| drop(self.poison(error)))?;
         let mut postings = self.postings.write();
         for &id in &gone {

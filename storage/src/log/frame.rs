@@ -18,6 +18,8 @@ const RECORD_MARKER: [u8; 4] = [0xf5, b'M', b'K', b'R'];
 pub const RECORD_HEADER_BYTES: usize = 24;
 /// Longest payload of a record.
 pub const PAYLOAD_BYTES_MAX: usize = 256 << 20;
+/// While looking for a record behind damage, checksums of at most so many times the segment's length are computed.
+const RESYNC_LENGTHS_MAX: usize = 16;
 /// The one kind of record so far: a batch.
 const KIND_BATCH: u8 = 1;
 
@@ -114,6 +116,14 @@ impl Record<'_> {
     }
 }
 
+/// The sequence and the payload's length that a header at `offset` claims, unchecked.
+fn claim_at(segment: &[u8], offset: usize) -> Option<(Sequence, usize)> {
+    let header = segment.get(offset..)?.first_chunk::<RECORD_HEADER_BYTES>()?;
+    let [_, _, _, _, l0, l1, l2, l3, s0, s1, s2, s3, s4, s5, s6, s7, ..] = *header;
+    let length = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).ok()?;
+    Some((Sequence(u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7])), length))
+}
+
 /// The record at `offset`, if a whole one is there.
 pub fn record_at(segment: &[u8], offset: usize) -> Option<Record<'_>> {
     let bytes = segment.get(offset..)?;
@@ -131,15 +141,24 @@ pub fn record_at(segment: &[u8], offset: usize) -> Option<Record<'_>> {
     (hasher.finalize() == u32::from_le_bytes([c0, c1, c2, c3])).then_some(Record { sequence, offset, payload })
 }
 
-/// The first whole record at or behind `offset` whose sequence is above `after`.
-pub fn next_record(segment: &[u8], mut offset: usize, after: Sequence) -> Option<Record<'_>> {
+/// The first whole record at or behind `offset` whose sequence is above `after` and not above `until`: values that
+/// senders chose may look like records. Gives up when it has checked many times the segment's length.
+pub fn next_record(segment: &[u8], mut offset: usize, after: Sequence, until: Sequence) -> Option<Record<'_>> {
+    let mut checked_bytes = 0;
     loop {
         let rest = segment.get(offset..)?;
         offset += rest.windows(RECORD_MARKER.len()).position(|bytes| bytes == RECORD_MARKER)?;
-        match record_at(segment, offset) {
-            Some(record) if record.sequence > after => return Some(record),
-            _ => offset += 1,
+        let (sequence, length) = claim_at(segment, offset)?;
+        if sequence > after && sequence <= until && length <= segment.len() - offset {
+            checked_bytes += length;
+            if checked_bytes > segment.len().saturating_mul(RESYNC_LENGTHS_MAX) {
+                return None;
+            }
+            if let Some(record) = record_at(segment, offset) {
+                return Some(record);
+            }
         }
+        offset += 1;
     }
 }
 
@@ -165,10 +184,33 @@ mod tests {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(record_at(&damaged, starts[0]), None, "bit {bit}");
-            let next = next_record(&damaged, starts[0], Sequence(0)).expect("two are whole");
+            let next = next_record(&damaged, starts[0], Sequence(0), Sequence(9)).expect("two are whole");
             assert_eq!((next.sequence, next.offset), (Sequence(2), starts[1]), "bit {bit}");
             assert_eq!(record_at(&damaged, next.end()).map(|r| r.payload), Some(&b"third"[..]));
         }
+    }
+
+    /// Bytes that look like the start of long records, as values may, are looked at a bounded number of times.
+    #[test]
+    fn behind_damage_false_records_cost_little_and_lead_nowhere() {
+        let mut bytes = segment_header(Sequence(1)).to_vec();
+        bytes.extend_from_slice(b"damage");
+        push_record(&mut bytes, Sequence(u64::MAX), &[b"forged"]);
+        push_record(&mut bytes, Sequence(1), &[b"known already"]);
+        push_record(&mut bytes, Sequence(3), &[b"real"]);
+        let found = next_record(&bytes, 24, Sequence(1), Sequence(1000));
+        assert_eq!(found.map(|record| record.payload), Some(&b"real"[..]));
+        // Without a bound these are 400 GB to check.
+        let count = 1 << 18;
+        let mut header = Vec::new();
+        push_record(&mut header, Sequence(2), &[]);
+        let mut many = Vec::new();
+        for at in (0..count).rev() {
+            let length = u32::try_from(at * header.len()).expect("below 16 MiB");
+            header[4..8].copy_from_slice(&length.to_le_bytes());
+            many.extend_from_slice(&header);
+        }
+        assert_eq!(next_record(&many, 0, Sequence(1), Sequence(1000)), None);
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::damage::Damage;
 use crate::files::{FileError, Files};
 use crate::ids::Sequence;
 
+/// Most records that damage, lost segments included, may hide between two.
+const HIDDEN_RECORDS_MAX: u64 = 1 << 32;
+
 /// What reading the log back found.
 #[derive(Debug, Default)]
 pub struct Replayed {
@@ -67,7 +70,7 @@ impl Pass<'_> {
             return Err(LogError::Header { file: path, source });
         }
         let start = SEGMENT_HEADER_BYTES.min(bytes.len());
-        if newest && header.is_err() && next_record(&bytes, start, self.seen).is_none() {
+        if newest && header.is_err() && self.next(&bytes, start).is_none() {
             // Made just before the end of the process: records come only after its header was synced.
             self.files.remove(&path)?;
             self.files.sync_dir(self.folder)?;
@@ -89,12 +92,18 @@ impl Pass<'_> {
         Ok(Some(Sealed { number, last: self.replayed.last, bytes: kept_bytes as u64 }))
     }
 
+    /// The next record at or behind `offset` that can follow what was read.
+    fn next<'b>(&self, bytes: &'b [u8], offset: usize) -> Option<Record<'b>> {
+        let newest = self.replayed.last.max(self.seen).0;
+        next_record(bytes, offset, self.seen, Sequence(newest.saturating_add(HIDDEN_RECORDS_MAX)))
+    }
+
     /// Visits the records of a segment; returns where the last of them ends.
     fn records(&mut self, path: &Path, bytes: &[u8], start: usize) -> usize {
         let mut end = start;
         loop {
             let here = record_at(bytes, end).filter(|record| record.sequence > self.seen);
-            let Some(record) = here.or_else(|| next_record(bytes, end, self.seen)) else { return end };
+            let Some(record) = here.or_else(|| self.next(bytes, end)) else { return end };
             if record.offset > end {
                 let detail = format!("no whole record between {} and {}", self.seen.0, record.sequence.0);
                 self.lost(path, end, record.offset - end, detail);

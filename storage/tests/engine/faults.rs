@@ -262,3 +262,50 @@ fn batches_are_all_or_nothing_after_a_crash() {
     drop(engine);
     assert_eq!(everything(&*open(folder.path(), synced())).len(), 1);
 }
+
+/// sled cannot go on after a write without space, so its space is asked for before.
+#[test]
+fn without_space_for_the_catalog_nothing_is_poisoned() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = FaultyFiles::new();
+    let engine = open_with(folder.path(), synced(), on(&files));
+    for round in 0..4 {
+        append(&*engine, &[(1, NOW_MS + round, 1.0)]).expect("appended");
+        let blocks_before = engine.stats().blocks;
+        files.set_available_bytes(Some(1 << 20));
+        assert!(engine.flush().is_err());
+        assert!(engine.stats().log_bytes > 0, "the log keeps it");
+        let stats = engine.stats();
+        assert_eq!((stats.poisoned, stats.blocks), (None, blocks_before));
+        let files_left = fs::read_dir(folder.path().join("blocks")).expect("a folder").count();
+        assert_eq!(files_left as u64, blocks_before, "unregistered blocks are removed");
+        files.set_available_bytes(None);
+        engine.flush().expect("space has returned");
+    }
+    files.set_available_bytes(Some(1 << 20));
+    engine.maintain().expect("merging waits for space");
+    assert_eq!(engine.stats().merges, 0);
+    files.set_available_bytes(None);
+    engine.maintain().expect("merged");
+    assert_eq!((engine.stats().merges, everything(&*engine)[0].1.len()), (1, 4));
+}
+
+/// Blocks without their catalog would all count as unregistered; they are not removed.
+#[test]
+fn a_lost_catalog_costs_no_blocks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), options());
+    append(&*engine, &[(1, NOW_MS, 1.0)]).expect("appended");
+    engine.flush().expect("flushed");
+    let before = everything(&*engine);
+    drop(engine);
+    let (catalog, aside) = (folder.path().join("catalog"), folder.path().join("aside"));
+    fs::rename(&catalog, &aside).expect("moved away");
+    for _ in 0..2 {
+        let clock = Arc::new(model::ManualClock::new(model::TimestampMs(NOW_MS)));
+        let refused = Engine::open(folder.path(), options(), clock);
+        assert!(matches!(refused, Err(storage::OpenError::CatalogMissing { blocks: 1, .. })), "{refused:?}");
+    }
+    fs::rename(&aside, &catalog).expect("moved back");
+    assert_eq!(everything(&*open(folder.path(), options())), before);
+}
