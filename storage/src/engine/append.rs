@@ -198,6 +198,9 @@ impl Core {
         if let Some(detail) = self.poison.get() {
             return Err(SinkError::Poisoned { detail: detail.clone() });
         }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(SinkError::Closed);
+        }
         if records.is_empty() {
             return Ok(());
         }

@@ -44,6 +44,9 @@ pub enum StorageError {
     /// The engine takes nothing more until it is opened again.
     #[error("storage stopped after a failure: {detail}; restart to recover")]
     Poisoned { detail: String },
+    /// The engine was closed; open the folder again.
+    #[error("storage is closed")]
+    Closed,
     /// The catalog failed; the engine is poisoned by it.
     #[error(transparent)]
     Catalog(#[from] CatalogError),

@@ -18,7 +18,7 @@ use super::blocks::{Block, BlockSet};
 use super::partition::{DayCount, Partition, day_of, find};
 use super::{Core, Counters, Flushing, Maintenance, StorageError};
 use crate::block::{BlockReader, BlockSummary, BlockWriter};
-use crate::catalog::{BlockRecord, Change, State};
+use crate::catalog::{BlockRecord, Catalog, CatalogError, Change, State};
 use crate::codec::Effort;
 use crate::head::Layer;
 use crate::ids::{BlockId, Sequence, SeriesId};
@@ -28,12 +28,25 @@ const WRITERS_MAX: usize = 16;
 
 impl Core {
     pub(super) fn flush(&self) -> Result<(), StorageError> {
+        self.flush_all(&mut self.maintenance.lock())
+    }
+
+    /// Flushes, and lets go of the folder if nothing is left to do in it.
+    pub(super) fn flush_and_release(&self) -> Result<(), StorageError> {
         let mut maintenance = self.maintenance.lock();
+        if maintenance.open.is_some() {
+            self.flush_all(&mut maintenance)?;
+            maintenance.open = None;
+        }
+        Ok(())
+    }
+
+    fn flush_all(&self, maintenance: &mut Maintenance) -> Result<(), StorageError> {
         let resumed = maintenance.flushing.is_some();
-        let mut flushed = self.flush_held(&mut maintenance);
+        let mut flushed = self.flush_held(maintenance);
         if resumed && flushed.is_ok() {
             // That was what an earlier flush had left; now what came since.
-            flushed = self.flush_held(&mut maintenance);
+            flushed = self.flush_held(maintenance);
         }
         match &flushed {
             Ok(()) => self.counters.flushed_ms.store(self.clock.now().0, Ordering::Relaxed),
@@ -43,6 +56,7 @@ impl Core {
     }
 
     fn flush_held(&self, maintenance: &mut Maintenance) -> Result<(), StorageError> {
+        maintenance.catalog()?;
         self.check_poison()?;
         if maintenance.flushing.is_none() {
             maintenance.flushing = self.begin_flush(&maintenance.state)?;
@@ -53,8 +67,9 @@ impl Core {
         let state = State { flushed: flushing.last.0, next_series: flushing.next_series, ..maintenance.state };
         let added = written.iter().map(|block| (block.id, block.record.clone())).collect();
         let change = Change { added, removed: Vec::new(), state };
-        let registered = self.save_new(flushing).and_then(|()| self.catalog.commit(&change));
-        registered.inspect_err(|error| drop(self.poison(error)))?;
+        let catalog = maintenance.catalog()?;
+        self.save_new(catalog, flushing).inspect_err(|error| drop(self.poison(error)))?;
+        self.commit(catalog, &change)?;
         maintenance.state = state;
         // In this order: a reader that no longer finds the samples in the head finds them in the blocks.
         self.publish(&[], written);
@@ -92,15 +107,22 @@ impl Core {
     }
 
     /// Tells the catalog of new series and metadata; lasting with the next commit.
-    fn save_new(&self, flushing: &Flushing) -> Result<(), crate::catalog::CatalogError> {
+    fn save_new(&self, catalog: &Catalog, flushing: &Flushing) -> Result<(), CatalogError> {
         let series: Vec<(SeriesId, Labels)> =
             flushing.series.iter().filter_map(|&id| Some((id, self.table.labels(id)?))).collect();
-        self.catalog.add_series(series.iter().map(|(id, labels)| (*id, labels)))?;
+        catalog.add_series(series.iter().map(|(id, labels)| (*id, labels)))?;
         let known = self.metadata.read();
         let metadata: Vec<(String, MetricMetadata)> =
             flushing.metadata.iter().filter_map(|metric| Some((metric.clone(), known.get(metric)?.clone()))).collect();
         drop(known);
-        self.catalog.set_metadata(metadata.iter().map(|(metric, metadata)| (metric.as_str(), metadata)))
+        catalog.set_metadata(metadata.iter().map(|(metric, metadata)| (metric.as_str(), metadata)))
+    }
+
+    /// Makes a change of the catalog lasting.
+    pub(super) fn commit(&self, catalog: &Catalog, change: &Change) -> Result<(), StorageError> {
+        catalog.commit(change).inspect_err(|error| drop(self.poison(error)))?;
+        self.counters.catalog_bytes.store(catalog.disk_bytes(), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Writes the generation's samples, one block a partition. On failure no file of it stays.

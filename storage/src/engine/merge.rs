@@ -278,7 +278,7 @@ impl Core {
             state: maintenance.state,
         };
         self.check_catalog_space()?;
-        self.catalog.commit(&change).inspect_err(|error| drop(self.poison(error)))?;
+        self.commit(maintenance.catalog()?, &change)?;
         self.publish(removed, added);
         // Expired samples are left out, and with them perhaps the last of a series.
         maintenance.check_series = true;

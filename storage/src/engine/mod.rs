@@ -75,7 +75,6 @@ struct Core {
     clock: Arc<dyn Clock>,
     files: Arc<dyn Files>,
     folder: PathBuf,
-    catalog: Catalog,
     table: SeriesTable,
     postings: RwLock<Postings>,
     metadata: RwLock<BTreeMap<String, MetricMetadata>>,
@@ -93,13 +92,12 @@ struct Core {
     removals: AtomicU64,
     /// Why nothing is taken any more.
     poison: OnceLock<String>,
+    /// Set under the writer's lock too, so that no append is acknowledged after it.
     closed: AtomicBool,
     counters: Counters,
     damage: Mutex<Vec<Damage>>,
     /// Wakes the background thread.
     wake: background::Wake,
-    /// Given back when the last part of the engine is gone.
-    _lock: FolderLock,
 }
 
 /// What one writer at a time changes.
@@ -118,6 +116,8 @@ struct Writer {
 /// What one flush, merge or retention round at a time changes.
 #[derive(Debug)]
 struct Maintenance {
+    /// Until the engine is closed.
+    open: Option<OpenFolder>,
     /// What the catalog holds.
     state: State,
     /// A flush that has begun.
@@ -126,6 +126,14 @@ struct Maintenance {
     unmergeable: BTreeSet<BlockId>,
     /// Whether there may be series without samples.
     check_series: bool,
+}
+
+/// What keeps the folder from being opened again.
+#[derive(Debug)]
+struct OpenFolder {
+    catalog: Catalog,
+    /// Given back last.
+    _lock: FolderLock,
 }
 
 /// A generation of the head on its way into blocks.
@@ -159,6 +167,7 @@ struct Counters {
     disk_full_refusals: AtomicU64,
     replayed_records: AtomicU64,
     torn_bytes: AtomicU64,
+    catalog_bytes: AtomicU64,
     /// When the last flush ended, by the clock.
     flushed_ms: AtomicI64,
 }
@@ -218,15 +227,17 @@ impl Engine {
         self.core.cardinality(top)
     }
 
-    /// Stops taking appends, ends the background thread, and flushes. Reading goes on until the engine is dropped.
+    /// Stops taking appends, ends the background thread, flushes, and lets go of the folder: it can be opened again at
+    /// once, also while this engine is still read. Closing again does nothing.
     ///
     /// # Errors
     ///
-    /// When the flush fails; what was acknowledged is then still in the log.
+    /// When the flush fails; what was acknowledged is then still in the log. The folder is let go of when the engine is
+    /// dropped, or closing again succeeds.
     pub fn close(self: &Arc<Self>) -> Result<(), StorageError> {
-        self.core.closed.store(true, Ordering::Release);
+        self.core.stop_appends();
         self.stop_background();
-        self.core.flush()
+        self.core.flush_and_release()
     }
 
     fn stop_background(&self) {
@@ -250,6 +261,13 @@ impl SampleSink for Engine {
 }
 
 impl Core {
+    /// When this returns, every append that was acknowledged is in log and head, and none will be any more.
+    fn stop_appends(&self) {
+        let writer = self.writer.lock();
+        self.closed.store(true, Ordering::Release);
+        drop(writer);
+    }
+
     /// The instant before which retention hides samples.
     fn retention_start_ms(&self) -> i64 {
         self.options.retention_ms.map_or(i64::MIN, |keep_ms| self.clock.now().0.saturating_sub(keep_ms))
@@ -319,6 +337,12 @@ impl PoisonOnPanic<'_> {
 impl Drop for PoisonOnPanic<'_> {
     fn drop(&mut self) {
         self.core.poison(&format_args!("{} panicked", self.work));
+    }
+}
+
+impl Maintenance {
+    fn catalog(&self) -> Result<&Catalog, StorageError> {
+        self.open.as_ref().map(|open| &open.catalog).ok_or(StorageError::Closed)
     }
 }
 

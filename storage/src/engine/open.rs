@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::blocks::{Block, BlockSet};
 use super::lock::FolderLock;
-use super::{Core, Counters, EngineOptions, Maintenance, OpenError, Writer};
+use super::{Core, Counters, EngineOptions, Maintenance, OpenError, OpenFolder, Writer};
 use crate::block::{BlockError, BlockReader, ColumnCache};
 use crate::catalog::{Catalog, State};
 use crate::damage::{Damage, keep_copy};
@@ -67,6 +67,7 @@ impl Core {
             replayed_records: AtomicU64::new(replayed.records),
             torn_bytes: AtomicU64::new(replayed.torn_bytes),
             log_unflushed_bytes: AtomicU64::new(log.bytes()),
+            catalog_bytes: AtomicU64::new(catalog.disk_bytes()),
             flushed_ms: clock.now().0.into(),
             ..Counters::default()
         };
@@ -78,7 +79,6 @@ impl Core {
             clock,
             files,
             folder: folder.to_owned(),
-            catalog,
             table,
             postings: RwLock::new(postings),
             metadata: RwLock::new(metadata),
@@ -88,6 +88,7 @@ impl Core {
             queue: Mutex::default(),
             writer: Mutex::new(writer),
             maintenance: Mutex::new(Maintenance {
+                open: Some(OpenFolder { catalog, _lock: lock }),
                 state,
                 flushing: None,
                 unmergeable: std::collections::BTreeSet::new(),
@@ -99,7 +100,6 @@ impl Core {
             counters,
             damage: Mutex::default(),
             wake: super::background::Wake::default(),
-            _lock: lock,
         };
         for damage in damage {
             core.add_damage(damage);

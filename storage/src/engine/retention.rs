@@ -17,6 +17,7 @@ impl Core {
     /// One round: drops blocks, merges, removes series.
     pub(super) fn maintain(&self) -> Result<(), StorageError> {
         let mut maintenance = self.maintenance.lock();
+        maintenance.catalog()?;
         self.check_poison()?;
         self.drop_expired(&mut maintenance)?;
         self.merge_all(&mut maintenance)?;
@@ -62,7 +63,7 @@ impl Core {
             return Ok(());
         }
         self.check_catalog_space()?;
-        self.catalog.remove_series(&gone).inspect_err(|error| drop(self.poison(error)))?;
+        maintenance.catalog()?.remove_series(&gone).inspect_err(|error| drop(self.poison(error)))?;
         let mut postings = self.postings.write();
         for &id in &gone {
             if let Some(labels) = self.table.remove(id) {

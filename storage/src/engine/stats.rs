@@ -121,7 +121,7 @@ impl Core {
             block_bytes: view.blocks.iter().map(|block| block.record.bytes).sum(),
             block_samples: view.blocks.iter().map(|block| block.record.samples).sum(),
             blocks_quarantined: view.quarantined.len() as u64,
-            catalog_bytes: self.catalog.disk_bytes(),
+            catalog_bytes: get(&counters.catalog_bytes),
             column_cache_bytes: self.columns.bytes() as u64,
             flushes: get(&counters.flushes),
             flush_failures: get(&counters.flush_failures),

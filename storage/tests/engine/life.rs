@@ -9,7 +9,7 @@ use model::{
     Clock, Labels, ManualClock, Matcher, MetricKind, MetricMetadata, Rejection, SampleSink, Samples, SeriesSource,
     SinkError, SourceError, TimeRange, TimestampMs, WriteBatch,
 };
-use storage::{Durability, Engine, EngineOptions, OpenError};
+use storage::{Durability, Engine, EngineOptions, OpenError, StorageError};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -227,4 +227,33 @@ fn cardinality_counts_labels() {
     assert_eq!(names(&found.series_by_metric), [("m".to_owned(), 30), ("up".to_owned(), 1)]);
     assert_eq!(names(&found.values_by_label), [("at".to_owned(), 30), ("job".to_owned(), 3)]);
     assert_eq!(names(&found.series_by_pair), [("__name__=m".to_owned(), 30), ("job=0".to_owned(), 10)]);
+}
+
+/// A closed engine lets go of its folder, and reads on beside the next one, whatever that does.
+#[test]
+fn a_closed_engine_is_read_beside_the_next() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = open(folder.path(), options());
+    for round in 0..4 {
+        append(&*first, &[(1, NOW_MS + round, 1.0)]).expect("appended");
+        first.flush().expect("flushed");
+    }
+    append(&*first, &[(2, NOW_MS, 1.0)]).expect("appended");
+    let before = everything(&*first);
+    first.close().expect("closed");
+    let second = open(folder.path(), options());
+    assert_eq!(everything(&*second), before);
+    append(&*second, &[(1, NOW_MS, 2.0)]).expect("appended");
+    second.maintain().expect("maintained");
+    assert!(second.stats().merges > 0);
+    first.close().expect("closing again does nothing");
+    assert!(matches!(append(&*first, &[(3, NOW_MS, 1.0)]), Err(SinkError::Closed)));
+    assert!(matches!(first.flush(), Err(StorageError::Closed)));
+    assert!(matches!(first.maintain(), Err(StorageError::Closed)));
+    assert_eq!(everything(&*first), before);
+    assert!(first.stats().catalog_bytes > 0);
+    drop(first);
+    assert_eq!(everything(&*second).len(), 2);
+    let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
+    assert!(matches!(Engine::open(folder.path(), options(), clock), Err(OpenError::InUse { .. })), "second has it");
 }
