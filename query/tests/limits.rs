@@ -65,6 +65,24 @@ fn each_limit_is_told() {
 }
 
 #[test]
+fn no_label_grows_without_bound() {
+    let mut query = "m_total".to_owned();
+    for _ in 0..30 {
+        query = format!("label_replace({query}, \"i\", \"$1$1\", \"i\", \"(.*)\")");
+    }
+    let wide = format!(
+        "label_join(label_join({}, \"j\", \"{}\", \"i\", \"i\"), \"k\", \"\"{})",
+        "m_total",
+        "x".repeat(200_000),
+        ", \"j\"".repeat(6)
+    );
+    for query in [query, wide] {
+        let error = ask(&query, INSTANT, &QueryOptions::default()).expect_err("too long");
+        assert!(error.to_string().ends_with("is longer than 1048576 bytes"), "{error}");
+    }
+}
+
+#[test]
 fn memory_follows_the_result() {
     let options = QueryOptions { bytes_max: 4096, ..QueryOptions::default() };
     for query in ["sum(m_total)", "avg(rate(m_total[5m]))", "count(m_total > 3)", "topk(1, m_total)"] {

@@ -11,6 +11,9 @@ use super::grid::Grid;
 use super::names::build;
 use crate::ast::Expr;
 
+/// Longest label value that a query may make. A stored one is some kilobytes at most; nested calls could multiply it.
+const VALUE_BYTES_MAX: usize = 1 << 20;
+
 impl Evaluator<'_> {
     pub(crate) fn label_replace(&self, args: &[Expr], grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
         let [vector, target, replacement, source, pattern] = args else {
@@ -24,12 +27,16 @@ impl Evaluator<'_> {
             return Err(execution(format!("invalid destination label name in label_replace(): {target}")));
         }
         let mut value = String::new();
+        let references = replacement.matches('$').count();
         self.relabelled(vector, grid, sink, &mut |labels, builder| {
-            let Some(captures) = regex.captures(labels.get(source).unwrap_or("")) else { return false };
+            let text = labels.get(source).unwrap_or("");
+            let Some(captures) = regex.captures(text) else { return Ok(false) };
+            // Each reference stands for the whole text at most.
+            check_length(replacement.len().saturating_add(references.saturating_mul(text.len())))?;
             value.clear();
             captures.expand(replacement, &mut value);
             builder.set(target, &value);
-            target == METRIC_NAME
+            Ok(target == METRIC_NAME)
         })
     }
 
@@ -47,8 +54,9 @@ impl Evaluator<'_> {
         }
         self.relabelled(vector, grid, sink, &mut |labels, builder| {
             let values: Vec<&str> = sources.iter().map(|&source| labels.get(source).unwrap_or("")).collect();
+            check_length(values.iter().map(|value| value.len().saturating_add(separator.len())).sum())?;
             builder.set(target, &values.join(separator));
-            target == METRIC_NAME
+            Ok(target == METRIC_NAME)
         })
     }
 
@@ -59,18 +67,25 @@ impl Evaluator<'_> {
         vector: &Expr,
         grid: Grid,
         sink: &mut Sink<'_>,
-        change: &mut dyn FnMut(&Labels, &mut LabelsBuilder) -> bool,
+        change: &mut dyn FnMut(&Labels, &mut LabelsBuilder) -> Result<bool>,
     ) -> Result<()> {
         let mut builder = LabelsBuilder::new();
         let mut result = Gathered::new(&self.guard)?;
         self.vector(vector, grid, &mut |head, column| {
             builder.clear();
             builder.extend(head.labels.as_ref());
-            let wrote_name = change(&head.labels, &mut builder);
+            let wrote_name = change(&head.labels, &mut builder)?;
             let labels = build(&mut builder)?;
-            self.guard.spend(grid.len)?;
+            self.guard.spend(grid.len.saturating_add(labels.packed().len()))?;
             result.add(Head { labels, drop_name: head.drop_name && !wrote_name }, column)
         })?;
         result.emit(sink)
     }
+}
+
+fn check_length(bytes: usize) -> Result<()> {
+    if bytes > VALUE_BYTES_MAX {
+        return Err(execution(format!("label value of up to {bytes} bytes is longer than {VALUE_BYTES_MAX} bytes")));
+    }
+    Ok(())
 }
