@@ -21,6 +21,8 @@ use crate::log::{LogError, frame};
 
 /// Payload above which a batch is spread over several records.
 const RECORD_PAYLOAD_BYTES: usize = 32 << 20;
+/// Most series or metrics in one section.
+const SECTION_TEXTS_MAX: usize = 1 << 12;
 /// What a sender is told to wait when the head or the log is too large.
 const BUSY_RETRY_MS: u64 = 1000;
 /// The head and the log may be so many times larger than what makes them flush before appends are refused.
@@ -167,7 +169,7 @@ impl Core {
         let created = &staged.created[created_before..];
         prepared.appended.series_created = created.len() as u64;
         let mut sections = Vec::new();
-        for series in created.chunks(1 << 12) {
+        for series in sections_of(created, |(_, labels)| labels.packed().len()) {
             let mut section = Vec::new();
             push_series(&mut section, series.iter().map(|(id, labels)| (*id, labels.as_ref())));
             sections.push(section);
@@ -184,7 +186,7 @@ impl Core {
             sections.push(section);
         }
         sections.append(&mut prepared.sections);
-        for metadata in prepared.metadata.chunks(1 << 12) {
+        for metadata in sections_of(&prepared.metadata, |(metric, of)| metric.len() + of.unit.len() + of.help.len()) {
             let mut section = Vec::new();
             push_metadata(&mut section, metadata.iter().map(|(metric, metadata)| (metric.as_str(), metadata)));
             sections.push(section);
@@ -278,6 +280,23 @@ impl Core {
     }
 }
 
+/// Cuts rows of `length` bytes of text each into parts that fit a section, and with it a record.
+fn sections_of<T>(mut rows: &[T], length: impl Fn(&T) -> usize) -> Vec<&[T]> {
+    let mut parts = Vec::new();
+    while !rows.is_empty() {
+        let mut bytes = 0;
+        let fits = |row: &&T| {
+            bytes += length(row);
+            bytes <= RECORD_PAYLOAD_BYTES
+        };
+        let count = rows.iter().take(SECTION_TEXTS_MAX).take_while(fits).count().max(1);
+        let (part, rest) = rows.split_at(count);
+        parts.push(part);
+        rows = rest;
+    }
+    parts
+}
+
 /// Appends `sections` as one record, or as several if they are large.
 fn push_records(records: &mut Vec<u8>, sections: &[Vec<u8>], last: &mut Sequence) {
     const _: () = assert!(1 << 16 <= SECTION_ROWS_MAX, "sections are smaller than what the reader takes");
@@ -291,5 +310,22 @@ fn push_records(records: &mut Vec<u8>, sections: &[Vec<u8>], last: &mut Sequence
         }
         last.0 += 1;
         frame::push_record(records, *last, &parts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However long the texts are, no section makes a record longer than what is read back.
+    #[test]
+    fn sections_are_cut_by_number_and_bytes() {
+        let lengths =
+            |rows: &[usize]| sections_of(rows, |&bytes| bytes).iter().map(|part| part.len()).collect::<Vec<_>>();
+        assert_eq!(lengths(&[]), [0; 0]);
+        assert_eq!(lengths(&vec![9; SECTION_TEXTS_MAX * 2 + 1]), [SECTION_TEXTS_MAX, SECTION_TEXTS_MAX, 1]);
+        let most = RECORD_PAYLOAD_BYTES;
+        assert_eq!(lengths(&[1, most - 1, 1, most, most + 1, 2, 3]), [2, 1, 1, 1, 2]);
+        const { assert!(RECORD_PAYLOAD_BYTES * 2 < frame::PAYLOAD_BYTES_MAX) };
     }
 }

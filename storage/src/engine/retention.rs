@@ -50,20 +50,26 @@ impl Core {
         if !maintenance.check_series || !self.view().quarantined.is_empty() {
             return Ok(());
         }
+        // Blocks stay as they are while maintenance is held; appends need not wait until their series are found out.
+        let blocks = self.view();
+        for block in &blocks.blocks {
+            block.ids();
+        }
         // With the writer's lock no series is created and no sample added meanwhile.
         let mut writer = self.writer.lock();
         let mut empty: RoaringBitmap = self.postings.read().all().clone();
-        for block in &self.view().blocks {
+        for block in &blocks.blocks {
             empty -= block.ids();
         }
         let unused = empty.iter().filter(|&id| !self.head.overlaps(SeriesId(id), TimeRange::ALL));
         let gone: Vec<SeriesId> = unused.take(SERIES_ROUND_MAX).map(SeriesId).collect();
-        maintenance.check_series = gone.len() == SERIES_ROUND_MAX;
         if gone.is_empty() {
+            maintenance.check_series = false;
             return Ok(());
         }
         self.check_catalog_space()?;
         maintenance.catalog()?.remove_series(&gone).inspect_err(|error| drop(self.poison(error)))?;
+        maintenance.check_series = gone.len() == SERIES_ROUND_MAX;
         let mut postings = self.postings.write();
         for &id in &gone {
             if let Some(labels) = self.table.remove(id) {
