@@ -141,7 +141,7 @@ impl Core {
         }
     }
 
-    fn flush_due(&self) -> bool {
+    pub(super) fn flush_due(&self) -> bool {
         let age_ms = self.clock.now().0.saturating_sub(self.counters.flushed_ms.load(Ordering::Relaxed));
         self.counters.log_unflushed_bytes.load(Ordering::Relaxed) > self.options.flush_log_bytes
             || self.head.bytes() > self.options.head_bytes_max

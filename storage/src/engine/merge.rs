@@ -181,9 +181,11 @@ impl MergePlan for Keep<'_> {
 }
 
 impl Core {
-    /// Merges until nothing is due, or the engine closes.
+    /// Merges until nothing is due, or the engine closes. With a background, a flush that is due goes first: the
+    /// background flushes, and then merges on.
     pub(super) fn merge_all(&self, maintenance: &mut Maintenance) -> Result<(), StorageError> {
-        while !self.closing() {
+        let interrupted = || self.closing() || (self.options.background && self.flush_due());
+        while !interrupted() {
             let view = self.view();
             let known = Known {
                 blocks: view.blocks.iter().map(|block| (block.id, &block.record)).collect(),
@@ -201,7 +203,7 @@ impl Core {
                     if !damaged.is_some_and(|block| maintenance.unmergeable.insert(block.id)) {
                         return Err(BlockError::Damaged(damage).into());
                     }
-                    self.add_damage(damage);
+                    self.damage.add(damage);
                 }
                 Err(error) => return Err(error),
             }

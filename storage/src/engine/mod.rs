@@ -95,7 +95,7 @@ struct Core {
     /// Set under the writer's lock too, so that no append is acknowledged after it.
     closed: AtomicBool,
     counters: Counters,
-    damage: Mutex<Vec<Damage>>,
+    damage: Arc<DamageList>,
     /// Wakes the background thread.
     wake: background::Wake,
 }
@@ -127,6 +127,10 @@ struct Maintenance {
     /// Whether there may be series without samples.
     check_series: bool,
 }
+
+/// Damaged places that were found, by whomever.
+#[derive(Debug, Default)]
+struct DamageList(Mutex<Vec<Damage>>);
 
 /// What keeps the folder from being opened again.
 #[derive(Debug)]
@@ -208,7 +212,7 @@ impl Engine {
         self.core.flush()
     }
 
-    /// One round of retention and merging, until nothing is left to merge.
+    /// One round of retention and merging, until nothing is left to merge or the background has to flush.
     ///
     /// # Errors
     ///
@@ -282,14 +286,6 @@ impl Core {
         self.blocks.read().clone()
     }
 
-    fn add_damage(&self, damage: Damage) {
-        tracing::error!(%damage, "stored bytes are damaged; the rest stays readable");
-        let mut known = self.damage.lock();
-        if known.len() < DAMAGE_KEPT_MAX && !known.contains(&damage) {
-            known.push(damage);
-        }
-    }
-
     /// A full disk refuses a change of the catalog before it begins, so that it can be tried again.
     fn check_catalog_space(&self) -> Result<(), StorageError> {
         match self.files.available_bytes(&self.folder) {
@@ -337,6 +333,17 @@ impl PoisonOnPanic<'_> {
 impl Drop for PoisonOnPanic<'_> {
     fn drop(&mut self) {
         self.core.poison(&format_args!("{} panicked", self.work));
+    }
+}
+
+impl DamageList {
+    /// Reports damage once.
+    fn add(&self, damage: Damage) {
+        let mut known = self.0.lock();
+        if known.len() < DAMAGE_KEPT_MAX && !known.contains(&damage) {
+            tracing::error!(%damage, "stored bytes are damaged; the rest stays readable");
+            known.push(damage);
+        }
     }
 }
 

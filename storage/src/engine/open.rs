@@ -98,11 +98,11 @@ impl Core {
             poison: OnceLock::new(),
             closed: AtomicBool::new(false),
             counters,
-            damage: Mutex::default(),
+            damage: Arc::default(),
             wake: super::background::Wake::default(),
         };
         for damage in damage {
-            core.add_damage(damage);
+            core.damage.add(damage);
         }
         core.note_log(&core.writer.lock());
         Ok(core)

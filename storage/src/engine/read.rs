@@ -11,7 +11,7 @@ use model::{
 use roaring::RoaringBitmap;
 
 use super::blocks::Block;
-use super::{Core, Engine};
+use super::{Core, DamageList, Engine};
 use crate::block::{BlockError, overlay};
 use crate::head::Layer;
 use crate::ids::SeriesId;
@@ -64,7 +64,7 @@ impl Core {
 
     fn select(&self, matchers: &[Matcher], range: TimeRange, series_max: usize) -> Result<EngineSet, SourceError> {
         let range = self.visible(range);
-        let mut set = EngineSet { series: Vec::new(), blocks: Vec::new(), range };
+        let mut set = EngineSet { series: Vec::new(), blocks: Vec::new(), range, damage: self.damage.clone() };
         if range.is_empty() {
             return Ok(set);
         }
@@ -129,25 +129,22 @@ impl Core {
             let mut asked = ids & block.ids();
             asked -= &found;
             for id in asked {
-                if block.overlaps(id, range).map_err(|error| self.read_error(error))? {
+                if block.overlaps(id, range).map_err(|error| source_error(error, &self.damage))? {
                     found.insert(id);
                 }
             }
         }
         Ok(found)
     }
-
-    fn read_error(&self, error: BlockError) -> SourceError {
-        if let BlockError::Damaged(damage) = &error {
-            self.add_damage(damage.clone());
-        }
-        source_error(error)
-    }
 }
 
-fn source_error(error: BlockError) -> SourceError {
+fn source_error(error: BlockError, found: &DamageList) -> SourceError {
     match error {
-        BlockError::Damaged(damage) => SourceError::Damaged { detail: damage.to_string() },
+        BlockError::Damaged(damage) => {
+            let detail = damage.to_string();
+            found.add(damage);
+            SourceError::Damaged { detail }
+        }
         other => SourceError::Unavailable { detail: other.to_string() },
     }
 }
@@ -166,6 +163,7 @@ struct EngineSet {
     series: Vec<Selected>,
     blocks: Vec<Arc<Block>>,
     range: TimeRange,
+    damage: Arc<DamageList>,
 }
 
 impl SeriesSet for EngineSet {
@@ -184,7 +182,8 @@ impl SeriesSet for EngineSet {
         let mut cost = ReadCost::default();
         for block in &self.blocks {
             newer.clear();
-            cost += block.read(series.id, self.range, &mut newer).map_err(source_error)?;
+            let read = block.read(series.id, self.range, &mut newer);
+            cost += read.map_err(|error| source_error(error, &self.damage))?;
             overlay(into, &newer, &mut spare);
         }
         for layer in &series.head {

@@ -130,7 +130,7 @@ impl Core {
             oldest_ms,
             newest_ms,
             poisoned: self.poison.get().cloned(),
-            damage: self.damage.lock().clone(),
+            damage: self.damage.0.lock().clone(),
         }
     }
 

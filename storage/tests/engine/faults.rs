@@ -238,6 +238,13 @@ fn a_damaged_chunk_costs_one_series() {
     bytes[40] ^= 1;
     fs::write(&path, bytes).expect("written");
     let engine = open(folder.path(), options());
+    assert_eq!(engine.stats().damage, vec![], "chunks are looked at when they are read");
+    let set = engine.select(&[], TimeRange::ALL, 9).expect("selected");
+    let mut samples = model::Samples::default();
+    for _ in 0..2 {
+        assert!(set.read(0, &mut samples).is_err());
+        assert_eq!(engine.stats().damage.len(), 1, "a reader reports it, once");
+    }
     for _ in 0..2 {
         engine.maintain().expect("the other day is merged");
         let stats = engine.stats();
@@ -245,7 +252,6 @@ fn a_damaged_chunk_costs_one_series() {
         assert_eq!(stats.damage[0].file, path);
     }
     let set = engine.select(&[], TimeRange::ALL, 9).expect("selected");
-    let mut samples = model::Samples::default();
     let read: Vec<bool> = (0..set.len()).map(|at| set.read(at, &mut samples).is_ok()).collect();
     assert_eq!(read, [false, true, true]);
 }
