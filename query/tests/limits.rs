@@ -1,4 +1,4 @@
-//! Limits, cancellation and errors of the evaluator: each names what was too much and the limit.
+//! Limits, cancellation, errors and annotations of the evaluator: each names what was too much and the limit, or the place.
 
 use model::Labels;
 use query::{Answer, CancelToken, DEPTH_MAX, QueryError, QueryOptions, QueryTime, Request, Value, evaluate, parse};
@@ -193,4 +193,18 @@ fn deep_queries_fit_the_stack_of_a_worker() {
         ask(&nested(open, close, levels), INSTANT, &options).unwrap_or_else(|error| panic!("{levels} {open}: {error}"));
     }
     assert!(deepest > 50, "only {deepest} levels");
+}
+
+#[test]
+fn annotations_point_into_the_query() {
+    for (query, want) in [
+        ("quantile(7, m_total)", "(1:10)"),
+        ("1 +\n  quantile_over_time(((7)), (m_total[5m]))", "(2:24)"),
+        ("histogram_quantile(0.5, (m_total))", "(1:26)"),
+        ("limit_ratio((3), m_total)", "(1:14)"),
+    ] {
+        let answer = ask(query, INSTANT, &QueryOptions::default()).expect(query);
+        assert!(answer.warnings.iter().all(|text| text.ends_with(want)), "{query}: {:?}", answer.warnings);
+        assert!(!answer.warnings.is_empty(), "{query}");
+    }
 }

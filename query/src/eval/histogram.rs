@@ -8,7 +8,7 @@ use model::{Labels, LabelsBuilder};
 
 use super::column::{Column, Head, Sink};
 use super::error::{Result, execution};
-use super::evaluator::{Evaluator, metric_name, string_literal};
+use super::evaluator::{Evaluator, metric_name, string_literal, unparen};
 use super::grid::Grid;
 use super::guard::Held;
 use super::math::nan_lowest;
@@ -57,7 +57,7 @@ impl Histogram {
 impl Evaluator<'_> {
     pub(crate) fn histogram_quantile(&self, q: &Expr, vector: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
         let wanted = self.scalar(q, grid)?;
-        self.note_quantiles(&wanted, q);
+        self.note_quantiles(&wanted, q)?;
         let histograms = self.histograms(vector, grid)?;
         for histogram in &histograms.list {
             let mut column = self.quantiles_of(histogram, &wanted, vector)?;
@@ -83,7 +83,7 @@ impl Evaluator<'_> {
         }
         let wanted: Vec<Vec<f64>> = quantiles.iter().map(|q| self.scalar(q, grid)).collect::<Result<_>>()?;
         for (wanted, expr) in wanted.iter().zip(quantiles) {
-            self.note_quantiles(wanted, expr);
+            self.note_quantiles(wanted, expr)?;
         }
         let histograms = self.histograms(vector, grid)?;
         let mut builder = LabelsBuilder::new();
@@ -148,7 +148,7 @@ impl Evaluator<'_> {
             self.guard.spend(grid.len)?;
             let text = head.labels.get(BUCKET_LABEL).unwrap_or("");
             let Ok(bound) = text.parse::<f64>() else {
-                self.notes.add(Note::BadBucketLabel(&metric_name(&head), text), vector.span);
+                self.notes.add(Note::BadBucketLabel(&metric_name(&head), text), unparen(vector).span);
                 return Ok(());
             };
             held.grow_series::<f64>(grid.len, head.labels.packed().len())?;
@@ -178,7 +178,7 @@ impl Evaluator<'_> {
             let (value, was_forced) = quantile(wanted[step], &mut buckets);
             *slot = value;
             if was_forced {
-                self.notes.add(Note::ForcedMonotonicity(&metric_name(&histogram.head)), vector.span);
+                self.notes.add(Note::ForcedMonotonicity(&metric_name(&histogram.head)), unparen(vector).span);
             }
         }
         Ok(column)

@@ -19,6 +19,9 @@ use crate::functions::FunctionId;
 /// The name endings that say "counter".
 const COUNTER_SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
 
+/// What making up an annotation costs, in values touched.
+const NOTE_UNITS: usize = 64;
+
 /// Takes the timestamps and values of a series as they are.
 type RawSink<'s> = dyn FnMut(Head, &[i64], &[f64]) -> Result<()> + 's;
 
@@ -38,7 +41,7 @@ impl Evaluator<'_> {
             }
             (F::QuantileOverTime, [q, arg]) => {
                 let wanted = self.scalar(q, grid)?;
-                self.note_quantiles(&wanted, q);
+                self.note_quantiles(&wanted, q)?;
                 let mut sorted = Vec::new();
                 self.windowed(arg, grid, sink, &mut |_, window| {
                     sorted.clear();
@@ -102,7 +105,7 @@ impl Evaluator<'_> {
             if kind.is_counter && !column.is_empty() {
                 let name = metric_name(&head);
                 if !name.is_empty() && !COUNTER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
-                    self.notes.add(Note::PossibleNonCounter(&name), arg.span);
+                    self.notes.add(Note::PossibleNonCounter(&name), unparen(arg).span);
                 }
             }
             push(head.dropped(), &mut column, sink)
@@ -147,12 +150,16 @@ impl Evaluator<'_> {
     }
 
     /// Warns of quantiles outside 0 to 1.
-    pub(crate) fn note_quantiles(&self, wanted: &[f64], expr: &Expr) {
+    pub(crate) fn note_quantiles(&self, wanted: &[f64], expr: &Expr) -> Result<()> {
+        let mut told = None;
         for &q in wanted {
-            if !(0.0..=1.0).contains(&q) {
-                self.notes.add(Note::InvalidQuantile(q), expr.span);
+            if !(0.0..=1.0).contains(&q) && told != Some(q.to_bits()) {
+                told = Some(q.to_bits());
+                self.guard.spend(NOTE_UNITS)?;
+                self.notes.add(Note::InvalidQuantile(q), unparen(expr).span);
             }
         }
+        Ok(())
     }
 
     /// The samples of a range vector at a single time, as an instant query for a range vector shows them.

@@ -9,7 +9,7 @@ use model::{Labels, LabelsBuilder};
 use super::aggregate::Groups;
 use super::column::{ABSENT, Column, Head, Sink, is_present};
 use super::error::{Result, execution};
-use super::evaluator::{Evaluator, string_literal};
+use super::evaluator::{Evaluator, string_literal, unparen};
 use super::grid::Grid;
 use super::math::quantile;
 use super::names::build;
@@ -116,7 +116,7 @@ impl Evaluator<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<()> {
         let wanted = self.scalar(q, grid)?;
-        self.note_quantiles(&wanted, q);
+        self.note_quantiles(&wanted, q)?;
         let mut groups = Groups::<Vec<Column>>::new(&self.guard, aggregate)?;
         self.vector(&aggregate.expr, grid, &mut |head, column| {
             let at = groups.find(&head, |_, _| Ok(Vec::new()))?;
@@ -239,7 +239,7 @@ impl Evaluator<'_> {
             }
             let capped = value.clamp(-1.0, 1.0);
             if value.abs() > 1.0 {
-                self.notes.add(Note::InvalidRatio(*value, capped), ratio.span);
+                self.notes.add(Note::InvalidRatio(*value, capped), unparen(ratio).span);
                 *value = capped;
             }
         }
