@@ -5,7 +5,7 @@ use query::{CancelToken, QueryOptions, QueryTime, Request, Value, VectorElement,
 use storage::memory::MemoryStore;
 
 /// At least one query for each way of evaluating.
-const QUERIES: [&str; 47] = [
+const QUERIES: [&str; 52] = [
     "a",
     "a offset 90s",
     "a @ 600",
@@ -20,6 +20,11 @@ const QUERIES: [&str; 47] = [
     "avg(b_total)",
     "stddev by (x) ({i=~\".+\"})",
     "min(a)",
+    "min_over_time(a[2m])",
+    "max_over_time(b_total[10m] offset 30s)",
+    "a + on (x, i) fill(3) (b_total > 100)",
+    "(a > 20) * on (x, i) group_left () fill_left(3) b_total",
+    "info(a, {__name__=\"b_total\"})",
     "quantile by (x) (0.3, {i=~\".+\"})",
     "topk by (x) (2, {i=~\".+\"})",
     "bottomk(scalar(count(a) or vector(1)), b_total)",
