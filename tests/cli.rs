@@ -9,7 +9,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::{PATIENCE, Running, Server, binary, foreign, free_address, now_ms, request, run, series};
+use support::{
+    PATIENCE, Running, Server, binary, foreign, free_address, now_ms, request, run, series, terminate, wait,
+};
 
 fn filled(folder: &tempfile::TempDir) -> Server {
     let server = Server::start(folder.path(), &["--retention", "off"]);
@@ -157,6 +159,19 @@ fn up_shows_the_host_and_a_real_go_program() {
     ] {
         expect(&format!("{metric} * on (job, instance) group_left (pid) metrickit_go_process_info{{pid=\"{pid}\"}}"));
     }
+    // A second agent, as on another host, with a queue of its own.
+    let queue = folder.path().join("other-queue");
+    let agent = binary()
+        .args(["agent", "--host", "other", "--push-url", &format!("{}/api/v1/write", server.url)])
+        .args(["--push-interval", "1s", "--queue-folder", queue.to_str().expect("a UTF-8 path")])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let mut agent = Running(agent);
+    expect("node_load1{instance=\"other\"}");
+    terminate(agent.0.id());
+    assert!(wait(&mut agent.0).success(), "an agent stops cleanly");
     drop(exporter);
     let (status, _) = server.stop();
     assert!(status.success(), "up stops cleanly, not with {status}");
