@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 30
 
 ## every test: unit, property, script, end to end, fuzz seeds
 test:
-	$(CARGO) test --workspace --all-targets --locked
+	$(CARGO) test --workspace --lib --bins --tests --locked
 	$(CARGO) test --workspace --doc --locked
 
 ## formatting and lints, warnings are errors
