@@ -246,30 +246,16 @@ fn function_named(cursor: Cursor<'_>, name: &str) -> Result<&'static Function, n
     })
 }
 
-/// The function or aggregation whose name differs from `name` the least, if that is little.
+/// The function or aggregation whose name differs from `name` the least, if that is little. Of several, one that
+/// begins with `name`: most often its end was not typed.
 fn similar_function(name: &str) -> Option<&'static str> {
     let lower = name.to_ascii_lowercase();
     if lower == "holt_winters" {
         return Some("double_exponential_smoothing");
     }
     let names = FUNCTIONS.iter().map(|function| function.name).chain(AggregateOp::NAMES.map(|(name, _)| name));
-    let nearest = names.map(|known| (distance(&lower, known), known)).min()?;
-    (nearest.0 <= 1 + name.len() / 6).then_some(nearest.1)
-}
-
-/// How many bytes have to be inserted, removed or replaced to turn `a` into `b` (Levenshtein's distance).
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.bytes().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, right) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(left != right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    let nearest = names.map(|known| (strsim::levenshtein(&lower, known), !known.starts_with(&lower), known)).min()?;
+    (nearest.0 <= 1 + name.len() / 6).then_some(nearest.2)
 }
 
 /// `(a, b, c)`.

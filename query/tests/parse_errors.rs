@@ -55,6 +55,7 @@ fn grammar() {
     check("sum by a (x)", "1:8: parse error: unexpected identifier \"a\" in grouping, expected \"(\"");
     check("sum by (1) (x)", "1:9: parse error: unexpected number \"1\" in grouping, expected label");
     check("f(x)", "1:1: parse error: unknown function with name \"f\"");
+    check("rat(x[1m])", "1:1: parse error: unknown function with name \"rat\" (did you mean rate?)");
     check("Rate(x[1m])", "1:1: parse error: unknown function with name \"Rate\" (did you mean rate?)");
     check(
         "1 + avg_overtime(x[1m])",

@@ -198,24 +198,8 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 /// The key nearest to `key`, if near enough to be meant.
 fn closest(key: &str) -> Option<&'static str> {
     let key = key.replace('-', "_").to_ascii_lowercase();
-    let near = TABLE.iter().map(|setting| (distance(&key, setting.key), setting.key)).min();
+    let near = TABLE.iter().map(|setting| (strsim::levenshtein(&key, setting.key), setting.key)).min();
     near.filter(|&(distance, found)| distance <= 2.max(found.len() / 3)).map(|(_, found)| found)
-}
-
-/// Edit distance (Levenshtein), by rows.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (at, c) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = at + 1;
-        for (column, &other) in b.iter().enumerate() {
-            let change = diagonal + usize::from(c != other);
-            diagonal = row[column + 1];
-            row[column + 1] = change.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -274,12 +258,5 @@ mod tests {
             assert_eq!(again.text(setting.key), resolved.text(setting.key));
         }
         assert_eq!(again.duration_ms("retention"), None);
-    }
-
-    #[test]
-    fn distances() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("abc", "abc"), 0);
     }
 }

@@ -239,33 +239,19 @@ pub fn find(key: &str) -> Option<&'static OptionSpec> {
     OPTIONS.iter().find(|option| option.key == key)
 }
 
+/// Longest text that is compared for a suggestion.
+const COMPARED_CHARS_MAX: usize = 64;
+
 /// The known key most like `key`, if one is near enough to be what was meant.
 pub fn nearest(key: &str) -> Option<&'static str> {
+    let key: &str = &key.chars().take(COMPARED_CHARS_MAX).collect::<String>();
     let last_part = |key: &'static str| key.rsplit('.').next().unwrap_or(key);
     let near = |option: &&OptionSpec| {
-        let whole = edit_distance(key, option.key);
+        let whole = strsim::levenshtein(key, option.key);
         if last_part(option.key) == key { whole.min(1) } else { whole }
     };
     let best = OPTIONS.iter().min_by_key(near)?;
     (near(&best) <= 1 + key.chars().count() / 4).then_some(best.key)
-}
-
-/// Longest text that is compared for a suggestion.
-const COMPARED_CHARS_MAX: usize = 64;
-
-/// Levenshtein distance by one row of the dynamic-programming table; texts are cut at [`COMPARED_CHARS_MAX`].
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(COMPARED_CHARS_MAX).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().take(COMPARED_CHARS_MAX).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
