@@ -44,7 +44,10 @@ struct Figures {
     /// Wall time of the timed phases.
     seconds: f64,
     samples_per_second: f64,
-    /// Processor time of the server, from the first request until it has stopped and everything is in blocks.
+    /// Whether the server was stopped before processor time and disk were read, so that everything is in blocks. One
+    /// at `--url` goes on running, and what it has still to write is in neither figure.
+    stopped: bool,
+    /// Processor time of the server since the first request.
     server_cpu_seconds: Option<f64>,
     samples_per_cpu_second: Option<f64>,
     latency_p50_ms: f64,
@@ -214,6 +217,7 @@ fn figures(
         busy_answers: sent.busy,
         seconds: timed.as_secs_f64(),
         samples_per_second: samples / timed.as_secs_f64(),
+        stopped: args.common.url.is_none(),
         server_cpu_seconds: cpu_seconds,
         samples_per_cpu_second: cpu_seconds.filter(|&seconds| seconds > 0.0).map(|seconds| samples / seconds),
         latency_p50_ms,
@@ -234,14 +238,19 @@ fn show(figures: &Figures) -> String {
     let bytes = |value: Option<u64>| value.map_or("unknown".to_owned(), |value| short(value as f64, Unit::Bytes));
     let of = |value: Option<f64>, unit: Unit| value.map_or("unknown".to_owned(), |value| short(value, unit));
     let f = figures;
+    let (work, when) = if f.stopped {
+        ("until stopped, blocks included", "after stop")
+    } else {
+        ("until the last answer", "while running")
+    };
     format!(
         "{} series with {} bytes of labels, {} samples a request, {} connections, seed {}\n\
          written          {} samples in {:.1} s ({} requests, {} sent again, {} bytes a sample)\n\
          speed            {} samples/s\n\
-         server CPU       {} s, blocks included: {} samples per CPU second\n\
+         server CPU       {} s {work}: {} samples per CPU second\n\
          latency          p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms\n\
          memory           {} while writing (peak {}), {} a series\n\
-         disk             {} after stop, {} bytes a sample\n",
+         disk             {} {when}, {} bytes a sample\n",
         f.series,
         f.label_bytes_average,
         f.samples_per_request,
@@ -264,4 +273,32 @@ fn show(figures: &Figures) -> String {
         bytes(f.disk_bytes),
         of(f.disk_bytes_per_sample, Unit::Plain),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::bench::BenchCommand;
+    use crate::cli::{Cli, Command};
+
+    #[track_caller]
+    fn check(flags: &[&str], said: [&str; 2]) {
+        let line = ["metrickit", "bench", "ingest"].iter().chain(flags);
+        let Command::Bench(BenchCommand::Ingest(args)) = Cli::parse_from(line).command else {
+            panic!("these flags are of bench ingest");
+        };
+        let sent = Sent { samples: 10, bytes: 100, latencies: Latencies(vec![1]), busy: 0 };
+        let shown = show(&figures(&args, 200, sent, Duration::from_secs(1), Some(1.0), None, Some(5)));
+        for words in said {
+            assert!(shown.contains(words), "{words:?} in {shown}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_goes_on_is_not_told_as_stopped() {
+        check(&[], ["until stopped, blocks included:", "after stop,"]);
+        check(&["--url", "http://127.0.0.1:1"], ["until the last answer:", "while running,"]);
+    }
 }
