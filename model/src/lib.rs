@@ -3,7 +3,9 @@
 //!
 //! Depends on no sibling. Nothing here does input or output.
 
+pub mod exemplar;
 pub mod exposition;
+pub mod histogram;
 pub mod label_packer;
 pub mod labels;
 pub mod matcher;
@@ -15,11 +17,13 @@ pub mod sink;
 pub mod source;
 pub mod time;
 
+pub use exemplar::Exemplar;
+pub use histogram::{Bucket, Histogram, HistogramError, ResetHint};
 pub use label_packer::SortedPacker;
 pub use labels::{LabelError, LabelLimits, Labels, LabelsBuilder, LabelsRef, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use metadata::{MetricKind, MetricMetadata};
-pub use sample::{Sample, Samples};
+pub use sample::{FullSample, HistogramSample, Sample, SampleValue, Samples};
 pub use sink::{Appended, Rejection, SampleSink, SinkError, WriteBatch};
 pub use source::{ReadCost, SeriesSet, SeriesSource, SourceError};
 pub use time::{Clock, ManualClock, SystemClock, TimeRange, TimestampMs};

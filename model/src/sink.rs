@@ -5,9 +5,10 @@
 
 use std::fmt;
 
+use crate::exemplar::Exemplar;
 use crate::labels::LabelsRef;
 use crate::metadata::MetricMetadata;
-use crate::sample::Sample;
+use crate::sample::{FullSample, Sample};
 use crate::time::TimestampMs;
 
 /// Samples of many series, and metadata of metrics, in the order they came.
@@ -17,6 +18,8 @@ pub struct WriteBatch {
     label_text: String,
     series: Vec<SeriesSpan>,
     samples: Vec<Sample>,
+    full_samples: Vec<FullSample>,
+    exemplars: Vec<Exemplar>,
     metadata: Vec<(String, MetricMetadata)>,
 }
 
@@ -25,6 +28,8 @@ struct SeriesSpan {
     label_start: usize,
     label_end: usize,
     sample_start: usize,
+    full_start: usize,
+    exemplar_start: usize,
 }
 
 impl WriteBatch {
@@ -38,6 +43,8 @@ impl WriteBatch {
         self.label_text.clear();
         self.series.clear();
         self.samples.clear();
+        self.full_samples.clear();
+        self.exemplars.clear();
         self.metadata.clear();
     }
 
@@ -46,7 +53,13 @@ impl WriteBatch {
         let label_start = self.label_text.len();
         self.label_text.push_str(labels.packed());
         let label_end = self.label_text.len();
-        self.series.push(SeriesSpan { label_start, label_end, sample_start: self.samples.len() });
+        self.series.push(SeriesSpan {
+            label_start,
+            label_end,
+            sample_start: self.samples.len(),
+            full_start: self.full_samples.len(),
+            exemplar_start: self.exemplars.len(),
+        });
     }
 
     /// Adds a sample to the series started last. Without a series it is ignored.
@@ -57,17 +70,35 @@ impl WriteBatch {
         }
     }
 
+    /// Adds a sample that is more than a float at a time to the series started last: a histogram, or a float whose
+    /// start is known. Of one series and timestamp it counts more than a plain sample of the same batch. Without a
+    /// series it is ignored.
+    pub fn push_full_sample(&mut self, sample: FullSample) {
+        debug_assert!(!self.series.is_empty(), "a sample needs a series");
+        if !self.series.is_empty() {
+            self.full_samples.push(sample);
+        }
+    }
+
+    /// Adds an exemplar to the series started last. Without a series it is ignored.
+    pub fn push_exemplar(&mut self, exemplar: Exemplar) {
+        debug_assert!(!self.series.is_empty(), "an exemplar needs a series");
+        if !self.series.is_empty() {
+            self.exemplars.push(exemplar);
+        }
+    }
+
     /// Adds what is known of `metric`.
     pub fn push_metadata(&mut self, metric: impl Into<String>, metadata: MetricMetadata) {
         self.metadata.push((metric.into(), metadata));
     }
 
-    /// The series in order, each with its samples.
+    /// The series in order, each with its plain samples.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (LabelsRef<'_>, &[Sample])> + '_ {
         (0..self.series.len()).map(|at| self.get(at))
     }
 
-    /// Series `at`, which is below [`series_len`](Self::series_len).
+    /// Series `at`, which is below [`series_len`](Self::series_len), with its plain samples.
     pub fn get(&self, at: usize) -> (LabelsRef<'_>, &[Sample]) {
         let span = self.series[at];
         let sample_end = self.series.get(at + 1).map_or(self.samples.len(), |next| next.sample_start);
@@ -75,14 +106,31 @@ impl WriteBatch {
         (labels, &self.samples[span.sample_start..sample_end])
     }
 
+    /// The samples of series `at` that are more than a float at a time.
+    pub fn full_samples(&self, at: usize) -> &[FullSample] {
+        let end = self.series.get(at + 1).map_or(self.full_samples.len(), |next| next.full_start);
+        &self.full_samples[self.series[at].full_start..end]
+    }
+
+    /// The exemplars of series `at`.
+    pub fn exemplars(&self, at: usize) -> &[Exemplar] {
+        let end = self.series.get(at + 1).map_or(self.exemplars.len(), |next| next.exemplar_start);
+        &self.exemplars[self.series[at].exemplar_start..end]
+    }
+
+    /// How many exemplars there are.
+    pub fn exemplars_len(&self) -> usize {
+        self.exemplars.len()
+    }
+
     /// How many series were started.
     pub fn series_len(&self) -> usize {
         self.series.len()
     }
 
-    /// How many samples there are.
+    /// How many samples there are, of every kind.
     pub fn samples_len(&self) -> usize {
-        self.samples.len()
+        self.samples.len() + self.full_samples.len()
     }
 
     /// What is known of metrics.
@@ -92,7 +140,7 @@ impl WriteBatch {
 
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.samples.is_empty() && self.metadata.is_empty()
+        self.samples.is_empty() && self.full_samples.is_empty() && self.exemplars.is_empty() && self.metadata.is_empty()
     }
 }
 
@@ -162,6 +210,7 @@ pub trait SampleSink: fmt::Debug + Send + Sync {
 mod tests {
     use super::*;
     use crate::labels::Labels;
+    use crate::sample::SampleValue;
 
     #[test]
     fn a_batch_gives_back_what_was_pushed() {
@@ -180,5 +229,24 @@ mod tests {
             assert_eq!(got, [(a.clone(), 0), (b.clone(), 2), (a.clone(), 1)]);
             assert_eq!((batch.series_len(), batch.samples_len()), (3, 3));
         }
+    }
+
+    #[test]
+    fn histograms_and_exemplars_stay_with_their_series() {
+        let labels = |name| Labels::from_pairs([("__name__", name)]).expect("valid");
+        let full = |timestamp_ms| FullSample { timestamp_ms, start_ms: 1, value: SampleValue::Float(2.0) };
+        let exemplar = Exemplar { labels: labels("e"), value: 1.0, timestamp_ms: 3 };
+        let mut batch = WriteBatch::new();
+        batch.push_series(labels("a").as_ref());
+        batch.push_full_sample(full(10));
+        batch.push_series(labels("b").as_ref());
+        batch.push_sample(1, 1.0);
+        batch.push_exemplar(exemplar.clone());
+        batch.push_full_sample(full(20));
+        assert_eq!((batch.full_samples(0), batch.exemplars(0)), ([full(10)].as_slice(), [].as_slice()));
+        assert_eq!((batch.full_samples(1), batch.exemplars(1)), ([full(20)].as_slice(), [exemplar].as_slice()));
+        assert_eq!((batch.samples_len(), batch.exemplars_len(), batch.is_empty()), (3, 1, false));
+        batch.clear();
+        assert!(batch.is_empty());
     }
 }

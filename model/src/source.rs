@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::exemplar::Exemplar;
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::metadata::MetricMetadata;
@@ -63,6 +64,14 @@ pub trait SeriesSource: fmt::Debug + Send + Sync {
     ///
     /// When storage fails.
     fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError>;
+
+    /// The exemplars kept of the series that fulfil all `matchers` and lie inside `range`: series ordered by labels,
+    /// each with at least one, in order of time. Sources that keep none answer with an empty list.
+    ///
+    /// # Errors
+    ///
+    /// When storage fails.
+    fn exemplars(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError>;
 
     /// Metadata by metric name, ordered by name; of one metric if `metric` is given.
     ///

@@ -10,7 +10,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{Labels, Matcher, MetricMetadata, ReadCost, Samples, SeriesSet, SeriesSource, SourceError, TimeRange};
+use model::{
+    Exemplar, Labels, Matcher, MetricMetadata, ReadCost, Samples, SeriesSet, SeriesSource, SourceError, TimeRange,
+};
 use query::{CancelToken, QueryOptions, QueryTime, Request, evaluate, parse};
 
 const SERIES: usize = 1000;
@@ -54,6 +56,10 @@ impl SeriesSource for Columns {
     }
 
     fn label_values(&self, _: &str, _: &[Matcher], _: TimeRange) -> Result<Vec<String>, SourceError> {
+        Ok(Vec::new())
+    }
+
+    fn exemplars(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
         Ok(Vec::new())
     }
 

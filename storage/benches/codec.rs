@@ -127,7 +127,7 @@ fn bench_block(count: usize, effort: Effort, jitter_ms: i64) {
             if kind % 500 == 0 {
                 times = (0i64..).take(count).map(|at| at * 2000 + random.i64(0..=jitter_ms)).collect();
             }
-            Samples { timestamps_ms: times.clone(), values: column(kind, count, &mut random) }
+            Samples::from_floats(times.clone(), column(kind, count, &mut random))
         })
         .collect();
     let folder = tempfile::tempdir().unwrap();

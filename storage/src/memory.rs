@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Appended, Labels, Matcher, MetricMetadata, ReadCost, SampleSink, Samples, SeriesSet, SeriesSource, SinkError,
-    SourceError, TimeRange, WriteBatch,
+    Appended, Exemplar, Labels, Matcher, MetricMetadata, ReadCost, SampleSink, Samples, SeriesSet, SeriesSource,
+    SinkError, SourceError, TimeRange, WriteBatch,
 };
 use parking_lot::RwLock;
 
@@ -147,6 +147,10 @@ impl SeriesSource for MemoryStore {
             true
         });
         Ok(values.into_iter().collect())
+    }
+
+    fn exemplars(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
+        Ok(Vec::new())
     }
 
     fn metadata(&self, metric: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError> {

@@ -165,7 +165,7 @@ fn raw_matrix(evaluator: &Evaluator<'_>, expr: &Expr, time_ms: i64) -> Result<Ve
         }
         let labels = final_labels(&head);
         held.grow_series::<(i64, f64)>(values.len(), labels.packed().len())?;
-        let samples = Samples { timestamps_ms: timestamps_ms.to_vec(), values: values.to_vec() };
+        let samples = Samples::from_floats(timestamps_ms.to_vec(), values.to_vec());
         if let Some(&at) = index.get(&labels) {
             return merge_samples(&mut series[at].samples, &samples);
         }

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use model::{
-    Labels, Matcher, MetricMetadata, ReadCost, Samples, SeriesSet, SeriesSource, SourceError, TimeRange, TimestampMs,
+    Exemplar, Labels, Matcher, MetricMetadata, ReadCost, Samples, SeriesSet, SeriesSource, SourceError, TimeRange,
+    TimestampMs,
 };
 use roaring::RoaringBitmap;
 
@@ -43,6 +44,10 @@ impl SeriesSource for Engine {
     fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError> {
         let ids = self.core.ids_in(matchers, range)?;
         Ok(self.core.postings.read().values_among(name, &ids))
+    }
+
+    fn exemplars(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
+        Ok(Vec::new())
     }
 
     fn metadata(&self, metric: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError> {

@@ -165,7 +165,7 @@ impl Layer {
         }
         if !self.late.is_empty() {
             let (timestamps_ms, values) = self.late.iter().copied().unzip();
-            overlay(&mut own, &Samples { timestamps_ms, values }, &mut spare);
+            overlay(&mut own, &Samples::from_floats(timestamps_ms, values), &mut spare);
         }
         clip(&mut own, range);
         overlay(samples, &own, &mut spare);

@@ -13,10 +13,8 @@ use storage::files::{Files, RealFiles};
 pub(crate) type Model = BTreeMap<u64, BTreeMap<i64, u64>>;
 
 pub(crate) fn samples_of(series: &BTreeMap<i64, u64>) -> Samples {
-    Samples {
-        timestamps_ms: series.keys().copied().collect(),
-        values: series.values().map(|&bits| f64::from_bits(bits)).collect(),
-    }
+    let values = series.values().map(|&bits| f64::from_bits(bits)).collect();
+    Samples::from_floats(series.keys().copied().collect(), values)
 }
 
 pub(crate) fn bits(samples: &Samples) -> BTreeMap<i64, u64> {

@@ -150,7 +150,7 @@ fn the_writer_refuses_what_it_could_not_give_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("block");
     let mut writer = BlockWriter::create(Arc::new(RealFiles), &path, 0, Effort::Small).unwrap();
-    let samples = |times: &[i64]| Samples { timestamps_ms: times.to_vec(), values: vec![1.0; times.len()] };
+    let samples = |times: &[i64]| Samples::from_floats(times.to_vec(), vec![1.0; times.len()]);
     writer.add_series(5, &samples(&[1, 2])).unwrap();
     for (id, samples) in [
         (5, samples(&[1])),
@@ -159,7 +159,7 @@ fn the_writer_refuses_what_it_could_not_give_back() {
         (6, samples(&[1, 1])),
         (6, samples(&[-1, 1])),
         (6, samples(&[1, DAY_MS])),
-        (6, Samples { timestamps_ms: vec![1], values: vec![] }),
+        (6, Samples::from_floats(vec![1], vec![])),
     ] {
         let refused = writer.add_series(id, &samples);
         assert!(matches!(refused, Err(BlockError::Unordered { series_id, .. }) if series_id == id), "{samples:?}");
