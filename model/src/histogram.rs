@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(histogram: Histogram, want: &str) {
+    fn check(histogram: &Histogram, want: &str) {
         let got = histogram.check().map_or_else(|error| error.to_string(), |()| "fine".to_owned());
         assert!(got.contains(want), "{got}");
     }
@@ -250,14 +250,14 @@ mod tests {
     fn what_comes_from_outside_is_checked() {
         let of =
             |positive: &[(i32, f64)], count| Histogram { count, positive: buckets(positive), ..Histogram::default() };
-        check(of(&[(1, 2.0), (3, 1.0)], 3.0), "fine");
-        check(of(&[(1, 2.0)], f64::NAN), "fine");
-        check(of(&[(1, 2.0), (3, 1.0)], 2.0), "its buckets hold 3");
-        check(of(&[(3, 1.0), (3, 1.0)], 2.0), "not in order at index 3");
-        check(of(&[(3, -1.0)], 2.0), "below zero");
-        check(of(&[(i32::MAX, 1.0)], 2.0), "outside");
-        check(Histogram { schema: 9, ..Histogram::default() }, "schema 9");
-        check(Histogram { zero_threshold: -1.0, ..Histogram::default() }, "zero threshold -1");
+        check(&of(&[(1, 2.0), (3, 1.0)], 3.0), "fine");
+        check(&of(&[(1, 2.0)], f64::NAN), "fine");
+        check(&of(&[(1, 2.0), (3, 1.0)], 2.0), "its buckets hold 3");
+        check(&of(&[(3, 1.0), (3, 1.0)], 2.0), "not in order at index 3");
+        check(&of(&[(3, -1.0)], 2.0), "below zero");
+        check(&of(&[(i32::MAX, 1.0)], 2.0), "outside");
+        check(&Histogram { schema: 9, ..Histogram::default() }, "schema 9");
+        check(&Histogram { zero_threshold: -1.0, ..Histogram::default() }, "zero threshold -1");
         let custom = |bounds: &[f64], positive: &[(i32, f64)]| Histogram {
             schema: CUSTOM_SCHEMA,
             custom_bounds: bounds.to_vec(),
@@ -265,12 +265,12 @@ mod tests {
             positive: buckets(positive),
             ..Histogram::default()
         };
-        check(custom(&[1.0, 2.0], &[(0, 1.0), (2, 1.0)]), "fine");
-        check(custom(&[], &[(0, 1.0)]), "fine");
-        check(custom(&[1.0, 1.0], &[]), "custom bounds");
-        check(custom(&[f64::INFINITY], &[]), "custom bounds");
-        check(custom(&[1.0, 2.0], &[(3, 1.0)]), "bucket index 3");
-        check(Histogram { zero_count: 1.0, ..custom(&[1.0], &[]) }, "a zero bucket");
-        check(Histogram { schema: 99, ..Histogram::stale_marker() }, "fine");
+        check(&custom(&[1.0, 2.0], &[(0, 1.0), (2, 1.0)]), "fine");
+        check(&custom(&[], &[(0, 1.0)]), "fine");
+        check(&custom(&[1.0, 1.0], &[]), "custom bounds");
+        check(&custom(&[f64::INFINITY], &[]), "custom bounds");
+        check(&custom(&[1.0, 2.0], &[(3, 1.0)]), "bucket index 3");
+        check(&Histogram { zero_count: 1.0, ..custom(&[1.0], &[]) }, "a zero bucket");
+        check(&Histogram { schema: 99, ..Histogram::stale_marker() }, "fine");
     }
 }
