@@ -1,6 +1,6 @@
 //! A range query and the instant queries at its steps agree, whatever the query: the evaluator computes both over a grid.
 
-use model::Labels;
+use model::{Labels, SampleValue};
 use query::{CancelToken, QueryOptions, QueryTime, Request, Value, VectorElement, evaluate};
 use storage::memory::MemoryStore;
 
@@ -116,6 +116,7 @@ fn a_range_query_is_its_instant_queries() {
             match run(QueryTime::Instant { time_ms }) {
                 Value::Vector(vector) => {
                     single.extend(vector.into_iter().map(|VectorElement { labels, timestamp_ms, value }| {
+                        let SampleValue::Float(value) = value else { panic!("a histogram of floats") };
                         (timestamp_ms, labels.to_string(), bits(value))
                     }));
                 }

@@ -1,9 +1,9 @@
 //! Calls of functions over instant vectors and scalars.
 
-use model::Labels;
+use model::{Labels, SampleValue};
 
 use super::calendar::part_of_time;
-use super::column::{ABSENT, Column, Head, Sink, is_present};
+use super::column::{ABSENT, Column, Head, Sink};
 use super::error::{Result, execution};
 use super::evaluator::{Evaluator, unparen};
 use super::grid::{Grid, seconds};
@@ -84,6 +84,7 @@ impl Evaluator<'_> {
         let Some(arg) = arg else { return Err(execution("an argument is missing")) };
         self.vector(arg, grid, &mut |head, column| {
             self.guard.spend(grid.len)?;
+            column.drop_histograms();
             column.map_steps(&mut *change);
             if column.is_empty() { Ok(()) } else { sink(head.dropped(), column) }
         })
@@ -94,11 +95,7 @@ impl Evaluator<'_> {
         let mut result = Column::default();
         result.fill(grid.len, 1.0);
         self.vector(arg, grid, &mut |_, column| {
-            for (slot, &value) in result.slots_mut().iter_mut().zip(column.slots()) {
-                if is_present(value) {
-                    *slot = ABSENT;
-                }
-            }
+            result.retain(|step| !column.has(step));
             self.guard.spend(grid.len)
         })?;
         let labels = match &unparen(arg).kind {
@@ -117,7 +114,12 @@ impl Evaluator<'_> {
                 self.selected(&selector.matchers, shift, wanted, grid, &mut |head, column| sink(head.dropped(), column))
             }
             _ if wanted == Wanted::StartTime => Ok(()),
-            _ => self.mapped(Some(arg), grid, sink, &mut |at, _| seconds(grid.time_ms(at))),
+            _ => self.vector(arg, grid, &mut |head, column| {
+                self.guard.spend(grid.len)?;
+                column.map_histograms(|_, _| Some(SampleValue::Float(0.0)));
+                column.map_steps(|at, _| seconds(grid.time_ms(at)));
+                if column.is_empty() { Ok(()) } else { sink(head.dropped(), column) }
+            }),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The values of one series over the grid, and series on their way through a query.
 //!
 //! Owns the representation of "no value at this step": the stale marker, which is never a value here and which no
-//! arithmetic yields. A second sample type later becomes a second kind of column behind this type.
+//! arithmetic yields. Histograms lie beside the floats: where a step has a histogram its float is absent, so what knows
+//! floats alone passes histograms over, and a series without histograms pays nothing for them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use model::Labels;
 use model::sample::STALE_NAN_BITS;
+use model::{Histogram, Labels, SampleValue};
 
 use super::error::{Result, execution};
 use super::guard::{Guard, Held};
@@ -22,85 +24,191 @@ pub(crate) fn is_present(value: f64) -> bool {
 
 /// One value, or none, for each step.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Column(Vec<f64>);
+pub(crate) struct Column {
+    floats: Vec<f64>,
+    /// Empty when no step has a histogram, else one slot a step.
+    histograms: Vec<Option<Arc<Histogram>>>,
+}
 
 impl Column {
     /// A column of `len` steps without values.
     pub(crate) fn absent(len: usize) -> Self {
-        Self(vec![ABSENT; len])
+        Self::from_values(vec![ABSENT; len])
     }
 
-    /// A column of these values; [`ABSENT`] where there is none.
-    pub(crate) fn from_values(values: Vec<f64>) -> Self {
-        Self(values)
+    /// A column of these floats; [`ABSENT`] where there is none.
+    pub(crate) fn from_values(floats: Vec<f64>) -> Self {
+        Self { floats, histograms: Vec::new() }
     }
 
     /// Makes it `len` steps without values, keeping its memory.
     pub(crate) fn reset(&mut self, len: usize) {
-        self.0.clear();
-        self.0.resize(len, ABSENT);
+        self.fill(len, ABSENT);
     }
 
     /// Makes it `len` times `value`.
     pub(crate) fn fill(&mut self, len: usize, value: f64) {
-        self.0.clear();
-        self.0.resize(len, value);
+        self.histograms.clear();
+        self.floats.clear();
+        self.floats.resize(len, value);
     }
 
-    /// One slot a step.
+    /// Makes it `len` times `value` of either kind.
+    pub(crate) fn fill_point(&mut self, len: usize, value: &SampleValue) {
+        match value {
+            SampleValue::Float(value) => self.fill(len, *value),
+            SampleValue::Histogram(histogram) => {
+                self.reset(len);
+                self.histograms.resize(len, Some(histogram.clone()));
+            }
+        }
+    }
+
+    /// How many steps there are.
+    pub(crate) fn len(&self) -> usize {
+        self.floats.len()
+    }
+
+    /// The floats: one slot a step.
     pub(crate) fn slots(&self) -> &[f64] {
-        &self.0
+        &self.floats
     }
 
-    /// One slot a step, to write.
+    /// The floats, to write. A step that has a histogram stays without float.
     pub(crate) fn slots_mut(&mut self) -> &mut [f64] {
-        &mut self.0
+        &mut self.floats
     }
 
-    /// The slots themselves.
-    pub(crate) fn into_slots(self) -> Vec<f64> {
-        self.0
-    }
-
-    /// The value at step `at`.
+    /// The float at step `at`.
     pub(crate) fn get(&self, at: usize) -> Option<f64> {
-        self.0.get(at).copied().filter(|&value| is_present(value))
+        self.floats.get(at).copied().filter(|&value| is_present(value))
+    }
+
+    /// The histogram at step `at`.
+    pub(crate) fn histogram(&self, at: usize) -> Option<&Arc<Histogram>> {
+        self.histograms.get(at)?.as_ref()
+    }
+
+    /// The value of either kind at step `at`.
+    pub(crate) fn point(&self, at: usize) -> Option<SampleValue> {
+        match self.get(at) {
+            Some(value) => Some(SampleValue::Float(value)),
+            None => self.histogram(at).map(|histogram| SampleValue::Histogram(histogram.clone())),
+        }
+    }
+
+    /// Puts a value of either kind, or none, at step `at`.
+    pub(crate) fn set(&mut self, at: usize, value: Option<SampleValue>) {
+        let (float, histogram) = match value {
+            None => (ABSENT, None),
+            Some(SampleValue::Float(value)) => (value, None),
+            Some(SampleValue::Histogram(histogram)) => (ABSENT, Some(histogram)),
+        };
+        self.floats[at] = float;
+        if histogram.is_some() && self.histograms.is_empty() {
+            self.histograms.resize(self.floats.len(), None);
+        }
+        if let Some(slot) = self.histograms.get_mut(at) {
+            *slot = histogram;
+        }
+    }
+
+    /// Whether step `at` has a value of either kind.
+    #[inline]
+    pub(crate) fn has(&self, at: usize) -> bool {
+        is_present(self.floats[at]) || self.histogram(at).is_some()
+    }
+
+    /// Whether any step may have a histogram.
+    #[inline]
+    pub(crate) fn has_histograms(&self) -> bool {
+        !self.histograms.is_empty()
+    }
+
+    /// The histograms in order, each with its step.
+    pub(crate) fn histograms(&self) -> impl Iterator<Item = (usize, &Arc<Histogram>)> + '_ {
+        self.histograms.iter().enumerate().filter_map(|(at, slot)| Some((at, slot.as_ref()?)))
+    }
+
+    /// Removes every histogram; whether there was one.
+    pub(crate) fn drop_histograms(&mut self) -> bool {
+        let had = self.histograms.iter().any(Option::is_some);
+        self.histograms.clear();
+        had
     }
 
     /// Whether no step has a value.
     pub(crate) fn is_empty(&self) -> bool {
-        !self.0.iter().any(|&value| is_present(value))
+        !self.floats.iter().any(|&value| is_present(value)) && !self.histograms.iter().any(Option::is_some)
     }
 
-    /// Replaces every value by `change` of it.
+    /// Replaces every float by `change` of it.
     pub(crate) fn map(&mut self, change: impl Fn(f64) -> f64) {
-        for slot in &mut self.0 {
+        for slot in &mut self.floats {
             if is_present(*slot) {
                 *slot = change(*slot);
             }
         }
     }
 
-    /// Replaces every value by `change` of its step and it; [`ABSENT`] removes it.
+    /// Replaces every float by `change` of its step and it; [`ABSENT`] removes it.
     pub(crate) fn map_steps(&mut self, mut change: impl FnMut(usize, f64) -> f64) {
-        for (at, slot) in self.0.iter_mut().enumerate() {
+        for (at, slot) in self.floats.iter_mut().enumerate() {
             if is_present(*slot) {
                 *slot = change(at, *slot);
             }
         }
     }
 
+    /// Replaces every histogram by `change` of its step and it; nothing removes it.
+    pub(crate) fn map_histograms(&mut self, mut change: impl FnMut(usize, &Histogram) -> Option<SampleValue>) {
+        for at in 0..self.histograms.len() {
+            if let Some(histogram) = self.histograms[at].take() {
+                self.set(at, change(at, &histogram));
+            }
+        }
+    }
+
+    /// Keeps the values, of either kind, of the steps that `keep` holds for. It is asked where there is a value.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        if self.histograms.is_empty() {
+            return self.map_steps(|at, value| if keep(at) { value } else { ABSENT });
+        }
+        for at in 0..self.floats.len() {
+            if self.has(at) && !keep(at) {
+                self.set(at, None);
+            }
+        }
+    }
+
     /// Takes over the values of `other` where this has none; the first step where both have one, if any.
     pub(crate) fn merge(&mut self, other: &Self) -> Option<usize> {
-        for (at, (slot, &value)) in self.0.iter_mut().zip(&other.0).enumerate() {
-            if is_present(value) {
-                if is_present(*slot) {
+        if !self.has_histograms() && !other.has_histograms() {
+            for (at, (slot, &value)) in self.floats.iter_mut().zip(&other.floats).enumerate() {
+                if is_present(value) {
+                    if is_present(*slot) {
+                        return Some(at);
+                    }
+                    *slot = value;
+                }
+            }
+            return None;
+        }
+        for at in 0..self.floats.len().min(other.floats.len()) {
+            if let Some(value) = other.point(at) {
+                if self.has(at) {
                     return Some(at);
                 }
-                *slot = value;
+                self.set(at, Some(value));
             }
         }
         None
+    }
+
+    /// Memory of the histograms, each counted for every step that shows it.
+    pub(crate) fn histogram_bytes(&self) -> usize {
+        let shown: usize = self.histograms().map(|(_, histogram)| histogram.memory_bytes()).sum();
+        shown + self.histograms.len() * size_of::<Option<Arc<Histogram>>>()
     }
 }
 
@@ -156,7 +264,7 @@ impl<'g> Gathered<'g> {
                 None => Ok(()),
             };
         }
-        self.held.grow_series::<f64>(column.slots().len(), head.labels.packed().len())?;
+        self.held.grow_series::<f64>(column.len(), head.labels.packed().len() + column.histogram_bytes())?;
         self.index.insert(head.clone(), self.series.len());
         self.series.push(Series { head, column: std::mem::take(column) });
         Ok(())
@@ -176,4 +284,37 @@ impl<'g> Gathered<'g> {
 /// Two series of a result are the same.
 pub(crate) fn same_labels() -> super::QueryError {
     execution("vector cannot contain metrics with the same labelset")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn histogram(count: f64) -> SampleValue {
+        SampleValue::Histogram(Arc::new(Histogram { count, ..Histogram::default() }))
+    }
+
+    #[test]
+    fn a_step_has_one_value_of_either_kind() {
+        let mut column = Column::absent(3);
+        assert!(column.is_empty());
+        column.set(0, Some(SampleValue::Float(1.0)));
+        assert!(!column.has_histograms(), "floats alone need no room for histograms");
+        column.set(1, Some(histogram(2.0)));
+        assert_eq!((column.get(0), column.get(1)), (Some(1.0), None));
+        assert_eq!([0, 1, 2].map(|at| column.has(at)), [true, true, false]);
+        column.set(1, Some(SampleValue::Float(3.0)));
+        assert_eq!(column.point(1), Some(SampleValue::Float(3.0)));
+        column.set(0, Some(histogram(4.0)));
+        column.retain(|at| at == 0);
+        assert_eq!([0, 1, 2].map(|at| column.point(at)), [Some(histogram(4.0)), None, None]);
+        let mut other = Column::absent(3);
+        other.set(2, Some(SampleValue::Float(5.0)));
+        assert_eq!(column.merge(&other), None);
+        assert_eq!(column.point(2), Some(SampleValue::Float(5.0)));
+        assert_eq!(other.merge(&column), Some(2));
+        column.fill_point(2, &histogram(6.0));
+        assert_eq!((column.len(), column.histograms().count(), column.drop_histograms()), (2, 2, true));
+        assert!(column.is_empty());
+    }
 }

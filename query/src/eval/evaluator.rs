@@ -41,8 +41,8 @@ impl Evaluator<'_> {
         if grid.len > 1 && is_invariant(expr) {
             let mut wide = Column::default();
             return self.vector_by_kind(expr, grid.first(), &mut |head, column| {
-                let Some(value) = column.get(0) else { return Ok(()) };
-                wide.fill(grid.len, value);
+                let Some(value) = column.point(0) else { return Ok(()) };
+                wide.fill_point(grid.len, &value);
                 sink(head, &mut wide)
             });
         }

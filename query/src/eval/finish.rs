@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use model::{Labels, Samples, SeriesSource};
+use model::{HistogramSample, Labels, Samples, SeriesSource};
 
 use super::column::{Column, Head, is_present, same_labels};
 use super::error::{QueryError, Result, execution};
@@ -75,7 +75,7 @@ fn instant_value(evaluator: &Evaluator<'_>, expr: &Expr, time_ms: i64) -> Result
         ValueType::InstantVector => {
             let named = Named::vector(evaluator, expr)?;
             let elements = named.series.into_iter().filter_map(|(labels, column)| {
-                column.get(0).map(|value| VectorElement { labels, timestamp_ms: time_ms, value })
+                column.point(0).map(|value| VectorElement { labels, timestamp_ms: time_ms, value })
             });
             Value::Vector(elements.collect())
         }
@@ -88,7 +88,7 @@ fn range_value(evaluator: &Evaluator<'_>, expr: &Expr) -> Result<Value> {
     let kind = match value_type(expr) {
         ValueType::Scalar => {
             let column = Column::from_values(evaluator.scalar(expr, grid)?);
-            let samples = samples_of(grid, column);
+            let samples = samples_of(grid, &column);
             return Ok(Value::Matrix(vec![Series { labels: Labels::empty(), samples }]));
         }
         ValueType::InstantVector => {
@@ -96,7 +96,7 @@ fn range_value(evaluator: &Evaluator<'_>, expr: &Expr) -> Result<Value> {
             let mut series: Vec<Series> = named
                 .series
                 .into_iter()
-                .map(|(labels, column)| Series { labels, samples: samples_of(grid, column) })
+                .map(|(labels, column)| Series { labels, samples: samples_of(grid, &column) })
                 .filter(|series| !series.samples.is_empty())
                 .collect();
             series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
@@ -133,7 +133,7 @@ impl<'g> Named<'g> {
                 None => Ok(()),
             };
         }
-        self.held.grow_series::<f64>(column.slots().len(), labels.packed().len())?;
+        self.held.grow_series::<f64>(column.len(), labels.packed().len() + column.histogram_bytes())?;
         self.index.insert(labels.clone(), self.series.len());
         self.series.push((labels, std::mem::take(column)));
         Ok(())
@@ -144,12 +144,16 @@ fn final_labels(head: &Head) -> Labels {
     if head.drop_name { without_names(&head.labels) } else { head.labels.clone() }
 }
 
-fn samples_of(grid: Grid, column: Column) -> Samples {
+fn samples_of(grid: Grid, column: &Column) -> Samples {
     let mut samples = Samples::default();
-    for (at, value) in column.into_slots().into_iter().enumerate() {
+    for (at, &value) in column.slots().iter().enumerate() {
         if is_present(value) {
             samples.push(grid.time_ms(at), value);
         }
+    }
+    for (at, histogram) in column.histograms() {
+        let (timestamp_ms, histogram) = (grid.time_ms(at), histogram.clone());
+        samples.histograms.push(HistogramSample { timestamp_ms, start_ms: 0, histogram });
     }
     samples
 }
@@ -159,13 +163,13 @@ fn raw_matrix(evaluator: &Evaluator<'_>, expr: &Expr, time_ms: i64) -> Result<Ve
     let mut series: Vec<Series> = Vec::new();
     let mut index: HashMap<Labels, usize> = HashMap::new();
     let mut held = evaluator.guard.hold(0)?;
-    evaluator.raw_ranges(expr, time_ms, &mut |head, timestamps_ms, values| {
-        if values.is_empty() {
+    evaluator.raw_ranges(expr, time_ms, &mut |head, samples| {
+        if samples.is_empty() {
             return Ok(());
         }
         let labels = final_labels(&head);
-        held.grow_series::<(i64, f64)>(values.len(), labels.packed().len())?;
-        let samples = Samples::from_floats(timestamps_ms.to_vec(), values.to_vec());
+        let histogram_bytes: usize = samples.histograms.iter().map(|sample| sample.histogram.memory_bytes()).sum();
+        held.grow_series::<(i64, f64)>(samples.len(), labels.packed().len() + histogram_bytes)?;
         if let Some(&at) = index.get(&labels) {
             return merge_samples(&mut series[at].samples, &samples);
         }
@@ -178,14 +182,14 @@ fn raw_matrix(evaluator: &Evaluator<'_>, expr: &Expr, time_ms: i64) -> Result<Ve
 }
 
 fn merge_samples(into: &mut Samples, other: &Samples) -> Result<()> {
-    let mut all: Vec<_> = into.iter().chain(other.iter()).collect();
-    all.sort_by_key(|sample| sample.timestamp);
-    if all.array_windows().any(|[a, b]| a.timestamp == b.timestamp) {
+    let mut all: Vec<_> = into.iter_full().chain(other.iter_full()).collect();
+    all.sort_by_key(|sample| sample.timestamp_ms);
+    if all.array_windows().any(|[a, b]| a.timestamp_ms == b.timestamp_ms) {
         return Err(same_labels());
     }
     into.clear();
     for sample in all {
-        into.push(sample.timestamp.0, sample.value);
+        into.push_full(sample);
     }
     Ok(())
 }

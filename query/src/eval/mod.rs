@@ -35,7 +35,7 @@ mod select;
 mod sets;
 mod window;
 
-use model::{Labels, Samples, SeriesSource};
+use model::{Labels, SampleValue, Samples, SeriesSource};
 
 pub use error::QueryError;
 pub use guard::{CancelToken, Cost, QueryOptions};
@@ -106,7 +106,7 @@ pub struct VectorElement {
     /// The evaluation time.
     pub timestamp_ms: i64,
     /// The value.
-    pub value: f64,
+    pub value: SampleValue,
 }
 
 /// One series of a matrix.

@@ -234,6 +234,10 @@ mod tests {
             let window = Window {
                 all_times_ms: &times_ms,
                 all_values: values,
+                all_starts_ms: &[],
+                all_histograms: &[],
+                first_histogram: 0,
+                after_histogram: 0,
                 first,
                 after,
                 start_ms: 0,

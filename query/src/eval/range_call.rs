@@ -1,12 +1,12 @@
 //! Calls of functions over range vectors.
 
-use model::Labels;
+use model::{Labels, Samples};
 
-use super::column::{ABSENT, Column, Head, Sink, is_present};
+use super::column::{Column, Head, Sink};
 use super::error::{Result, execution};
 use super::evaluator::{Evaluator, metric_name, unparen};
 use super::extended::{ANCHORED, SMOOTHED, extended};
-use super::grid::{Grid, seconds};
+use super::grid::Grid;
 use super::math::quantile;
 use super::names::absent_labels;
 use super::notes::Note;
@@ -22,8 +22,8 @@ const COUNTER_SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
 /// What making up an annotation costs, in values touched.
 const NOTE_UNITS: usize = 64;
 
-/// Takes the timestamps and values of a series as they are.
-type RawSink<'s> = dyn FnMut(Head, &[i64], &[f64]) -> Result<()> + 's;
+/// Takes the samples of a series as they are.
+type RawSink<'s> = dyn FnMut(Head, Samples) -> Result<()> + 's;
 
 impl Evaluator<'_> {
     /// Evaluates a function of a range vector.
@@ -135,11 +135,7 @@ impl Evaluator<'_> {
         let mut present = Column::default();
         self.ranges(arg, grid, &mut |_, samples, frame| {
             frame.slide(&self.guard, samples, &mut present, |_| Some(1.0))?;
-            for (slot, &value) in result.slots_mut().iter_mut().zip(present.slots()) {
-                if is_present(value) {
-                    *slot = ABSENT;
-                }
-            }
+            result.retain(|step| !present.has(step));
             Ok(())
         })?;
         let labels = match &unparen(arg).kind {
@@ -166,13 +162,12 @@ impl Evaluator<'_> {
     pub(crate) fn raw_ranges(&self, expr: &Expr, time_ms: i64, visit: &mut RawSink<'_>) -> Result<()> {
         let mut column = Column::default();
         self.ranges(expr, Grid::instant(time_ms), &mut |head, samples, frame| {
-            let mut found = (0, 0);
+            let mut found = Samples::default();
             frame.slide(&self.guard, samples, &mut column, |window| {
-                found = (window.first, window.after);
-                Some(seconds(window.time_ms))
+                found = window.to_samples();
+                None
             })?;
-            let (first, after) = found;
-            visit(head, &samples.timestamps_ms[first..after], &samples.values[first..after])
+            visit(head, found)
         })
     }
 }

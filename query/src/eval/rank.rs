@@ -215,9 +215,9 @@ impl Evaluator<'_> {
                 Ok(vec![0; grid.len])
             })?;
             let taken = &mut groups.states[at];
-            column.map_steps(|step, value| {
+            column.retain(|step| {
                 taken[step] += 1;
-                if taken[step] <= counts[step] { value } else { ABSENT }
+                taken[step] <= counts[step]
             });
             if column.is_empty() { Ok(()) } else { sink(head, column) }
         })
@@ -246,10 +246,9 @@ impl Evaluator<'_> {
         self.vector(&aggregate.expr, grid, &mut |head, column| {
             self.guard.spend(grid.len)?;
             let place = place_of(&head.labels);
-            column.map_steps(|step, value| match ratios[step] {
-                ratio if ratio >= 0.0 && place < ratio => value,
-                ratio if ratio < 0.0 && place >= 1.0 + ratio => value,
-                _ => ABSENT,
+            column.retain(|step| match ratios[step] {
+                ratio if ratio >= 0.0 => place < ratio,
+                ratio => place >= 1.0 + ratio,
             });
             if column.is_empty() { Ok(()) } else { sink(head, column) }
         })

@@ -3,7 +3,7 @@
 //! Owns lookback and staleness, the sample times that `timestamp` asks for, and `smoothed` selectors.
 
 use model::sample::is_stale_marker;
-use model::{Matcher, Samples, TimeRange};
+use model::{Matcher, SampleValue, Samples, TimeRange};
 
 use super::column::{ABSENT, Column, Head, Sink};
 use super::error::Result;
@@ -18,7 +18,7 @@ pub(crate) enum Wanted {
     Value,
     /// The time of the sample in seconds.
     Time,
-    /// The start timestamp of the sample in seconds; 0, which means unknown, since none are stored.
+    /// The start timestamp of the sample in seconds; 0 for unknown.
     StartTime,
 }
 
@@ -45,7 +45,11 @@ impl Evaluator<'_> {
         self.read_each(matchers, range, &mut |head, samples| {
             self.guard.spend(grid.len)?;
             column.reset(grid.len);
-            pick_newest(samples, grid, shift, self.lookback_ms, wanted, column.slots_mut());
+            if samples.histograms.is_empty() {
+                pick_newest(samples, grid, shift, self.lookback_ms, wanted, column.slots_mut());
+            } else {
+                pick_newest_full(samples, grid, shift, self.lookback_ms, wanted, &mut column);
+            }
             if column.is_empty() { Ok(()) } else { sink(head, &mut column) }
         })
     }
@@ -122,27 +126,67 @@ fn pick_newest(samples: &Samples, grid: Grid, shift: Shift, lookback_ms: i64, wa
                 _ if is_stale_marker(values[newest]) => ABSENT,
                 Wanted::Value => values[newest],
                 Wanted::Time => seconds(times[newest]),
-                Wanted::StartTime => 0.0,
+                Wanted::StartTime => seconds(samples.start_ms(newest)),
             };
+        }
+    }
+}
+
+/// [`pick_newest`] for a series with histograms.
+fn pick_newest_full(
+    samples: &Samples,
+    grid: Grid,
+    shift: Shift,
+    lookback_ms: i64,
+    wanted: Wanted,
+    column: &mut Column,
+) {
+    let mut newest = None;
+    let mut rest = samples.iter_full().peekable();
+    for at in 0..grid.len {
+        let time_ms = shift.apply(grid.time_ms(at));
+        while let Some(next) = rest.next_if(|next| next.timestamp_ms <= time_ms) {
+            newest = Some(next);
+        }
+        let oldest_ms = time_ms.saturating_sub(lookback_ms);
+        let Some(found) = newest.as_ref().filter(|found| found.timestamp_ms > oldest_ms) else { continue };
+        let is_stale = match &found.value {
+            SampleValue::Float(value) => is_stale_marker(*value),
+            SampleValue::Histogram(histogram) => histogram.is_stale_marker(),
+        };
+        if !is_stale {
+            column.set(
+                at,
+                Some(match wanted {
+                    Wanted::Value => found.value.clone(),
+                    Wanted::Time => SampleValue::Float(seconds(found.timestamp_ms)),
+                    Wanted::StartTime => SampleValue::Float(seconds(found.start_ms)),
+                }),
+            );
         }
     }
 }
 
 /// Drops the stale markers of a range, which are no samples.
 pub(crate) fn remove_stale_markers(samples: &mut Samples) {
+    samples.histograms.retain(|sample| !sample.histogram.is_stale_marker());
     if !samples.values.iter().any(|&value| is_stale_marker(value)) {
         return;
     }
     let mut kept = 0;
-    for at in 0..samples.len() {
+    for at in 0..samples.values.len() {
         if !is_stale_marker(samples.values[at]) {
             samples.values[kept] = samples.values[at];
             samples.timestamps_ms[kept] = samples.timestamps_ms[at];
+            if let Some(&start_ms) = samples.starts_ms.get(at) {
+                samples.starts_ms[kept] = start_ms;
+            }
             kept += 1;
         }
     }
     samples.values.truncate(kept);
     samples.timestamps_ms.truncate(kept);
+    samples.starts_ms.truncate(kept);
 }
 
 /// The value at `time_ms` on the line through two samples.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use model::Labels;
 
-use super::column::{ABSENT, Column, Gathered, Sink, is_present};
+use super::column::{Column, Gathered, Sink, is_present};
 use super::error::Result;
 use super::evaluator::Evaluator;
 use super::grid::Grid;
@@ -45,6 +45,9 @@ impl StepSet {
                 *word |= u64::from(is_present(value)) << bit;
             }
         }
+        for (step, _) in column.histograms() {
+            self.insert(step);
+        }
     }
 }
 
@@ -75,7 +78,7 @@ impl<'g> Presence<'g> {
     /// Keeps the values of the steps where the key of `labels` is there, or (`wanted` false) is not.
     fn keep(&mut self, labels: &Labels, column: &mut Column, wanted: bool) {
         match self.steps.get(&self.keys.key(labels)) {
-            Some(steps) => column.map_steps(|at, value| if steps.contains(at) == wanted { value } else { ABSENT }),
+            Some(steps) => column.retain(|at| steps.contains(at) == wanted),
             None if wanted => column.reset(self.len),
             None => {}
         }

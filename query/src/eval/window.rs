@@ -3,7 +3,9 @@
 //! Owns the reading of range selectors and the evaluation of subqueries. What is computed of a window is `rate`'s
 //! and `over_time`'s.
 
-use model::Samples;
+use std::sync::Arc;
+
+use model::{Histogram, HistogramSample, ResetHint, SampleValue, Samples};
 
 use super::column::{Column, Head, is_present};
 use super::error::{Result, execution};
@@ -12,6 +14,9 @@ use super::grid::{Grid, Shift};
 use super::guard::Guard;
 use super::select::remove_stale_markers;
 use crate::ast::{Expr, ExprKind, RangeExtension, RangeSelector, Subquery};
+
+/// What work on one histogram costs, in values touched.
+pub(crate) const HISTOGRAM_UNITS: usize = 64;
 
 /// Where the windows of a range vector lie: `(end - range_ms, end]` with `end` the shifted time of a step.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +36,14 @@ pub(crate) struct Window<'a> {
     pub(crate) all_times_ms: &'a [i64],
     /// Their values.
     pub(crate) all_values: &'a [f64],
+    /// When the counters of the floats began: empty, or one a float, 0 for unknown.
+    pub(crate) all_starts_ms: &'a [i64],
+    /// All histograms that were read, beyond the window like the floats.
+    pub(crate) all_histograms: &'a [HistogramSample],
+    /// The first histogram in the window.
+    pub(crate) first_histogram: usize,
+    /// One past the last histogram in the window.
+    pub(crate) after_histogram: usize,
     /// The first sample in the window.
     pub(crate) first: usize,
     /// One past the last sample in the window.
@@ -56,9 +69,44 @@ impl<'a> Window<'a> {
         &self.all_values[self.first..self.after]
     }
 
-    /// How many samples there are in the window.
+    /// The histograms in the window.
+    pub(crate) fn histograms(&self) -> &'a [HistogramSample] {
+        &self.all_histograms[self.first_histogram..self.after_histogram]
+    }
+
+    /// How many floats there are in the window.
     pub(crate) fn len(&self) -> usize {
         self.after - self.first
+    }
+
+    /// Moves on to the samples in `(start_ms, end_ms]`.
+    fn advance(&mut self) {
+        let times = self.all_times_ms;
+        while times.get(self.after).is_some_and(|&time_ms| time_ms <= self.end_ms) {
+            self.after += 1;
+        }
+        while self.first < self.after && times[self.first] <= self.start_ms {
+            self.first += 1;
+        }
+        let histograms = self.all_histograms;
+        while histograms.get(self.after_histogram).is_some_and(|sample| sample.timestamp_ms <= self.end_ms) {
+            self.after_histogram += 1;
+        }
+        while self.first_histogram < self.after_histogram
+            && histograms[self.first_histogram].timestamp_ms <= self.start_ms
+        {
+            self.first_histogram += 1;
+        }
+    }
+
+    /// A copy of what is in the window.
+    pub(crate) fn to_samples(self) -> Samples {
+        Samples {
+            timestamps_ms: self.times_ms().to_vec(),
+            values: self.values().to_vec(),
+            starts_ms: self.all_starts_ms.get(self.first..self.after).unwrap_or_default().to_vec(),
+            histograms: self.histograms().to_vec(),
+        }
     }
 }
 
@@ -111,10 +159,23 @@ impl Evaluator<'_> {
                     samples.push(inner.time_ms(at), value);
                 }
             }
+            for (at, histogram) in column.histograms() {
+                samples.histograms.push(leaving_subquery(inner.time_ms(at), histogram));
+            }
             self.guard.spend(inner.len)?;
             if samples.is_empty() { Ok(()) } else { visit(head, &samples, &frame) }
         })
     }
+}
+
+/// A histogram as the result of a subquery: what was known about resets between its samples does not hold between its
+/// results.
+fn leaving_subquery(timestamp_ms: i64, histogram: &Arc<Histogram>) -> HistogramSample {
+    let mut histogram = histogram.clone();
+    if matches!(histogram.reset_hint, ResetHint::Reset | ResetHint::NotReset) {
+        Arc::make_mut(&mut histogram).reset_hint = ResetHint::Unknown;
+    }
+    HistogramSample { timestamp_ms, start_ms: 0, histogram }
 }
 
 /// How many columns the evaluation of `expr` may fill at a time, those aside that are accounted for where they are
@@ -138,8 +199,8 @@ fn columns_at_once(expr: &Expr) -> usize {
 }
 
 impl Frame {
-    /// Computes `of_window` for the window of each step that holds a sample (with an extension: for each step) and
-    /// writes what it yields to `column`.
+    /// Computes `of_window` for the window of each step that holds a sample of either kind (with an extension: for each
+    /// step) and writes what it yields to `column`.
     pub(crate) fn slide(
         &self,
         guard: &Guard<'_>,
@@ -147,6 +208,9 @@ impl Frame {
         column: &mut Column,
         mut of_window: impl FnMut(&Window<'_>) -> Option<f64>,
     ) -> Result<()> {
+        if !samples.histograms.is_empty() {
+            return self.slide_full(guard, samples, column, |window| of_window(window).map(SampleValue::Float));
+        }
         guard.spend(self.grid.len)?;
         column.reset(self.grid.len);
         let times = samples.timestamps_ms.as_slice();
@@ -168,6 +232,10 @@ impl Frame {
             let window = Window {
                 all_times_ms: times,
                 all_values: &samples.values,
+                all_starts_ms: &samples.starts_ms,
+                all_histograms: &[],
+                first_histogram: 0,
+                after_histogram: 0,
                 first,
                 after,
                 start_ms,
@@ -177,6 +245,47 @@ impl Frame {
             };
             if let Some(value) = of_window(&window) {
                 *slot = value;
+            }
+        }
+        Ok(())
+    }
+
+    /// [`slide`](Self::slide) for series with histograms, and for functions that yield them.
+    pub(crate) fn slide_full(
+        &self,
+        guard: &Guard<'_>,
+        samples: &Samples,
+        column: &mut Column,
+        mut of_window: impl FnMut(&Window<'_>) -> Option<SampleValue>,
+    ) -> Result<()> {
+        guard.spend(self.grid.len)?;
+        column.reset(self.grid.len);
+        let mut window = Window {
+            all_times_ms: &samples.timestamps_ms,
+            all_values: &samples.values,
+            all_starts_ms: &samples.starts_ms,
+            all_histograms: &samples.histograms,
+            first_histogram: 0,
+            after_histogram: 0,
+            first: 0,
+            after: 0,
+            start_ms: 0,
+            end_ms: 0,
+            time_ms: 0,
+            step: 0,
+        };
+        for step in 0..self.grid.len {
+            window.step = step;
+            window.time_ms = self.grid.time_ms(step);
+            window.end_ms = self.shift.apply(window.time_ms);
+            window.start_ms = window.end_ms.saturating_sub(self.range_ms);
+            window.advance();
+            if window.len() == 0 && window.histograms().is_empty() && self.extension.is_none() {
+                continue;
+            }
+            guard.spend(window.len() + window.histograms().len() * HISTOGRAM_UNITS)?;
+            if let Some(value) = of_window(&window) {
+                column.set(step, Some(value));
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Whether an answer is what a case expects.
 
-use model::{Labels, Samples};
+use model::{Labels, SampleValue, Samples};
 use regex::Regex;
 
 use super::parse::{Annotations, Case, CaseTime, Text};
@@ -41,7 +41,13 @@ pub(crate) fn check_answer(case: &Case, answer: &Answer) -> Result<(), String> {
             want => Err(format!("yielded the string {text:?}, expected {want:?}")),
         },
         (Value::Vector(vector), _) => {
-            let got: Vec<(&Labels, f64)> = vector.iter().map(|element| (&element.labels, element.value)).collect();
+            let got: Vec<(&Labels, f64)> = vector
+                .iter()
+                .filter_map(|element| match element.value {
+                    SampleValue::Float(value) => Some((&element.labels, value)),
+                    SampleValue::Histogram(_) => None,
+                })
+                .collect();
             check_vector(case, &got, case.is_ordered)
         }
         (Value::Matrix(matrix), time) => {
