@@ -39,9 +39,9 @@ fn request() -> WriteRequest {
                 ("status", "200"),
             ];
             let labels = labels.map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() }).to_vec();
-            let sample =
-                WireSample { value: f64::from(at) * 17.0, timestamp: 1_700_000_000_000 + i64::from(at % 15_000) };
-            TimeSeries { labels, samples: vec![sample] }
+            let timestamp = 1_700_000_000_000 + i64::from(at % 15_000);
+            let sample = WireSample { value: f64::from(at) * 17.0, timestamp, ..WireSample::default() };
+            TimeSeries { labels, samples: vec![sample], ..TimeSeries::default() }
         })
         .collect();
     WriteRequest { timeseries, metadata: Vec::new() }

@@ -57,8 +57,11 @@ fn any_label() -> impl Strategy<Value = Label> {
 }
 
 fn any_series() -> impl Strategy<Value = TimeSeries> {
-    let sample = (any::<u64>(), any::<i64>())
-        .prop_map(|(bits, timestamp)| WireSample { value: f64::from_bits(bits), timestamp });
+    let sample = (any::<u64>(), any::<i64>()).prop_map(|(bits, timestamp)| WireSample {
+        value: f64::from_bits(bits),
+        timestamp,
+        start_timestamp: 0,
+    });
     let named = prop::option::weighted(0.8, Just(Label { name: "__name__".into(), value: "m".into() }));
     let labels = (named, prop::collection::vec(any_label(), 0..6), any::<bool>());
     (labels, prop::collection::vec(sample, 0..4)).prop_map(|((named, labels, sorted), samples)| {
@@ -66,7 +69,7 @@ fn any_series() -> impl Strategy<Value = TimeSeries> {
         if sorted {
             labels.sort_by(|a, b| a.name.cmp(&b.name));
         }
-        TimeSeries { labels, samples }
+        TimeSeries { labels, samples, ..TimeSeries::default() }
     })
 }
 
@@ -121,7 +124,11 @@ fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> TimeSeries {
     let label = |&(name, value): &(&str, &str)| Label { name: name.into(), value: value.into() };
     TimeSeries {
         labels: labels.iter().map(label).collect(),
-        samples: samples.iter().map(|&(timestamp, value)| WireSample { value, timestamp }).collect(),
+        samples: samples
+            .iter()
+            .map(|&(timestamp, value)| WireSample { value, timestamp, ..WireSample::default() })
+            .collect(),
+        ..TimeSeries::default()
     }
 }
 

@@ -1,8 +1,17 @@
 //! The messages of Prometheus remote write 1.0 (`prometheus.WriteRequest`), for senders and tests.
 //!
 //! Field numbers are those of Prometheus's `prompb/remote.proto` and `prompb/types.proto`. The server's decoder
-//! walks the wire format itself and lives in `ingest`. Bodies are snappy block compressed.
+//! walks the wire format itself and lives in `ingest`. Bodies are snappy block compressed. Histograms and their
+//! conversions are in `histogram`, remote write 2.0 in [`v2`], remote read in [`read`].
 
+mod histogram;
+pub mod read;
+pub mod v2;
+
+pub use histogram::{
+    BucketSpan, REDUCIBLE_SCHEMA_MAX, WireCount, WireHistogram, WireHistogramError, WireZeroCount, from_wire,
+    reset_hint_from_number, reset_hint_number, to_wire,
+};
 use prost::Message;
 
 /// A request: series with samples, and metadata.
@@ -25,6 +34,12 @@ pub struct TimeSeries {
     /// Samples in time order.
     #[prost(message, repeated, tag = "2")]
     pub samples: Vec<WireSample>,
+    /// Single observations, as examples.
+    #[prost(message, repeated, tag = "3")]
+    pub exemplars: Vec<WireExemplar>,
+    /// Histograms in time order.
+    #[prost(message, repeated, tag = "4")]
+    pub histograms: Vec<WireHistogram>,
 }
 
 /// One label.
@@ -38,7 +53,7 @@ pub struct Label {
     pub value: String,
 }
 
-/// One sample.
+/// One sample, of either version.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct WireSample {
     /// The value.
@@ -46,6 +61,24 @@ pub struct WireSample {
     pub value: f64,
     /// Milliseconds since the Unix epoch.
     #[prost(int64, tag = "2")]
+    pub timestamp: i64,
+    /// When the counter began, in milliseconds since the Unix epoch; 0 when that is not known. The number is that of
+    /// version 2.0; version 1.0 leaves it free, and its receivers pass over it.
+    #[prost(int64, tag = "3")]
+    pub start_timestamp: i64,
+}
+
+/// One exemplar.
+#[derive(Clone, PartialEq, Message)]
+pub struct WireExemplar {
+    /// What identifies it.
+    #[prost(message, repeated, tag = "1")]
+    pub labels: Vec<Label>,
+    /// The observed value.
+    #[prost(double, tag = "2")]
+    pub value: f64,
+    /// Milliseconds since the Unix epoch; 0 when there is none.
+    #[prost(int64, tag = "3")]
     pub timestamp: i64,
 }
 
@@ -95,7 +128,8 @@ mod tests {
         let request = WriteRequest {
             timeseries: vec![TimeSeries {
                 labels: vec![Label { name: "a".into(), value: "b".into() }],
-                samples: vec![WireSample { value: 1.0, timestamp: 2 }],
+                samples: vec![WireSample { value: 1.0, timestamp: 2, ..WireSample::default() }],
+                ..TimeSeries::default()
             }],
             metadata: vec![],
         };

@@ -182,7 +182,11 @@ pub fn body(request: &WriteRequest) -> Vec<u8> {
 pub fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> TimeSeries {
     TimeSeries {
         labels: labels.iter().map(|&(name, value)| Label { name: name.into(), value: value.into() }).collect(),
-        samples: samples.iter().map(|&(timestamp, value)| WireSample { value, timestamp }).collect(),
+        samples: samples
+            .iter()
+            .map(|&(timestamp, value)| WireSample { value, timestamp, ..WireSample::default() })
+            .collect(),
+        ..TimeSeries::default()
     }
 }
 

@@ -64,8 +64,9 @@ fn time_series(labels: LabelsRef<'_>, samples: &[Sample], external: &External) -
         labels: external.added_to(labels).into_iter().map(label).collect(),
         samples: samples
             .iter()
-            .map(|sample| WireSample { value: sample.value, timestamp: sample.timestamp.0 })
+            .map(|sample| WireSample { value: sample.value, timestamp: sample.timestamp.0, ..WireSample::default() })
             .collect(),
+        ..TimeSeries::default()
     }
 }
 
@@ -108,7 +109,7 @@ mod tests {
         let labels: Vec<String> =
             request.timeseries[0].labels.iter().map(|label| format!("{}={}", label.name, label.value)).collect();
         assert_eq!(labels, ["__name__=m", "env=prod", "job=own", "q=1", "zone=z"]);
-        assert_eq!(request.timeseries[0].samples, [WireSample { value: 1.5, timestamp: 9 }]);
+        assert_eq!(request.timeseries[0].samples, [WireSample { value: 1.5, timestamp: 9, ..WireSample::default() }]);
     }
 
     #[test]

@@ -134,7 +134,8 @@ pub(crate) fn snappy(plain: &[u8]) -> Vec<u8> {
 pub(crate) fn request_of(names: &[&str]) -> WriteRequest {
     let series = |name: &&str| TimeSeries {
         labels: vec![Label { name: "__name__".into(), value: (*name).into() }],
-        samples: vec![WireSample { value: 1.5, timestamp: NOW_MS }],
+        samples: vec![WireSample { value: 1.5, timestamp: NOW_MS, ..WireSample::default() }],
+        ..TimeSeries::default()
     };
     WriteRequest { timeseries: names.iter().map(series).collect(), metadata: vec![] }
 }

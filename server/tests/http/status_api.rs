@@ -154,8 +154,10 @@ fn what_is_written_over_http_is_read_over_http() {
 fn bits_of_values_are_kept_from_remote_write_to_disk() {
     let values = [STALE_NAN_BITS, 0x7ff8_0000_0000_0001, 0xfff0_dead_beef_0001, 1].map(f64::from_bits);
     let label = Label { name: "__name__".into(), value: "x".into() };
-    let samples = (0..).zip(values).map(|(timestamp, value)| WireSample { value, timestamp }).collect();
-    let request = WriteRequest { timeseries: vec![TimeSeries { labels: vec![label], samples }], metadata: Vec::new() };
+    let sample = |(timestamp, value)| WireSample { value, timestamp, ..WireSample::default() };
+    let samples = (0..).zip(values).map(sample).collect();
+    let series = TimeSeries { labels: vec![label], samples, ..TimeSeries::default() };
+    let request = WriteRequest { timeseries: vec![series], metadata: Vec::new() };
     let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap();
     let server = Server::new();
     let answer = block_on(server.call(Request::post("/api/v1/write").body(axum::body::Body::from(body)).unwrap()));
