@@ -134,8 +134,8 @@ impl Histogram {
         self.negative.retain(|bucket| bucket.count != 0.0);
     }
 
-    /// Checks what comes from outside: known schema, buckets in order, counts not below zero, custom histograms
-    /// without what only exponential ones have, and a count that its buckets do not contradict. Stale markers pass.
+    /// Checks what comes from outside: the [structure](Self::check_structure), counts not below zero, and a count that
+    /// its buckets do not contradict. Stale markers pass.
     ///
     /// # Errors
     ///
@@ -144,6 +144,28 @@ impl Histogram {
         if self.is_stale_marker() {
             return Ok(());
         }
+        self.check_structure()?;
+        let mut observed = self.zero_count;
+        for bucket in self.positive.iter().chain(&self.negative) {
+            if bucket.count < 0.0 {
+                return Err(HistogramError::NegativeCount { index: bucket.index, count: bucket.count });
+            }
+            observed += bucket.count;
+        }
+        // Counts are sums of floats in another order; NaN observations are in no bucket.
+        if self.count < 0.0 || observed > self.count + self.count.abs() * 1e-9 {
+            return Err(HistogramError::CountMismatch { count: self.count, buckets: observed });
+        }
+        Ok(())
+    }
+
+    /// Checks what holds of computed histograms too, whose counts may be anything: known schema, buckets in order, and
+    /// custom histograms without what only exponential ones have.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub fn check_structure(&self) -> Result<(), HistogramError> {
         if !self.is_custom() && !(SCHEMA_MIN..=SCHEMA_MAX).contains(&self.schema) {
             return Err(HistogramError::Schema { schema: i32::from(self.schema) });
         }
@@ -154,7 +176,6 @@ impl Histogram {
         if self.zero_threshold.is_nan() || self.zero_threshold < 0.0 {
             return Err(HistogramError::ZeroThreshold { threshold: self.zero_threshold });
         }
-        let mut observed = self.zero_count;
         for side in [&self.positive, &self.negative] {
             let mut before = None;
             for bucket in side {
@@ -164,19 +185,10 @@ impl Histogram {
                 if before.is_some_and(|before| before >= bucket.index) {
                     return Err(HistogramError::Unordered { index: bucket.index });
                 }
-                if bucket.count < 0.0 {
-                    return Err(HistogramError::NegativeCount { index: bucket.index, count: bucket.count });
-                }
                 before = Some(bucket.index);
-                observed += bucket.count;
             }
         }
-        self.check_kind()?;
-        // Counts are sums of floats in another order; NaN observations are in no bucket.
-        if self.count < 0.0 || observed > self.count + self.count.abs() * 1e-9 {
-            return Err(HistogramError::CountMismatch { count: self.count, buckets: observed });
-        }
-        Ok(())
+        self.check_kind()
     }
 
     /// Checks what custom buckets and exponential ones must not have of each other.

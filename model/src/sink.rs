@@ -138,6 +138,11 @@ impl WriteBatch {
         &self.metadata
     }
 
+    /// Whether there are neither samples that are more than a float at a time nor exemplars.
+    pub fn is_plain(&self) -> bool {
+        self.full_samples.is_empty() && self.exemplars.is_empty()
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty() && self.full_samples.is_empty() && self.exemplars.is_empty() && self.metadata.is_empty()
@@ -155,6 +160,9 @@ pub enum Rejection {
     /// Further ahead of the server's clock than allowed.
     #[error("{series}: timestamp {timestamp_ms} ms is after {newest_ms} ms, the server's time plus the allowed lead")]
     TooFarAhead { series: String, timestamp_ms: i64, newest_ms: i64 },
+    /// A histogram that is none, found by who keeps it.
+    #[error("{series}: at {timestamp_ms} ms: {detail}")]
+    Histogram { series: String, timestamp_ms: i64, detail: String },
     /// A new series where no more are allowed.
     #[error("{series}: {limit} active series is the limit")]
     SeriesLimit { series: String, limit: usize },
