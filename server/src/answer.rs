@@ -2,9 +2,10 @@
 //!
 //! Owns the shape of results. Numbers, strings and labels are written by `json`, the envelope by `reply`.
 
-use model::Labels;
+use model::{Labels, SampleValue};
 use query::{Series, Value, VectorElement};
 
+use crate::histogram_json::write_histogram;
 use crate::json::{write_labels, write_string, write_timestamp, write_value};
 use crate::reply::WriteData;
 
@@ -92,8 +93,16 @@ impl AnswerWriter {
             Rest::Vector(elements) => {
                 if let Some(element) = elements.next() {
                     begin_element(out, self.separator, &element.labels);
-                    out.extend_from_slice(br#""value":"#);
-                    write_pair(out, element.timestamp_ms, |out| write_value(out, element.value));
+                    match &element.value {
+                        SampleValue::Float(value) => {
+                            out.extend_from_slice(br#","value":"#);
+                            write_pair(out, element.timestamp_ms, |out| write_value(out, *value));
+                        }
+                        SampleValue::Histogram(histogram) => {
+                            out.extend_from_slice(br#","histogram":"#);
+                            write_pair(out, element.timestamp_ms, |out| write_histogram(out, histogram));
+                        }
+                    }
                     out.push(b'}');
                     self.separator = ",";
                     return true;
@@ -104,7 +113,6 @@ impl AnswerWriter {
                     && let Some(next) = series.next()
                 {
                     begin_element(out, self.separator, &next.labels);
-                    out.extend_from_slice(br#""values":["#);
                     self.separator = ",";
                     *current = Some((next, 0));
                 }
@@ -125,23 +133,36 @@ fn begin_element(out: &mut Vec<u8>, separator: &str, labels: &Labels) {
     out.extend_from_slice(separator.as_bytes());
     out.extend_from_slice(br#"{"metric":"#);
     write_labels(out, labels.as_ref());
-    out.push(b',');
 }
 
 /// Writes samples from `at` on and the end of the series, or up to `until_bytes`. Returns whether the series ended.
+/// Floats come first, then histograms; the list of a kind that does not occur is left out.
 fn write_samples(series: &Series, at: &mut usize, out: &mut Vec<u8>, until_bytes: usize) -> bool {
     let samples = &series.samples;
+    let floats = samples.timestamps_ms.len();
     for (&timestamp_ms, &value) in samples.timestamps_ms.iter().zip(&samples.values).skip(*at) {
         if out.len() >= until_bytes {
             return false;
         }
-        if *at > 0 {
-            out.push(b',');
-        }
+        out.extend_from_slice(if *at == 0 { br#","values":["# } else { b"," });
         write_pair(out, timestamp_ms, |out| write_value(out, value));
         *at += 1;
+        if *at == floats {
+            out.push(b']');
+        }
     }
-    out.extend_from_slice(b"]}");
+    for sample in samples.histograms.iter().skip(at.saturating_sub(floats)) {
+        if out.len() >= until_bytes {
+            return false;
+        }
+        out.extend_from_slice(if *at == floats { br#","histograms":["# } else { b"," });
+        write_pair(out, sample.timestamp_ms, |out| write_histogram(out, &sample.histogram));
+        *at += 1;
+        if *at == samples.len() {
+            out.push(b']');
+        }
+    }
+    out.push(b'}');
     true
 }
 
@@ -169,8 +190,11 @@ fn pair(timestamp_ms: i64, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use model::{Histogram, HistogramSample, Samples};
+
     use super::*;
-    use model::Samples;
 
     /// The whole text, and that it is the same however small the pieces are.
     #[track_caller]
@@ -223,8 +247,12 @@ mod tests {
         check(|| Value::Vector(Vec::new()), None, r#"{"resultType":"vector","result":[]}"#);
         let vector = || {
             Value::Vector(vec![
-                VectorElement { labels: labels(&[("__name__", "up")]), timestamp_ms: 10_000, value: f64::INFINITY },
-                VectorElement { labels: Labels::empty(), timestamp_ms: 10_000, value: f64::NAN },
+                VectorElement {
+                    labels: labels(&[("__name__", "up")]),
+                    timestamp_ms: 10_000,
+                    value: SampleValue::Float(f64::INFINITY),
+                },
+                VectorElement { labels: Labels::empty(), timestamp_ms: 10_000, value: SampleValue::Float(f64::NAN) },
             ])
         };
         check(
@@ -260,9 +288,44 @@ mod tests {
         );
     }
 
+    fn histogram(count: f64) -> Arc<Histogram> {
+        Arc::new(Histogram { count, sum: 0.5, ..Histogram::default() })
+    }
+
+    /// Histograms stand beside floats; the list of a kind that does not occur is left out.
+    #[test]
+    fn histograms() {
+        let vector = || {
+            let value = SampleValue::Histogram(histogram(2.0));
+            Value::Vector(vec![VectorElement { labels: Labels::empty(), timestamp_ms: 1_500, value }])
+        };
+        check(
+            vector,
+            None,
+            r#"{"resultType":"vector","result":[{"metric":{},"histogram":[1.500,{"count":"2","sum":"0.5"}]}]}"#,
+        );
+        let of = |floats: &[(i64, f64)], histograms: &[i64]| {
+            let mut samples = samples(floats);
+            for &timestamp_ms in histograms {
+                samples.histograms.push(HistogramSample { timestamp_ms, start_ms: 0, histogram: histogram(1.0) });
+            }
+            Series { labels: Labels::empty(), samples }
+        };
+        let matrix = || Value::Matrix(vec![of(&[], &[1_000, 2_000]), of(&[(0, 1.0)], &[1_000])]);
+        check(
+            matrix,
+            None,
+            concat!(
+                r#"{"resultType":"matrix","result":["#,
+                r#"{"metric":{},"histograms":[[1,{"count":"1","sum":"0.5"}],[2,{"count":"1","sum":"0.5"}]]},"#,
+                r#"{"metric":{},"values":[[0,"1"]],"histograms":[[1,{"count":"1","sum":"0.5"}]]}]}"#
+            ),
+        );
+    }
+
     #[test]
     fn truncation() {
-        let element = || VectorElement { labels: Labels::empty(), timestamp_ms: 0, value: 0.0 };
+        let element = || VectorElement { labels: Labels::empty(), timestamp_ms: 0, value: SampleValue::Float(0.0) };
         let mut value = Value::Vector(vec![element(), element()]);
         assert!(!truncate(&mut value, 2));
         assert!(truncate(&mut value, 1));

@@ -15,7 +15,7 @@ use query::QueryOptions;
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::running::Running;
-use crate::{metrics_page, pages, query_api, series_api, status_api};
+use crate::{metrics_page, pages, query_api, series_api, status_api, syntax_api};
 
 /// Bounds on the HTTP surface's reading side, and the language's options.
 #[derive(Debug, Clone)]
@@ -107,7 +107,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(metrics_page::metrics))
         .route("/api/v1/query", get(query_api::instant).post(query_api::instant))
         .route("/api/v1/query_range", get(query_api::range).post(query_api::range))
-        .route("/api/v1/format_query", get(query_api::format).post(query_api::format))
+        .route("/api/v1/format_query", get(syntax_api::format).post(syntax_api::format))
+        .route("/api/v1/parse_query", get(syntax_api::parse).post(syntax_api::parse))
         .route("/api/v1/queries", get(query_api::list))
         .route("/api/v1/queries/{id}", delete(query_api::cancel))
         .route("/api/v1/series", get(series_api::series).post(series_api::series))

@@ -8,6 +8,7 @@ mod answer;
 mod app;
 mod counters;
 mod gate;
+mod histogram_json;
 mod json;
 mod linger;
 mod metrics_page;
@@ -21,6 +22,8 @@ mod series_api;
 mod serve;
 mod slow_client;
 mod status_api;
+mod syntax_api;
+mod syntax_tree;
 mod time;
 
 pub use app::{App, ServerOptions, router};

@@ -50,13 +50,6 @@ pub(crate) async fn range(State(app): State<Arc<App>>, request: Request) -> Resu
     answer(app, question).await
 }
 
-/// The query in its canonical spelling.
-pub(crate) async fn format(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let params = Params::read(request, app.options.form_body_bytes_max).await?;
-    let expr = query::parse(params.required("query")?).map_err(|error| ApiError::parameter("query", error))?;
-    Ok(success_json(&expr.to_string()))
-}
-
 /// The queries under way.
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
     success_json(&app.running.list())

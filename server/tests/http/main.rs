@@ -8,3 +8,4 @@ mod query_api;
 mod series_api;
 mod status_api;
 mod support;
+mod syntax_api;

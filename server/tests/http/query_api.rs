@@ -215,12 +215,3 @@ fn long_answers() {
         assert_eq!(values[7], serde_json::json!([7, "1"]));
     }
 }
-
-#[test]
-fn canonical_spelling() {
-    let server = Server::new();
-    let answer = block_on(server.get("/api/v1/format_query?query=sum+(foo)by(a)"));
-    assert_eq!(answer.body, r#"{"status":"success","data":"sum by (a) (foo)"}"#);
-    let answer = block_on(server.post("/api/v1/format_query", "query=sum("));
-    assert_eq!(answer.status, 400, "{}", answer.body);
-}
