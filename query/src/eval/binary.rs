@@ -90,7 +90,7 @@ impl Evaluator<'_> {
                 }
             }
             if any {
-                self.notes.add(Note::IncompatibleTypes(binary.op.as_str()), span);
+                self.notes.add(Note::IncompatibleTypes("float", binary.op.as_str(), "float"), span);
             }
             return Ok(());
         };

@@ -63,15 +63,72 @@ pub(crate) enum Note<'a> {
     PossibleNonCounter(&'a str),
     /// Bucket counts that decreased with the bound: metric.
     ForcedMonotonicity(&'a str),
-    /// An operator that floats do not have.
-    IncompatibleTypes(&'a str),
+    /// An operator that these kinds of operands do not have: left operand, operator, right operand.
+    IncompatibleTypes(&'a str, &'a str, &'a str),
+    /// An operator between exponential and custom buckets.
+    IncompatibleBuckets(&'a str),
+    /// An aggregation that knows floats alone met a histogram.
+    IgnoredInAggregation(&'a str),
+    /// Floats and histograms in one group of an aggregation.
+    MixedInAggregation,
+    /// Floats and histograms in one range: metric.
+    MixedInRange(&'a str),
+    /// Histograms were left out of a range that has floats too: metric.
+    IgnoredInRange(&'a str),
+    /// Exponential and custom buckets side by side: metric.
+    MixedSchemas(&'a str),
+    /// Buckets with `le` and a native histogram of the same labels: metric.
+    MixedClassicNative(&'a str),
+    /// A rate of a histogram that is a gauge: metric.
+    NotCounter(&'a str),
+    /// A difference of a histogram that is a counter: metric.
+    NotGauge(&'a str),
+    /// One histogram says that a counter began anew, another that it went on.
+    ResetCollision(HistogramOperation),
+    /// Custom buckets of different bounds were brought to the common ones.
+    BoundsReconciled(HistogramOperation),
+    /// NaN observations make a quantile NaN: metric.
+    NanQuantile(&'a str),
+    /// NaN observations, taken for the largest, raise a quantile: metric.
+    NanSkewedQuantile(&'a str),
+    /// NaN observations are in no fraction: metric.
+    NanFraction(&'a str),
+}
+
+/// What was being done with histograms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HistogramOperation {
+    Addition,
+    Subtraction,
+    Aggregation,
+}
+
+impl HistogramOperation {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Addition => "addition",
+            Self::Subtraction => "subtraction",
+            Self::Aggregation => "aggregation",
+        }
+    }
 }
 
 impl Note<'_> {
     fn is_warning(self) -> bool {
         matches!(
             self,
-            Self::InvalidQuantile(_) | Self::InvalidRatio(..) | Self::BadBucketLabel(..) | Self::SortInRangeQuery
+            Self::InvalidQuantile(_)
+                | Self::InvalidRatio(..)
+                | Self::BadBucketLabel(..)
+                | Self::SortInRangeQuery
+                | Self::IncompatibleBuckets(_)
+                | Self::MixedInAggregation
+                | Self::MixedInRange(_)
+                | Self::MixedSchemas(_)
+                | Self::MixedClassicNative(_)
+                | Self::NotCounter(_)
+                | Self::NotGauge(_)
+                | Self::ResetCollision(_)
         )
     }
 
@@ -102,9 +159,62 @@ impl Note<'_> {
                     .to_owned(),
                 metric,
             ),
-            Self::IncompatibleTypes(op) => format!(
-                "PromQL info: incompatible sample types encountered for binary operator {op:?}: float {op} float"
+            histograms => histograms.text_of_histograms(),
+        }
+    }
+
+    /// The texts about histograms.
+    fn text_of_histograms(self) -> String {
+        match self {
+            Self::IncompatibleTypes(left, op, right) => format!(
+                "PromQL info: incompatible sample types encountered for binary operator {op:?}: {left} {op} {right}"
             ),
+            Self::IncompatibleBuckets(op) => {
+                format!("PromQL warning: incompatible bucket layout encountered for binary operator {op}")
+            }
+            Self::IgnoredInAggregation(name) => format!("PromQL info: ignored histogram in {name} aggregation"),
+            Self::MixedInAggregation => {
+                "PromQL warning: encountered a mix of histograms and floats for aggregation".to_owned()
+            }
+            Self::MixedInRange(metric) => {
+                format!("PromQL warning: encountered a mix of histograms and floats for metric name {metric:?}")
+            }
+            Self::IgnoredInRange(metric) => format!(
+                "PromQL info: ignored histograms in a range containing both floats and histograms for metric name \
+                 {metric:?}"
+            ),
+            Self::MixedSchemas(metric) => format!(
+                "PromQL warning: vector contains a mix of histograms with exponential and custom buckets schemas for \
+                 metric name {metric:?}"
+            ),
+            Self::MixedClassicNative(metric) => {
+                named("PromQL warning: vector contains a mix of classic and native histograms".to_owned(), metric)
+            }
+            Self::NotCounter(metric) => {
+                format!("PromQL warning: this native histogram metric is not a counter: {metric:?}")
+            }
+            Self::NotGauge(metric) => {
+                format!("PromQL warning: this native histogram metric is not a gauge: {metric:?}")
+            }
+            Self::ResetCollision(operation) => {
+                format!("PromQL warning: conflicting counter resets during histogram {}", operation.as_str())
+            }
+            Self::BoundsReconciled(operation) => {
+                format!("PromQL info: mismatched custom buckets were reconciled during {}", operation.as_str())
+            }
+            Self::NanQuantile(metric) => {
+                named("PromQL info: input to histogram_quantile has NaN observations, result is NaN".to_owned(), metric)
+            }
+            Self::NanSkewedQuantile(metric) => named(
+                "PromQL info: input to histogram_quantile has NaN observations, result is skewed higher".to_owned(),
+                metric,
+            ),
+            Self::NanFraction(metric) => named(
+                "PromQL info: input to histogram_fraction has NaN observations, which are excluded from all fractions"
+                    .to_owned(),
+                metric,
+            ),
+            _ => String::new(),
         }
     }
 }
