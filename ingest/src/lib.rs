@@ -23,7 +23,7 @@ pub use error::IngestError;
 pub use limits::IngestLimits;
 pub use metrics::{IngestMetrics, IngestSnapshot, Outcome, Route, RouteSnapshot};
 pub use rejected::{REASONS_TOLD_MAX, Reason, Rejected};
-pub use remote_write::RemoteWriteDecoder;
+pub use remote_write::{RemoteWriteDecoder, Version};
 pub use routes::{IngestState, router};
 pub use text_import::{EXTRA_LABELS_MAX, ImportOptions, decode_page};
 pub use wire::{Coding, WireError, WireProblem};

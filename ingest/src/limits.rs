@@ -13,8 +13,14 @@ pub struct IngestLimits {
     pub body_read_ms_max: u64,
     /// Most series in one request.
     pub series_per_request_max: usize,
-    /// Most samples in one request.
+    /// Most samples in one request, histograms included.
     pub samples_per_request_max: usize,
+    /// Most memory of the histograms of one request, in bytes.
+    pub histogram_bytes_per_request_max: usize,
+    /// Most exemplars in one request; the rest are left out.
+    pub exemplars_per_request_max: usize,
+    /// Most symbols in one request of remote write 2.0.
+    pub symbols_per_request_max: usize,
     /// Most metrics that one request may describe; the rest keep what is known of them.
     pub metadata_per_request_max: usize,
     /// Longest name, unit and help of one metric together, in bytes.
@@ -39,6 +45,9 @@ impl Default for IngestLimits {
             body_read_ms_max: 30_000,
             series_per_request_max: 100_000,
             samples_per_request_max: 1_000_000,
+            histogram_bytes_per_request_max: 64 << 20,
+            exemplars_per_request_max: 100_000,
+            symbols_per_request_max: 1_000_000,
             metadata_per_request_max: 20_000,
             metadata_bytes_max: 4096,
             labels: LabelLimits::default(),

@@ -6,6 +6,7 @@ use model::MetricKind;
 use model::exposition::Family;
 
 use crate::rejected::{Reason, Rejected};
+use crate::reply::Written;
 
 /// A write route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +71,12 @@ impl Outcome {
 pub struct RouteSnapshot {
     /// Requests by outcome, in the order of [`Outcome::ALL`].
     pub requests: [u64; Outcome::ALL.len()],
-    /// Samples kept.
+    /// Samples kept, histograms included.
     pub samples: u64,
+    /// Histograms kept.
+    pub histograms: u64,
+    /// Exemplars kept.
+    pub exemplars: u64,
     /// Bytes of bodies as sent.
     pub body_bytes: u64,
     /// Bytes of bodies decompressed.
@@ -95,6 +100,8 @@ pub struct IngestSnapshot {
 struct RouteCounters {
     requests: [AtomicU64; Outcome::ALL.len()],
     samples: AtomicU64,
+    histograms: AtomicU64,
+    exemplars: AtomicU64,
     body_bytes: AtomicU64,
     decompressed_bytes: AtomicU64,
 }
@@ -128,8 +135,11 @@ impl IngestMetrics {
     }
 
     /// Counts what a request brought.
-    pub(crate) fn add_taken(&self, route: Route, samples: u64, series_created: u64, rejected: &Rejected) {
-        self.routes[route as usize].samples.fetch_add(samples, Ordering::Relaxed);
+    pub(crate) fn add_taken(&self, route: Route, written: Written, series_created: u64, rejected: &Rejected) {
+        let counters = &self.routes[route as usize];
+        counters.samples.fetch_add(written.samples(), Ordering::Relaxed);
+        counters.histograms.fetch_add(written.histograms, Ordering::Relaxed);
+        counters.exemplars.fetch_add(written.exemplars, Ordering::Relaxed);
         self.series_created.fetch_add(series_created, Ordering::Relaxed);
         for (counter, reason) in self.rejected.iter().zip(Reason::ALL) {
             counter.fetch_add(rejected.count(reason), Ordering::Relaxed);
@@ -143,6 +153,8 @@ impl IngestMetrics {
             routes: self.routes.each_ref().map(|route| RouteSnapshot {
                 requests: route.requests.each_ref().map(load),
                 samples: load(&route.samples),
+                histograms: load(&route.histograms),
+                exemplars: load(&route.exemplars),
                 body_bytes: load(&route.body_bytes),
                 decompressed_bytes: load(&route.decompressed_bytes),
             }),
@@ -164,7 +176,9 @@ impl IngestSnapshot {
     pub fn families(&self) -> Vec<Family> {
         let counter = |name, help| Family::new(name, MetricKind::Counter, help);
         let mut requests = counter("metrickit_ingest_requests_total", "Write requests by what became of them.");
-        let mut samples = counter("metrickit_ingest_samples_total", "Samples kept.");
+        let mut samples = counter("metrickit_ingest_samples_total", "Samples kept, histograms included.");
+        let mut histograms = counter("metrickit_ingest_histograms_total", "Native histograms kept.");
+        let mut exemplars = counter("metrickit_ingest_exemplars_total", "Exemplars kept.");
         let mut body = counter("metrickit_ingest_body_bytes_total", "Bytes of bodies as sent.");
         let mut decompressed =
             counter("metrickit_ingest_decompressed_bytes_total", "Bytes of bodies after decompression.");
@@ -174,11 +188,15 @@ impl IngestSnapshot {
                 requests = requests.with(&[route, ("outcome", outcome.as_str())], count as f64);
             }
             samples = samples.with(&[route], counts.samples as f64);
+            histograms = histograms.with(&[route], counts.histograms as f64);
+            exemplars = exemplars.with(&[route], counts.exemplars as f64);
             body = body.with(&[route], counts.body_bytes as f64);
             decompressed = decompressed.with(&[route], counts.decompressed_bytes as f64);
         }
-        let mut rejected =
-            counter("metrickit_ingest_rejected_total", "Samples, lines and metadata that were not taken, by reason.");
+        let mut rejected = counter(
+            "metrickit_ingest_rejected_total",
+            "Samples, exemplars, lines and metadata that were not taken, by reason.",
+        );
         for (reason, count) in Reason::ALL.into_iter().zip(self.rejected) {
             rejected = rejected.with(&[("reason", reason.as_str())], count as f64);
         }
@@ -190,7 +208,7 @@ impl IngestSnapshot {
             "Write requests that are received, wait or are worked on.",
         )
         .with(&[], self.requests_in_flight as f64);
-        vec![requests, samples, body, decompressed, rejected, created, in_flight]
+        vec![requests, samples, histograms, exemplars, body, decompressed, rejected, created, in_flight]
     }
 }
 
@@ -209,7 +227,9 @@ mod tests {
         metrics.add_bytes(Route::TextImport, 10, 20);
         let mut rejected = Rejected::default();
         rejected.add(Reason::TooOld, 3, String::new);
-        metrics.add_taken(Route::TextImport, 7, 2, &rejected);
+        rejected.add(Reason::Histogram, 1, String::new);
+        let written = Written { floats: 5, histograms: 2, exemplars: 4 };
+        metrics.add_taken(Route::TextImport, written, 2, &rejected);
         let mut page = String::new();
         model::exposition::write_families(&metrics.families(), TextFormat::default(), &mut page);
         let route = "route=\"/api/v1/import/prometheus\"";
@@ -217,6 +237,9 @@ mod tests {
             format!("metrickit_ingest_requests_total{{outcome=\"partial\", {route}}} 1\n"),
             format!("metrickit_ingest_requests_total{{outcome=\"taken\", {route}}} 0\n"),
             format!("metrickit_ingest_samples_total{{{route}}} 7\n"),
+            format!("metrickit_ingest_histograms_total{{{route}}} 2\n"),
+            format!("metrickit_ingest_exemplars_total{{{route}}} 4\n"),
+            "metrickit_ingest_rejected_total{reason=\"histogram\"} 1\n".to_owned(),
             format!("metrickit_ingest_body_bytes_total{{{route}}} 10\n"),
             format!("metrickit_ingest_decompressed_bytes_total{{{route}}} 20\n"),
             "metrickit_ingest_rejected_total{reason=\"too_old\"} 3\n".to_owned(),

@@ -21,9 +21,10 @@ pub enum Reason {
     NoMetricName,
     /// What was said of a metric had no name or was too long.
     BadMetadata,
-    /// A native histogram, which is not stored yet.
+    /// A native histogram that is none.
     Histogram,
-    /// An exemplar, which is not stored.
+    /// An exemplar without a time, with too many characters of labels, or beyond the limit; one that storage did not
+    /// keep.
     Exemplar,
     /// Retention would drop it at once.
     TooOld,
@@ -110,6 +111,7 @@ impl Rejected {
                 Rejection::TooOld { .. } => Reason::TooOld,
                 Rejection::TooFarAhead { .. } => Reason::TooFarAhead,
                 Rejection::SeriesLimit { .. } => Reason::SeriesLimit,
+                Rejection::Histogram { .. } => Reason::Histogram,
                 _ => Reason::Untold,
             };
             let count = untold.min(1);
@@ -117,6 +119,7 @@ impl Rejected {
             self.add(reason, count, || rejection.to_string());
         }
         self.counts[Reason::Untold as usize] += untold;
+        self.counts[Reason::Exemplar as usize] += appended.exemplars_rejected;
     }
 
     /// How much was not taken for `reason`.

@@ -1,43 +1,62 @@
-//! Decodes remote write 1.0 requests by walking their protobuf bytes into a [`WriteBatch`].
+//! Decodes remote write requests by walking their protobuf bytes into a [`WriteBatch`].
 //!
-//! Field numbers are those of `prometheus.WriteRequest`, as in [`model::remote_write`], whose messages are what
-//! the tests compare this walk with. A request that is not the wire format is refused whole, with the place;
-//! a series that is no series is rejected alone. Strings are copied once, into the batch's packed labels.
+//! Owns what version of the protocol a request speaks, and version 1.0 (`prometheus.WriteRequest`); `v2` has version
+//! 2.0, `parts`, `histogram` and `exemplar` what both share. Field numbers are those of [`model::remote_write`], whose
+//! messages are what the tests compare this walk with. A request that is not the wire format is refused whole, with
+//! the place; a series or histogram that is none is rejected alone. Strings are copied once, into the batch's packed
+//! labels.
 
 #![warn(clippy::indexing_slicing)]
 
-use model::remote_write::kind_from_number;
-use model::{LabelError, LabelsBuilder, METRIC_NAME, MetricMetadata, SortedPacker, WriteBatch};
+mod exemplar;
+mod histogram;
+mod parts;
+mod v2;
 
+use model::remote_write::{kind_from_number, v2::PROTO as PROTO_2};
+use model::{LabelError, LabelsBuilder, LabelsRef, METRIC_NAME, MetricMetadata, SortedPacker, WriteBatch};
+
+use self::exemplar::ExemplarReader;
+use self::parts::Parts;
 use crate::error::IngestError;
 use crate::limits::IngestLimits;
 use crate::rejected::{Reason, Rejected};
 use crate::wire::{Coding, Reader, WireError};
 
-/// The content type spoken.
-pub(crate) const CONTENT_TYPE: &str = "application/x-protobuf;proto=prometheus.WriteRequest (remote write 1.0)";
+/// The content types spoken.
+pub(crate) const CONTENT_TYPES: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request (remote write 2.0) \
+     or application/x-protobuf;proto=prometheus.WriteRequest (remote write 1.0)";
 
 /// Most labels of one series that are read, empty ones and duplicates included.
 pub(crate) const SERIES_LABELS_MAX: usize = 1024;
 
-/// Checks a `Content-Type`; none at all is taken for remote write 1.0, as its first senders had it.
+/// A version of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// 1.0, `prometheus.WriteRequest`.
+    V1,
+    /// 2.0, `io.prometheus.write.v2.Request`.
+    V2,
+}
+
+/// The version that a `Content-Type` tells; none at all is taken for 1.0, as its first senders had it.
 ///
 /// # Errors
 ///
-/// [`IngestError::ContentType`] for anything but protobuf, and for remote write 2.0, which then has its
-/// senders fall back to 1.0.
-pub(crate) fn check_content_type(content_type: Option<&str>) -> Result<(), IngestError> {
-    let Some(found) = content_type else { return Ok(()) };
+/// [`IngestError::ContentType`] for anything but protobuf, and for messages of other names.
+pub(crate) fn version_of(content_type: Option<&str>) -> Result<Version, IngestError> {
+    let Some(found) = content_type else { return Ok(Version::V1) };
     let mut parts = found.split(';').map(str::trim);
     let is_protobuf = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/x-protobuf"));
     let proto = parts.find_map(|part| {
         let (name, value) = part.split_once('=')?;
         name.trim().eq_ignore_ascii_case("proto").then(|| value.trim().trim_matches('"'))
     });
-    if is_protobuf && proto.is_none_or(|proto| proto == "prometheus.WriteRequest") {
-        return Ok(());
+    match proto {
+        None | Some("prometheus.WriteRequest") if is_protobuf => Ok(Version::V1),
+        Some(PROTO_2) if is_protobuf => Ok(Version::V2),
+        _ => Err(IngestError::ContentType { found: found.to_owned(), spoken: CONTENT_TYPES }),
     }
-    Err(IngestError::ContentType { found: found.to_owned(), spoken: CONTENT_TYPE })
 }
 
 /// Decodes requests, keeping its memory from one to the next.
@@ -47,16 +66,10 @@ pub struct RemoteWriteDecoder {
     packer: SortedPacker,
     /// Takes those of the others.
     labels: LabelsBuilder,
-    samples: Vec<(i64, f64)>,
-}
-
-/// What is to know of a series beside labels and samples.
-#[derive(Debug, Default)]
-struct Extras {
-    /// Whether the packer took all labels.
-    packed: bool,
-    exemplars: u64,
-    histograms: u64,
+    exemplar: ExemplarReader,
+    parts: Parts,
+    /// Where the symbols of a request of version 2.0 are in its body, as start and end.
+    symbols: Vec<(usize, usize)>,
 }
 
 impl RemoteWriteDecoder {
@@ -65,7 +78,8 @@ impl RemoteWriteDecoder {
     ///
     /// # Errors
     ///
-    /// When the bytes are no write request or pass a limit on requests; `batch` is then to be thrown away.
+    /// When the bytes are no write request of version 1.0 or pass a limit on requests; `batch` is then to be thrown
+    /// away.
     pub fn decode(
         &mut self,
         body: &[u8],
@@ -73,14 +87,15 @@ impl RemoteWriteDecoder {
         batch: &mut WriteBatch,
         rejected: &mut Rejected,
     ) -> Result<(), IngestError> {
+        self.parts.begin_request();
         let mut reader = Reader::new(body);
         while let Some(field) = reader.next_field("WriteRequest")? {
             match field.number {
                 1 => {
                     field.expect(Coding::Bytes, "WriteRequest.timeseries")?;
                     let series = reader.message("WriteRequest.timeseries")?;
-                    let extras = self.read_series(series, limits)?;
-                    self.push_series(series, &extras, limits, batch, rejected)?;
+                    let is_packed = self.read_series(series, limits, rejected)?;
+                    self.push_series(series, is_packed, limits, batch, rejected);
                     check_sizes(limits, batch)?;
                 }
                 3 => {
@@ -94,75 +109,131 @@ impl RemoteWriteDecoder {
         Ok(())
     }
 
-    /// Reads one series into `samples` and, as far as it takes them, `packer`.
-    fn read_series(&mut self, mut reader: Reader<'_>, limits: &IngestLimits) -> Result<Extras, IngestError> {
+    /// Decodes a request of either version, as [`decode`](Self::decode) does one of version 1.0.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are no write request of that version or pass a limit on requests.
+    pub fn decode_version(
+        &mut self,
+        version: Version,
+        body: &[u8],
+        limits: &IngestLimits,
+        batch: &mut WriteBatch,
+        rejected: &mut Rejected,
+    ) -> Result<(), IngestError> {
+        match version {
+            Version::V1 => self.decode(body, limits, batch, rejected),
+            Version::V2 => self.decode_v2(body, limits, batch, rejected),
+        }
+    }
+
+    /// How many histograms of the request decoded last are in its batch.
+    pub fn histograms(&self) -> u64 {
+        self.parts.histograms()
+    }
+
+    /// Reads one series into `parts` and, as far as it takes them, `packer`; tells whether it took all labels.
+    fn read_series(
+        &mut self,
+        series: Reader<'_>,
+        limits: &IngestLimits,
+        rejected: &mut Rejected,
+    ) -> Result<bool, IngestError> {
         self.packer.clear();
-        self.samples.clear();
-        let mut extras = Extras { packed: true, ..Extras::default() };
+        self.parts.begin_series();
+        let mut is_packed = true;
+        let mut reader = series;
         while let Some(field) = reader.next_field("TimeSeries")? {
             match field.number {
                 1 => {
                     field.expect(Coding::Bytes, "TimeSeries.labels")?;
                     let (name, value) = read_label(reader.message("TimeSeries.labels")?)?;
-                    extras.packed = extras.packed && self.packer.push(name, value, &limits.labels);
+                    is_packed = is_packed && self.packer.push(name, value, &limits.labels);
                 }
                 2 => {
                     field.expect(Coding::Bytes, "TimeSeries.samples")?;
-                    self.samples.push(read_sample(reader.message("TimeSeries.samples")?)?);
-                    check_samples(limits, self.samples.len())?;
+                    self.parts.read_sample(reader.message("TimeSeries.samples")?, limits)?;
                 }
-                number => {
-                    extras.exemplars += u64::from(number == 3);
-                    extras.histograms += u64::from(number == 4);
-                    reader.skip(field.coding, "TimeSeries, unknown field")?;
+                3 => {
+                    field.expect(Coding::Bytes, "TimeSeries.exemplars")?;
+                    let exemplar = self.exemplar.read(reader.message("TimeSeries.exemplars")?, &limits.labels)?;
+                    self.parts.push_exemplar(exemplar, limits);
                 }
+                4 => {
+                    field.expect(Coding::Bytes, "TimeSeries.histograms")?;
+                    let histogram = reader.message("TimeSeries.histograms")?;
+                    self.parts.read_histogram(histogram, limits, rejected, || metric_name(series))?;
+                }
+                _ => reader.skip(field.coding, "TimeSeries, unknown field")?,
             }
         }
-        Ok(extras)
+        Ok(is_packed)
     }
 
     /// Puts the series that was read last into `batch`, or says why not.
     fn push_series(
         &mut self,
         series: Reader<'_>,
-        extras: &Extras,
+        is_packed: bool,
         limits: &IngestLimits,
         batch: &mut WriteBatch,
         rejected: &mut Rejected,
-    ) -> Result<(), WireError> {
-        let packed = if extras.packed { self.packer.packed(&limits.labels) } else { None };
-        let packed = match packed {
-            Some(labels) => Ok(labels),
-            None => read_labels(series, &mut self.labels)?.and_then(|()| {
-                self.labels.pack(&limits.labels).map_err(|error| (label_reason(&error), error.to_string()))
-            }),
+    ) {
+        let Self { packer, labels: builder, parts, .. } = self;
+        if parts.is_empty() {
+            return parts.end_series(rejected);
+        }
+        let packed = if is_packed { packer.packed(&limits.labels) } else { None };
+        let labels = if let Some(labels) = packed {
+            Ok(labels)
+        } else {
+            let mut labels = SlowLabels::new(builder);
+            read_labels(series, &mut labels);
+            labels.finish(limits)
         };
-        if extras.exemplars > 0 {
-            rejected.add(Reason::Exemplar, extras.exemplars, String::new);
+        parts.push_into(labels, || metric_name(series), batch, rejected);
+        parts.end_series(rejected);
+    }
+}
+
+/// Gathers labels that the packer did not take, to find what is wrong with them, if anything.
+struct SlowLabels<'l> {
+    builder: &'l mut LabelsBuilder,
+    found: usize,
+    problem: Option<(Reason, String)>,
+}
+
+impl<'l> SlowLabels<'l> {
+    fn new(builder: &'l mut LabelsBuilder) -> Self {
+        builder.clear();
+        Self { builder, found: 0, problem: None }
+    }
+
+    fn push(&mut self, name: &[u8], value: &[u8]) {
+        self.found += 1;
+        match (std::str::from_utf8(name), std::str::from_utf8(value)) {
+            (Ok(name), Ok(value)) if self.found <= SERIES_LABELS_MAX => self.builder.push(name, value),
+            (Ok(_), Ok(_)) => {}
+            _ => self.fail(|| format!("label {:?} is not UTF-8", shown(name))),
         }
-        if extras.histograms > 0 {
-            rejected.add(Reason::Histogram, extras.histograms, || {
-                let (name, count) = (metric_name(series), extras.histograms);
-                format!("{name}: {count} native histogram samples were not taken, they are not supported yet")
-            });
+    }
+
+    /// Says that the labels are none, unless that was said before.
+    fn fail(&mut self, problem: impl FnOnce() -> String) {
+        self.problem.get_or_insert_with(|| (Reason::BadLabels, problem()));
+    }
+
+    /// The labels, or why they are none.
+    fn finish(self, limits: &IngestLimits) -> Result<LabelsRef<'l>, (Reason, String)> {
+        if let Some(problem) = self.problem {
+            return Err(problem);
         }
-        let samples_count = self.samples.len() as u64;
-        if samples_count == 0 {
-            return Ok(());
+        if self.found > SERIES_LABELS_MAX {
+            let too_many = LabelError::TooMany { found: self.found, limit: SERIES_LABELS_MAX };
+            return Err((label_reason(&too_many), too_many.to_string()));
         }
-        match packed {
-            Ok(labels) if labels.get(METRIC_NAME).is_some() => {
-                batch.push_series(labels);
-                for &(timestamp_ms, value) in &self.samples {
-                    batch.push_sample(timestamp_ms, value);
-                }
-            }
-            Ok(labels) => rejected.add(Reason::NoMetricName, samples_count, || format!("{labels}: no metric name")),
-            Err((reason, problem)) => {
-                rejected.add(reason, samples_count, || format!("{}: {problem}", metric_name(series)));
-            }
-        }
-        Ok(())
+        self.builder.pack(&limits.labels).map_err(|error| (label_reason(&error), error.to_string()))
     }
 }
 
@@ -238,50 +309,24 @@ fn read_label(mut reader: Reader<'_>) -> Result<(&[u8], &[u8]), WireError> {
     Ok((name, value))
 }
 
-/// Reads the labels of one series into `labels`, or tells why they are none: a text that is not UTF-8, or more than
-/// [`SERIES_LABELS_MAX`].
+/// Reads the labels of a series that was read before into `labels`.
 #[cold]
-fn read_labels(mut series: Reader<'_>, labels: &mut LabelsBuilder) -> Result<Result<(), (Reason, String)>, WireError> {
-    labels.clear();
-    let mut found = 0;
-    while let Some(field) = series.next_field("TimeSeries")? {
-        if field.number != 1 {
-            series.skip(field.coding, "TimeSeries")?;
-            continue;
-        }
-        let (name, value) = read_label(series.message("TimeSeries.labels")?)?;
-        found += 1;
-        match (std::str::from_utf8(name), std::str::from_utf8(value)) {
-            (Ok(name), Ok(value)) if found <= SERIES_LABELS_MAX => labels.push(name, value),
-            (Ok(_), Ok(_)) => {}
-            _ => return Ok(Err((Reason::BadLabels, format!("label {:?} is not UTF-8", shown(name))))),
+fn read_labels(mut series: Reader<'_>, labels: &mut SlowLabels<'_>) {
+    while let Ok(Some(field)) = series.next_field("TimeSeries") {
+        let read = if field.number == 1 {
+            series.message("TimeSeries.labels").and_then(read_label).map(|(name, value)| labels.push(name, value))
+        } else {
+            series.skip(field.coding, "TimeSeries")
+        };
+        if read.is_err() {
+            return;
         }
     }
-    let too_many = LabelError::TooMany { found, limit: SERIES_LABELS_MAX };
-    Ok(if found > SERIES_LABELS_MAX { Err((label_reason(&too_many), too_many.to_string())) } else { Ok(()) })
 }
 
 /// The start of a text that may not be UTF-8, for an error.
 fn shown(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().take(128).collect()
-}
-
-fn read_sample(mut reader: Reader<'_>) -> Result<(i64, f64), WireError> {
-    let (mut timestamp_ms, mut value) = (0, 0.0);
-    while let Some(field) = reader.next_field("Sample")? {
-        match field.number {
-            1 => {
-                field.expect(Coding::Fixed64, "Sample.value")?;
-                value = reader.double("Sample.value")?;
-            }
-            2 => {
-                field.expect(Coding::Varint, "Sample.timestamp")?;
-                timestamp_ms = reader.varint("Sample.timestamp")?.cast_signed();
-            }
-            _ => reader.skip(field.coding, "Sample, unknown field")?,
-        }
-    }
-    Ok((timestamp_ms, value))
 }
 
 fn read_metadata(mut reader: Reader<'_>) -> Result<(&str, MetricMetadata), WireError> {
@@ -291,7 +336,7 @@ fn read_metadata(mut reader: Reader<'_>) -> Result<(&str, MetricMetadata), WireE
         match field.number {
             1 => {
                 field.expect(Coding::Varint, "MetricMetadata.type")?;
-                kind = low_half(reader.varint("MetricMetadata.type")?);
+                kind = reader.varint32("MetricMetadata.type")?.cast_signed();
             }
             2 => {
                 field.expect(Coding::Bytes, "MetricMetadata.metric_family_name")?;
@@ -310,12 +355,6 @@ fn read_metadata(mut reader: Reader<'_>) -> Result<(&str, MetricMetadata), WireE
     }
     let kind = kind_from_number(kind);
     Ok((metric, MetricMetadata { kind, unit: unit.to_owned(), help: help.to_owned() }))
-}
-
-/// An int32 from its varint: the low half, as protobuf has it, since senders extend the sign of negative ones.
-#[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
-fn low_half(varint: u64) -> i32 {
-    varint as i32
 }
 
 /// The metric name of a series that was read before, for an error.
@@ -343,19 +382,26 @@ mod tests {
 
     #[test]
     fn content_types() {
-        for spoken in [
-            None,
-            Some("application/x-protobuf"),
-            Some("Application/X-Protobuf; charset=x"),
-            Some("application/x-protobuf;proto=prometheus.WriteRequest"),
-            Some("application/x-protobuf; proto=\"prometheus.WriteRequest\""),
+        for (spoken, version) in [
+            (None, Version::V1),
+            (Some("application/x-protobuf"), Version::V1),
+            (Some("Application/X-Protobuf; charset=x"), Version::V1),
+            (Some("application/x-protobuf;proto=prometheus.WriteRequest"), Version::V1),
+            (Some("application/x-protobuf; proto=\"prometheus.WriteRequest\""), Version::V1),
+            (Some("application/x-protobuf;proto=io.prometheus.write.v2.Request"), Version::V2),
+            (Some("application/x-protobuf; Proto = io.prometheus.write.v2.Request"), Version::V2),
         ] {
-            assert!(check_content_type(spoken).is_ok(), "{spoken:?}");
+            assert_eq!(version_of(spoken).ok(), Some(version), "{spoken:?}");
         }
-        for other in
-            ["application/x-protobuf;proto=io.prometheus.write.v2.Request", "application/json", "", "text/plain"]
-        {
-            let error = check_content_type(Some(other)).expect_err(other);
+        for other in [
+            "application/x-protobuf;proto=io.prometheus.write.v3.Request",
+            "application/json",
+            "application/json;proto=prometheus.WriteRequest",
+            "application/json;proto=io.prometheus.write.v2.Request",
+            "",
+            "text/plain",
+        ] {
+            let error = version_of(Some(other)).expect_err(other);
             assert_eq!(error.status(), 415);
             assert!(error.to_string().contains("prometheus.WriteRequest"), "{error}");
         }

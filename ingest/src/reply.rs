@@ -9,22 +9,55 @@
 //! | overloaded, too slow, disk full, closing | 503 with `Retry-After`, text | the same |
 //! | storage failed | 500, text | the same |
 //!
+//! Answers to remote write 2.0 tell in headers how much was written, on errors too.
+//!
 //! Senders of remote write send a request again after 5xx and drop it after 4xx; 429 is not used, as Prometheus
 //! takes it for a 4xx unless it is told otherwise.
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use axum::http::{Response, StatusCode};
+use model::Appended;
 use serde::Serialize;
 
 use crate::error::IngestError;
 use crate::metrics::{Outcome, Route};
 use crate::rejected::Rejected;
 
+/// The headers of [`tell_written`]: floats, histograms and exemplars.
+const WRITTEN_HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("x-prometheus-remote-write-samples-written"),
+    HeaderName::from_static("x-prometheus-remote-write-histograms-written"),
+    HeaderName::from_static("x-prometheus-remote-write-exemplars-written"),
+];
+
+/// What storage kept of a request, by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) floats: u64,
+    pub(crate) histograms: u64,
+    pub(crate) exemplars: u64,
+}
+
+impl Written {
+    /// What was kept of a batch with `histograms` and `exemplars`.
+    pub(crate) fn of(appended: &Appended, histograms: u64, exemplars: u64) -> Self {
+        let kept = appended.samples_accepted;
+        let histograms = histograms.saturating_sub(appended.histograms_rejected).min(kept);
+        let exemplars = exemplars.saturating_sub(appended.exemplars_rejected);
+        Self { floats: kept - histograms, histograms, exemplars }
+    }
+
+    /// Floats and histograms.
+    pub(crate) fn samples(self) -> u64 {
+        self.floats + self.histograms
+    }
+}
+
 /// What a request brought.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
-    pub(crate) samples_accepted: u64,
+    pub(crate) written: Written,
     pub(crate) metadata_accepted: usize,
     pub(crate) rejected: Rejected,
 }
@@ -52,6 +85,14 @@ pub(crate) fn answer(route: Route, result: &Result<Done, IngestError>) -> (Outco
     }
 }
 
+/// Adds the headers that tell senders of remote write 2.0 how much was written; nothing, when the request failed.
+pub(crate) fn tell_written(response: &mut Response<Body>, result: &Result<Done, IngestError>) {
+    let Written { floats, histograms, exemplars } = result.as_ref().map(|done| done.written).unwrap_or_default();
+    for (name, count) in WRITTEN_HEADERS.into_iter().zip([floats, histograms, exemplars]) {
+        response.headers_mut().insert(name, HeaderValue::from(count));
+    }
+}
+
 fn outcome(error: &IngestError) -> Outcome {
     match (error, error.status()) {
         (IngestError::BodyBroke { .. }, _) => Outcome::Abandoned,
@@ -74,7 +115,7 @@ fn partial_text(done: &Done) -> String {
     let rejected = done.rejected.told_count();
     let mut text = format!(
         "{rejected} samples or metadata were not taken and will not be when sent again; {} samples were taken:\n",
-        done.samples_accepted
+        done.written.samples()
     );
     for reason in done.rejected.reasons() {
         text.push_str(reason);
@@ -88,11 +129,11 @@ fn partial_text(done: &Done) -> String {
 }
 
 fn partial_json(done: &Done) -> Response<Body> {
-    let nothing_taken = done.samples_accepted == 0 && done.metadata_accepted == 0;
+    let nothing_taken = done.written.samples() == 0 && done.metadata_accepted == 0;
     let (code, status) = if nothing_taken { (StatusCode::BAD_REQUEST, "error") } else { (StatusCode::OK, "partial") };
     let body = PartialJson {
         status,
-        samples_accepted: done.samples_accepted,
+        samples_accepted: done.written.samples(),
         samples_rejected: done.rejected.told_count(),
         errors: done.rejected.reasons(),
     };

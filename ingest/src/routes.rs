@@ -22,8 +22,8 @@ use crate::compress::Encoding;
 use crate::error::IngestError;
 use crate::limits::IngestLimits;
 use crate::metrics::{IngestMetrics, Outcome, Route};
-use crate::remote_write::check_content_type;
-use crate::reply::{Done, answer};
+use crate::remote_write::{Version, version_of};
+use crate::reply::{Done, Written, answer, tell_written};
 use crate::text_import::{ImportOptions, decode_page};
 
 /// What the write routes share. Cloning shares it too.
@@ -43,7 +43,7 @@ struct Shared {
 /// What is in a body.
 #[derive(Debug)]
 enum Content {
-    RemoteWrite,
+    RemoteWrite(Version),
     Page { format: TextFormat, options: ImportOptions },
 }
 
@@ -101,8 +101,7 @@ pub fn router(state: IngestState) -> Router {
 }
 
 async fn remote_write(State(IngestState(shared)): State<IngestState>, request: Request) -> Response<Body> {
-    let content =
-        text_header(request.headers(), &CONTENT_TYPE).and_then(check_content_type).map(|()| Content::RemoteWrite);
+    let content = text_header(request.headers(), &CONTENT_TYPE).and_then(version_of).map(Content::RemoteWrite);
     serve(shared, Route::RemoteWrite, content, Encoding::Snappy, request).await
 }
 
@@ -128,6 +127,7 @@ async fn serve(
     request: Request,
 ) -> Response<Body> {
     let mut visit = Visit::new(&shared.metrics, route);
+    let tells_written = matches!(content, Ok(Content::RemoteWrite(Version::V2)));
     let received = match content {
         Ok(content) => receive(&shared, route, content, default_encoding, request).await,
         Err(error) => Err(error),
@@ -140,7 +140,10 @@ async fn serve(
         }
         Err(error) => Err(error),
     };
-    let (outcome, response) = answer(route, &result);
+    let (outcome, mut response) = answer(route, &result);
+    if tells_written {
+        tell_written(&mut response, &result);
+    }
     if let (Outcome::Failed, Err(error)) = (outcome, &result) {
         tracing::error!(route = route.path(), %error, "a write request failed");
     }
@@ -213,21 +216,22 @@ impl Shared {
         let Buffers { body, plain, decoder, batch, rejected } = &mut *buffers;
         encoding.decompress(body, &self.limits, &mut reservation, plain)?;
         self.metrics.add_bytes(route, body.len(), plain.len());
-        match &content {
-            Content::RemoteWrite => decoder.decode(plain, &self.limits, batch, rejected)?,
+        let histograms = match &content {
+            Content::RemoteWrite(version) => {
+                decoder.decode_version(*version, plain, &self.limits, batch, rejected)?;
+                decoder.histograms()
+            }
             Content::Page { format, options } => {
                 let now_ms = self.clock.now().0;
                 decode_page(plain, *format, options, now_ms, &self.limits, batch, rejected)?;
+                0
             }
-        }
+        };
         let appended = if batch.is_empty() { Appended::default() } else { self.sink.append(batch)? };
         rejected.add_appended(&appended);
-        self.metrics.add_taken(route, appended.samples_accepted, appended.series_created, rejected);
-        Ok(Done {
-            samples_accepted: appended.samples_accepted,
-            metadata_accepted: batch.metadata().len(),
-            rejected: std::mem::take(rejected),
-        })
+        let written = Written::of(&appended, histograms, batch.exemplars_len() as u64);
+        self.metrics.add_taken(route, written, appended.series_created, rejected);
+        Ok(Done { written, metadata_accepted: batch.metadata().len(), rejected: std::mem::take(rejected) })
     }
 }
 

@@ -87,6 +87,31 @@ impl<'b> Reader<'b> {
         Self { bytes, at: 0 }
     }
 
+    /// Position in the body.
+    pub(crate) fn at_byte(&self) -> usize {
+        self.at
+    }
+
+    /// Hands every element of a repeated field of numbers to `take`, which reads one: all of a packed run, or the one
+    /// that comes next. `coding` is that of one element.
+    pub(crate) fn each(
+        &mut self,
+        field: Field,
+        coding: Coding,
+        name: &'static str,
+        mut take: impl FnMut(&mut Self) -> Result<(), WireError>,
+    ) -> Result<(), WireError> {
+        if field.coding != Coding::Bytes {
+            field.expect(coding, name)?;
+            return take(self);
+        }
+        let mut packed = self.message(name)?;
+        while packed.at < packed.bytes.len() {
+            take(&mut packed)?;
+        }
+        Ok(())
+    }
+
     /// The next field's key, or nothing at the end of the message.
     #[inline]
     pub(crate) fn next_field(&mut self, message: &'static str) -> Result<Option<Field>, WireError> {
@@ -129,6 +154,25 @@ impl<'b> Reader<'b> {
             }
             _ => self.long_varint(field),
         }
+    }
+
+    /// An int32 or uint32: the low half of the varint, as protobuf has it, since senders extend the sign of negative
+    /// ones.
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+    pub(crate) fn varint32(&mut self, field: &'static str) -> Result<u32, WireError> {
+        self.varint(field).map(|varint| varint as u32)
+    }
+
+    /// A sint32, in zigzag coding.
+    pub(crate) fn zigzag32(&mut self, field: &'static str) -> Result<i32, WireError> {
+        let coded = self.varint32(field)?;
+        Ok((coded >> 1).cast_signed() ^ -((coded & 1).cast_signed()))
+    }
+
+    /// A sint64, in zigzag coding.
+    pub(crate) fn zigzag64(&mut self, field: &'static str) -> Result<i64, WireError> {
+        let coded = self.varint(field)?;
+        Ok((coded >> 1).cast_signed() ^ -((coded & 1).cast_signed()))
     }
 
     pub(crate) fn double(&mut self, field: &'static str) -> Result<f64, WireError> {

@@ -195,31 +195,6 @@ fn labels_without_end_are_not_kept() {
     check_rejected(many(1024), Reason::LabelLimit, 1, "m: 1025 labels in one set, the limit is 1024");
 }
 
-/// A series message of `labels` and of `fields` that our own messages do not have, as (number, payload).
-fn raw_series(labels: &[(&str, &str)], samples: &[(i64, f64)], fields: &[(u8, &[u8])]) -> Vec<u8> {
-    let mut message = series(labels, samples).encode_to_vec();
-    for (number, payload) in fields {
-        message.extend([number << 3 | 2, u8::try_from(payload.len()).expect("short")]);
-        message.extend(*payload);
-    }
-    let mut body = vec![1 << 3 | 2, u8::try_from(message.len()).expect("short")];
-    body.extend(message);
-    body
-}
-
-#[test]
-fn histograms_are_told_and_exemplars_are_counted() {
-    let labels = [("__name__", "m")];
-    let mut body = raw_series(&labels, &[(1, 1.0)], &[(3, b"\x11exemplar"), (3, b"")]);
-    body.extend(raw_series(&labels, &[], &[(4, b"histogram"), (4, b"x"), (4, b"")]));
-    // Fields that nobody knows yet, in every coding.
-    body.extend([15 << 3, 1, 15 << 3 | 1, 0, 0, 0, 0, 0, 0, 0, 0, 15 << 3 | 2, 1, 0, 15 << 3 | 5, 0, 0, 0, 0]);
-    let (said, rejected) = walk_within(&body, &IngestLimits::default()).expect("well formed");
-    assert_eq!(said.series.len(), 1);
-    assert_eq!((rejected.count(Reason::Exemplar), rejected.count(Reason::Histogram)), (2, 3));
-    assert_eq!(rejected.reasons(), ["m: 3 native histogram samples were not taken, they are not supported yet"]);
-}
-
 #[test]
 fn metadata_is_taken_within_its_limits() {
     let metadata = |name: &str, help: &str| Metadata {

@@ -70,12 +70,13 @@ async fn remote_write_in_other_encodings() {
 }
 
 #[tokio::test]
-async fn remote_write_2_is_told_what_is_spoken() {
+async fn other_content_is_told_what_is_spoken() {
     let server = Server::new(IngestLimits::default());
-    let content_type = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+    let content_type = "application/x-protobuf;proto=io.prometheus.write.v3.Request";
     let got = server.send(post("/api/v1/write", &[("content-type", content_type)], snappy(b""))).await;
     let want = format!(
         "content of type {content_type:?} is not spoken here; send \
+         application/x-protobuf;proto=io.prometheus.write.v2.Request (remote write 2.0) or \
          application/x-protobuf;proto=prometheus.WriteRequest (remote write 1.0)\n"
     );
     assert_eq!(got, answer(415, &want));
@@ -118,7 +119,7 @@ async fn what_storage_rejects_is_told() {
     let server = Server::new(IngestLimits::default());
     let too_old = Rejection::TooOld { series: "a".into(), timestamp_ms: 1, oldest_ms: 2 };
     let rejections = vec![too_old.clone(); 10];
-    let appended = Appended { samples_accepted: 3, samples_rejected: 12, series_created: 0, rejections };
+    let appended = Appended { samples_accepted: 3, samples_rejected: 12, rejections, ..Appended::default() };
     server.sink.answer(Ok(appended));
     let got = server.write(&request_of(&["a"])).await;
     assert_eq!(got.status, 400);

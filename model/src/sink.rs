@@ -178,6 +178,10 @@ pub struct Appended {
     pub samples_accepted: u64,
     /// Samples not kept.
     pub samples_rejected: u64,
+    /// How many of those are histograms.
+    pub histograms_rejected: u64,
+    /// Exemplars not kept, which no reason is told for.
+    pub exemplars_rejected: u64,
     /// Series seen for the first time.
     pub series_created: u64,
     /// The first [`REJECTIONS_TOLD_MAX`] reasons.
