@@ -6,6 +6,7 @@
 
 mod answer;
 mod app;
+mod chunk;
 mod counters;
 mod gate;
 mod histogram_json;
