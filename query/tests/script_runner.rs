@@ -1,13 +1,16 @@
 //! The script runner tells a wrong answer from a right one, and a broken script from both.
 
+#[path = "common/whole.rs"]
+mod whole;
+
 use proptest::prelude::*;
 use query::script::{Plain, Report, ScriptError, Store, run};
-use storage::memory::MemoryStore;
+use whole::Whole;
 
 const DATA: &str = "load 1m\n  a{x=\"1\"} 1 2 3\n  a{x=\"2\"} 10 20 30\n";
 
 fn run_text(text: &str) -> Result<Report, ScriptError> {
-    run(text, &mut || Ok(Box::new(Plain::new(MemoryStore::new())) as Box<dyn Store>))
+    run(text, &mut || Ok(Box::new(Plain::new(Whole::default())) as Box<dyn Store>))
 }
 
 /// Runs one case over [`DATA`]; `reason` is a part of why it must fail, empty if it must pass.
@@ -65,16 +68,75 @@ fn order_failure_and_annotations() {
     check("eval instant at 1m quantile(2, a{x=\"1\"})\n  expect no_warn\n  {} Inf", "unexpected warning");
 }
 
+const NATIVE: &str = "load 1m\n  h {{schema:0 count:3 sum:4 buckets:[1 2]}}+{{count:1 buckets:[0 1]}}x2 stale\n  c{x=\"1\"} {{schema:-53 count:2 sum:1 custom_values:[1 2] buckets:[0 2] counter_reset_hint:gauge}}x9\n";
+
+/// Runs one case over histograms; `reason` is a part of why it must fail, empty if it must pass.
+#[track_caller]
+fn check_native(case: &str, reason: &str) {
+    let report = run_text(&format!("{NATIVE}\n{case}\n")).expect("a well-formed script");
+    match (report.failed.as_slice(), reason) {
+        ([], "") => assert_eq!(report.passed, 1, "{case}"),
+        ([failure], reason) if !reason.is_empty() => {
+            assert!(failure.reason.contains(reason), "{case}\n{}", failure.reason);
+        }
+        (failed, _) => panic!("{case}\n{failed:?}"),
+    }
+}
+
 #[test]
-fn native_histograms_are_skipped_with_the_reason() {
+fn native_histograms() {
+    check_native("eval instant at 0 h\n  h {{count:3 sum:4 buckets:[1 2]}}", "");
+    check_native("eval instant at 90s h\n  h {{count:4 sum:4 buckets:[1 3]}}", "");
+    check_native(
+        "eval instant at 90s h\n  h {{count:4 sum:4 buckets:[1 2]}}",
+        "expected {{schema:0 count:4 sum:4 offset:0 buckets:[1 2]}}",
+    );
+    check_native("eval instant at 0 h\n  h 3", "expected 3");
+    check_native("eval instant at 0 h", "is unexpected");
+    check_native("eval instant at 3m h", "");
+    check_native(
+        "eval range from 0 to 3m step 1m h\n  h {{count:3 sum:4 buckets:[1 2]}}+{{count:1 buckets:[0 1]}}x2 _",
+        "",
+    );
+    check_native(
+        "eval range from 0 to 3m step 1m h\n  h {{count:3 sum:4 buckets:[1 2]}}+{{count:1 buckets:[0 1]}}x3",
+        "expected",
+    );
+    check_native(
+        "eval instant at 0 c\n  c{x=\"1\"} {{schema:-53 count:2 sum:1 custom_values:[1 2] offset:1 buckets:[2]}}",
+        "",
+    );
+    check_native(
+        "eval instant at 0 c\n  c{x=\"1\"} {{schema:-53 count:2 sum:1 custom_values:[1 2] offset:1 buckets:[2] counter_reset_hint:reset}}",
+        "counter_reset_hint:gauge",
+    );
+    check_native(
+        "eval instant at 2m h[2m]\n  expect range vector from 1m to 2m step 1m\n  h {{count:4 sum:4 buckets:[1 3]}} {{count:5 sum:4 buckets:[1 4]}}",
+        "",
+    );
+}
+
+/// Classic histograms become native ones beside themselves.
+#[test]
+fn native_histograms_are_made_of_classic_ones() {
+    let lines = "load_with_nhcb 1m\n  x_bucket{le=\"1\"} 1 2 stale\n  x_bucket{le=\"0.5\"} 1 1 stale\n  x_bucket{le=\"bad\"} 7\n  x_count 4 5 stale\n  x_sum 3 4 stale\n  y_bucket{le=\"+Inf\"} 2\n  z_sum 1\n  x 1";
+    let cases = "eval range from 0 to 2m step 1m x\n  x {{schema:-53 count:4 sum:3 custom_values:[0.5 1] buckets:[1 0 3]}} {{schema:-53 count:5 sum:4 custom_values:[0.5 1] buckets:[1 1 3]}} _\neval instant at 0 y\n  y {{schema:-53 count:2 buckets:[2]}}\neval instant at 0 z\neval instant at 0 z_sum\n  z_sum 1\n";
+    let report = run_text(&format!("{}\n{cases}", lines.replace("\n  x 1", ""))).expect("a well-formed script");
+    assert_eq!((report.passed, report.failed), (4, Vec::new()));
+    for broken in ["x_bucket{le=\"1\"} 2\n  x_bucket{le=\"2\"} 1", "x_bucket{le=\"+Inf\"} 2\n  x_count 3"] {
+        assert!(run_text(&format!("load_with_nhcb 1m\n  {broken}\n")).is_err(), "{broken}");
+    }
+}
+
+/// Lines of start times speak of the series below them.
+#[test]
+fn start_times() {
     let report = run_text(
-        "load 1m\n  h {{schema:0 sum:1}} 5\n  plain 1\neval instant at 0 plain\n  plain 1\neval instant at 0 {__name__=~\"h|plain\"}\n  plain 1\n\
-         eval instant at 0 plain\n  plain {{sum:1}}\nclear\nload_with_nhcb 1m\n  x_bucket{le=\"1\"} 1\neval instant at 0 x\n",
+        "load 1m\n  @st -30s _\n  a{x=\"1\"} 1 2 3\n  a{x=\"2\"}@st _ -1m+10sx1\n  a{x=\"2\"} 1 2 3\n  a{x=\"3\"}@st _x3\n  a{x=\"3\"} 1 2 3\n\n\
+         eval range from 0 to 2m step 1m start_timestamp(a)\n  {x=\"1\"} -30 0 90\n  {x=\"2\"} 0 0 70\n  {x=\"3\"} 0 0 0\n",
     )
     .expect("a well-formed script");
-    let reasons: Vec<&str> = report.skipped.iter().map(|case| case.reason.as_str()).collect();
-    assert_eq!(reasons, ["selects native histograms: h", "expects native histograms", "selects native histograms: x"]);
-    assert_eq!((report.passed, report.failed.len()), (1, 0));
+    assert_eq!((report.passed, report.failed), (1, Vec::new()));
 }
 
 #[test]
@@ -89,6 +151,10 @@ fn broken_scripts_name_the_line() {
         ("eval instant at 0 a\n  expect nothing", 2),
         ("eval instant at 0 a\n  expect fail like: x", 2),
         ("load 1m\n  a 0x999999\n  b 0x999999", 1),
+        ("load 1m\n  a {{sum:x}}", 2),
+        ("load 1m\n  a@st 1m\n  b 1", 2),
+        ("load 1m\n  a@st 1m\n  a 1 2", 2),
+        ("load 1m\n  a 1\n  a@st 1m", 3),
     ] {
         assert_eq!(run_text(text).expect_err(text).line, line, "{text}");
     }

@@ -1,8 +1,9 @@
 //! Whether an answer is what a case expects.
 
-use model::{Labels, SampleValue, Samples};
+use model::{FullSample, Labels, SampleValue, Samples};
 use regex::Regex;
 
+use super::histogram::Notation;
 use super::parse::{Annotations, Case, CaseTime, Text};
 use super::points::Point;
 use crate::{Answer, QueryError, Value};
@@ -41,13 +42,8 @@ pub(crate) fn check_answer(case: &Case, answer: &Answer) -> Result<(), String> {
             want => Err(format!("yielded the string {text:?}, expected {want:?}")),
         },
         (Value::Vector(vector), _) => {
-            let got: Vec<(&Labels, f64)> = vector
-                .iter()
-                .filter_map(|element| match element.value {
-                    SampleValue::Float(value) => Some((&element.labels, value)),
-                    SampleValue::Histogram(_) => None,
-                })
-                .collect();
+            let got: Vec<(&Labels, SampleValue)> =
+                vector.iter().map(|element| (&element.labels, element.value.clone())).collect();
             check_vector(case, &got, case.is_ordered)
         }
         (Value::Matrix(matrix), time) => {
@@ -65,80 +61,113 @@ pub(crate) fn check_answer(case: &Case, answer: &Answer) -> Result<(), String> {
 /// Whether the range query around an instant case yields the same at the case's time.
 pub(crate) fn check_repeated(case: &Case, time_ms: i64, answer: &Answer) -> Result<(), String> {
     let Value::Matrix(matrix) = &answer.value else { return Err("a range query yielded no matrix".to_owned()) };
-    let at_time =
-        |samples: &Samples| samples.timestamps_ms.iter().position(|&time| time == time_ms).map(|at| samples.values[at]);
-    let got: Vec<(&Labels, f64)> =
+    let at_time = |samples: &Samples| samples.iter_full().find(|one| one.timestamp_ms == time_ms).map(|one| one.value);
+    let got: Vec<(&Labels, SampleValue)> =
         matrix.iter().filter_map(|one| Some((&one.labels, at_time(&one.samples)?))).collect();
     let result = match (case.scalar, got.as_slice()) {
-        (Some(want), [(_, value)]) if is_close(*value, want) => Ok(()),
-        (Some(want), got) => Err(format!("yielded {got:?}, expected the scalar {want}")),
+        (Some(want), [(_, SampleValue::Float(value))]) if is_close(*value, want) => Ok(()),
+        (Some(want), got) => Err(format!("yielded {}, expected the scalar {want}", all(got))),
         (None, got) => check_vector(case, got, false),
     };
     result.map_err(|reason| format!("as a range query: {reason}"))
 }
 
-fn check_vector(case: &Case, got: &[(&Labels, f64)], is_ordered: bool) -> Result<(), String> {
-    let value_of = |points: &[Point]| match points {
-        [Point::Value(value)] => Ok(*value),
-        other => Err(format!("an instant case needs one number a series, found {other:?}")),
-    };
+fn check_vector(case: &Case, got: &[(&Labels, SampleValue)], is_ordered: bool) -> Result<(), String> {
     for (at, (labels, points)) in case.series.iter().enumerate() {
-        let want = value_of(points)?;
+        let [want @ (Point::Value(_) | Point::Histogram(_))] = points.as_slice() else {
+            return Err(format!("an instant case needs one value a series, found {points:?}"));
+        };
         let found = if is_ordered {
             got.get(at).filter(|(found, _)| *found == labels)
         } else {
             got.iter().find(|(found, _)| *found == labels)
         };
         match found {
-            Some((_, value)) if is_close(*value, want) => {}
-            Some((_, value)) => return Err(format!("{labels} is {value}, expected {want}")),
-            None => return Err(format!("{labels} {want} is missing in {got:?}")),
+            Some((_, value)) if want.fits(value) => {}
+            Some((_, value)) => return Err(format!("{labels} is {}, expected {}", shown(value), want.text())),
+            None => return Err(format!("{labels} {} is missing in {}", want.text(), all(got))),
         }
     }
     match got.iter().find(|(labels, _)| !case.series.iter().any(|(want, _)| want == *labels)) {
-        Some((labels, value)) => Err(format!("{labels} {value} is unexpected")),
-        None if got.len() != case.series.len() => Err(format!("{got:?} has a series twice")),
+        Some((labels, value)) => Err(format!("{labels} {} is unexpected", shown(value))),
+        None if got.len() != case.series.len() => Err(format!("{} has a series twice", all(got))),
         None => Ok(()),
     }
 }
 
 fn check_matrix(case: &Case, got: &[(&Labels, &Samples)], start_ms: i64, step_ms: i64) -> Result<(), String> {
     for (labels, points) in &case.series {
-        let mut want = Samples::default();
-        for (at, point) in points.iter().enumerate() {
-            if let Point::Value(value) = point {
-                let steps = i64::try_from(at).unwrap_or(i64::MAX);
-                want.push(start_ms.saturating_add(step_ms.saturating_mul(steps)), *value);
-            }
-        }
+        let times = (0i64..).map(|at| start_ms.saturating_add(step_ms.saturating_mul(at)));
+        let want: Vec<(i64, &Point)> = times.zip(points).filter(|(_, point)| **point != Point::Absent).collect();
         let Some((_, samples)) = got.iter().find(|(found, _)| *found == labels) else {
             if want.is_empty() {
                 continue;
             }
-            return Err(format!(
-                "{labels} is missing in {:?}",
-                got.iter().map(|(labels, _)| labels).collect::<Vec<_>>()
-            ));
+            let labels_got: Vec<String> = got.iter().map(|(labels, _)| labels.to_string()).collect();
+            return Err(format!("{labels} is missing in {labels_got:?}"));
         };
-        let same = samples.timestamps_ms == want.timestamps_ms
-            && samples.values.iter().zip(&want.values).all(|(&value, &want)| is_close(value, want));
-        if !same {
-            return Err(format!("{labels} is {samples:?}, expected {want:?}"));
+        let fits = |((time_ms, want), got): (&(i64, &Point), FullSample)| {
+            *time_ms == got.timestamp_ms && want.fits(&got.value)
+        };
+        if samples.len() != want.len() || !want.iter().zip(samples.iter_full()).all(fits) {
+            let want: Vec<String> = want.iter().map(|(time_ms, point)| format!("{}@{time_ms}", point.text())).collect();
+            return Err(format!("{labels} is {}, expected {}", points_shown(samples), want.join(" ")));
         }
     }
     match got.iter().find(|(labels, _)| !case.series.iter().any(|(want, _)| want == *labels)) {
-        Some((labels, samples)) => Err(format!("{labels} {samples:?} is unexpected")),
+        Some((labels, samples)) => Err(format!("{labels} {} is unexpected", points_shown(samples))),
         None => Ok(()),
     }
+}
+
+impl Point {
+    fn fits(&self, got: &SampleValue) -> bool {
+        match (self, got) {
+            (Self::Value(want), SampleValue::Float(got)) => is_close(*got, *want),
+            (Self::Histogram(want), SampleValue::Histogram(got)) => want.fits(got),
+            _ => false,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Absent => "_".to_owned(),
+            Self::Value(value) => value.to_string(),
+            Self::Histogram(shown) => Notation(&shown.histogram).to_string(),
+        }
+    }
+}
+
+fn shown(value: &SampleValue) -> String {
+    match value {
+        SampleValue::Float(value) => value.to_string(),
+        SampleValue::Histogram(histogram) => Notation(histogram).to_string(),
+    }
+}
+
+fn all(got: &[(&Labels, SampleValue)]) -> String {
+    let got: Vec<String> = got.iter().map(|(labels, value)| format!("{labels} {}", shown(value))).collect();
+    format!("[{}]", got.join(", "))
+}
+
+fn points_shown(samples: &Samples) -> String {
+    let points: Vec<String> =
+        samples.iter_full().map(|one| format!("{}@{}", shown(&one.value), one.timestamp_ms)).collect();
+    points.join(" ")
 }
 
 fn check_annotations(kind: &str, want: &Annotations, got: &[String]) -> Result<(), String> {
     match want {
         Annotations::None if !got.is_empty() => Err(format!("unexpected {kind}: {got:?}")),
         Annotations::Some(_) if got.is_empty() => Err(format!("no {kind}")),
+        Annotations::Some(texts) if texts.is_empty() => Ok(()),
         Annotations::Some(texts) => {
-            match texts.iter().find(|text| !got.iter().any(|got| text.fits(without_place(got)))) {
-                Some(text) => Err(format!("no {kind} like {text:?} among {got:?}")),
+            let fits = |text: &Text, got: &String| text.fits(without_place(got));
+            if let Some(text) = texts.iter().find(|text| !got.iter().any(|got| fits(text, got))) {
+                return Err(format!("no {kind} like {text:?} among {got:?}"));
+            }
+            match got.iter().find(|got| !texts.iter().any(|text| fits(text, got))) {
+                Some(got) => Err(format!("unexpected {kind} {got:?}")),
                 None => Ok(()),
             }
         }
@@ -164,7 +193,7 @@ impl Text {
 }
 
 /// Whether two numbers are equal within the tolerance; NaN equals NaN.
-fn is_close(a: f64, b: f64) -> bool {
+pub(crate) fn is_close(a: f64, b: f64) -> bool {
     let (difference, size) = ((a - b).abs(), a.abs() + b.abs());
     let is_same = a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) || difference == 0.0;
     if is_same || a.is_nan() || b.is_nan() || a.is_infinite() || b.is_infinite() {

@@ -5,16 +5,36 @@ use model::time::parse_duration_ms;
 
 use super::ScriptError;
 use super::points::{POINTS_MAX, Point, parse_number, parse_points, parse_series};
+use super::starts::{Starts, parse_starts, split_line};
 
 /// One command of a script.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Adds samples, one point a step from time 0.
-    Load { step_ms: i64, with_native: bool, series: Vec<(Labels, Vec<Point>)> },
+    Load { line: usize, step_ms: i64, with_native: bool, series: Vec<LoadedSeries> },
     /// Empties everything.
     Clear,
     /// Runs a query.
     Eval(Box<Case>),
+}
+
+/// One series of a `load`.
+#[derive(Debug)]
+pub(crate) struct LoadedSeries {
+    pub(crate) labels: Labels,
+    pub(crate) points: Vec<Point>,
+    pub(crate) starts: LoadedStarts,
+}
+
+/// When the counters of a series began.
+#[derive(Debug, Clone)]
+pub(crate) enum LoadedStarts {
+    /// Not known.
+    None,
+    /// One for each point.
+    Own(Starts),
+    /// Those of the whole `load`, again and again.
+    OfLoad(Starts),
 }
 
 /// When a case is evaluated.
@@ -62,8 +82,6 @@ pub(crate) struct Case {
     pub(crate) range_vector: Option<(i64, i64)>,
     /// Whether there is an `expect` line.
     has_expect: bool,
-    /// Whether the body shows a native histogram.
-    pub(crate) shows_native: bool,
 }
 
 /// Reads all commands.
@@ -87,14 +105,12 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Command>, ScriptError> {
         commands.push(match word {
             "load" | "load_with_nhcb" => {
                 let step_ms = parse_time(rest).map_err(wrap(line_number))?;
-                let series: Result<_, ScriptError> =
-                    body.iter().map(|&(at, line)| parse_series_line(line).map_err(wrap(at))).collect();
-                let series: Vec<(Labels, Vec<Point>)> = series?;
-                points += series.iter().map(|(_, points)| points.len()).sum::<usize>();
+                let series = parse_load(&body)?;
+                points += series.iter().map(|one| one.points.len()).sum::<usize>();
                 if points > POINTS_MAX {
                     return Err(wrap(line_number)(format!("more than {POINTS_MAX} points in the script")));
                 }
-                Command::Load { step_ms, with_native: word != "load", series }
+                Command::Load { line: line_number, step_ms, with_native: word != "load", series }
             }
             "clear" => Command::Clear,
             eval if eval == "eval" || eval.starts_with("eval_") => {
@@ -114,6 +130,40 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Command>, ScriptError> {
 fn belongs_to_body(line: &str) -> bool {
     let is_command = |word: &str| matches!(word, "load" | "load_with_nhcb" | "clear") || word.starts_with("eval");
     !line.trim().is_empty() && (line.starts_with([' ', '\t']) || !is_command(split_word(line).0))
+}
+
+/// The series of a `load`, with the start times that lines before them give.
+fn parse_load(body: &[(usize, &str)]) -> Result<Vec<LoadedSeries>, ScriptError> {
+    let mut series = Vec::new();
+    let mut of_load = LoadedStarts::None;
+    let mut pending: Option<(usize, Labels, Starts)> = None;
+    for &(line, text) in body {
+        let wrap = |message: String| ScriptError { line, message };
+        if let Some((name, starts)) = split_line(text) {
+            let starts = parse_starts(starts).map_err(wrap)?;
+            match (name, pending.is_some()) {
+                (_, true) => return Err(wrap("no series follows the start times before".to_owned())),
+                ("", false) => of_load = LoadedStarts::OfLoad(starts),
+                (name, false) => pending = Some((line, parse_series(name).map_err(wrap)?.0, starts)),
+            }
+            continue;
+        }
+        let (labels, points) = parse_series_line(text).map_err(wrap)?;
+        let starts = match pending.take() {
+            None => of_load.clone(),
+            Some((line, of, starts)) if of != labels || starts.len() != points.len() => {
+                let message =
+                    format!("{} start times of {of} stand before {} points of {labels}", starts.len(), points.len());
+                return Err(ScriptError { line, message });
+            }
+            Some((_, _, starts)) => LoadedStarts::Own(starts),
+        };
+        series.push(LoadedSeries { labels, points, starts });
+    }
+    match pending {
+        Some((line, ..)) => Err(ScriptError { line, message: "no series follows the start times".to_owned() }),
+        None => Ok(series),
+    }
 }
 
 fn parse_series_line(line: &str) -> Result<(Labels, Vec<Point>), String> {
@@ -149,7 +199,6 @@ fn parse_eval(word: &str, rest: &str, line: usize) -> Result<Case, String> {
         infos: flag("eval_info"),
         range_vector: None,
         has_expect: false,
-        shows_native: false,
     })
 }
 
@@ -184,7 +233,6 @@ fn parse_time(text: &str) -> Result<i64, String> {
 }
 
 fn parse_expectation(line: &str, case: &mut Case) -> Result<(), String> {
-    case.shows_native |= line.contains("{{");
     match split_word(line) {
         ("expected_fail_message", text) => add_text(&mut case.fail, Text::Exactly(text.to_owned())),
         ("expected_fail_regexp", text) => add_text(&mut case.fail, Text::Matching(text.to_owned())),
@@ -245,7 +293,7 @@ fn add_annotation(kind: &mut Annotations, text: Option<Text>) {
         *kind = Annotations::Some(Vec::new());
     }
     if let Annotations::Some(texts) = kind {
-        texts.extend(text);
+        texts.push(text.unwrap_or_else(|| Text::Matching(String::new())));
     }
 }
 

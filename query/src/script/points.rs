@@ -4,18 +4,20 @@ use model::labels::METRIC_NAME;
 use model::sample::stale_marker;
 use model::{Labels, LabelsBuilder};
 
+use super::histogram::Shown;
+
 /// Most points one line, and all loads of a script together, may stand for.
 pub(crate) const POINTS_MAX: usize = 1_000_000;
 
 /// One point of a series.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Point {
     /// No sample.
     Absent,
     /// A number; the stale marker too.
     Value(f64),
-    /// A native histogram, whose content is not looked at.
-    Histogram,
+    /// A native histogram.
+    Histogram(Shown),
 }
 
 /// Splits a line into its series and the rest.
@@ -113,12 +115,8 @@ fn token_end(text: &str) -> usize {
 fn parse_point(token: &str, points: &mut Vec<Point>) -> Result<(), String> {
     let bad = || format!("{token:?} is no point");
     let repetitions = |text: &str| text.parse::<usize>().ok().filter(|&n| n < POINTS_MAX).ok_or_else(bad);
-    if token.starts_with("{{") {
-        let times = match token.rsplit_once("}}x") {
-            Some((_, n)) => repetitions(n)? + 1,
-            None => 1,
-        };
-        points.extend(std::iter::repeat_n(Point::Histogram, times));
+    if let Some(text) = token.strip_prefix("{{") {
+        points.extend(parse_histograms(text, &repetitions)?.into_iter().map(Point::Histogram));
         return Ok(());
     }
     let (base, times) = match token.split_once('x') {
@@ -145,6 +143,26 @@ fn parse_point(token: &str, points: &mut Vec<Point>) -> Result<(), String> {
     Ok(())
 }
 
+/// One histogram or several, from behind the first `{{`: `…}}`, `…}}xn`, `…}}+{{…}}xn`, `…}}-{{…}}xn`.
+fn parse_histograms(text: &str, repetitions: &dyn Fn(&str) -> Result<usize, String>) -> Result<Vec<Shown>, String> {
+    let close = |text: &str| match text.split_once("}}") {
+        Some((inner, after)) => Ok((Shown::parse(inner)?, after.to_owned())),
+        None => Err("unclosed {{".to_owned()),
+    };
+    let (first, rest) = close(text)?;
+    if let Some(n) = rest.strip_prefix('x') {
+        return Ok(vec![first; repetitions(n)? + 1]);
+    }
+    if rest.is_empty() {
+        return Ok(vec![first]);
+    }
+    let is_minus = rest.starts_with('-');
+    let step = rest.strip_prefix(['+', '-']).and_then(|rest| rest.strip_prefix("{{"));
+    let (step, rest) = close(step.ok_or_else(|| format!("{rest:?} cannot follow a histogram"))?)?;
+    let n = rest.strip_prefix('x').ok_or_else(|| format!("expected xn, found {rest:?}"))?;
+    first.series(&step, is_minus, repetitions(n)?)
+}
+
 /// Where `a+b` or `a-b` is joined: a sign that neither begins the text nor belongs to an exponent.
 fn step_sign(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
@@ -168,7 +186,7 @@ mod tests {
             .map(|point| match point {
                 Point::Value(value) => value,
                 Point::Absent => -999.0,
-                Point::Histogram => -1000.0,
+                Point::Histogram(shown) => 1000.0 + shown.histogram.sum,
             })
             .collect();
         assert_eq!(format!("{got:?}"), format!("{want:?}"), "{text}");
@@ -180,8 +198,11 @@ mod tests {
         check("1+2x2 1-1x1 1e-1+1e0x1", &[1.0, 3.0, 5.0, 1.0, 0.0, 0.1, 1.1]);
         check("0x2 _ _x2 3", &[0.0, 0.0, 0.0, -999.0, -999.0, -999.0, 3.0]);
         check("-3+1x1", &[-3.0, -2.0]);
-        check("{{schema:0 sum:1}}+{{sum:1}}x2 1", &[-1000.0, -1000.0, -1000.0, 1.0]);
-        for bad in ["a", "1+", "1x", "1x99999999", "1@2"] {
+        check("{{schema:0 sum:1}}+{{sum:1}}x2 1", &[1001.0, 1002.0, 1003.0, 1.0]);
+        check("{{sum:5}}-{{sum:2 buckets:[1 2]}}x1 {{}}x1 {{sum:7}}", &[1005.0, 1003.0, 1000.0, 1000.0, 1007.0]);
+        let bad =
+            ["a", "1+", "1x", "1x99999999", "1@2", "{{", "{{}}y", "{{}}+1x2", "{{}}+{{}}", "{{sum:1}}x", "{{}}{{}}"];
+        for bad in bad {
             assert!(parse_points(bad).is_err(), "{bad}");
         }
     }

@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use model::labels::{BUCKET_LABEL, METRIC_NAME};
-use model::{Labels, LabelsBuilder, SeriesSource, WriteBatch};
+use model::SeriesSource;
 
 use super::check::{REPEAT_STEP_MS, check_answer, check_error, check_repeated};
-use super::parse::{Case, CaseTime, Command, parse};
-use super::points::Point;
-use super::{CaseReport, Report, ScriptError, Store};
-use crate::ast::{Expr, ExprKind, Selector};
+use super::parse::{Case, CaseTime, Command, LoadedSeries, parse};
+use super::{CaseReport, Report, ScriptError, Store, load};
 use crate::{Answer, CancelToken, QueryError, QueryOptions, QueryTime, Request, evaluate};
 
 /// Functions of the bounds of the whole query, for which the range query around an instant is another question.
@@ -28,15 +25,11 @@ pub fn run(script: &str, open: &mut dyn FnMut() -> Result<Box<dyn Store>, String
     for command in parse(script)? {
         match command {
             Command::Clear => stage = Stage::new(open().map_err(at_start)?),
-            Command::Load { step_ms, with_native, series } => {
-                stage.load(step_ms, with_native, &series).map_err(at_start)?;
+            Command::Load { line, step_ms, with_native, series } => {
+                stage.load(step_ms, with_native, &series).map_err(|message| ScriptError { line, message })?;
             }
             Command::Eval(case) => {
                 let entry = |reason| CaseReport { line: case.line, query: case.query.clone(), reason };
-                if let Some(reason) = stage.skip_reason(&case) {
-                    report.skipped.push(entry(reason));
-                    continue;
-                }
                 let reader = stage.reader().map_err(|message| ScriptError { line: case.line, message })?;
                 match run_case(&*reader, &case) {
                     Ok(()) => report.passed += 1,
@@ -53,33 +46,16 @@ pub fn run(script: &str, open: &mut dyn FnMut() -> Result<Box<dyn Store>, String
 struct Stage {
     store: Box<dyn Store>,
     reader: Option<Arc<dyn SeriesSource>>,
-    /// Series that would hold native histograms.
-    native: Vec<Labels>,
 }
 
 impl Stage {
     fn new(store: Box<dyn Store>) -> Self {
-        Self { store, reader: None, native: Vec::new() }
+        Self { store, reader: None }
     }
 
-    fn load(&mut self, step_ms: i64, with_native: bool, series: &[(Labels, Vec<Point>)]) -> Result<(), String> {
+    fn load(&mut self, step_ms: i64, with_native: bool, series: &[LoadedSeries]) -> Result<(), String> {
         self.reader = None;
-        let mut batch = WriteBatch::new();
-        for (labels, points) in series {
-            if points.contains(&Point::Histogram) {
-                self.native.push(labels.clone());
-            }
-            if with_native && let Some(native) = native_name(labels) {
-                self.native.push(native);
-            }
-            batch.push_series(labels.as_ref());
-            for (at, point) in points.iter().enumerate() {
-                if let Point::Value(value) = point {
-                    batch.push_sample(step_ms.saturating_mul(i64::try_from(at).unwrap_or(i64::MAX)), *value);
-                }
-            }
-        }
-        self.store.write(&batch)
+        self.store.write(&load::batch(step_ms, with_native, series)?)
     }
 
     fn reader(&mut self) -> Result<Arc<dyn SeriesSource>, String> {
@@ -89,52 +65,6 @@ impl Stage {
         let reader = self.store.reader()?;
         self.reader = Some(reader.clone());
         Ok(reader)
-    }
-
-    /// Why a case cannot be run without native histograms.
-    fn skip_reason(&self, case: &Case) -> Option<String> {
-        if case.shows_native {
-            return Some("expects native histograms".to_owned());
-        }
-        let expr = crate::parse(&case.query).ok()?;
-        let mut reason = None;
-        each_selector(&expr, &mut |selector| {
-            let is_selected = |labels: &&Labels| {
-                selector.matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")))
-            };
-            if let Some(labels) = self.native.iter().find(is_selected) {
-                reason = Some(format!("selects native histograms: {labels}"));
-            }
-        });
-        reason
-    }
-}
-
-/// The native histogram that `load_with_nhcb` makes of a classic one.
-fn native_name(labels: &Labels) -> Option<Labels> {
-    let name = labels.metric_name();
-    let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix))?;
-    let mut builder = LabelsBuilder::from_labels(labels.as_ref());
-    builder.set(METRIC_NAME, base);
-    builder.remove(BUCKET_LABEL);
-    builder.build().ok()
-}
-
-fn each_selector(expr: &Expr, visit: &mut dyn FnMut(&Selector)) {
-    match &expr.kind {
-        ExprKind::Number(_) | ExprKind::String(_) => {}
-        ExprKind::Selector(selector) => visit(selector),
-        ExprKind::Range(range) => visit(&range.selector),
-        ExprKind::Subquery(subquery) => each_selector(&subquery.expr, visit),
-        ExprKind::Unary(_, inner) | ExprKind::Paren(inner) => each_selector(inner, visit),
-        ExprKind::Binary(binary) => {
-            each_selector(&binary.left, visit);
-            each_selector(&binary.right, visit);
-        }
-        ExprKind::Call(call) => call.args.iter().for_each(|arg| each_selector(arg, visit)),
-        ExprKind::Aggregate(aggregate) => {
-            aggregate.param.iter().chain([&aggregate.expr]).for_each(|part| each_selector(part, visit));
-        }
     }
 }
 

@@ -1,0 +1,145 @@
+//! A script's series to a batch of samples: floats, histograms, start times, and the native histograms that
+//! `load_with_nhcb` makes of classic ones.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::histogram::{Bucket, CUSTOM_SCHEMA};
+use model::labels::{BUCKET_LABEL, METRIC_NAME};
+use model::sample::is_stale_marker;
+use model::{FullSample, Histogram, Labels, LabelsBuilder, SampleValue, WriteBatch};
+
+use super::parse::{LoadedSeries, LoadedStarts};
+use super::points::{Point, parse_number};
+
+/// The samples of a `load`, one point of each series a step from time 0.
+pub(crate) fn batch(step_ms: i64, with_native: bool, series: &[LoadedSeries]) -> Result<WriteBatch, String> {
+    let mut batch = WriteBatch::new();
+    for one in series {
+        batch.push_series(one.labels.as_ref());
+        let mut follows_histogram = false;
+        for (at, point) in one.points.iter().enumerate() {
+            let timestamp_ms = time_ms(step_ms, at);
+            let start_ms = start_ms(&one.starts, at, timestamp_ms);
+            let value = match point {
+                Point::Absent => continue,
+                Point::Histogram(shown) => SampleValue::Histogram(shown.histogram.clone()),
+                // What ends a series of histograms is a histogram, too.
+                Point::Value(value) if is_stale_marker(*value) && follows_histogram => {
+                    SampleValue::Histogram(Arc::new(Histogram::stale_marker()))
+                }
+                Point::Value(value) => SampleValue::Float(*value),
+            };
+            follows_histogram = matches!(value, SampleValue::Histogram(_));
+            match value {
+                SampleValue::Float(value) if start_ms == 0 => batch.push_sample(timestamp_ms, value),
+                value => batch.push_full_sample(FullSample { timestamp_ms, start_ms, value }),
+            }
+        }
+    }
+    if with_native {
+        push_native(step_ms, series, &mut batch)?;
+    }
+    Ok(batch)
+}
+
+fn time_ms(step_ms: i64, at: usize) -> i64 {
+    step_ms.saturating_mul(i64::try_from(at).unwrap_or(i64::MAX))
+}
+
+/// The start of the sample at `at`; those of a whole load begin again when they end.
+fn start_ms(starts: &LoadedStarts, at: usize, timestamp_ms: i64) -> i64 {
+    let offset_ms = match starts {
+        LoadedStarts::None => None,
+        LoadedStarts::Own(offsets) => offsets.get(at).copied().flatten(),
+        LoadedStarts::OfLoad(offsets) => offsets.get(at % offsets.len().max(1)).copied().flatten(),
+    };
+    offset_ms.map_or(0, |offset_ms| timestamp_ms.saturating_add(offset_ms))
+}
+
+/// A classic histogram at one time.
+#[derive(Debug, Default)]
+struct Classic {
+    /// Upper bound, cumulative count.
+    buckets: Vec<(f64, f64)>,
+    count: Option<f64>,
+    sum: f64,
+    is_stale: bool,
+}
+
+/// Makes histograms with custom buckets of the classic ones: `x` of `x_bucket`, `x_count` and `x_sum`.
+fn push_native(step_ms: i64, series: &[LoadedSeries], batch: &mut WriteBatch) -> Result<(), String> {
+    let mut classics: BTreeMap<Labels, BTreeMap<usize, Classic>> = BTreeMap::new();
+    for one in series {
+        let Some((suffix, native)) = native_labels(&one.labels) else { continue };
+        let bound = one.labels.get(BUCKET_LABEL).and_then(parse_number);
+        if suffix == "_bucket" && bound.is_none_or(f64::is_nan) {
+            continue;
+        }
+        let times = classics.entry(native).or_default();
+        for (at, point) in one.points.iter().enumerate() {
+            let Point::Value(value) = *point else { continue };
+            let classic = times.entry(at).or_default();
+            match (suffix, bound) {
+                _ if is_stale_marker(value) => classic.is_stale = true,
+                ("_bucket", Some(bound)) => classic.buckets.push((bound, value)),
+                ("_count", _) => classic.count = Some(value),
+                _ => classic.sum = value,
+            }
+        }
+    }
+    for (labels, times) in classics {
+        batch.push_series(labels.as_ref());
+        for (at, classic) in times {
+            let Some(histogram) = classic.convert().map_err(|reason| format!("{labels}: {reason}"))? else { continue };
+            let value = SampleValue::Histogram(Arc::new(histogram));
+            batch.push_full_sample(FullSample { timestamp_ms: time_ms(step_ms, at), start_ms: 0, value });
+        }
+    }
+    Ok(())
+}
+
+/// What of a classic histogram a series is, and the labels of the native one.
+fn native_labels(labels: &Labels) -> Option<(&'static str, Labels)> {
+    let name = labels.metric_name();
+    let (suffix, base) =
+        ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| Some((suffix, name.strip_suffix(suffix)?)))?;
+    let mut builder = LabelsBuilder::from_labels(labels.as_ref());
+    builder.set(METRIC_NAME, base);
+    builder.remove(BUCKET_LABEL);
+    Some((suffix, builder.build().ok()?))
+}
+
+impl Classic {
+    /// The native histogram. Without a count the highest bucket's is taken, without a bucket to infinity the count ends
+    /// there. `None` if there is neither count nor bucket.
+    fn convert(mut self) -> Result<Option<Histogram>, String> {
+        self.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        // One bound may be written in several ways.
+        self.buckets.dedup_by(|next, kept| next.0.total_cmp(&kept.0).is_eq());
+        let Some(count) = self.count.or_else(|| Some(self.buckets.last()?.1)) else {
+            return Ok(self.is_stale.then(Histogram::stale_marker));
+        };
+        if self.buckets.last().is_none_or(|last| last.0 != f64::INFINITY) {
+            self.buckets.push((f64::INFINITY, count));
+        }
+        let mut histogram = Histogram { schema: CUSTOM_SCHEMA, count, sum: self.sum, ..Histogram::default() };
+        let mut below = 0.0;
+        for (index, &(bound, cumulative)) in (0..).zip(&self.buckets) {
+            if cumulative < below {
+                return Err(format!("the bucket {bound} holds {cumulative}, the one before {below}"));
+            }
+            histogram.positive.push(Bucket { index, count: cumulative - below });
+            below = cumulative;
+            if bound != f64::INFINITY {
+                histogram.custom_bounds.push(bound);
+            }
+        }
+        if below.to_bits() != count.to_bits() {
+            return Err(format!("the count is {count}, the buckets hold {below}"));
+        }
+        histogram.compact();
+        histogram.check_structure().map_err(|error| error.to_string())?;
+        Ok(Some(histogram))
+    }
+}
