@@ -4,11 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::sink::REJECTIONS_TOLD_MAX;
 use model::{
-    Appended, Exemplar, Labels, Matcher, MetricMetadata, ReadCost, SampleSink, Samples, SeriesSet, SeriesSource,
-    SinkError, SourceError, TimeRange, WriteBatch,
+    Appended, Exemplar, FullSample, Labels, Matcher, MetricMetadata, ReadCost, Rejection, SampleSink, SampleValue,
+    Samples, SeriesSet, SeriesSource, SinkError, SourceError, TimeRange, WriteBatch,
 };
 use parking_lot::RwLock;
+
+use crate::codec::full::canonical;
 
 /// Series, samples and metadata in memory.
 #[derive(Debug, Default)]
@@ -21,9 +24,13 @@ pub type MemorySource = MemoryStore;
 
 #[derive(Debug, Default)]
 struct Kept {
-    series: BTreeMap<Labels, BTreeMap<i64, f64>>,
+    series: BTreeMap<Labels, Column>,
+    exemplars: BTreeMap<Labels, Vec<Exemplar>>,
     metadata: BTreeMap<String, MetricMetadata>,
 }
+
+/// The samples of one series by time, each with its start.
+type Column = BTreeMap<i64, (i64, SampleValue)>;
 
 impl MemoryStore {
     /// An empty store.
@@ -34,7 +41,18 @@ impl MemoryStore {
     /// Adds samples of one series; the same timestamp again replaces the value.
     pub fn insert(&self, labels: &Labels, samples: &[(i64, f64)]) {
         if !samples.is_empty() {
-            self.kept.write().series.entry(labels.clone()).or_default().extend(samples.iter().copied());
+            let plain = samples.iter().map(|&(timestamp_ms, value)| (timestamp_ms, (0, SampleValue::Float(value))));
+            self.kept.write().series.entry(labels.clone()).or_default().extend(plain);
+        }
+    }
+
+    /// Adds samples of any kind of one series; the same timestamp again replaces the value. Histograms that break the
+    /// structure are left out.
+    pub fn insert_full(&self, labels: &Labels, samples: &[FullSample]) {
+        let canonical = samples.iter().filter_map(|sample| canonical(sample).ok());
+        let mut samples = canonical.map(|of| (of.timestamp_ms, (of.start_ms, of.value))).peekable();
+        if samples.peek().is_some() {
+            self.kept.write().series.entry(labels.clone()).or_default().extend(samples);
         }
     }
 
@@ -52,18 +70,35 @@ impl MemoryStore {
     }
 
     /// Calls `visit` for each series that fulfils `matchers` and has a sample in `range`, in order of labels.
-    fn each(
-        &self,
-        matchers: &[Matcher],
-        range: TimeRange,
-        mut visit: impl FnMut(&Labels, &BTreeMap<i64, f64>) -> bool,
-    ) {
+    fn each(&self, matchers: &[Matcher], range: TimeRange, mut visit: impl FnMut(&Labels, &Column) -> bool) {
         for (labels, samples) in &self.kept.read().series {
             let chosen =
                 fulfils(labels, matchers) && !range.is_empty() && samples.range(bounds(range)).next().is_some();
             if chosen && !visit(labels, samples) {
                 return;
             }
+        }
+    }
+}
+
+impl Kept {
+    fn add(
+        &mut self,
+        labels: Labels,
+        samples: impl Iterator<Item = (i64, (i64, SampleValue))>,
+        appended: &mut Appended,
+    ) {
+        let mut samples = samples.peekable();
+        if samples.peek().is_none() {
+            return;
+        }
+        let into = self.series.entry(labels).or_insert_with(|| {
+            appended.series_created += 1;
+            BTreeMap::new()
+        });
+        for (timestamp_ms, sample) in samples {
+            into.insert(timestamp_ms, sample);
+            appended.samples_accepted += 1;
         }
     }
 }
@@ -82,15 +117,38 @@ impl SampleSink for MemoryStore {
         let kept = &mut *self.kept.write();
         let mut appended = Appended::default();
         for (labels, samples) in batch.iter() {
-            if samples.is_empty() {
-                continue;
+            let plain = samples.iter().map(|sample| (sample.timestamp.0, (0, SampleValue::Float(sample.value))));
+            kept.add(labels.to_owned(), plain, &mut appended);
+        }
+        // What is more than a float counts more than the floats of the same batch.
+        for (at, (labels, _)) in batch.iter().enumerate() {
+            let (taken, broken): (Vec<_>, Vec<_>) = batch
+                .full_samples(at)
+                .iter()
+                .map(|sample| canonical(sample).map_err(|error| (sample.timestamp_ms, error)))
+                .partition(Result::is_ok);
+            let full = taken.into_iter().flatten().map(|sample| (sample.timestamp_ms, (sample.start_ms, sample.value)));
+            kept.add(labels.to_owned(), full, &mut appended);
+            for (timestamp_ms, error) in broken.into_iter().filter_map(Result::err) {
+                appended.samples_rejected += 1;
+                if appended.rejections.len() < REJECTIONS_TOLD_MAX {
+                    let (series, detail) = (labels.to_string(), error.to_string());
+                    appended.rejections.push(Rejection::Histogram { series, timestamp_ms, detail });
+                }
             }
-            let into = kept.series.entry(labels.to_owned()).or_insert_with(|| {
-                appended.series_created += 1;
-                BTreeMap::new()
-            });
-            into.extend(samples.iter().map(|sample| (sample.timestamp.0, sample.value)));
-            appended.samples_accepted += samples.len() as u64;
+        }
+        for (at, (labels, _)) in batch.iter().enumerate() {
+            let labels = labels.to_owned();
+            if kept.series.contains_key(&labels) {
+                let of_series = kept.exemplars.entry(labels).or_default();
+                for exemplar in batch.exemplars(at) {
+                    // Told already, or older than what is known.
+                    let known = of_series.last();
+                    if known.is_none_or(|known| known.timestamp_ms <= exemplar.timestamp_ms && known != exemplar) {
+                        of_series.push(exemplar.clone());
+                    }
+                }
+            }
         }
         for (metric, metadata) in batch.metadata() {
             kept.metadata.insert(metric.clone(), metadata.clone());
@@ -109,7 +167,9 @@ impl SeriesSource for MemoryStore {
         let mut set = MemorySet { series: Vec::new() };
         self.each(matchers, range, |labels, samples| {
             let mut columns = Samples::default();
-            samples.range(bounds(range)).for_each(|(&timestamp_ms, &value)| columns.push(timestamp_ms, value));
+            for (&timestamp_ms, (start_ms, value)) in samples.range(bounds(range)) {
+                columns.push_full(FullSample { timestamp_ms, start_ms: *start_ms, value: value.clone() });
+            }
             set.series.push((labels.clone(), columns));
             set.series.len() <= series_max
         });
@@ -149,8 +209,17 @@ impl SeriesSource for MemoryStore {
         Ok(values.into_iter().collect())
     }
 
-    fn exemplars(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
-        Ok(Vec::new())
+    fn exemplars(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
+        let kept = self.kept.read();
+        let mut found = Vec::new();
+        for (labels, exemplars) in kept.exemplars.iter().filter(|(labels, _)| fulfils(labels, matchers)) {
+            let inside: Vec<Exemplar> =
+                exemplars.iter().filter(|exemplar| range.contains(exemplar.timestamp_ms)).cloned().collect();
+            if !inside.is_empty() {
+                found.push((labels.clone(), inside));
+            }
+        }
+        Ok(found)
     }
 
     fn metadata(&self, metric: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
@@ -180,6 +249,8 @@ impl SeriesSet for MemorySet {
         into.clear();
         into.timestamps_ms.extend_from_slice(&samples.timestamps_ms);
         into.values.extend_from_slice(&samples.values);
+        into.starts_ms.extend_from_slice(&samples.starts_ms);
+        into.histograms.extend_from_slice(&samples.histograms);
         let count = samples.len() as u64;
         Ok(ReadCost { chunks: 1, bytes: count * 16, samples: count })
     }

@@ -3,7 +3,7 @@
 use model::{Samples, TimeRange};
 
 use super::directory::{SeriesCursor, SeriesEntry};
-use super::{BlockError, BlockReader, BlockSummary, BlockWriter};
+use super::{BlockError, BlockReader, BlockSummary, BlockWriter, overlay};
 
 /// What becomes of each series in a merge, and whether to go on.
 pub trait MergePlan {
@@ -85,30 +85,4 @@ impl Head<'_> {
         self.at_end = !more;
         Ok(())
     }
-}
-
-/// Puts `newer` over `samples`; both are ascending and unique in time, and where both have a timestamp the newer value
-/// counts. `spare` is memory to work in.
-pub fn overlay(samples: &mut Samples, newer: &Samples, spare: &mut Samples) {
-    let (Some(&first), Some(&last)) = (newer.timestamps_ms.first(), samples.timestamps_ms.last()) else {
-        samples.timestamps_ms.extend_from_slice(&newer.timestamps_ms);
-        samples.values.extend_from_slice(&newer.values);
-        return;
-    };
-    if first > last {
-        samples.timestamps_ms.extend_from_slice(&newer.timestamps_ms);
-        samples.values.extend_from_slice(&newer.values);
-        return;
-    }
-    spare.clear();
-    let mut older = samples.iter().peekable();
-    for sample in newer.iter() {
-        while let Some(before) = older.next_if(|older| older.timestamp < sample.timestamp) {
-            spare.push(before.timestamp.0, before.value);
-        }
-        older.next_if(|older| older.timestamp == sample.timestamp);
-        spare.push(sample.timestamp.0, sample.value);
-    }
-    older.for_each(|rest| spare.push(rest.timestamp.0, rest.value));
-    std::mem::swap(samples, spare);
 }

@@ -30,10 +30,12 @@
 #![warn(clippy::indexing_slicing)]
 
 mod cache;
+mod chunk;
 mod directory;
 mod known;
 mod layout;
 mod merge;
+pub(crate) mod overlay;
 mod reader;
 mod verify;
 mod writer;
@@ -46,7 +48,8 @@ use crate::damage::Damage;
 use crate::files::FileError;
 
 pub use cache::ColumnCache;
-pub use merge::{KeepAll, MergePlan, merge, overlay};
+pub use merge::{KeepAll, MergePlan, merge};
+pub use overlay::overlay;
 pub use reader::{BlockReader, SeriesInfo, SeriesIter};
 pub use verify::{DAMAGE_TOLD_MAX, Report, verify};
 pub use writer::BlockWriter;

@@ -11,9 +11,9 @@ use super::layout::{
     COLUMN_DIRECTORY, COLUMN_INDEX, Days, Footer, LayoutError, SECTION_NAMES, SERIES_DIRECTORY, SERIES_INDEX, VERSION,
     decode_header,
 };
-use super::{BlockError, BlockSummary, ColumnCache, Fault, check_crc};
+use super::overlay::truncate;
+use super::{BlockError, BlockSummary, ColumnCache, Fault, check_crc, chunk as coding};
 use crate::codec::times::{self, TimeCoding};
-use crate::codec::values::{self, ValueCoding};
 use crate::files::{FileBytes, Files};
 
 /// An open block.
@@ -130,10 +130,9 @@ impl BlockReader {
         let mut cost = ReadCost::default();
         let mut damage = None;
         for chunk in &entry.chunks {
-            let len = into.len();
+            let (floats, histograms) = (into.timestamps_ms.len(), into.histograms.len());
             if let Err(fault) = self.read_chunk(chunk, range, into, &mut cost) {
-                into.timestamps_ms.truncate(len);
-                into.values.truncate(len);
+                truncate(into, floats, histograms);
                 damage.get_or_insert(fault);
             }
         }
@@ -183,16 +182,12 @@ impl BlockReader {
         }
         let encoded = self.bytes(chunk.offset, chunk.bytes, "chunk")?;
         check_crc("chunk", chunk.offset, encoded, chunk.crc)?;
-        let start = into.values.len();
-        ValueCoding::from_tag(chunk.coding_tag)
-            .and_then(|coding| values::decode(coding, encoded, times.len(), &mut into.values))
+        let count = times.len() as u64;
+        coding::decode(chunk.coding_tag, encoded, times, wanted, into)
             .map_err(|error| Fault::new("chunk", chunk.offset, chunk.bytes, error.to_string()))?;
-        into.values.truncate(start + wanted.end);
-        into.values.drain(start..start + wanted.start);
-        into.timestamps_ms.extend_from_slice(times.get(wanted).unwrap_or_default());
         cost.chunks += 1;
         cost.bytes += chunk.bytes;
-        cost.samples += times.len() as u64;
+        cost.samples += count;
         Ok(())
     }
 

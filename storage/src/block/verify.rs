@@ -3,15 +3,20 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use model::Samples;
+
 use super::directory::{ChunkEntry, SeriesEntry};
 use super::layout::HEADER_BYTES;
-use super::{BlockError, BlockReader, BlockSummary, ColumnCache, Fault, check_crc};
-use crate::codec::values::{self, ValueCoding};
+use super::{BlockError, BlockReader, BlockSummary, ColumnCache, Fault, check_crc, chunk as coding};
+use crate::codec::CHUNK_SAMPLES_MAX;
 use crate::damage::Damage;
 use crate::files::Files;
 
 /// Most damaged places that are told one by one.
 pub const DAMAGE_TOLD_MAX: usize = 100;
+
+/// Stands for the timestamps of a chunk.
+static NO_TIMES: [i64; CHUNK_SAMPLES_MAX] = [0; CHUNK_SAMPLES_MAX];
 
 /// What was found.
 #[derive(Debug, Clone, Default)]
@@ -93,7 +98,7 @@ impl Check<'_> {
 
     /// Decodes every chunk and counts what can be read.
     fn series(&mut self, columns_good: &[bool]) {
-        let mut scratch = Vec::new();
+        let mut scratch = Samples::default();
         let mut entry = SeriesEntry::default();
         let mut cursor = self.reader.entries();
         let (mut chunks, mut samples) = (0, 0);
@@ -123,12 +128,14 @@ impl Check<'_> {
         }
     }
 
-    fn chunk(&self, chunk: &ChunkEntry, scratch: &mut Vec<f64>) -> Result<(), Fault> {
+    fn chunk(&self, chunk: &ChunkEntry, scratch: &mut Samples) -> Result<(), Fault> {
         let placed = self.reader.place(chunk)?;
         let encoded = self.reader.bytes(chunk.offset, chunk.bytes, "chunk")?;
         check_crc("chunk", chunk.offset, encoded, chunk.crc)?;
-        ValueCoding::from_tag(chunk.coding_tag)
-            .and_then(|coding| values::decode(coding, encoded, placed.samples.len(), scratch))
+        // Which times they are does not matter to the values; a column that is damaged is told of by itself.
+        let count = placed.samples.len();
+        let times = NO_TIMES.get(..count).unwrap_or_default();
+        coding::decode(chunk.coding_tag, encoded, times, 0..count, scratch)
             .map_err(|error| Fault::new("chunk", chunk.offset, chunk.bytes, error.to_string()))
     }
 

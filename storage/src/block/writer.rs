@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use model::{Samples, TimeRange};
 
+use super::chunk::{FullEncoder, Place};
 use super::directory::{ChunkEntry, ColumnDirectoryWriter, ColumnEntry, SeriesDirectoryWriter, SeriesEntry, Slice};
 use super::known::{Found, KnownColumns};
 use super::layout::{Days, FOOTER_BYTES, Footer, HEADER_BYTES, Section, encode_header};
+use super::overlay::{first_ms, is_plain, last_ms, times};
 use super::{BlockError, BlockSummary, day_of};
+use crate::codec::full::is_canonical;
 use crate::codec::values::ValueEncoder;
-use crate::codec::{CHUNK_SAMPLES_MAX, Effort, times};
+use crate::codec::{CHUNK_SAMPLES_MAX, Effort, times as time_codec};
 use crate::files::{Files, WriteFile, beside, folder_of};
 
 /// Bytes gathered before they are written.
@@ -33,6 +36,7 @@ pub struct BlockWriter {
     series: SeriesDirectoryWriter,
     entry: SeriesEntry,
     encoder: ValueEncoder,
+    full: FullEncoder,
     totals: Footer,
 }
 
@@ -73,6 +77,7 @@ impl BlockWriter {
             series: SeriesDirectoryWriter::default(),
             entry: SeriesEntry::default(),
             encoder: ValueEncoder::new(),
+            full: FullEncoder::default(),
             totals: Footer { min_ms: i64::MAX, max_ms: i64::MIN, ..Footer::default() },
         })
     }
@@ -94,19 +99,14 @@ impl BlockWriter {
     ///
     /// When the order is broken, or the file cannot be written; after the latter give the writer up.
     pub fn add_series(&mut self, series_id: u64, samples: &Samples) -> Result<(), BlockError> {
-        let (&[first, ..], &[.., last]) = (samples.timestamps_ms.as_slice(), samples.timestamps_ms.as_slice()) else {
-            return Ok(());
-        };
+        let (Some(first), Some(last)) = (first_ms(samples), last_ms(samples)) else { return Ok(()) };
         self.check(series_id, samples, first, last)?;
         self.entry.id = series_id;
         self.entry.chunks.clear();
-        let (mut times, mut values) = (samples.timestamps_ms.as_slice(), samples.values.as_slice());
-        while !times.is_empty() {
-            let place = self.place_times(times)?;
-            let (chunk_values, rest) = values.split_at(place.count);
-            self.add_chunk(place, times, chunk_values)?;
-            values = rest;
-            times = times.get(place.count..).unwrap_or_default();
+        if is_plain(samples) {
+            self.add_plain(&samples.timestamps_ms, &samples.values)?;
+        } else {
+            self.add_full(samples)?;
         }
         self.series.push(&self.entry);
         self.totals.chunks += self.entry.chunks.len() as u64;
@@ -124,11 +124,53 @@ impl BlockWriter {
         if samples.values.len() != samples.timestamps_ms.len() {
             return unordered("it has not one value for each timestamp");
         }
-        if !samples.timestamps_ms.is_sorted_by(|a, b| a < b) {
+        let plain = is_plain(samples);
+        if !samples.starts_ms.is_empty() && samples.starts_ms.len() != samples.timestamps_ms.len() {
+            return unordered("it has not one start for each float");
+        }
+        let ascending =
+            samples.timestamps_ms.is_sorted_by(|a, b| a < b) && (plain || times(samples).is_sorted_by(|a, b| a < b));
+        if !ascending {
             return unordered("its samples are not ascending and unique in time");
         }
         if day_of(first) < self.days.first || day_of(last) > self.days.last {
             return unordered("it has samples outside of the partition");
+        }
+        if !samples.histograms.iter().all(|sample| is_canonical(&sample.histogram)) {
+            return unordered("it has a histogram that is not in canonical form");
+        }
+        Ok(())
+    }
+
+    fn add_plain(&mut self, mut times: &[i64], mut values: &[f64]) -> Result<(), BlockError> {
+        while !times.is_empty() {
+            let place = self.place_times(times)?;
+            let (chunk_values, rest) = values.split_at(place.count);
+            let start = self.buffer.len();
+            let coding = self.encoder.encode(chunk_values, self.effort, &mut self.buffer);
+            self.add_chunk(coding.tag(), place, times, start)?;
+            values = rest;
+            times = times.get(place.count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Floats with starts and histograms: timestamps of all kinds share columns, each chunk has one kind.
+    fn add_full(&mut self, samples: &Samples) -> Result<(), BlockError> {
+        let all_times: Vec<i64> = times(samples).collect();
+        let mut times = all_times.as_slice();
+        let mut next = Place::default();
+        while !times.is_empty() {
+            let mut column = self.place_times(times)?;
+            while column.count > 0 {
+                let start = self.buffer.len();
+                let plain = (&mut self.encoder, self.effort);
+                let (count, tag) = self.full.encode_front(samples, &mut next, column.count, plain, &mut self.buffer);
+                self.add_chunk(tag, Found { count, ..column }, times, start)?;
+                column.first += count;
+                column.count -= count;
+                times = times.get(count..).unwrap_or_default();
+            }
         }
         Ok(())
     }
@@ -140,7 +182,7 @@ impl BlockWriter {
         }
         let (column, _) = times.split_at(times.len().min(CHUNK_SAMPLES_MAX));
         let start = self.buffer.len();
-        let coding = times::encode(column, self.effort, &mut self.buffer);
+        let coding = time_codec::encode(column, self.effort, &mut self.buffer);
         let encoded = self.buffer.get(start..).unwrap_or_default();
         let (min_ms, max_ms) = (column.first().copied().unwrap_or(0), column.last().copied().unwrap_or(0));
         let entry = ColumnEntry {
@@ -167,9 +209,8 @@ impl BlockWriter {
         })
     }
 
-    fn add_chunk(&mut self, place: Found, times: &[i64], values: &[f64]) -> Result<(), BlockError> {
-        let start = self.buffer.len();
-        let coding = self.encoder.encode(values, self.effort, &mut self.buffer);
+    /// Registers the chunk whose bytes begin at `start` of the buffer; `times` begins with its timestamps.
+    fn add_chunk(&mut self, coding_tag: u8, place: Found, times: &[i64], start: usize) -> Result<(), BlockError> {
         let encoded = self.buffer.get(start..).unwrap_or_default();
         let (bytes, crc) = (encoded.len() as u64, crc32fast::hash(encoded));
         let first_ms = times.first().copied().unwrap_or(0);
@@ -180,14 +221,7 @@ impl BlockWriter {
             after_min_ms: first_ms.wrapping_sub(place.column_min_ms).cast_unsigned(),
             before_max_ms: place.column_max_ms.wrapping_sub(last_ms).cast_unsigned(),
         });
-        self.entry.chunks.push(ChunkEntry {
-            coding_tag: coding.tag(),
-            column: place.column,
-            slice,
-            offset: self.end,
-            bytes,
-            crc,
-        });
+        self.entry.chunks.push(ChunkEntry { coding_tag, column: place.column, slice, offset: self.end, bytes, crc });
         self.end += bytes;
         self.write_if_full()
     }

@@ -2,6 +2,7 @@
 //!
 //! Two families. [`gorilla`] codes one series sample by sample, for the head: append, snapshot, stream back.
 //! [`times`] and [`values`] code whole columns, for blocks: they look at a column and take the smallest coding.
+//! [`full`] codes one sample that is more than a float, [`histogram_column`] and [`started_column`] whole columns of such.
 //! Every coding is exact to the bit for every i64 and every f64, NaN payloads and signed zeros included. Decoders
 //! take any bytes: they return an error or some samples, never panic, and hold no more than the declared count, which
 //! is capped at [`CHUNK_SAMPLES_MAX`]. Checksums are the business of the file that holds the bytes.
@@ -31,9 +32,13 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod bits;
+pub mod full;
 pub mod gorilla;
+pub mod histogram_column;
+mod numbers;
 pub mod pco_column;
 mod scaled;
+pub mod started_column;
 pub mod times;
 pub mod tsz;
 pub mod values;

@@ -10,17 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hashbrown::HashMap;
-use model::{Appended, Labels, Rejection, SinkError, WriteBatch};
+use model::{Appended, Labels, MetricMetadata, Rejection, SinkError, WriteBatch};
 use parking_lot::Mutex;
 
+use super::extras::{Extras, cut};
 use super::prepare::Prepared;
-use super::{Core, Counters, Durability, Writer};
+use super::{Core, Counters, Durability, RECORD_PAYLOAD_BYTES, Writer};
 use crate::ids::{Sequence, SeriesId};
 use crate::log::payload::{SECTION_ROWS_MAX, SampleColumns, push_metadata, push_samples, push_series};
 use crate::log::{LogError, frame};
 
-/// Payload above which a batch is spread over several records.
-const RECORD_PAYLOAD_BYTES: usize = 32 << 20;
 /// Most series or metrics in one section.
 const SECTION_TEXTS_MAX: usize = 1 << 12;
 /// What a sender is told to wait when the head or the log is too large.
@@ -43,6 +42,13 @@ enum Outcome {
     LookUpAgain,
 }
 
+/// What of a batch belongs to series that were unknown when it was prepared.
+#[derive(Debug, Default)]
+struct Late {
+    columns: SampleColumns,
+    extras: Extras,
+}
+
 /// One group's new series and samples of series that were unknown when its batches were prepared.
 #[derive(Debug, Default)]
 struct Staged {
@@ -56,7 +62,7 @@ impl Core {
         loop {
             self.admit()?;
             let prepared = self.prepare(batch);
-            if prepared.columns.is_empty() && prepared.unknown.is_empty() && prepared.metadata.is_empty() {
+            if prepared.is_empty() {
                 Counters::add(&self.counters.samples_rejected, prepared.appended.samples_rejected);
                 return Ok(prepared.appended);
             }
@@ -116,15 +122,15 @@ impl Core {
         let mut last = writer.log.last();
         let mut records = std::mem::take(&mut writer.records);
         records.clear();
-        let mut late_columns = Vec::with_capacity(batches.len());
+        let mut late = Vec::with_capacity(batches.len());
         for (prepared, _) in &mut batches {
-            late_columns.push(self.stage(writer.next_series, prepared, &mut staged, &mut records, &mut last));
+            late.push(self.stage(writer.next_series, prepared, &mut staged, &mut records, &mut last));
         }
         let written = self.write_records(writer, &records, last);
         writer.records = records;
         writer.records.shrink_to(RECORD_PAYLOAD_BYTES);
         match written {
-            Ok(()) => self.apply(writer, batches, &late_columns, staged),
+            Ok(()) => self.apply(writer, batches, late, staged),
             Err(error) => {
                 for (_, outcome) in batches {
                     *outcome.lock() = Some(Outcome::Done(Err(error.clone())));
@@ -133,7 +139,7 @@ impl Core {
         }
     }
 
-    /// Gives unknown series an id and appends the batch's records. Returns the samples that `prepared` had no id for.
+    /// Gives unknown series an id and appends the batch's records. Returns what `prepared` had no id for.
     fn stage(
         &self,
         next_series: u32,
@@ -141,58 +147,92 @@ impl Core {
         staged: &mut Staged,
         records: &mut Vec<u8>,
         last: &mut Sequence,
-    ) -> SampleColumns {
-        let mut columns = SampleColumns::default();
+    ) -> Late {
+        let mut late = Late::default();
         let created_before = staged.created.len();
         for (labels, samples) in std::mem::take(&mut prepared.unknown) {
-            let known = staged.ids.get(&labels).copied().or_else(|| self.table.find(labels.as_ref()));
-            let id = known.or_else(|| {
-                let created = u32::try_from(staged.created.len()).ok()?;
-                let room = self.table.len() + staged.created.len() < self.options.series_max;
-                // The largest id stays free, so that the next one always fits.
-                let id = next_series.checked_add(created).filter(|&id| room && id < u32::MAX).map(SeriesId)?;
-                staged.ids.insert(labels.clone(), id);
-                staged.created.push((id, labels.clone()));
-                Some(id)
-            });
-            match id {
-                Some(id) => samples.iter().for_each(|sample| columns.push(id, sample.timestamp.0, sample.value)),
-                None => {
-                    for _ in &samples {
-                        let limit = self.options.series_max;
-                        prepared.reject(Rejection::SeriesLimit { series: labels.to_string(), limit });
-                    }
-                }
+            match self.id_of(&labels, next_series, staged) {
+                Some(id) => samples.iter().for_each(|sample| late.columns.push(id, sample.timestamp.0, sample.value)),
+                None => self.reject_series(&labels, samples.len(), prepared),
             }
         }
-        prepared.appended.samples_accepted += columns.len() as u64;
+        if !prepared.unknown_extras.is_empty() {
+            self.stage_extras(next_series, prepared, staged, &mut late.extras);
+        }
+        prepared.appended.samples_accepted += (late.columns.len() + late.extras.full.len()) as u64;
         let created = &staged.created[created_before..];
         prepared.appended.series_created = created.len() as u64;
         let mut sections = Vec::new();
-        for series in sections_of(created, |(_, labels)| labels.packed().len()) {
+        for series in cut(created, SECTION_TEXTS_MAX, |(_, labels)| labels.packed().len()) {
             let mut section = Vec::new();
             push_series(&mut section, series.iter().map(|(id, labels)| (*id, labels.as_ref())));
             sections.push(section);
         }
-        for start in (0..columns.len()).step_by(1 << 16) {
-            let rows = start..columns.len().min(start + (1 << 16));
+        for start in (0..late.columns.len()).step_by(1 << 16) {
+            let rows = start..late.columns.len().min(start + (1 << 16));
             let mut section = Vec::new();
             push_samples(
                 &mut section,
-                &columns.ids[rows.clone()],
-                &columns.timestamps_ms[rows.clone()],
-                &columns.values[rows],
+                &late.columns.ids[rows.clone()],
+                &late.columns.timestamps_ms[rows.clone()],
+                &late.columns.values[rows],
             );
             sections.push(section);
         }
         sections.append(&mut prepared.sections);
-        for metadata in sections_of(&prepared.metadata, |(metric, of)| metric.len() + of.unit.len() + of.help.len()) {
+        for extras in [&late.extras, &prepared.extras] {
+            extras.push_full_sections(&mut sections);
+        }
+        for extras in [&late.extras, &prepared.extras] {
+            extras.push_exemplar_sections(&mut sections);
+        }
+        let text_bytes = |(metric, of): &(String, MetricMetadata)| metric.len() + of.unit.len() + of.help.len();
+        for metadata in cut(&prepared.metadata, SECTION_TEXTS_MAX, text_bytes) {
             let mut section = Vec::new();
             push_metadata(&mut section, metadata.iter().map(|(metric, metadata)| (metric.as_str(), metadata)));
             sections.push(section);
         }
         push_records(records, &sections, last);
-        columns
+        late
+    }
+
+    /// Gives ids to what unknown series have besides plain floats. Exemplars alone make no series.
+    fn stage_extras(&self, next_series: u32, prepared: &mut Prepared, staged: &mut Staged, into: &mut Extras) {
+        let unknown = std::mem::take(&mut prepared.unknown_extras);
+        for (labels, samples) in unknown.full {
+            match self.id_of(&labels, next_series, staged) {
+                Some(id) => samples.into_iter().for_each(|sample| into.push(id, sample)),
+                None => self.reject_series(&labels, samples.len(), prepared),
+            }
+        }
+        for (labels, exemplars) in unknown.exemplars {
+            let known = staged.ids.get(&labels).copied().or_else(|| self.table.find(labels.as_ref()));
+            if let Some(id) = known {
+                into.exemplars.extend(exemplars.into_iter().map(|exemplar| (id, exemplar)));
+            }
+        }
+    }
+
+    /// The id of a series that was unknown, given to it now if need be and if there is room.
+    fn id_of(&self, labels: &Labels, next_series: u32, staged: &mut Staged) -> Option<SeriesId> {
+        let known = staged.ids.get(labels).copied().or_else(|| self.table.find(labels.as_ref()));
+        known.or_else(|| {
+            let created = u32::try_from(staged.created.len()).ok()?;
+            let room = self.table.len() + staged.created.len() < self.options.series_max;
+            // The largest id stays free, so that the next one always fits.
+            let id = next_series.checked_add(created).filter(|&id| room && id < u32::MAX).map(SeriesId)?;
+            staged.ids.insert(labels.clone(), id);
+            staged.created.push((id, labels.clone()));
+            Some(id)
+        })
+    }
+
+    #[cold]
+    fn reject_series(&self, labels: &Labels, samples: usize, prepared: &mut Prepared) {
+        for _ in 0..samples {
+            let limit = self.options.series_max;
+            prepared.reject(Rejection::SeriesLimit { series: labels.to_string(), limit });
+        }
     }
 
     /// Puts the records into the log, and onto the disk if the durability asks for it.
@@ -241,14 +281,17 @@ impl Core {
         &self,
         writer: &mut Writer,
         batches: Vec<(Prepared, Arc<Mutex<Option<Outcome>>>)>,
-        late_columns: &[SampleColumns],
+        late: Vec<Late>,
         staged: Staged,
     ) {
         self.create_series(writer, staged.created);
-        for ((prepared, outcome), late) in batches.into_iter().zip(late_columns) {
+        for ((prepared, outcome), late) in batches.into_iter().zip(late) {
             // What was unknown when the batch was looked up came before what was known by then.
-            self.head.apply(late);
+            self.head.apply(&late.columns);
             self.head.apply(&prepared.columns);
+            for extras in [late.extras, prepared.extras] {
+                self.apply_extras(extras);
+            }
             if !prepared.metadata.is_empty() {
                 writer.unsaved_metadata.extend(prepared.metadata.iter().map(|(metric, _)| metric.clone()));
                 self.metadata.write().extend(prepared.metadata);
@@ -257,6 +300,17 @@ impl Core {
             Counters::add(&self.counters.samples_rejected, prepared.appended.samples_rejected);
             Counters::add(&self.counters.series_created, prepared.appended.series_created);
             *outcome.lock() = Some(Outcome::Done(Ok(prepared.appended)));
+        }
+    }
+
+    fn apply_extras(&self, extras: Extras) {
+        if !extras.full.is_empty() {
+            self.head.apply_full(&extras.full);
+            Counters::add(&self.counters.histograms_appended, extras.histograms);
+        }
+        if !extras.exemplars.is_empty() {
+            let mut kept = self.exemplars.write();
+            extras.exemplars.into_iter().for_each(|(id, exemplar)| kept.push(id, exemplar));
         }
     }
 
@@ -280,23 +334,6 @@ impl Core {
     }
 }
 
-/// Cuts rows of `length` bytes of text each into parts that fit a section, and with it a record.
-fn sections_of<T>(mut rows: &[T], length: impl Fn(&T) -> usize) -> Vec<&[T]> {
-    let mut parts = Vec::new();
-    while !rows.is_empty() {
-        let mut bytes = 0;
-        let fits = |row: &&T| {
-            bytes += length(row);
-            bytes <= RECORD_PAYLOAD_BYTES
-        };
-        let count = rows.iter().take(SECTION_TEXTS_MAX).take_while(fits).count().max(1);
-        let (part, rest) = rows.split_at(count);
-        parts.push(part);
-        rows = rest;
-    }
-    parts
-}
-
 /// Appends `sections` as one record, or as several if they are large.
 fn push_records(records: &mut Vec<u8>, sections: &[Vec<u8>], last: &mut Sequence) {
     const _: () = assert!(1 << 16 <= SECTION_ROWS_MAX, "sections are smaller than what the reader takes");
@@ -310,22 +347,5 @@ fn push_records(records: &mut Vec<u8>, sections: &[Vec<u8>], last: &mut Sequence
         }
         last.0 += 1;
         frame::push_record(records, *last, &parts);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// However long the texts are, no section makes a record longer than what is read back.
-    #[test]
-    fn sections_are_cut_by_number_and_bytes() {
-        let lengths =
-            |rows: &[usize]| sections_of(rows, |&bytes| bytes).iter().map(|part| part.len()).collect::<Vec<_>>();
-        assert_eq!(lengths(&[]), [0; 0]);
-        assert_eq!(lengths(&vec![9; SECTION_TEXTS_MAX * 2 + 1]), [SECTION_TEXTS_MAX, SECTION_TEXTS_MAX, 1]);
-        let most = RECORD_PAYLOAD_BYTES;
-        assert_eq!(lengths(&[1, most - 1, 1, most, most + 1, 2, 3]), [2, 1, 1, 1, 2]);
-        const { assert!(RECORD_PAYLOAD_BYTES * 2 < frame::PAYLOAD_BYTES_MAX) };
     }
 }

@@ -15,8 +15,9 @@ use std::sync::atomic::Ordering;
 use model::{Labels, MetricMetadata, Samples, TimeRange};
 
 use super::blocks::{Block, BlockSet};
-use super::partition::{DayCount, Partition, day_of, find};
+use super::partition::{DayCount, Partition, day_of};
 use super::{Core, Counters, Flushing, Maintenance, StorageError};
+use crate::block::overlay::{append, times, within};
 use crate::block::{BlockReader, BlockSummary, BlockWriter};
 use crate::catalog::{BlockRecord, Catalog, CatalogError, Change, State};
 use crate::codec::Effort;
@@ -162,7 +163,7 @@ impl Core {
                         .for_each(|(range, count)| days.add(day_of(range.start.0), count));
                 } else {
                     read_layers(&layers, kept, &mut samples)?;
-                    samples.timestamps_ms.iter().for_each(|&at_ms| days.add(day_of(at_ms), 1));
+                    times(&samples).for_each(|at_ms| days.add(day_of(at_ms), 1));
                 }
             }
         }
@@ -191,16 +192,11 @@ impl Core {
         for page in 0..self.head.pages() {
             for (series, layers) in self.head.page_layers(page, flushing.generation) {
                 read_layers(&layers, kept, &mut samples)?;
-                let mut rest = 0..samples.len();
-                while let Some(at) = rest.next() {
-                    let Some(which) = find(partitions, day_of(samples.timestamps_ms[at])) else { continue };
-                    let times = &samples.timestamps_ms[at..];
-                    let end = at + times.partition_point(|&at_ms| day_of(at_ms) <= partitions[which].last_day);
+                for (at, partition) in partitions.iter().enumerate() {
+                    let (floats, histograms) = within(&samples, partition.range());
                     part.clear();
-                    part.timestamps_ms.extend_from_slice(&samples.timestamps_ms[at..end]);
-                    part.values.extend_from_slice(&samples.values[at..end]);
-                    writers[which].1.add_series(u64::from(series.0), &part)?;
-                    rest = end..samples.len();
+                    append(&mut part, &samples, floats, histograms);
+                    writers[at].1.add_series(u64::from(series.0), &part)?;
                 }
             }
         }

@@ -20,6 +20,8 @@ mod append;
 mod background;
 mod blocks;
 mod error;
+mod exemplars;
+mod extras;
 mod flush;
 mod lock;
 mod merge;
@@ -50,6 +52,7 @@ use crate::log::Log;
 use background::Background;
 use blocks::BlockSet;
 pub use error::{OpenError, StorageError};
+use exemplars::Exemplars;
 use lock::FolderLock;
 pub use options::{Durability, EngineOptions};
 pub use stats::{Cardinality, Count, EngineStats};
@@ -59,6 +62,9 @@ const DAMAGE_KEPT_MAX: usize = 1000;
 
 /// Space that must be there before the catalog is changed: sled cannot go on after a write that found no space.
 const CATALOG_SPACE_BYTES: u64 = 4 << 20;
+
+/// Payload above which a batch is spread over several records.
+const RECORD_PAYLOAD_BYTES: usize = 32 << 20;
 
 /// An open data folder. Dropping it without [`close`](Self::close) is safe and like a crash: what was acknowledged is
 /// replayed from the log when the folder is opened next.
@@ -79,6 +85,7 @@ struct Core {
     postings: RwLock<Postings>,
     metadata: RwLock<BTreeMap<String, MetricMetadata>>,
     head: Head,
+    exemplars: RwLock<Exemplars>,
     blocks: RwLock<Arc<BlockSet>>,
     /// Decoded timestamps of blocks.
     columns: Arc<ColumnCache>,
@@ -157,6 +164,7 @@ struct Flushing {
 struct Counters {
     samples_appended: AtomicU64,
     samples_rejected: AtomicU64,
+    histograms_appended: AtomicU64,
     series_created: AtomicU64,
     series_removed: AtomicU64,
     log_records: AtomicU64,

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
-use model::{Clock, LabelsRef, MetricMetadata};
+use model::{Clock, Exemplar, LabelsRef, MetricMetadata};
 use parking_lot::{Mutex, RwLock};
 
 use super::blocks::{Block, BlockSet};
+use super::exemplars::Exemplars;
 use super::lock::FolderLock;
 use super::{Core, Counters, EngineOptions, Maintenance, OpenError, OpenFolder, Writer};
 use crate::block::{BlockError, BlockReader, ColumnCache};
@@ -19,7 +20,7 @@ use crate::files::Files;
 use crate::head::Head;
 use crate::ids::{Sequence, SeriesId};
 use crate::index::{Postings, SeriesTable};
-use crate::log::payload::{PayloadReader, SampleColumns, Section};
+use crate::log::payload::{FullRow, PayloadReader, SampleColumns, Section};
 use crate::log::replay::Record;
 use crate::log::{Log, Replayed};
 
@@ -29,6 +30,7 @@ struct Recovery {
     postings: Postings,
     metadata: BTreeMap<String, MetricMetadata>,
     head: Head,
+    exemplars: Exemplars,
     next_series: u32,
     uncatalogued: Vec<SeriesId>,
     unsaved_metadata: std::collections::BTreeSet<String>,
@@ -50,7 +52,7 @@ impl Core {
         refuse_lost_catalog(&*files, &blocks_folder, &folder.join("catalog"))?;
         let catalog = Catalog::open(&folder.join("catalog"))?;
         let state = catalog.state()?;
-        let mut recovery = Recovery::from_catalog(&catalog, &state)?;
+        let mut recovery = Recovery::from_catalog(&catalog, &state, &options)?;
         let columns = Arc::new(ColumnCache::new(options.column_cache_bytes));
         let (blocks, mut damage) = open_blocks(&*files, &blocks_folder, &catalog, &columns)?;
         let (log, replayed) = Log::open(
@@ -72,7 +74,8 @@ impl Core {
             ..Counters::default()
         };
         damage.extend(replayed.damage);
-        let Recovery { table, postings, metadata, head, next_series, uncatalogued, unsaved_metadata, .. } = recovery;
+        let Recovery { table, postings, metadata, head, exemplars, .. } = recovery;
+        let Recovery { next_series, uncatalogued, unsaved_metadata, .. } = recovery;
         let writer = Writer { log, next_series, uncatalogued, unsaved_metadata, records: Vec::new() };
         let core = Self {
             options,
@@ -83,6 +86,7 @@ impl Core {
             postings: RwLock::new(postings),
             metadata: RwLock::new(metadata),
             head,
+            exemplars: RwLock::new(exemplars),
             blocks: RwLock::new(Arc::new(blocks)),
             columns,
             queue: Mutex::default(),
@@ -162,12 +166,13 @@ fn keep_damaged_segments(files: &dyn Files, replayed: &Replayed, quarantine: &Pa
 }
 
 impl Recovery {
-    fn from_catalog(catalog: &Catalog, state: &State) -> Result<Self, OpenError> {
+    fn from_catalog(catalog: &Catalog, state: &State, options: &EngineOptions) -> Result<Self, OpenError> {
         let mut recovery = Self {
             table: SeriesTable::default(),
             postings: Postings::default(),
             metadata: BTreeMap::new(),
             head: Head::default(),
+            exemplars: Exemplars::new(options.exemplars_max),
             next_series: state.next_series,
             uncatalogued: Vec::new(),
             unsaved_metadata: std::collections::BTreeSet::new(),
@@ -196,6 +201,8 @@ impl Recovery {
                 None => break,
                 Some(Section::Series(series)) => series.iter().for_each(|&(id, labels)| self.define(id, labels)),
                 Some(Section::Samples) => unknown += self.apply_samples(&mut reader.samples),
+                Some(Section::FullSamples(rows)) => unknown += self.apply_full(rows),
+                Some(Section::Exemplars(rows)) => self.apply_exemplars(rows),
                 Some(Section::Metadata(metadata)) => {
                     for (metric, metadata) in metadata {
                         self.unsaved_metadata.insert(metric.to_owned());
@@ -226,6 +233,31 @@ impl Recovery {
             self.uncatalogued.push(own);
             self.next_series = self.next_series.max(own.0.saturating_add(1));
         }
+    }
+
+    /// Adds the samples of known series that are more than a float; returns how many others there were.
+    fn apply_full(&mut self, mut rows: Vec<FullRow>) -> usize {
+        let count = rows.len();
+        for row in &mut rows {
+            row.id = self.own(row.id);
+        }
+        rows.retain(|row| self.postings.all().contains(row.id.0));
+        self.head.apply_full(&rows);
+        count - rows.len()
+    }
+
+    fn apply_exemplars(&mut self, rows: Vec<(SeriesId, Exemplar)>) {
+        for (id, exemplar) in rows {
+            let id = self.own(id);
+            if self.postings.all().contains(id.0) {
+                self.exemplars.push(id, exemplar);
+            }
+        }
+    }
+
+    /// The id that the labels have which the log knows as `id`.
+    fn own(&self, id: SeriesId) -> SeriesId {
+        self.aliases.get(&id.0).copied().unwrap_or(id)
     }
 
     /// Adds the samples of known series; returns how many others there were.

@@ -35,6 +35,8 @@ pub struct EngineOptions {
     pub series_max: usize,
     /// Most metrics whose metadata is kept.
     pub metadata_max: usize,
+    /// Most exemplars kept, in memory; those that came first make room. They take some 200 bytes each.
+    pub exemplars_max: usize,
     /// Disk space that appends leave free, so that flushing and merging can go on.
     pub disk_reserve_bytes: u64,
     /// Pause between two looks at what is to be merged or dropped.
@@ -59,6 +61,7 @@ impl Default for EngineOptions {
             head_bytes_max: 256 << 20,
             series_max: 5_000_000,
             metadata_max: 100_000,
+            exemplars_max: 100_000,
             disk_reserve_bytes: 256 << 20,
             maintain_every_ms: 60_000,
             merge_bytes_max: 256 << 20,

@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use model::TimeRange;
+
 /// Milliseconds of a day.
 pub(super) const DAY_MS: i64 = 86_400_000;
 /// Most new partitions that days get one each in one flush; with more days than that they share.
@@ -30,6 +32,11 @@ pub(super) struct Partition {
 impl Partition {
     pub(super) fn contains(self, day: i64) -> bool {
         (self.first_day..=self.last_day).contains(&day)
+    }
+
+    /// From the first instant in the partition to the last.
+    pub(super) fn range(self) -> TimeRange {
+        TimeRange::new(self.first_day.saturating_mul(DAY_MS), self.end_ms())
     }
 
     /// The last instant in the partition.

@@ -8,6 +8,7 @@ use model::sink::REJECTIONS_TOLD_MAX;
 use model::{Appended, Labels, LabelsRef, MetricMetadata, Rejection, Sample, WriteBatch};
 
 use super::Core;
+use super::extras::{Extras, UnknownExtras};
 use crate::ids::SeriesId;
 use crate::log::payload::{SampleColumns, push_samples};
 
@@ -25,6 +26,9 @@ pub(super) struct Prepared {
     pub(super) unknown: Vec<(Labels, Vec<Sample>)>,
     /// Metadata that is new.
     pub(super) metadata: Vec<(String, MetricMetadata)>,
+    /// What there is besides plain floats, of known series and of unknown ones.
+    pub(super) extras: Extras,
+    pub(super) unknown_extras: UnknownExtras,
     /// How often series had been removed before the ids were looked up.
     pub(super) removals: u64,
     pub(super) appended: Appended,
@@ -32,7 +36,7 @@ pub(super) struct Prepared {
 
 /// The timestamps that are taken.
 #[derive(Debug, Clone, Copy)]
-struct Window {
+pub(super) struct Window {
     oldest_ms: i64,
     newest_ms: i64,
 }
@@ -46,14 +50,22 @@ impl Core {
         prepared.columns.timestamps_ms.reserve(samples);
         prepared.columns.values.reserve(samples);
         let labels = batch.iter().map(|(labels, _)| labels);
+        let plain = batch.is_plain();
+        let mut ids = Vec::new();
         self.table.resolve(labels, |at, id| {
+            if !plain {
+                ids.push(id);
+            }
             let (labels, samples) = batch.get(at);
             match id {
                 Some(id) => prepared.take_known(id, labels, samples, window),
                 None => prepared.take_unknown(labels, samples, window),
             }
         });
-        prepared.appended.samples_accepted = prepared.columns.len() as u64;
+        if !plain {
+            self.take_extras(batch, &ids, window, &mut prepared);
+        }
+        prepared.appended.samples_accepted = (prepared.columns.len() + prepared.extras.full.len()) as u64;
         prepared.encode();
         self.take_metadata(batch, &mut prepared);
         prepared
@@ -87,12 +99,21 @@ impl Core {
 }
 
 impl Prepared {
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+            && self.unknown.is_empty()
+            && self.metadata.is_empty()
+            && self.extras.is_empty()
+            && self.unknown_extras.is_empty()
+    }
+
     fn take_known(&mut self, id: SeriesId, labels: LabelsRef<'_>, samples: &[Sample], window: Window) {
         for sample in samples {
-            if window.takes(sample) {
+            if window.takes(sample.timestamp.0) {
                 self.columns.push(id, sample.timestamp.0, sample.value);
             } else {
-                self.reject(window.rejection(labels, sample));
+                self.reject(window.rejection(labels, sample.timestamp.0));
             }
         }
     }
@@ -100,10 +121,10 @@ impl Prepared {
     fn take_unknown(&mut self, labels: LabelsRef<'_>, samples: &[Sample], window: Window) {
         let mut taken = Vec::with_capacity(samples.len());
         for sample in samples {
-            if window.takes(sample) {
+            if window.takes(sample.timestamp.0) {
                 taken.push(*sample);
             } else {
-                self.reject(window.rejection(labels, sample));
+                self.reject(window.rejection(labels, sample.timestamp.0));
             }
         }
         if !taken.is_empty() {
@@ -132,13 +153,13 @@ impl Prepared {
 }
 
 impl Window {
-    fn takes(self, sample: &Sample) -> bool {
-        (self.oldest_ms..=self.newest_ms).contains(&sample.timestamp.0)
+    pub(super) fn takes(self, timestamp_ms: i64) -> bool {
+        (self.oldest_ms..=self.newest_ms).contains(&timestamp_ms)
     }
 
     #[cold]
-    fn rejection(self, labels: LabelsRef<'_>, sample: &Sample) -> Rejection {
-        let (series, timestamp_ms) = (labels.to_string(), sample.timestamp.0);
+    pub(super) fn rejection(self, labels: LabelsRef<'_>, timestamp_ms: i64) -> Rejection {
+        let series = labels.to_string();
         if timestamp_ms < self.oldest_ms {
             Rejection::TooOld { series, timestamp_ms, oldest_ms: self.oldest_ms }
         } else {

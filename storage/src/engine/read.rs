@@ -13,7 +13,8 @@ use roaring::RoaringBitmap;
 
 use super::blocks::Block;
 use super::{Core, DamageList, Engine};
-use crate::block::{BlockError, overlay};
+use crate::block::BlockError;
+use crate::block::overlay::{forget_unknown_starts, overlay};
 use crate::head::Layer;
 use crate::ids::SeriesId;
 
@@ -46,8 +47,8 @@ impl SeriesSource for Engine {
         Ok(self.core.postings.read().values_among(name, &ids))
     }
 
-    fn exemplars(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
-        Ok(Vec::new())
+    fn exemplars(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
+        Ok(self.core.read_exemplars(matchers, range))
     }
 
     fn metadata(&self, metric: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
@@ -63,7 +64,7 @@ impl SeriesSource for Engine {
 
 impl Core {
     /// `range` without what retention hides.
-    fn visible(&self, range: TimeRange) -> TimeRange {
+    pub(super) fn visible(&self, range: TimeRange) -> TimeRange {
         TimeRange { start: range.start.max(TimestampMs(self.retention_start_ms())), end: range.end }
     }
 
@@ -196,6 +197,7 @@ impl SeriesSet for EngineSet {
             let read = read.map_err(|error| SourceError::Damaged { detail: error.to_string() })?;
             cost += ReadCost { chunks: read.chunks, bytes: read.bytes, samples: read.samples };
         }
+        forget_unknown_starts(into);
         Ok(cost)
     }
 }

@@ -21,6 +21,10 @@ pub struct EngineStats {
     pub samples_appended: u64,
     /// Samples refused.
     pub samples_rejected: u64,
+    /// Those of the samples taken that are histograms.
+    pub histograms_appended: u64,
+    /// Exemplars that are kept now.
+    pub exemplars: u64,
     /// Appends refused because the disk was full.
     pub disk_full_refusals: u64,
     /// Memory of the samples in the head, in bytes.
@@ -109,6 +113,8 @@ impl Core {
             series_removed: get(&counters.series_removed),
             samples_appended: get(&counters.samples_appended),
             samples_rejected: get(&counters.samples_rejected),
+            histograms_appended: get(&counters.histograms_appended),
+            exemplars: self.exemplars.read().len() as u64,
             disk_full_refusals: get(&counters.disk_full_refusals),
             head_bytes: self.head.bytes(),
             log_bytes: get(&counters.log_bytes),

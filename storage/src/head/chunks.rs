@@ -3,19 +3,26 @@
 //! Samples that come in order go into a Gorilla chunk under construction, which is sealed when it is long enough.
 //! The others wait in a side buffer as they came. A sample goes to the side only if one as late or later came
 //! before it, so for one timestamp the side always knows better than the chunks.
+//!
+//! Samples that are more than a float lie beside all this, by time and coded one by one. A float that comes later for
+//! the same timestamp removes them, so what is there always knows better than the floats.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{Samples, TimeRange};
 
-use crate::block::overlay;
-use crate::codec::CodecError;
+use crate::block::overlay::{clip, overlay};
 use crate::codec::gorilla::{self, GorillaAppender};
+use crate::codec::{CodecError, full};
 
 /// Samples of a sealed chunk: an hour at one every 15 seconds.
 const CHUNK_SAMPLES: u32 = 240;
 /// The side buffer is sorted and rid of repeated timestamps when it passes this, and each time it has doubled.
 const LATE_TIDY_MIN: usize = 256;
+/// Memory of a sample that is more than a float, beside its bytes: two counters of the shared allocation, and its
+/// place in a tree that is two thirds full.
+const FULL_SAMPLE_BYTES: usize = 16 + 24 * 3 / 2;
 
 /// A chunk of the head that changes no more.
 #[derive(Debug, Clone)]
@@ -31,14 +38,18 @@ pub(super) struct Chunks {
     sealed: Vec<HeadChunk>,
     open: GorillaAppender,
     open_first_ms: i64,
-    late: Option<Box<Late>>,
+    aside: Option<Box<Aside>>,
 }
 
-/// Samples that came too late for their chunk, in the order they came.
+/// What does not fit into chunks.
 #[derive(Debug, Default)]
-struct Late {
-    samples: Vec<(i64, f64)>,
+struct Aside {
+    /// Floats that came too late for their chunk, in the order they came.
+    late: Vec<(i64, f64)>,
     tidy_at: usize,
+    /// The coded samples that are more than a float, of the timestamps where such a sample came last.
+    full: BTreeMap<i64, Arc<[u8]>>,
+    full_bytes: usize,
 }
 
 /// A copy of the samples of one series in one generation.
@@ -47,11 +58,28 @@ pub struct Layer {
     chunks: Vec<HeadChunk>,
     /// Ascending and unique in time.
     late: Vec<(i64, f64)>,
+    /// Coded, by time; where one is, no float counts.
+    full: Vec<(i64, Arc<[u8]>)>,
 }
 
 impl Chunks {
-    /// Adds a sample and says by how many bytes the memory grew.
+    /// Adds a float and says by how many bytes the memory grew.
     pub(super) fn push(&mut self, timestamp_ms: i64, value: f64) -> i64 {
+        let freed = self.aside.as_mut().map_or(0, |aside| aside.forget_full(timestamp_ms));
+        self.push_float(timestamp_ms, value) - freed
+    }
+
+    /// Adds a coded sample that is more than a float and says by how many bytes the memory grew.
+    pub(super) fn push_full(&mut self, timestamp_ms: i64, bytes: Arc<[u8]>) -> i64 {
+        let aside = self.aside.get_or_insert_default();
+        let freed = aside.forget_full(timestamp_ms);
+        let grown = bytes.len() + FULL_SAMPLE_BYTES;
+        aside.full_bytes += grown;
+        aside.full.insert(timestamp_ms, bytes);
+        signed(grown) - freed
+    }
+
+    fn push_float(&mut self, timestamp_ms: i64, value: f64) -> i64 {
         let newest = match self.open.last() {
             Some((newest_ms, newest)) => Some((newest_ms, Some(newest))),
             None => self.sealed.last().map(|chunk| (chunk.range.end.0, None)),
@@ -60,7 +88,7 @@ impl Chunks {
             Some((newest_ms, newest)) if timestamp_ms <= newest_ms => {
                 let again = timestamp_ms == newest_ms && newest.map(f64::to_bits) == Some(value.to_bits());
                 // Sent twice, and nothing else was said in between.
-                if again && self.late.is_none() {
+                if again && self.late().is_empty() {
                     return 0;
                 }
                 return self.push_late(timestamp_ms, value);
@@ -91,30 +119,43 @@ impl Chunks {
     }
 
     fn push_late(&mut self, timestamp_ms: i64, value: f64) -> i64 {
-        let late = self.late.get_or_insert_default();
-        let before = late.samples.capacity();
-        late.samples.push((timestamp_ms, value));
-        if late.samples.len() >= late.tidy_at.max(LATE_TIDY_MIN) {
-            tidy(&mut late.samples);
-            late.tidy_at = late.samples.len() * 2;
+        let aside = self.aside.get_or_insert_default();
+        let before = aside.late.capacity();
+        aside.late.push((timestamp_ms, value));
+        if aside.late.len() >= aside.tidy_at.max(LATE_TIDY_MIN) {
+            tidy(&mut aside.late);
+            aside.tidy_at = aside.late.len() * 2;
         }
-        (signed(late.samples.capacity()) - signed(before)) * 16
+        (signed(aside.late.capacity()) - signed(before)) * 16
+    }
+
+    fn late(&self) -> &[(i64, f64)] {
+        self.aside.as_deref().map(|aside| &aside.late[..]).unwrap_or_default()
+    }
+
+    /// The coded samples in `range`.
+    fn full_in(&self, range: TimeRange) -> impl Iterator<Item = (i64, &Arc<[u8]>)> {
+        let aside = self.aside.as_deref().filter(|_| !range.is_empty());
+        let inside = aside.map(|aside| aside.full.range(range.start.0..=range.end.0));
+        inside.into_iter().flatten().map(|(&at_ms, bytes)| (at_ms, bytes))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.open.is_empty() && self.sealed.is_empty()
+        // Where there are late floats, there are chunks.
+        self.open.is_empty() && self.sealed.is_empty() && self.aside.as_ref().is_none_or(|aside| aside.full.is_empty())
     }
 
     /// Memory that dropping this frees, as far as `push` counted it.
     pub(super) fn heap_bytes(&self) -> i64 {
-        let late = self.late.as_ref().map_or(0, |late| late.samples.capacity() * 16);
-        signed(self.sealed.iter().map(HeadChunk::heap_bytes).sum::<usize>() + self.open.heap_bytes() + late)
+        let aside = self.aside.as_ref().map_or(0, |aside| aside.late.capacity() * 16 + aside.full_bytes);
+        signed(self.sealed.iter().map(HeadChunk::heap_bytes).sum::<usize>() + self.open.heap_bytes() + aside)
     }
 
     pub(super) fn overlaps(&self, range: TimeRange) -> bool {
         let open = self.open.last().map(|(last_ms, _)| TimeRange::new(self.open_first_ms, last_ms));
         self.sealed.iter().map(|chunk| chunk.range).chain(open).any(|of| of.overlaps(range))
-            || self.late.as_ref().is_some_and(|late| late.samples.iter().any(|&(at_ms, _)| range.contains(at_ms)))
+            || self.late().iter().any(|&(at_ms, _)| range.contains(at_ms))
+            || self.full_in(range).next().is_some()
     }
 
     /// Copies what lies in `range`; chunks are copied whole. Nothing if there is nothing.
@@ -122,11 +163,24 @@ impl Chunks {
         let sealed = self.sealed.iter().filter(|chunk| chunk.range.overlaps(range)).cloned();
         let open = self.open.last().filter(|&(last_ms, _)| range.overlaps(TimeRange::new(self.open_first_ms, last_ms)));
         let chunks: Vec<HeadChunk> = sealed.chain(open.map(|(last_ms, _)| self.copy_open(last_ms))).collect();
-        let late = self.late.as_deref().map(|late| &late.samples[..]).unwrap_or_default();
-        let mut late: Vec<(i64, f64)> = late.iter().copied().filter(|&(at_ms, _)| range.contains(at_ms)).collect();
+        let mut late: Vec<(i64, f64)> =
+            self.late().iter().copied().filter(|&(at_ms, _)| range.contains(at_ms)).collect();
         tidy(&mut late);
-        let layer = Layer { chunks, late };
-        (!layer.chunks.is_empty() || !layer.late.is_empty()).then_some(layer)
+        let full: Vec<_> = self.full_in(range).map(|(at_ms, bytes)| (at_ms, bytes.clone())).collect();
+        let layer = Layer { chunks, late, full };
+        (!layer.chunks.is_empty() || !layer.late.is_empty() || !layer.full.is_empty()).then_some(layer)
+    }
+}
+
+impl Aside {
+    /// Removes the coded sample at `timestamp_ms`, and says how much memory that frees.
+    fn forget_full(&mut self, timestamp_ms: i64) -> i64 {
+        if self.full.is_empty() {
+            return 0;
+        }
+        let freed = self.full.remove(&timestamp_ms).map_or(0, |bytes| bytes.len() + FULL_SAMPLE_BYTES);
+        self.full_bytes -= freed;
+        signed(freed)
     }
 }
 
@@ -167,26 +221,31 @@ impl Layer {
             let (timestamps_ms, values) = self.late.iter().copied().unzip();
             overlay(&mut own, &Samples::from_floats(timestamps_ms, values), &mut spare);
         }
+        if !self.full.is_empty() {
+            overlay(&mut own, &self.decode_full(&mut cost)?, &mut spare);
+        }
         clip(&mut own, range);
         overlay(samples, &own, &mut spare);
         Ok(cost)
     }
 
-    /// The chunks' time ranges and sample counts, late samples one by one.
-    pub fn extents(&self) -> impl Iterator<Item = (TimeRange, u64)> + '_ {
-        let late = self.late.iter().map(|&(at_ms, _)| (TimeRange::new(at_ms, at_ms), 1));
-        self.chunks.iter().map(|chunk| (chunk.range, u64::from(chunk.count))).chain(late)
+    fn decode_full(&self, cost: &mut LayerCost) -> Result<Samples, CodecError> {
+        let mut samples = Samples::default();
+        for (at_ms, bytes) in &self.full {
+            samples.push_full(full::decode(*at_ms, bytes)?);
+            cost.bytes += bytes.len() as u64;
+        }
+        cost.samples += self.full.len() as u64;
+        Ok(samples)
     }
-}
 
-/// Cuts away what lies outside `range`; the samples ascend in time.
-fn clip(samples: &mut Samples, range: TimeRange) {
-    let end = samples.timestamps_ms.partition_point(|&at_ms| at_ms <= range.end.0);
-    samples.timestamps_ms.truncate(end);
-    samples.values.truncate(end);
-    let start = samples.timestamps_ms.partition_point(|&at_ms| at_ms < range.start.0);
-    samples.timestamps_ms.drain(..start);
-    samples.values.drain(..start);
+    /// The chunks' time ranges and sample counts, all others one by one.
+    pub fn extents(&self) -> impl Iterator<Item = (TimeRange, u64)> + '_ {
+        let late = self.late.iter().map(|&(at_ms, _)| at_ms);
+        let single = late.chain(self.full.iter().map(|&(at_ms, _)| at_ms));
+        let single = single.map(|at_ms| (TimeRange::new(at_ms, at_ms), 1));
+        self.chunks.iter().map(|chunk| (chunk.range, u64::from(chunk.count))).chain(single)
+    }
 }
 
 /// Sorts by time; of one timestamp the sample that came last stays.

@@ -15,7 +15,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::ids::SeriesId;
 use crate::index::table::{PAGE_SERIES, place};
-use crate::log::payload::SampleColumns;
+use crate::log::payload::{FullRow, SampleColumns};
 use chunks::Chunks;
 pub use chunks::{HeadChunk, Layer};
 
@@ -55,6 +55,18 @@ impl SeriesHead {
         self.current.is_empty() && self.previous.is_none()
     }
 
+    /// What `generation`, the latest, holds; samples of the one before move aside.
+    fn of(&mut self, generation: Generation) -> &mut Chunks {
+        if self.generation != generation {
+            if !self.current.is_empty() {
+                debug_assert!(self.previous.is_none(), "a generation is flushed before the next begins");
+                self.previous = Some(Box::new(std::mem::take(&mut self.current)));
+            }
+            self.generation = generation;
+        }
+        &mut self.current
+    }
+
     /// The samples up to `generation`, or all, oldest layer first.
     fn layers(&self, generation: Generation) -> impl Iterator<Item = &Chunks> {
         let current = (self.generation <= generation && !self.current.is_empty()).then_some(&self.current);
@@ -63,7 +75,7 @@ impl SeriesHead {
 }
 
 impl Head {
-    /// Adds samples in their order: of two with one series and timestamp the later one counts.
+    /// Adds floats in their order: of two samples with one series and timestamp the one that was added later counts.
     pub fn apply(&self, columns: &SampleColumns) {
         let generation = self.generation.load(Ordering::Acquire);
         let mut added_bytes = 0;
@@ -75,15 +87,8 @@ impl Head {
             self.with_page(number, |page| {
                 let samples = columns.timestamps_ms[at..end].iter().zip(&columns.values[at..end]);
                 for (&id, (&timestamp_ms, &value)) in columns.ids[at..end].iter().zip(samples) {
-                    let series = &mut page[place(SeriesId(id)).1];
-                    if series.generation != generation {
-                        if !series.current.is_empty() {
-                            debug_assert!(series.previous.is_none(), "a generation is flushed before the next begins");
-                            series.previous = Some(Box::new(std::mem::take(&mut series.current)));
-                        }
-                        series.generation = generation;
-                    }
-                    added_bytes += series.current.push(timestamp_ms, value);
+                    let current = page[place(SeriesId(id)).1].of(generation);
+                    added_bytes += current.push(timestamp_ms, value);
                 }
             });
             at = end;
@@ -91,9 +96,27 @@ impl Head {
         self.bytes.fetch_add(added_bytes, Ordering::AcqRel);
         let (min, max) = (columns.timestamps_ms.iter().min(), columns.timestamps_ms.iter().max());
         if let (Some(&min), Some(&max)) = (min, max) {
-            let mut spans = self.spans.lock();
-            spans.current = Some(union(spans.current, TimeRange::new(min, max)));
+            self.widen(TimeRange::new(min, max));
         }
+    }
+
+    /// Adds samples that are more than a float in their order, as [`apply`](Self::apply) does.
+    pub fn apply_full(&self, rows: &[FullRow]) {
+        let generation = self.generation.load(Ordering::Acquire);
+        for row in rows {
+            let (number, slot) = place(row.id);
+            let mut added_bytes = 0;
+            self.with_page(number, |page| {
+                added_bytes = page[slot].of(generation).push_full(row.timestamp_ms, row.bytes.clone());
+            });
+            self.bytes.fetch_add(added_bytes, Ordering::AcqRel);
+            self.widen(TimeRange::new(row.timestamp_ms, row.timestamp_ms));
+        }
+    }
+
+    fn widen(&self, range: TimeRange) {
+        let mut spans = self.spans.lock();
+        spans.current = Some(union(spans.current, range));
     }
 
     /// Begins a new generation and returns the one that ended. The generation before that has been [cleared](Self::clear).

@@ -1,17 +1,22 @@
-//! What a log record holds: new series, samples in columns, metadata.
+//! What a log record holds: new series, samples in columns, metadata, samples that are more than a float, exemplars.
 //!
 //! Sections one after the other, each a tag and a count, in the order they must be applied. A column of samples is
 //! written as runs: ids that follow each other and timestamps that differ by the same step cost next to nothing, and
 //! values leave out the zero bytes at the end of their bits, so that small whole numbers take two to four bytes.
 #![warn(clippy::indexing_slicing)]
 
-use model::{LabelsRef, MetricKind, MetricMetadata};
+use std::sync::Arc;
 
+use model::{Exemplar, LabelsRef, MetricKind, MetricMetadata};
+
+use crate::codec::full;
 use crate::ids::SeriesId;
 
 const TAG_SERIES: u8 = 1;
 const TAG_SAMPLES: u8 = 2;
 const TAG_METADATA: u8 = 3;
+const TAG_FULL_SAMPLES: u8 = 4;
+const TAG_EXEMPLARS: u8 = 5;
 /// Most rows one section may claim; the encoder stays below by splitting, the decoder refuses more.
 pub const SECTION_ROWS_MAX: usize = 1 << 20;
 
@@ -52,6 +57,17 @@ impl SampleColumns {
     }
 }
 
+/// A sample that is more than a float, of one series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FullRow {
+    /// Its series.
+    pub id: SeriesId,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+    /// Value and start, coded by [`full`].
+    pub bytes: Arc<[u8]>,
+}
+
 /// Appends the section of new series.
 pub fn push_series<'a>(out: &mut Vec<u8>, series: impl ExactSizeIterator<Item = (SeriesId, LabelsRef<'a>)>) {
     out.push(TAG_SERIES);
@@ -83,6 +99,52 @@ pub fn push_samples(out: &mut Vec<u8>, ids: &[u32], timestamps_ms: &[i64], value
     push_ids(out, ids);
     push_timestamps(out, timestamps_ms);
     push_values(out, values);
+}
+
+/// Appends the section of samples that are more than a float.
+pub fn push_full_samples(out: &mut Vec<u8>, rows: &[FullRow]) {
+    out.push(TAG_FULL_SAMPLES);
+    push_varint(out, rows.len() as u64);
+    let mut key = Key::default();
+    for row in rows {
+        key.push(out, row.id, row.timestamp_ms);
+        push_varint(out, row.bytes.len() as u64);
+        out.extend_from_slice(&row.bytes);
+    }
+}
+
+/// Appends the section of exemplars.
+pub fn push_exemplars(out: &mut Vec<u8>, rows: &[(SeriesId, Exemplar)]) {
+    out.push(TAG_EXEMPLARS);
+    push_varint(out, rows.len() as u64);
+    let mut key = Key::default();
+    for (id, exemplar) in rows {
+        key.push(out, *id, exemplar.timestamp_ms);
+        out.extend_from_slice(&exemplar.value.to_le_bytes());
+        push_text(out, exemplar.labels.as_ref().packed());
+    }
+}
+
+/// Series and timestamp of a row, coded against those of the row before.
+#[derive(Debug, Default)]
+struct Key {
+    id: u32,
+    timestamp_ms: i64,
+}
+
+impl Key {
+    fn push(&mut self, out: &mut Vec<u8>, id: SeriesId, timestamp_ms: i64) {
+        push_varint(out, zigzag(i64::from(id.0) - i64::from(self.id)));
+        push_varint(out, zigzag(timestamp_ms.wrapping_sub(self.timestamp_ms)));
+        *self = Self { id: id.0, timestamp_ms };
+    }
+
+    fn take(&mut self, reader: &mut PayloadReader<'_>) -> Result<SeriesId, PayloadError> {
+        let id = i64::from(self.id).checked_add(unzigzag(reader.varint()?)).and_then(|id| u32::try_from(id).ok());
+        self.id = id.ok_or_else(|| reader.error("series id out of range"))?;
+        self.timestamp_ms = self.timestamp_ms.wrapping_add(unzigzag(reader.varint()?));
+        Ok(SeriesId(self.id))
+    }
 }
 
 /// Runs of ids that follow each other: the gap to the expected next id, and how many more follow.
@@ -145,6 +207,10 @@ pub enum Section<'a> {
     Samples,
     /// Metadata by metric name.
     Metadata(Vec<(&'a str, MetricMetadata)>),
+    /// Samples that are more than a float; their bytes can be decoded.
+    FullSamples(Vec<FullRow>),
+    /// Exemplars by series.
+    Exemplars(Vec<(SeriesId, Exemplar)>),
 }
 
 /// Why a payload whose checksum held cannot be read: it was written by another program, or by a mistake.
@@ -186,6 +252,8 @@ impl<'a> PayloadReader<'a> {
             TAG_SERIES => self.series(rows).map(Section::Series).map(Some),
             TAG_SAMPLES => self.read_samples(rows).map(|()| Some(Section::Samples)),
             TAG_METADATA => self.metadata(rows).map(Section::Metadata).map(Some),
+            TAG_FULL_SAMPLES => self.full_samples(rows).map(Section::FullSamples).map(Some),
+            TAG_EXEMPLARS => self.exemplars(rows).map(Section::Exemplars).map(Some),
             _ => Err(self.error("unknown section")),
         }
     }
@@ -210,6 +278,32 @@ impl<'a> PayloadReader<'a> {
             metadata.push((metric, MetricMetadata { kind, unit, help: self.text()?.to_owned() }));
         }
         Ok(metadata)
+    }
+
+    fn full_samples(&mut self, rows: usize) -> Result<Vec<FullRow>, PayloadError> {
+        let mut samples = Vec::with_capacity(rows.min(4096));
+        let mut key = Key::default();
+        for _ in 0..rows {
+            let id = key.take(self)?;
+            let count = usize::try_from(self.varint()?).map_err(|_| self.error("sample too long"))?;
+            let bytes = self.take(count)?;
+            // Nothing that cannot be flushed gets into the head.
+            full::decode(key.timestamp_ms, bytes).map_err(|_| self.error("damaged sample"))?;
+            samples.push(FullRow { id, timestamp_ms: key.timestamp_ms, bytes: bytes.into() });
+        }
+        Ok(samples)
+    }
+
+    fn exemplars(&mut self, rows: usize) -> Result<Vec<(SeriesId, Exemplar)>, PayloadError> {
+        let mut exemplars = Vec::with_capacity(rows.min(4096));
+        let mut key = Key::default();
+        for _ in 0..rows {
+            let id = key.take(self)?;
+            let raw = self.take(8)?.first_chunk().copied().unwrap_or_default();
+            let labels = LabelsRef::from_packed(self.text()?).map_err(|_| self.error("damaged labels"))?.to_owned();
+            exemplars.push((id, Exemplar { labels, value: f64::from_le_bytes(raw), timestamp_ms: key.timestamp_ms }));
+        }
+        Ok(exemplars)
     }
 
     fn read_samples(&mut self, rows: usize) -> Result<(), PayloadError> {
@@ -323,7 +417,7 @@ fn unzigzag(value: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::Labels;
+    use model::{FullSample, Labels, SampleValue};
     use proptest::prelude::*;
 
     fn round_trip(columns: &SampleColumns) -> usize {
@@ -363,6 +457,32 @@ mod tests {
         assert_eq!(metadata, [("up", about)]);
     }
 
+    #[test]
+    fn full_samples_and_exemplars_round_trip() {
+        let row = |id, timestamp_ms, start_ms| {
+            let sample = FullSample { timestamp_ms, start_ms, value: SampleValue::Float(0.5) };
+            let mut bytes = Vec::new();
+            full::encode(&sample, &mut bytes);
+            FullRow { id: SeriesId(id), timestamp_ms, bytes: bytes.into() }
+        };
+        let rows = [row(7, i64::MIN, 0), row(0, i64::MAX, 5), row(u32::MAX, -1, i64::MIN)];
+        let labels = Labels::from_pairs([("trace_id", "ab")]).expect("valid labels");
+        let exemplars = [(SeriesId(3), Exemplar { labels, value: f64::NAN, timestamp_ms: -9 })];
+        let mut bytes = Vec::new();
+        push_full_samples(&mut bytes, &rows);
+        push_exemplars(&mut bytes, &exemplars);
+        let mut reader = PayloadReader::new(&bytes, SampleColumns::default());
+        let Ok(Some(Section::FullSamples(got))) = reader.next_section() else { panic!("samples come first") };
+        assert_eq!(got, rows);
+        let Ok(Some(Section::Exemplars(got))) = reader.next_section() else { panic!("exemplars come next") };
+        assert_eq!(got, exemplars);
+        assert!(matches!(reader.next_section(), Ok(None)));
+        for cut in 1..bytes.len() {
+            let mut reader = PayloadReader::new(bytes.get(..cut).unwrap(), SampleColumns::default());
+            while let Ok(Some(_)) = reader.next_section() {}
+        }
+    }
+
     proptest! {
         #[test]
         fn any_columns_round_trip(rows in prop::collection::vec((any::<u32>(), any::<i64>(), any::<u64>()), 0..60)) {
@@ -376,7 +496,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..80), tag in 1u8..4) {
+        fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..80), tag in 1u8..6) {
             let bytes = [&[tag], &bytes[..]].concat();
             let mut reader = PayloadReader::new(&bytes, SampleColumns::default());
             while let Ok(Some(_)) = reader.next_section() {}

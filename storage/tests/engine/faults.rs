@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use crate::support::{Content, NOW_MS, append, batch, everything, open, open_with, options};
+use crate::support::{Content, NOW_MS, Row, append, batch, batch_of, counter, everything, open, open_with, options};
 use model::{SampleSink, SeriesSource, SinkError, TimeRange};
 use storage::files::{AfterFault, Fault, FaultyFiles, Files};
 use storage::{Durability, Engine, EngineOptions, MemoryStore};
@@ -17,10 +17,13 @@ fn on(files: &FaultyFiles) -> Arc<dyn Files> {
 }
 
 /// The rows of the append number `round`: new series, known ones, and one sample that is said anew each time.
-fn rows(round: u32) -> Vec<(u32, i64, f64)> {
+fn rows(round: u32) -> Vec<Row> {
     let at_ms = NOW_MS + i64::from(round) * 15_000;
-    let mut rows: Vec<(u32, i64, f64)> = (0..round + 2).map(|series| (series, at_ms, f64::from(round))).collect();
-    rows.push((0, NOW_MS - 86_400_000, f64::from(round)));
+    let mut rows: Vec<Row> = (0..round + 2).map(|series| Row::plain(series, at_ms, f64::from(round))).collect();
+    rows.push(Row::plain(0, NOW_MS - 86_400_000, f64::from(round)));
+    // A histogram where there was a float before, and one after another, of a series of its own.
+    rows.push(Row::histogram(1, NOW_MS, counter(1, 3, &[1.0, f64::from(round)])));
+    rows.push(Row::histogram(50, at_ms, counter(0, -1, &[2.0, 0.0, f64::from(round)])));
     rows
 }
 
@@ -35,11 +38,11 @@ struct Progress {
 /// Appends, flushes and merges until something fails; says whether nothing did.
 fn scenario(engine: &Engine, progress: &mut Progress) -> bool {
     for round in 0..6 {
-        if append(engine, &rows(round)).is_err() {
+        if engine.append(&batch_of(&rows(round))).is_err() {
             progress.refused = Some(round);
             return false;
         }
-        append(&progress.acknowledged, &rows(round)).expect("the model takes all");
+        progress.acknowledged.append(&batch_of(&rows(round))).expect("the model takes all");
         if round != 2 && engine.flush().is_err() {
             return false;
         }
@@ -51,7 +54,7 @@ fn scenario(engine: &Engine, progress: &mut Progress) -> bool {
 fn check_reopened(got: &Content, progress: &Progress, case: &str) {
     let want = everything(&progress.acknowledged);
     if let (Some(refused), false) = (progress.refused, *got == want) {
-        append(&progress.acknowledged, &rows(refused)).expect("the model takes all");
+        progress.acknowledged.append(&batch_of(&rows(refused))).expect("the model takes all");
         assert_eq!(*got, everything(&progress.acknowledged), "{case}");
     } else {
         assert_eq!(*got, want, "{case}");

@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use crate::support::{NOW_MS, batch, content, everything, open, options};
-use model::{MatchOp, Matcher, SampleSink, SeriesSource, TimeRange};
+use crate::support::{NOW_MS, Row, any_histogram, batch, batch_of, content, everything, open, options};
+use model::{FullSample, MatchOp, Matcher, SampleSink, SampleValue, SeriesSource, TimeRange};
 use proptest::prelude::*;
 use storage::MemoryStore;
 
@@ -11,7 +11,7 @@ const DAY_MS: i64 = 86_400_000;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Append(Vec<(u32, i64, f64)>),
+    Append(Vec<Row>),
     Flush,
     Maintain,
     /// Closed and opened again.
@@ -22,7 +22,8 @@ enum Step {
 
 fn any_time() -> impl Strategy<Value = i64> {
     prop_oneof![
-        8 => (0i64..400).prop_map(|at| NOW_MS + at * 15_000),
+        6 => (0i64..400).prop_map(|at| NOW_MS + at * 15_000),
+        4 => (0i64..12).prop_map(|at| NOW_MS + at * 15_000),
         3 => (-5i64..5, 0i64..50).prop_map(|(day, at)| NOW_MS + day * DAY_MS + at * 60_000),
         1 => prop_oneof![Just(0), Just(-1), Just(i64::MIN), Just(i64::MAX), any::<i64>()],
     ]
@@ -37,13 +38,36 @@ fn any_value() -> impl Strategy<Value = f64> {
     ]
 }
 
-fn any_step() -> impl Strategy<Value = Step> {
-    let row = (0u32..12, any_time(), any_value());
+/// Plain floats, floats with a start, histograms; of the latter two series with many and series with few.
+fn any_row() -> impl Strategy<Value = Row> {
+    let start = prop_oneof![Just(0), Just(NOW_MS - 5000), any::<i64>()];
+    let full = prop_oneof![
+        1 => any_value().prop_map(SampleValue::Float),
+        2 => any_histogram().prop_map(|histogram| SampleValue::Histogram(histogram.into())),
+    ];
+    let full = (prop_oneof![0u32..4, 0u32..12], any_time(), start, full).prop_map(
+        |(series, timestamp_ms, start_ms, value)| Row {
+            series,
+            sample: FullSample { timestamp_ms, start_ms, value },
+            plain: false,
+        },
+    );
     prop_oneof![
-        10 => prop::collection::vec(row, 1..80).prop_map(Step::Append),
+        3 => (0u32..12, any_time(), any_value()).prop_map(|(series, at_ms, value)| Row::plain(series, at_ms, value)),
+        2 => full,
+    ]
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        10 => prop::collection::vec(any_row(), 1..80).prop_map(Step::Append),
         2 => (0u32..12, 0i64..100, 1usize..600).prop_map(|(series, start, count)| {
-            let rows = (start..).take(count).map(|at| (series, NOW_MS + at * 15_000, 0.5)).collect();
+            let rows = (start..).take(count).map(|at| Row::plain(series, NOW_MS + at * 15_000, 0.5)).collect();
             Step::Append(rows)
+        }),
+        1 => (0u32..3, 0i64..100, 1usize..600, any_histogram()).prop_map(|(series, start, count, histogram)| {
+            let rows = (start..).take(count).map(|at| Row::histogram(series, NOW_MS + at * 15_000, histogram.clone()));
+            Step::Append(rows.collect())
         }),
         3 => Just(Step::Flush),
         2 => Just(Step::Maintain),
@@ -94,7 +118,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Append(rows) => {
-                    let batch = batch(&rows);
+                    let batch = batch_of(&rows);
                     let (got, want) = (engine.append(&batch), model.append(&batch));
                     prop_assert_eq!(got, want);
                 }

@@ -1,0 +1,126 @@
+//! Samples laid over each other, cut, and put one behind the other, floats and histograms alike.
+
+use std::ops::Range;
+
+use model::{Samples, TimeRange};
+
+/// Puts `newer` over `samples`; both are ascending and unique in time, and where both have a timestamp the newer value
+/// counts, whatever its kind. `spare` is memory to work in.
+pub fn overlay(samples: &mut Samples, newer: &Samples, spare: &mut Samples) {
+    let Some(first_ms) = first_ms(newer) else { return };
+    if last_ms(samples).is_none_or(|last_ms| first_ms > last_ms) {
+        append(samples, newer, 0..newer.timestamps_ms.len(), 0..newer.histograms.len());
+        return;
+    }
+    spare.clear();
+    if is_plain(samples) && is_plain(newer) {
+        overlay_plain(samples, newer, spare);
+    } else {
+        overlay_full(samples, newer, spare);
+    }
+    std::mem::swap(samples, spare);
+}
+
+fn overlay_plain(samples: &Samples, newer: &Samples, into: &mut Samples) {
+    let mut older = samples.iter().peekable();
+    for sample in newer.iter() {
+        while let Some(before) = older.next_if(|older| older.timestamp < sample.timestamp) {
+            into.push(before.timestamp.0, before.value);
+        }
+        older.next_if(|older| older.timestamp == sample.timestamp);
+        into.push(sample.timestamp.0, sample.value);
+    }
+    older.for_each(|rest| into.push(rest.timestamp.0, rest.value));
+}
+
+fn overlay_full(samples: &Samples, newer: &Samples, into: &mut Samples) {
+    let mut older = samples.iter_full().peekable();
+    for sample in newer.iter_full() {
+        while let Some(before) = older.next_if(|older| older.timestamp_ms < sample.timestamp_ms) {
+            into.push_full(before);
+        }
+        older.next_if(|older| older.timestamp_ms == sample.timestamp_ms);
+        into.push_full(sample);
+    }
+    older.for_each(|rest| into.push_full(rest));
+}
+
+/// Whether there are only floats whose starts are not known.
+pub(crate) fn is_plain(samples: &Samples) -> bool {
+    samples.histograms.is_empty() && samples.starts_ms.is_empty()
+}
+
+/// The time of the first sample of any kind.
+pub(crate) fn first_ms(samples: &Samples) -> Option<i64> {
+    let histogram = samples.histograms.first().map(|sample| sample.timestamp_ms);
+    samples.timestamps_ms.first().copied().into_iter().chain(histogram).min()
+}
+
+/// The time of the last sample of any kind.
+pub(crate) fn last_ms(samples: &Samples) -> Option<i64> {
+    let histogram = samples.histograms.last().map(|sample| sample.timestamp_ms);
+    samples.timestamps_ms.last().copied().max(histogram)
+}
+
+/// The times of all samples, those of floats and histograms in one order.
+pub(crate) fn times(samples: &Samples) -> impl Iterator<Item = i64> + '_ {
+    let mut floats = samples.timestamps_ms.iter().copied().peekable();
+    let mut histograms = samples.histograms.iter().map(|sample| sample.timestamp_ms).peekable();
+    std::iter::from_fn(move || match (floats.peek(), histograms.peek()) {
+        (Some(float_ms), Some(histogram_ms)) if histogram_ms < float_ms => histograms.next(),
+        (Some(_), _) => floats.next(),
+        (None, _) => histograms.next(),
+    })
+}
+
+/// Appends some floats and histograms of `from`, which are later than those in `into`.
+pub(crate) fn append(into: &mut Samples, from: &Samples, floats: Range<usize>, histograms: Range<usize>) {
+    if !into.starts_ms.is_empty() || !from.starts_ms.is_empty() {
+        into.starts_ms.resize(into.timestamps_ms.len(), 0);
+        into.starts_ms.extend(floats.clone().map(|at| from.start_ms(at)));
+    }
+    into.timestamps_ms.extend_from_slice(from.timestamps_ms.get(floats.clone()).unwrap_or_default());
+    into.values.extend_from_slice(from.values.get(floats).unwrap_or_default());
+    into.histograms.extend_from_slice(from.histograms.get(histograms).unwrap_or_default());
+}
+
+/// The floats and histograms inside `range`.
+pub(crate) fn within(samples: &Samples, range: TimeRange) -> (Range<usize>, Range<usize>) {
+    let (start_ms, end_ms) = (range.start.0, range.end.0);
+    let start = samples.timestamps_ms.partition_point(|&at_ms| at_ms < start_ms);
+    let end = samples.timestamps_ms.partition_point(|&at_ms| at_ms <= end_ms);
+    let first = samples.histograms.partition_point(|sample| sample.timestamp_ms < start_ms);
+    let last = samples.histograms.partition_point(|sample| sample.timestamp_ms <= end_ms);
+    (start..end.max(start), first..last.max(first))
+}
+
+/// Cuts away what lies outside `range`.
+pub(crate) fn clip(samples: &mut Samples, range: TimeRange) {
+    let (floats, histograms) = within(samples, range);
+    keep(&mut samples.timestamps_ms, &floats);
+    keep(&mut samples.values, &floats);
+    if !samples.starts_ms.is_empty() {
+        keep(&mut samples.starts_ms, &floats);
+    }
+    keep(&mut samples.histograms, &histograms);
+}
+
+fn keep<T>(column: &mut Vec<T>, range: &Range<usize>) {
+    column.truncate(range.end);
+    column.drain(..range.start.min(column.len()));
+}
+
+/// Forgets starts of which none is known.
+pub(crate) fn forget_unknown_starts(samples: &mut Samples) {
+    if samples.starts_ms.iter().all(|&start_ms| start_ms == 0) {
+        samples.starts_ms.clear();
+    }
+}
+
+/// Cuts back to so many floats and histograms, as after a failure half-way.
+pub(crate) fn truncate(samples: &mut Samples, floats: usize, histograms: usize) {
+    samples.timestamps_ms.truncate(floats);
+    samples.values.truncate(floats);
+    samples.starts_ms.truncate(floats);
+    samples.histograms.truncate(histograms);
+}
