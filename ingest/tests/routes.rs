@@ -9,14 +9,14 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::channel::{Channel, Sender};
 use ingest::{IngestLimits, Outcome, Reason, Route};
-use model::remote_write::WriteRequest;
+use model::remote_write::{WireCount, WireHistogram, WireSample, WriteRequest, v2};
 use model::{Appended, MetricKind, Rejection, SinkError};
 use prost::Message;
 
 use common::{Answer, NOW_MS, Server, post, request_of, send, snappy};
 
 fn answer(status: u16, body: &str) -> Answer {
-    Answer { status, retry_after: None, body: body.to_owned() }
+    Answer { status, retry_after: None, written: None, body: body.to_owned() }
 }
 
 fn taken() -> Answer {
@@ -83,6 +83,84 @@ async fn other_content_is_told_what_is_spoken() {
     check_counted(&server, Route::RemoteWrite, &[(Outcome::Refused, 1)]);
 }
 
+/// A body of remote write 2.0: a float, two histograms, an exemplar that is taken and one that is not, and in a series
+/// of their own a float with a start and a histogram that is none.
+fn request_of_version_2() -> Vec<u8> {
+    let symbols = ["", "__name__", "m", "other", "trace_id", "abc"].map(str::to_owned).to_vec();
+    let histogram = |timestamp, schema| WireHistogram {
+        count: Some(WireCount::Int(3)),
+        schema,
+        timestamp,
+        ..WireHistogram::default()
+    };
+    let exemplar = |timestamp| v2::Exemplar { labels_refs: vec![4, 5], value: 0.5, timestamp };
+    let sample = WireSample { value: 1.5, timestamp: NOW_MS, start_timestamp: 0 };
+    let one = v2::TimeSeries {
+        labels_refs: vec![1, 2],
+        samples: vec![sample],
+        histograms: vec![histogram(NOW_MS + 1, 0), histogram(NOW_MS + 2, 0)],
+        exemplars: vec![exemplar(NOW_MS), exemplar(0)],
+        ..v2::TimeSeries::default()
+    };
+    let other = v2::TimeSeries {
+        labels_refs: vec![1, 3],
+        samples: vec![WireSample { start_timestamp: 7, ..sample }],
+        histograms: vec![histogram(NOW_MS, 99)],
+        ..v2::TimeSeries::default()
+    };
+    snappy(&v2::Request { symbols, timeseries: vec![one, other] }.encode_to_vec())
+}
+
+const VERSION_2: [(&str, &str); 1] = [("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")];
+
+#[tokio::test]
+async fn answers_to_remote_write_2_tell_what_was_written() {
+    let server = Server::new(IngestLimits::default());
+    let got = server.send(post("/api/v1/write", &VERSION_2, request_of_version_2())).await;
+    let want = format!(
+        "1 samples or metadata were not taken and will not be when sent again; 4 samples were taken:\n\
+         other: at {NOW_MS} ms: histogram schema 99 is not known; known are -4 to 8 and -53\n"
+    );
+    assert_eq!(got, Answer { written: Some([2, 2, 1]), ..answer(400, &want) });
+    let want = [
+        format!("m 1.5 @{NOW_MS}"),
+        format!("m histogram of 3 @{} since 0", NOW_MS + 1),
+        format!("m histogram of 3 @{} since 0", NOW_MS + 2),
+        format!("m exemplar {{trace_id=\"abc\"}} 0.5 @{NOW_MS}"),
+        format!("other 1.5 @{NOW_MS} since 7"),
+    ];
+    assert_eq!(server.sink.taken(), want);
+    let snapshot = server.metrics.snapshot();
+    let route = snapshot.routes[Route::RemoteWrite as usize];
+    assert_eq!((route.samples, route.histograms, route.exemplars), (4, 2, 1));
+    let rejected = |reason: Reason| snapshot.rejected[reason as usize];
+    assert_eq!((rejected(Reason::Histogram), rejected(Reason::Exemplar)), (1, 1));
+    let got = server.send(post("/api/v1/write", &VERSION_2, snappy(b""))).await;
+    assert_eq!(got, Answer { written: Some([0, 0, 0]), ..taken() });
+    let got = server.send(post("/api/v1/write", &VERSION_2, "garbage")).await;
+    assert_eq!((got.status, got.written), (400, Some([0, 0, 0])));
+    let got = server.write(&request_of(&["a"])).await;
+    assert_eq!(got, taken(), "version 1.0 knows no such headers");
+}
+
+#[tokio::test]
+async fn what_storage_rejects_is_not_told_as_written() {
+    let server = Server::new(IngestLimits::default());
+    let rejection = Rejection::Histogram { series: "m".into(), timestamp_ms: 1, detail: "bad".into() };
+    server.sink.answer(Ok(Appended {
+        samples_accepted: 2,
+        samples_rejected: 2,
+        histograms_rejected: 1,
+        exemplars_rejected: 1,
+        rejections: vec![rejection.clone(), rejection],
+        ..Appended::default()
+    }));
+    let got = server.send(post("/api/v1/write", &VERSION_2, request_of_version_2())).await;
+    assert_eq!((got.status, got.written), (400, Some([1, 1, 0])), "{}", got.body);
+    let rejected = server.metrics.snapshot().rejected;
+    assert_eq!((rejected[Reason::Histogram as usize], rejected[Reason::Exemplar as usize]), (3, 2));
+}
+
 #[tokio::test]
 async fn garbage_is_refused() {
     let server = Server::new(IngestLimits::default());
@@ -143,7 +221,7 @@ async fn storage_errors_ask_for_a_pause_or_for_people() {
     for (error, status, retry_after, outcome) in cases {
         let server = Server::new(IngestLimits::default());
         server.sink.answer(Err(error.clone()));
-        let want = Answer { status, retry_after: retry_after.map(str::to_owned), body: format!("{error}\n") };
+        let want = Answer { retry_after: retry_after.map(str::to_owned), ..answer(status, &format!("{error}\n")) };
         assert_eq!(server.write(&request_of(&["a"])).await, want);
         assert_eq!(server.import("", "a 1").await, want);
         check_counted(&server, Route::RemoteWrite, &[(outcome, 1)]);

@@ -162,7 +162,7 @@ impl RemoteWriteDecoder {
             match field.number {
                 1 => each_ref(&mut reader, field, "TimeSeries.labels_refs", |reference| {
                     let Some((name, value)) = pairs.push(reference, symbols) else { return };
-                    if name == METRIC_NAME.as_bytes() {
+                    if name == METRIC_NAME.as_bytes() && !value.is_empty() {
                         head.metric = Some(value);
                     }
                     head.is_packed = head.is_packed && self.packer.push(name, value, &limits.labels);
@@ -192,7 +192,9 @@ impl RemoteWriteDecoder {
                 _ => reader.skip(field.coding, "TimeSeries, unknown field")?,
             }
         }
-        head.is_packed = head.is_packed && pairs.problem().is_none();
+        if pairs.problem().is_some() {
+            (head.is_packed, head.metric) = (false, None);
+        }
         Ok(head)
     }
 

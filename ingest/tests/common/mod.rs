@@ -10,7 +10,10 @@ use axum::http::Request;
 use http_body_util::BodyExt;
 use ingest::{IngestLimits, IngestMetrics, IngestState};
 use model::remote_write::{Label, TimeSeries, WireSample, WriteRequest};
-use model::{Appended, ManualClock, MetricMetadata, SampleSink, SinkError, TimestampMs, WriteBatch};
+use model::{
+    Appended, Exemplar, FullSample, ManualClock, MetricMetadata, SampleSink, SampleValue, SinkError, TimestampMs,
+    WriteBatch,
+};
 use prost::Message;
 use tower::ServiceExt;
 
@@ -28,7 +31,7 @@ pub(crate) struct TestSink {
 }
 
 impl TestSink {
-    /// Every sample taken, as `series value @time`.
+    /// Every sample taken, as `series value @time`, and every exemplar.
     pub(crate) fn taken(&self) -> Vec<String> {
         self.taken.lock().unwrap().clone()
     }
@@ -57,9 +60,20 @@ impl SampleSink for TestSink {
             let samples_accepted = batch.samples_len() as u64;
             Ok(Appended { samples_accepted, series_created: batch.series_len() as u64, ..Appended::default() })
         })?;
-        for (labels, samples) in batch.iter() {
+        for (at, (labels, samples)) in batch.iter().enumerate() {
             let shown = samples.iter().map(|sample| format!("{labels} {} @{}", sample.value, sample.timestamp.0));
             self.taken.lock().unwrap().extend(shown);
+            for FullSample { timestamp_ms, start_ms, value } in batch.full_samples(at) {
+                let value = match value {
+                    SampleValue::Float(value) => value.to_string(),
+                    SampleValue::Histogram(histogram) => format!("histogram of {}", histogram.count),
+                };
+                self.taken.lock().unwrap().push(format!("{labels} {value} @{timestamp_ms} since {start_ms}"));
+            }
+            for Exemplar { labels: of, value, timestamp_ms } in batch.exemplars(at) {
+                let of = of.as_ref();
+                self.taken.lock().unwrap().push(format!("{labels} exemplar {of} {value} @{timestamp_ms}"));
+            }
         }
         self.metadata.lock().unwrap().extend_from_slice(batch.metadata());
         Ok(answer)
@@ -78,6 +92,8 @@ pub(crate) struct Server {
 pub(crate) struct Answer {
     pub status: u16,
     pub retry_after: Option<String>,
+    /// The headers of remote write 2.0: samples, histograms and exemplars written.
+    pub written: Option<[u64; 3]>,
     pub body: String,
 }
 
@@ -112,10 +128,14 @@ impl Drop for Server {
 
 pub(crate) async fn send(router: Router, request: Request<Body>) -> Answer {
     let response = router.oneshot(request).await.expect("a router does not fail");
-    let retry_after = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
-    let status = response.status().as_u16();
-    let body = response.into_body().collect().await.expect("answers are whole").to_bytes();
-    Answer { status, retry_after, body: String::from_utf8(body.to_vec()).unwrap() }
+    let (head, body) = response.into_parts();
+    let header = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let written = ["Samples", "Histograms", "Exemplars"]
+        .map(|kind| header(&format!("X-Prometheus-Remote-Write-{kind}-Written")).map(|count| count.parse().unwrap()));
+    let written = written.iter().copied().collect::<Option<Vec<u64>>>().map(|counts| counts.try_into().unwrap());
+    let (status, retry_after) = (head.status.as_u16(), header("retry-after"));
+    let body = body.collect().await.expect("answers are whole").to_bytes();
+    Answer { status, retry_after, written, body: String::from_utf8(body.to_vec()).unwrap() }
 }
 
 pub(crate) fn post(uri: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
