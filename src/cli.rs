@@ -89,6 +89,9 @@ Examples:
   metrickit query 'go_goroutines' --start now-1h                    a chart over the last hour
   metrickit query 'go_goroutines' --start now-1h --step 30s --format csv > goroutines.csv
   metrickit query 'up' --format json | jq '.data.result[].metric'
+  metrickit query 'sum(rate(http_request_duration_seconds[5m]))'    a native histogram: count, sum, quantiles
+  metrickit query 'sum(rate(http_request_duration_seconds[5m]))' --format chart        its buckets as bars
+  metrickit query 'sum by (job) (up)' --explain                     what each part reads, and how long it takes
   metrickit query 'up' --data ./metrickit-data                      without a running server
 
 Times: now, now-1h30m, Unix seconds, 2026-01-01T00:00:00Z.
@@ -100,7 +103,7 @@ Examples:
   metrickit repl --url http://metrics.example.com:9595
   metrickit repl --data ./metrickit-data < queries.promql
 
-In the REPL, .help lists the commands. From a pipe, open brackets continue on the next line and an empty line ends
+In the REPL, .help lists the commands, .help rate tells how a function is called. From a pipe, open brackets continue on the next line and an empty line ends
 a query; at the end of input the exit status is 1 if any line failed.";
 
 /// Where queries go.
@@ -138,6 +141,12 @@ pub(crate) struct QueryArgs {
     /// How to print the answer [default: chart for ranges on a terminal, else table]
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub(crate) format: Option<Format>,
+    /// Evaluate, but print what each part of the query read and how long it took, instead of the answer
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Tell on standard error what the query read
+    #[arg(long)]
+    pub(crate) stats: bool,
 }
 
 /// Arguments of `repl`.

@@ -36,6 +36,18 @@ impl Output {
         told.or_else(asked).filter(|&width| width > 0).unwrap_or(WIDTH_FALLBACK).max(WIDTH_MIN)
     }
 
+    /// Rows of the terminal now, if there is one.
+    pub(crate) fn height(&self) -> Option<usize> {
+        let told = std::env::var("LINES").ok().and_then(|text| text.parse().ok());
+        let asked = || rustix::termios::tcgetwinsize(&self.stdout).ok().map(|size| usize::from(size.ws_row));
+        told.filter(|_| self.is_terminal).or_else(asked).filter(|&height| height > 0)
+    }
+
+    /// Whether notes on standard error take colour.
+    pub(crate) fn note_color(&self) -> bool {
+        self.color && self.stderr.is_terminal()
+    }
+
     /// Writes `text` and a line end to standard output, and flushes it.
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
         let mut stdout = self.stdout.lock();

@@ -14,7 +14,8 @@ use super::fleet::{Body, Fleet};
 use super::subject::Subject;
 use super::{IngestArgs, Latencies};
 use crate::output::Output;
-use crate::render::number::{Unit, short};
+use crate::render::number::short;
+use crate::render::unit::{BYTES, PLAIN, Unit};
 
 /// Distance of two samples of a series.
 pub(super) const INTERVAL_MS: i64 = 15_000;
@@ -108,7 +109,7 @@ pub(super) fn run(args: &IngestArgs, output: &mut Output) -> anyhow::Result<()> 
         timed += start.elapsed();
         bar.set_position(u64::try_from(timed.as_millis()).unwrap_or(u64::MAX));
         #[expect(clippy::cast_precision_loss, reason = "shown in a few digits")]
-        bar.set_message(format!("{} samples/s", short(sent.samples as f64 / timed.as_secs_f64(), Unit::Plain)));
+        bar.set_message(format!("{} samples/s", short(sent.samples as f64 / timed.as_secs_f64(), PLAIN)));
     }
     bar.finish_and_clear();
     ensure!(sent.samples > 0, "nothing was sent within the time");
@@ -234,8 +235,8 @@ fn figures(
 
 #[expect(clippy::cast_precision_loss, reason = "figures are shown in a few digits")]
 fn show(figures: &Figures) -> String {
-    let plain = |value: f64| short(value, Unit::Plain);
-    let bytes = |value: Option<u64>| value.map_or("unknown".to_owned(), |value| short(value as f64, Unit::Bytes));
+    let plain = |value: f64| short(value, PLAIN);
+    let bytes = |value: Option<u64>| value.map_or("unknown".to_owned(), |value| short(value as f64, BYTES));
     let of = |value: Option<f64>, unit: Unit| value.map_or("unknown".to_owned(), |value| short(value, unit));
     let f = figures;
     let (work, when) = if f.stopped {
@@ -262,16 +263,16 @@ fn show(figures: &Figures) -> String {
         f.busy_answers,
         plain(f.body_bytes_per_sample),
         plain(f.samples_per_second),
-        of(f.server_cpu_seconds, Unit::Plain),
-        of(f.samples_per_cpu_second, Unit::Plain),
+        of(f.server_cpu_seconds, PLAIN),
+        of(f.samples_per_cpu_second, PLAIN),
         f.latency_p50_ms,
         f.latency_p99_ms,
         f.latency_max_ms,
         bytes(f.resident_bytes),
         bytes(f.resident_peak_bytes),
-        of(f.resident_bytes_per_series, Unit::Bytes),
+        of(f.resident_bytes_per_series, BYTES),
         bytes(f.disk_bytes),
-        of(f.disk_bytes_per_sample, Unit::Plain),
+        of(f.disk_bytes_per_sample, PLAIN),
     )
 }
 

@@ -1,6 +1,6 @@
 //! What the query API answers, as values.
 //!
-//! Values keep the server's text: a table shows the digits that the API sent.
+//! Values keep the server's text: a table shows the digits that the API sent. Histograms are read in `histogram`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,6 +8,9 @@ use std::fmt;
 use model::labels::{METRIC_NAME, Quoted, is_label_name, is_metric_name};
 use serde::Deserialize;
 use serde_json::Value as Json;
+
+use super::explain::{NODES_MAX, Plan, Stats};
+use super::histogram::Histogram;
 
 /// Labels as the API sends them.
 pub(crate) type LabelMap = BTreeMap<String, String>;
@@ -21,6 +24,10 @@ pub(crate) struct Answer {
     pub(crate) warnings: Vec<String>,
     /// What may be surprising about it.
     pub(crate) infos: Vec<String>,
+    /// What each part cost, if that was asked for.
+    pub(crate) plan: Option<Plan>,
+    /// What it cost, if that was asked for.
+    pub(crate) stats: Option<Stats>,
     /// The response as it came.
     pub(crate) body: String,
 }
@@ -42,17 +49,52 @@ pub(crate) struct Series {
     pub(crate) points: Vec<Point>,
 }
 
-/// A value at a time, its text as sent.
+/// A value at a time.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Point {
     pub(crate) timestamp_ms: i64,
-    pub(crate) text: String,
+    pub(crate) reading: Reading,
+}
+
+/// What a point holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Reading {
+    /// A number or, in an answer of type string, any text; as sent.
+    Text(String),
+    Histogram(Histogram),
 }
 
 impl Point {
+    /// A number at a time, its text as sent.
+    #[cfg(test)]
+    pub(crate) fn new(timestamp_ms: i64, text: impl Into<String>) -> Self {
+        Self { timestamp_ms, reading: Reading::Text(text.into()) }
+    }
+
     /// The value as a number; NaN if it is none, such as a histogram.
     pub(crate) fn number(&self) -> f64 {
-        self.text.parse().unwrap_or(f64::NAN)
+        match &self.reading {
+            Reading::Text(text) => text.parse().unwrap_or(f64::NAN),
+            Reading::Histogram(_) => f64::NAN,
+        }
+    }
+
+    /// The histogram, if it is one.
+    pub(crate) fn histogram(&self) -> Option<&Histogram> {
+        match &self.reading {
+            Reading::Text(_) => None,
+            Reading::Histogram(histogram) => Some(histogram),
+        }
+    }
+}
+
+/// The text as sent; a histogram on one line.
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Histogram(histogram) => histogram.fmt(f),
+        }
     }
 }
 
@@ -87,9 +129,13 @@ struct Envelope {
 
 #[derive(Deserialize)]
 struct Data {
-    #[serde(rename = "resultType")]
+    /// Empty if only a plan was sent.
+    #[serde(rename = "resultType", default)]
     kind: String,
+    #[serde(default)]
     result: Json,
+    explain: Option<Plan>,
+    stats: Option<Stats>,
 }
 
 #[derive(Deserialize)]
@@ -103,22 +149,25 @@ struct WireSeries {
     histograms: Vec<WirePoint>,
 }
 
-/// Unix seconds and a string; or a histogram.
+/// Unix seconds and a reading.
 #[derive(Deserialize)]
-struct WirePoint(f64, Json);
+struct WirePoint(f64, WireReading);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WireReading {
+    Text(String),
+    Histogram(Histogram),
+}
 
 impl From<WirePoint> for Point {
     #[expect(clippy::cast_possible_truncation, reason = "a float to an integer saturates")]
-    fn from(WirePoint(seconds, value): WirePoint) -> Self {
-        let text = match &value {
-            Json::String(text) => text.clone(),
-            Json::Object(histogram) => {
-                let part = |key: &str| histogram.get(key).and_then(Json::as_str).unwrap_or("?").to_owned();
-                format!("histogram: count {}, sum {}", part("count"), part("sum"))
-            }
-            other => other.to_string(),
+    fn from(WirePoint(seconds, reading): WirePoint) -> Self {
+        let reading = match reading {
+            WireReading::Text(text) => Reading::Text(text),
+            WireReading::Histogram(histogram) => Reading::Histogram(histogram),
         };
-        Self { timestamp_ms: (seconds * 1000.0).round() as i64, text }
+        Self { timestamp_ms: (seconds * 1000.0).round() as i64, reading }
     }
 }
 
@@ -140,14 +189,18 @@ impl Answer {
             Ok(wire.into_iter().map(Series::from).collect())
         };
         let point = |result: Json| serde_json::from_value::<WirePoint>(result).map_err(|error| error.to_string());
+        if data.explain.as_ref().is_some_and(|plan| plan.nodes().len() > NODES_MAX) {
+            return Err(format!("the plan has more than {NODES_MAX} nodes"));
+        }
         let value = match data.kind.as_str() {
+            "" if data.explain.is_some() => Value::Vector(Vec::new()),
             "vector" => Value::Vector(series(data.result)?),
             "matrix" => Value::Matrix(series(data.result)?),
             "scalar" => Value::Scalar(point(data.result)?.into()),
             "string" => Value::String(point(data.result)?.into()),
             other => return Err(format!("result type {other:?} is unknown")),
         };
-        Ok(Self { value, warnings, infos, body })
+        Ok(Self { value, warnings, infos, plan: data.explain, stats: data.stats, body })
     }
 }
 
@@ -156,15 +209,13 @@ impl Answer {
 pub(crate) fn series(labels: &[(&str, &str)], points: &[(i64, &str)]) -> Series {
     Series {
         labels: labels.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        points: points
-            .iter()
-            .map(|&(seconds, text)| Point { timestamp_ms: seconds * 1000, text: text.to_owned() })
-            .collect(),
+        points: points.iter().map(|&(seconds, text)| Point::new(seconds * 1000, text)).collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::histogram::histogram;
     use super::*;
 
     #[track_caller]
@@ -175,22 +226,45 @@ mod tests {
     #[test]
     fn every_kind_of_answer_is_read() {
         let vector = value(r#"{"resultType":"vector","result":[{"metric":{"a":"b"},"value":[1.5,"+Inf"]}]}"#);
-        let point = Point { timestamp_ms: 1500, text: "+Inf".into() };
+        let point = Point::new(1500, "+Inf");
         let labels = LabelMap::from([("a".to_owned(), "b".to_owned())]);
         assert_eq!(vector, Ok(Value::Vector(vec![Series { labels, points: vec![point] }])));
         let matrix = value(r#"{"resultType":"matrix","result":[{"metric":{},"values":[[1,"2"],[3,"NaN"]]}]}"#);
         assert_eq!(matrix, Ok(Value::Matrix(vec![series(&[], &[(1, "2"), (3, "NaN")])])));
         let scalar = value(r#"{"resultType":"scalar","result":[1,"-0"]}"#);
-        assert_eq!(scalar, Ok(Value::Scalar(Point { timestamp_ms: 1000, text: "-0".into() })));
+        assert_eq!(scalar, Ok(Value::Scalar(Point::new(1000, "-0"))));
         let string = value(r#"{"resultType":"string","result":[1,"x"]}"#);
-        assert_eq!(string, Ok(Value::String(Point { timestamp_ms: 1000, text: "x".into() })));
-        let histogram = value(
-            r#"{"resultType":"vector","result":[{"metric":{},"histogram":[1,{"count":"2","sum":"3","buckets":[]}]}]}"#,
-        );
-        assert_eq!(histogram, Ok(Value::Vector(vec![series(&[], &[(1, "histogram: count 2, sum 3")])])));
+        assert_eq!(string, Ok(Value::String(Point::new(1000, "x"))));
         assert!(value(r#"{"resultType":"table","result":[]}"#).is_err());
         assert!(value("[]").is_err());
         assert!(Answer::parse("<html>".into()).is_err());
+    }
+
+    #[test]
+    fn histograms_stand_beside_numbers() {
+        let body = r#"{"resultType":"matrix","result":[{"metric":{},"values":[[2,"7"]],"histograms":
+            [[1,{"count":"3","sum":"4","buckets":[[0,"1","2","3"]]}],[3,{"count":"0","sum":"0"}]]}]}"#;
+        let of =
+            |seconds: i64, histogram| Point { timestamp_ms: seconds * 1000, reading: Reading::Histogram(histogram) };
+        let points = vec![
+            of(1, histogram("3", "4", &[(0, "1", "2", "3")])),
+            Point::new(2000, "7"),
+            of(3, histogram("0", "0", &[])),
+        ];
+        assert_eq!(value(body), Ok(Value::Matrix(vec![Series { labels: LabelMap::new(), points }])));
+        assert!(value(r#"{"resultType":"vector","result":[{"metric":{},"histogram":[1,{"sum":"3"}]}]}"#).is_err());
+        assert!(value(r#"{"resultType":"vector","result":[{"metric":{},"value":[1,2]}]}"#).is_err());
+    }
+
+    #[test]
+    fn plans_and_costs_come_along_and_a_plan_may_come_alone() {
+        let both = r#"{"status":"success","data":{"resultType":"vector","result":[],
+            "explain":{"node":"up","timeUs":3},"stats":{"samples":{"totalQueryableSamples":9}}}}"#;
+        let answer = Answer::parse(both.into()).expect("reads");
+        assert_eq!(answer.plan.map(|plan| plan.time_us), Some(3));
+        assert_eq!(answer.stats.map(|stats| stats.samples.total_queryable_samples), Some(9));
+        assert!(value(r#"{"explain":{"node":"up"}}"#).is_ok());
+        assert!(value("{}").is_err());
     }
 
     #[test]

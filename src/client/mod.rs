@@ -1,19 +1,24 @@
 //! The query API from a client's side: any server that speaks Prometheus's `/api/v1`, ours first of all.
 //!
-//! Owns requests and what can go wrong with them. `answer` turns JSON into values, `render` shows them.
+//! Owns requests and what can go wrong with them. `answer`, `histogram` and `explain` turn JSON into values,
+//! `render` shows them.
 
 pub(crate) mod answer;
+pub(crate) mod explain;
+pub(crate) mod histogram;
 
+use std::io::Read;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 
 use crate::when::api_seconds;
 pub(crate) use answer::{Answer, Value};
+use explain::RunningQuery;
 
 /// Where `metrickit up` and `metrickit server` listen unless told otherwise.
 pub(crate) const URL_DEFAULT: &str = "http://127.0.0.1:9595";
-/// Largest response read, in bytes.
+/// Largest response read, in bytes after decompression.
 const RESPONSE_BYTES_MAX: u64 = 256 << 20;
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,10 +67,20 @@ pub(crate) enum Moment {
     Range { start_ms: i64, end_ms: i64, step_ms: i64 },
 }
 
+/// What to tell beside the answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Extras {
+    /// What each part of the query cost.
+    pub(crate) plan: bool,
+    /// What all of it cost.
+    pub(crate) stats: bool,
+}
+
 /// A server to ask.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     base: String,
+    timeout: Duration,
     agent: ureq::Agent,
 }
 
@@ -79,12 +94,23 @@ impl Client {
         if uri.host().is_none_or(str::is_empty) || !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(address("it needs http:// or https:// and a host".to_owned()));
         }
-        Ok(Self { base, agent: http_agent(ANSWER_TIMEOUT) })
+        Ok(Self { base, timeout: ANSWER_TIMEOUT, agent: http_agent(ANSWER_TIMEOUT) })
     }
 
     /// A client of the same server that waits for `timeout` at most.
     pub(crate) fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { base: self.base.clone(), agent: http_agent(timeout) }
+        Self { base: self.base.clone(), timeout, agent: http_agent(timeout) }
+    }
+
+    /// A client of the same server with connections of its own, which [`Client::hang_up`] closes.
+    pub(crate) fn on_own_connections(&self) -> Self {
+        self.with_timeout(self.timeout)
+    }
+
+    /// Closes every connection of this client and its clones at once. A request under way fails; the server sees that
+    /// its client went away and ends the query. Nothing can be asked afterwards.
+    pub(crate) fn hang_up(&self) {
+        self.agent.clone().shutdown();
     }
 
     /// The address without a slash at its end.
@@ -94,7 +120,18 @@ impl Client {
 
     /// Evaluates `query`.
     pub(crate) fn query(&self, query: &str, moment: Moment) -> Result<Answer, ClientError> {
+        self.query_with(query, moment, Extras::default())
+    }
+
+    /// Evaluates `query` and asks for `extras`, which servers that do not know them leave out.
+    pub(crate) fn query_with(&self, query: &str, moment: Moment, extras: Extras) -> Result<Answer, ClientError> {
         let mut form = vec![("query", query.to_owned())];
+        if extras.plan {
+            form.push(("explain", "true".to_owned()));
+        }
+        if extras.stats {
+            form.push(("stats", "all".to_owned()));
+        }
         let path = match moment {
             Moment::Instant { time_ms } => {
                 form.extend(time_ms.map(|time_ms| ("time", api_seconds(time_ms))));
@@ -134,6 +171,19 @@ impl Client {
         serde_json::from_value(data).map_err(|error| self.foreign(200, error.to_string()))
     }
 
+    /// The queries under way, oldest first.
+    pub(crate) fn queries(&self) -> Result<Vec<RunningQuery>, ClientError> {
+        let data = self.get("/api/v1/queries", &[])?;
+        serde_json::from_value(data).map_err(|error| self.foreign(200, error.to_string()))
+    }
+
+    /// Ends the query `id`.
+    pub(crate) fn kill(&self, id: u64) -> Result<(), ClientError> {
+        let response = self.agent.delete(format!("{}/api/v1/queries/{id}", self.base)).call();
+        let (status, body) = self.read(response)?;
+        self.check(status, &body)
+    }
+
     /// `data` of a GET.
     pub(crate) fn get(&self, path: &str, pairs: &[(&str, &str)]) -> Result<Json, ClientError> {
         let request = self.agent.get(format!("{}{path}", self.base)).query_pairs(pairs.iter().copied());
@@ -170,7 +220,14 @@ impl Client {
         };
         let mut response = response.map_err(unreachable)?;
         let status = response.status().as_u16();
-        let body = response.body_mut().with_config().limit(RESPONSE_BYTES_MAX).read_to_string().map_err(unreachable)?;
+        // The library's own limit counts what arrives; this one counts what comes out of decompression.
+        let reader = response.body_mut().with_config().limit(RESPONSE_BYTES_MAX).reader();
+        let mut body = String::new();
+        let result = reader.take(RESPONSE_BYTES_MAX + 1).read_to_string(&mut body);
+        result.map_err(|error| unreachable(ureq::Error::Io(error)))?;
+        if body.len() as u64 > RESPONSE_BYTES_MAX {
+            return Err(self.foreign(status, format!("the response has more than {RESPONSE_BYTES_MAX} bytes")));
+        }
         Ok((status, body))
     }
 

@@ -5,10 +5,10 @@ use model::time::{Clock, SystemClock};
 use super::Target;
 use crate::UsageError;
 use crate::cli::QueryArgs;
-use crate::client::{ClientError, Moment};
+use crate::client::{Answer, ClientError, Extras, Moment};
 use crate::output::Output;
-use crate::render::{self, Format, Layout};
-use crate::repl::session::{fault, layout, notes};
+use crate::render::{self, Format, plan};
+use crate::repl::asking::{fault, layout, notes};
 use crate::when::{parse_instant_ms, parse_step_ms, step_for_ms};
 
 /// The range when only its end or step is given, in milliseconds.
@@ -20,24 +20,42 @@ pub(crate) fn run(args: &QueryArgs, output: &mut Output) -> anyhow::Result<bool>
     let is_range = matches!(moment, Moment::Range { .. });
     let format = args.format.unwrap_or(if is_range && output.is_terminal { Format::Chart } else { Format::Table });
     let target = Target::open(&args.target)?;
-    let result = target.client.query(&args.expr, moment);
-    let worked = match result {
+    let extras = Extras { plan: args.explain, stats: args.explain || args.stats };
+    let worked = match target.client.query_with(&args.expr, moment, extras) {
+        Ok(answer) if args.explain && format != Format::Json => explained(&args.expr, &answer, output)?,
         Ok(answer) => {
-            let layout = Layout { rows_max: usize::MAX, ..layout(output, moment) };
+            let layout = layout(&args.expr, output, moment, usize::MAX);
             output.text(&render::answer(&answer, format, &layout))?;
-            notes(&answer, output)?;
+            notes(&args.expr, &answer, output)?;
+            if let Some(stats) = answer.stats.as_ref().filter(|_| args.stats) {
+                output.note(&plan::totals(stats))?;
+            }
             true
         }
         Err(error) => {
             if let (Format::Json, ClientError::Refused { body, .. }) = (format, &error) {
                 output.line(body.trim_end())?;
             }
-            output.note(fault(&args.expr, &error).trim_end())?;
+            fault(&args.expr, &error, output)?;
             false
         }
     };
     target.close()?;
     Ok(worked)
+}
+
+/// Prints the plan instead of the answer. Returns whether there was one.
+fn explained(query: &str, answer: &Answer, output: &mut Output) -> anyhow::Result<bool> {
+    let Some(found) = &answer.plan else {
+        output.note(plan::MISSING)?;
+        return Ok(false);
+    };
+    output.text(&plan::draw(query, found, output.width(), output.color))?;
+    if let Some(stats) = &answer.stats {
+        output.line(&plan::totals(stats))?;
+    }
+    notes(query, answer, output)?;
+    Ok(true)
 }
 
 /// When to evaluate.

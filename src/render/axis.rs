@@ -1,6 +1,16 @@
-//! Axes: round numbers and round times to put marks at.
+//! Axes: round numbers and round times to put marks at, and the axis of time as text.
 
+use super::canvas::DOTS_ACROSS;
+use super::unit::{Base, Unit};
 use crate::when::show_instant;
+
+/// Columns for each mark of the time axis.
+const TIME_MARK_COLUMNS: usize = 16;
+/// Distances of marks that people count seconds in, from one to a day.
+const SECOND_STEPS: [f64; 17] = [
+    1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0, 43_200.0,
+    86_400.0,
+];
 
 /// Distances of time marks that people count in, in milliseconds.
 const TIME_STEPS_MS: [i64; 22] = [
@@ -37,13 +47,14 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    /// A scale around `low..=high` with about `marks` marks. Starts at zero when that wastes less than half.
-    pub(crate) fn around(low: f64, high: f64, marks: usize) -> Self {
+    /// A scale around `low..=high` with about `marks` marks, round in `unit`. Starts at zero when that wastes less
+    /// than half.
+    pub(crate) fn around(low: f64, high: f64, marks: usize, unit: Unit) -> Self {
         let (low, high) = if low > 0.0 && low <= high / 2.0 { (0.0, high) } else { (low, high) };
         let (low, high) = if high < 0.0 && high >= low / 2.0 { (low, 0.0) } else { (low, high) };
         let (low, high) = if low < high { (low, high) } else { widened(low) };
         #[expect(clippy::cast_precision_loss, reason = "a handful of marks")]
-        let step = round_step((high - low) / marks.max(1) as f64);
+        let step = step_of((high - low) / marks.max(1) as f64, unit);
         Self { low: (low / step).floor() * step, high: (high / step).ceil() * step, step }
     }
 
@@ -62,6 +73,19 @@ impl Scale {
 fn widened(value: f64) -> (f64, f64) {
     let room = if value == 0.0 { 1.0 } else { value.abs() / 10.0 };
     (value - room, value + room)
+}
+
+/// The next round distance of marks.
+fn step_of(wanted: f64, unit: Unit) -> f64 {
+    match unit.base {
+        // Quarters and halves of a unit are round where the units are powers of two.
+        Base::Bytes if wanted >= 1.0 => 2f64.powf((wanted.log2() - 1e-9).ceil()),
+        Base::Seconds if !unit.per_second && wanted > 0.5 => {
+            let known = SECOND_STEPS.into_iter().find(|step| wanted <= step + 1e-9);
+            known.unwrap_or_else(|| round_step(wanted / 86_400.0) * 86_400.0)
+        }
+        _ => round_step(wanted),
+    }
 }
 
 /// The next of 1, 2, 5 times a power of ten.
@@ -97,13 +121,85 @@ pub(crate) fn time_marks(start_ms: i64, end_ms: i64, marks: usize) -> Vec<(i64, 
     found
 }
 
+/// The horizontal axis of a drawing: `columns` characters from start to end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimeAxis {
+    pub(crate) columns: usize,
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
+}
+
+impl TimeAxis {
+    /// The column of dots of an instant.
+    #[expect(clippy::cast_precision_loss, reason = "a position inside a terminal")]
+    pub(crate) fn across(&self, time_ms: i64) -> usize {
+        let span_ms = self.end_ms.saturating_sub(self.start_ms).max(1);
+        let since_ms = time_ms.saturating_sub(self.start_ms).clamp(0, span_ms);
+        onto(since_ms as f64 / span_ms as f64, self.columns * DOTS_ACROSS)
+    }
+
+    /// The rule with its marks, their labels, and the whole range, below a drawing whose labels take `indent` columns.
+    pub(crate) fn text(&self, indent: usize) -> String {
+        let mut rule: Vec<char> = vec!['─'; self.columns];
+        let mut texts: Vec<char> = vec![' '; self.columns];
+        let mut free_from = 0;
+        for (mark_ms, label) in time_marks(self.start_ms, self.end_ms, (self.columns / TIME_MARK_COLUMNS).max(2)) {
+            let column = self.across(mark_ms) / DOTS_ACROSS;
+            let length = label.chars().count();
+            let start = column.saturating_sub(length / 2).min(self.columns.saturating_sub(length));
+            // A mark without its label would be a riddle.
+            if start >= free_from && start + length <= self.columns {
+                rule[column] = '┴';
+                for (offset, c) in label.chars().enumerate() {
+                    texts[start + offset] = c;
+                }
+                free_from = start + length + 1;
+            }
+        }
+        let rule: String = rule.into_iter().collect();
+        let texts: String = texts.into_iter().collect();
+        let pad = " ".repeat(indent);
+        format!("{pad} └{rule}\n{pad}  {}\n{pad}  {}\n", texts.trim_end(), self.range())
+    }
+
+    /// Start and end in words, shorter where there is little room.
+    fn range(&self) -> String {
+        let day = |ms| show_instant(ms, "%Y-%m-%d");
+        let end = if day(self.start_ms) == day(self.end_ms) { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+        let full = ("%Y-%m-%d %H:%M:%S", end);
+        let patterns = [full, ("%m-%d %H:%M", "%m-%d %H:%M")];
+        let texts = patterns.map(|(start, end)| {
+            format!("{} to {} UTC", show_instant(self.start_ms, start), show_instant(self.end_ms, end))
+        });
+        let [long, short] = texts;
+        if long.chars().count() <= self.columns { long } else { short }
+    }
+}
+
+/// A position in 0..=1 as one of `count` dots.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a position inside a terminal"
+)]
+pub(crate) fn onto(position: f64, count: usize) -> usize {
+    ((position * (count - 1) as f64).round() as usize).min(count - 1)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::unit::{BYTES, PLAIN, SECONDS};
     use super::*;
 
     #[track_caller]
     fn check_scale(low: f64, high: f64, want: &[f64]) {
-        let scale = Scale::around(low, high, 4);
+        check_unit(low, high, PLAIN, want);
+    }
+
+    #[track_caller]
+    fn check_unit(low: f64, high: f64, unit: Unit, want: &[f64]) {
+        let scale = Scale::around(low, high, 4, unit);
         let got: Vec<f64> = scale.marks().collect();
         assert_eq!(got.len(), want.len(), "{low}..{high}: {got:?}");
         assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-9), "{low}..{high}: {got:?}");
@@ -117,6 +213,17 @@ mod tests {
         check_scale(5.0, 5.0, &[4.5, 5.0, 5.5]);
         check_scale(0.0, 0.0, &[-1.0, -0.5, 0.0, 0.5, 1.0]);
         check_scale(-20.0, -1.0, &[-20.0, -15.0, -10.0, -5.0, 0.0]);
+    }
+
+    #[test]
+    fn marks_are_round_in_their_unit() {
+        let mib = f64::from(1 << 20);
+        check_unit(0.0, 7.0 * mib, BYTES, &[0.0, 2.0 * mib, 4.0 * mib, 6.0 * mib, 8.0 * mib]);
+        check_unit(0.0, 1.0, BYTES, &[0.0, 0.5, 1.0]);
+        check_unit(0.0, 100.0, SECONDS, &[0.0, 30.0, 60.0, 90.0, 120.0]);
+        check_unit(0.0, 0.2, SECONDS, &[0.0, 0.05, 0.1, 0.15, 0.2]);
+        check_unit(0.0, 30_000.0, SECONDS, &[0.0, 21_600.0, 43_200.0]);
+        check_unit(0.0, 3_456_000.0, SECONDS, &[0.0, 864_000.0, 1_728_000.0, 2_592_000.0, 3_456_000.0]);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Answers as CSV (RFC 4180): a column for each label, the time in RFC 3339, the value.
+//! Answers as CSV (RFC 4180): a column for each label, the time in RFC 3339, the value. A histogram is one value,
+//! `{count:3, sum:4, (1,2]:3}`.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,7 @@ use crate::when::show_rfc3339;
 pub(crate) fn write(value: &Value) -> String {
     match value {
         Value::Scalar(point) | Value::String(point) => {
-            format!("time,value\n{},{}\n", show_rfc3339(point.timestamp_ms), field(&point.text))
+            format!("time,value\n{},{}\n", show_rfc3339(point.timestamp_ms), field(&point.reading.to_string()))
         }
         Value::Vector(series) | Value::Matrix(series) => rows(series),
     }
@@ -31,8 +32,8 @@ fn rows(series: &[Series]) -> String {
             head.push_str(&field(series.labels.get(*name).map_or("", String::as_str)));
             head.push(',');
         }
-        for Point { timestamp_ms, text: value } in &series.points {
-            append(&mut text, format_args!("{head}{},{}\n", show_rfc3339(*timestamp_ms), field(value)));
+        for Point { timestamp_ms, reading } in &series.points {
+            append(&mut text, format_args!("{head}{},{}\n", show_rfc3339(*timestamp_ms), field(&reading.to_string())));
         }
     }
     text
@@ -46,7 +47,8 @@ fn field(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::answer::series;
+    use crate::client::answer::{Reading, series};
+    use crate::client::histogram::histogram;
 
     #[test]
     fn rows_have_a_column_for_every_label() {
@@ -58,7 +60,11 @@ mod tests {
                     up,,\"a,\"\"b\"\"\",1970-01-01T00:00:01Z,1\n\
                     ,x,,1970-01-01T00:00:02Z,NaN\n";
         assert_eq!(write(&vector), want);
-        let scalar = Value::Scalar(Point { timestamp_ms: 0, text: "3".into() });
+        let scalar = Value::Scalar(Point::new(0, "3"));
         assert_eq!(write(&scalar), "time,value\n1970-01-01T00:00:00Z,3\n");
+        let reading = Reading::Histogram(histogram("3", "4", &[(0, "1", "2", "3")]));
+        let one = Series { labels: [].into(), points: vec![Point { timestamp_ms: 0, reading }] };
+        let want = "time,value\n1970-01-01T00:00:00Z,\"{count:3, sum:4, (1,2]:3}\"\n";
+        assert_eq!(write(&Value::Vector(vec![one])), want);
     }
 }

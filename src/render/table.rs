@@ -5,9 +5,13 @@ use std::collections::BTreeSet;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use model::labels::Quoted;
 
+use super::bars::{QUANTILES, observed};
+use super::number::short;
+use super::text::{visible, width};
 use super::{Layout, append};
 use crate::client::Value;
-use crate::client::answer::Series;
+use crate::client::answer::{Point, Reading, Series};
+use crate::client::histogram::Histogram;
 use crate::when::show_instant;
 
 /// How rows of samples show their time.
@@ -16,7 +20,7 @@ const TIME_PATTERN: &str = "%Y-%m-%d %H:%M:%S%.3f";
 /// Writes `value` as a table, or as one line if it is one value.
 pub(crate) fn write(value: &Value, layout: &Layout) -> String {
     match value {
-        Value::Scalar(point) | Value::String(point) => format!("{}\n", point.text),
+        Value::Scalar(point) | Value::String(point) => format!("{}\n", visible(&point.reading.to_string())),
         Value::Vector(series) | Value::Matrix(series) if series.is_empty() => {
             "no series: nothing matches at this time, or the newest sample is older than the lookback\n".to_owned()
         }
@@ -27,6 +31,11 @@ pub(crate) fn write(value: &Value, layout: &Layout) -> String {
 
 /// Writes columns under a header, the last one aligned to the right.
 pub(crate) fn columns(header: &[&str], rows: &[Vec<String>], width: Option<usize>) -> String {
+    aligned(header, rows, 1, width)
+}
+
+/// Writes columns under a header, the last `right` of them aligned to the right.
+pub(crate) fn aligned(header: &[&str], rows: &[Vec<String>], right: usize, width: Option<usize>) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_header(header.iter().copied());
@@ -37,15 +46,59 @@ pub(crate) fn columns(header: &[&str], rows: &[Vec<String>], width: Option<usize
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
     }
-    if let Some(column) = header.len().checked_sub(1).and_then(|last| table.column_mut(last)) {
-        column.set_cell_alignment(CellAlignment::Right);
+    for at in header.len().saturating_sub(right)..header.len() {
+        if let Some(column) = table.column_mut(at) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     format!("{}\n", table.trim_fmt())
 }
 
-/// Control characters written as escapes, so that a label value cannot steer the terminal.
-fn visible(text: &str) -> String {
-    if text.contains(char::is_control) { text.escape_debug().to_string() } else { text.to_owned() }
+/// Which columns stand behind the labels.
+struct Tail {
+    time: bool,
+    value: bool,
+    histogram: bool,
+}
+
+impl Tail {
+    fn header(&self) -> Vec<&'static str> {
+        let mut header = Vec::new();
+        header.extend(self.time.then_some("time (UTC)"));
+        header.extend(self.value.then_some("value"));
+        if self.histogram {
+            header.extend(["count", "sum"]);
+            header.extend(QUANTILES.map(|(_, name)| name));
+        }
+        header
+    }
+
+    /// How many columns are aligned to the right.
+    fn right(&self) -> usize {
+        self.header().len() - usize::from(self.time)
+    }
+
+    fn cells(&self, series: &Series, point: &Point, layout: &Layout) -> Vec<String> {
+        let mut cells = Vec::new();
+        cells.extend(self.time.then(|| show_instant(point.timestamp_ms, TIME_PATTERN)));
+        let (text, histogram) = match &point.reading {
+            Reading::Text(text) => (text.as_str(), None),
+            Reading::Histogram(histogram) => ("", Some(histogram)),
+        };
+        cells.extend(self.value.then(|| text.to_owned()));
+        if self.histogram {
+            cells.extend(histogram.map_or_else(Default::default, |histogram| summary(series, histogram, layout)));
+        }
+        cells
+    }
+}
+
+/// Count and sum as sent, and quantiles in the unit of the series.
+fn summary(series: &Series, histogram: &Histogram, layout: &Layout) -> [String; 2 + QUANTILES.len()] {
+    let unit = observed(series, layout.observed);
+    let quantile = |q| histogram.quantile(q).map(|value| short(value, unit)).unwrap_or_default();
+    let [p50, p90, p99] = QUANTILES.map(|(q, _)| quantile(q));
+    [histogram.count.clone(), histogram.sum.clone(), p50, p90, p99]
 }
 
 fn labelled(series: &[Series], with_time: bool, layout: &Layout) -> String {
@@ -56,34 +109,36 @@ fn labelled(series: &[Series], with_time: bool, layout: &Layout) -> String {
     };
     let (shared, own): (Vec<&str>, Vec<&str>) = names.into_iter().partition(is_shared);
 
-    let mut header: Vec<&str> = own.clone();
-    if with_time {
-        header.push("time (UTC)");
-    }
-    header.push("value");
-    let rows_all: usize = series.iter().map(|series| series.points.len()).sum();
-    let shown = series.iter().flat_map(|series| series.points.iter().map(move |point| (series, point)));
-    let shown = shown.take(layout.rows_max);
-    let tail = |point: &crate::client::answer::Point| {
-        let time = with_time.then(|| show_instant(point.timestamp_ms, TIME_PATTERN));
-        time.into_iter().chain([point.text.clone()])
+    let points = || series.iter().flat_map(|series| series.points.iter().map(move |point| (series, point)));
+    let rows_all = points().count();
+    let shown = || points().take(layout.rows_max);
+    let tail = Tail {
+        time: with_time,
+        value: shown().any(|(_, point)| point.histogram().is_none()),
+        histogram: shown().any(|(_, point)| point.histogram().is_some()),
     };
-    let mut rows: Vec<Vec<String>> = shown
-        .clone()
-        .map(|(series, point)| own.iter().map(|name| value_of(series, name)).chain(tail(point)).collect())
+    let mut header: Vec<&str> = own.iter().copied().chain(tail.header()).collect();
+    let mut rows: Vec<Vec<String>> = shown()
+        .map(|(series, point)| {
+            own.iter().map(|name| value_of(series, name)).chain(tail.cells(series, point, layout)).collect()
+        })
         .collect();
 
     let mut text = String::new();
     if layout.width.is_some_and(|width| natural_width(&header, &rows) > width) {
         // Too many labels for columns: one column in the notation of the query language.
-        header = if with_time { vec!["series", "time (UTC)", "value"] } else { vec!["series", "value"] };
-        rows = shown.map(|(series, point)| std::iter::once(series.to_string()).chain(tail(point)).collect()).collect();
+        header = std::iter::once("series").chain(tail.header()).collect();
+        rows = shown()
+            .map(|(series, point)| {
+                std::iter::once(series.to_string()).chain(tail.cells(series, point, layout)).collect()
+            })
+            .collect();
     } else if !shared.is_empty() {
         let pairs: Vec<String> =
             shared.iter().map(|name| format!("{name}={}", Quoted(&value_of(&series[0], name)))).collect();
         append(&mut text, format_args!("all rows: {}\n", visible(&pairs.join(", "))));
     }
-    text.push_str(&columns(&header, &rows, layout.width));
+    text.push_str(&aligned(&header, &rows, tail.right(), layout.width));
     if rows_all > rows.len() {
         append(&mut text, format_args!("… and {} more rows; --format csv has them all\n", rows_all - rows.len()));
     }
@@ -93,18 +148,21 @@ fn labelled(series: &[Series], with_time: bool, layout: &Layout) -> String {
 /// Columns a table needs when no cell is wrapped: its texts, and a border and two spaces for each column.
 fn natural_width(header: &[&str], rows: &[Vec<String>]) -> usize {
     let widest = |at: usize| {
-        let cells = rows.iter().map(|row| row[at].chars().count());
-        cells.chain([header[at].chars().count()]).max().unwrap_or(0)
+        let cells = rows.iter().map(|row| width(&row[at]));
+        cells.chain([width(header[at])]).max().unwrap_or(0)
     };
     (0..header.len()).map(|at| widest(at) + 3).sum::<usize>() + 1
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::unit::PLAIN;
     use super::*;
-    use crate::client::answer::{Point, series};
+    use crate::client::answer::series;
+    use crate::client::histogram::histogram;
 
-    const LAYOUT: Layout = Layout { width: Some(60), color: false, rows_max: 3, range_ms: None };
+    const LAYOUT: Layout =
+        Layout { width: Some(60), height: None, color: false, rows_max: 3, unit: PLAIN, observed: PLAIN, axes: None };
 
     #[track_caller]
     fn check(value: &Value, want: &str) {
@@ -148,8 +206,30 @@ all rows: __name__=\"up\", job=\"api\"
     }
 
     #[test]
+    fn histograms_are_told_by_count_sum_and_quantiles() {
+        let reading = Reading::Histogram(histogram("4", "0.7", &[(0, "0.125", "0.25", "4")]));
+        let timed = Series {
+            points: vec![Point { timestamp_ms: 1000, reading }],
+            ..series(&[("__name__", "request_seconds"), ("job", "api")], &[])
+        };
+        let want = "\
+┌─────────────────┬─────┬───────┬─────┬─────────┬─────────┬─────────┐
+│ __name__        ┆ job ┆ count ┆ sum ┆     p50 ┆     p90 ┆     p99 │
+╞═════════════════╪═════╪═══════╪═════╪═════════╪═════════╪═════════╡
+│ request_seconds ┆ api ┆     4 ┆ 0.7 ┆ 176.8ms ┆ 233.3ms ┆ 248.3ms │
+└─────────────────┴─────┴───────┴─────┴─────────┴─────────┴─────────┘
+";
+        let wide = Layout { width: Some(80), ..LAYOUT };
+        let got = write(&Value::Vector(vec![timed.clone()]), &wide);
+        assert_eq!(got, want, "\n{got}");
+        let plain = series(&[("__name__", "up")], &[(1, "1")]);
+        let got = write(&Value::Vector(vec![timed, plain]), &wide);
+        assert!(got.contains("┆ value ┆ count ┆") && got.lines().all(|line| width(line) <= 80), "{got}");
+    }
+
+    #[test]
     fn single_values_and_nothing() {
-        check(&Value::Scalar(Point { timestamp_ms: 0, text: "42".into() }), "42\n");
+        check(&Value::Scalar(Point::new(0, "42")), "42\n");
         assert!(write(&Value::Vector(vec![]), &LAYOUT).starts_with("no series"));
     }
 

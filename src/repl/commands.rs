@@ -11,38 +11,72 @@ pub(crate) struct CommandHelp {
     pub(crate) name: &'static str,
     pub(crate) usage: &'static str,
     pub(crate) help: &'static str,
+    /// What completion offers behind the name.
+    pub(crate) argument: Argument,
 }
 
-const fn row(name: &'static str, usage: &'static str, help: &'static str) -> CommandHelp {
-    CommandHelp { name, usage, help }
+/// What follows a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Argument {
+    Nothing,
+    Query,
+    Metric,
+    Duration,
+    Word,
+    QueryId,
+    OneOf(&'static [&'static str]),
 }
+
+const fn row(name: &'static str, usage: &'static str, argument: Argument, help: &'static str) -> CommandHelp {
+    CommandHelp { name, usage, help, argument }
+}
+
+const SWITCH: Argument = Argument::OneOf(&["on", "off"]);
 
 /// Every command, in the order of `.help`.
-pub(crate) const COMMANDS: [CommandHelp; 10] = [
-    row(".metrics", ".metrics [PREFIX]", "list metric names"),
-    row(".labels", ".labels SELECTOR", "the labels of the selected series, and how many values each has"),
-    row(".range", ".range 1h [STEP]", "evaluate over the last hour and draw charts"),
-    row(".instant", ".instant", "evaluate at one time again"),
-    row(".time", ".time now|now-1h|2026-01-01T00:00:00Z", "the time at which queries are evaluated, or end"),
-    row(".format", ".format chart|table|csv|json", "how answers are shown; chart shows instant answers as tables"),
-    row(".timing", ".timing [on|off]", "show how long queries take"),
-    row(".functions", ".functions [NAME]", "the functions of the language, or one of them"),
-    row(".help", ".help", "this list"),
-    row(".quit", ".quit", "leave; so does Ctrl-D"),
+pub(crate) const COMMANDS: [CommandHelp; 14] = [
+    row(".range", ".range 1h [STEP]", Argument::Duration, "evaluate over the last hour and draw charts"),
+    row(".instant", ".instant", Argument::Nothing, "evaluate at one time again"),
+    row(
+        ".time",
+        ".time now|now-1h|2026-01-01T00:00:00Z",
+        Argument::OneOf(&["now", "now-5m", "now-1h", "now-1d"]),
+        "the time at which queries are evaluated, or end",
+    ),
+    row(
+        ".format",
+        ".format chart|table|csv|json",
+        Argument::OneOf(&["chart", "table", "csv", "json"]),
+        "how answers are shown; chart shows instant numbers as tables",
+    ),
+    row(".explain", ".explain QUERY", Argument::Query, "what each part of the query reads and how long it takes"),
+    row(".stats", ".stats [on|off]", SWITCH, "show what each query read"),
+    row(".timing", ".timing [on|off]", SWITCH, "show how long queries take until the answer is here"),
+    row(".metrics", ".metrics [TEXT]", Argument::Metric, "metrics with TEXT in their name: type, unit and help"),
+    row(".labels", ".labels SELECTOR", Argument::Query, "labels of the selected series, and how many values each has"),
+    row(".queries", ".queries", Argument::Nothing, "the queries that run on the server, with their cost so far"),
+    row(".kill", ".kill ID", Argument::QueryId, "end a query that runs on the server"),
+    row(".functions", ".functions", Argument::Nothing, "every function and aggregation with its sentence"),
+    row(".help", ".help [WORD]", Argument::Word, "this list, or how a function or keyword is used"),
+    row(".quit", ".quit", Argument::Nothing, "leave; so does Ctrl-D"),
 ];
 
 /// A command with its arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    Metrics { prefix: String },
+    Metrics { part: String },
     Labels { selector: String },
     Range { range_ms: i64, step_ms: Option<i64> },
     Instant,
     Time { time_ms: Option<i64> },
     Format(Format),
     Timing(Option<bool>),
-    Functions { name: Option<String> },
-    Help,
+    Stats(Option<bool>),
+    Explain { query: String },
+    Queries,
+    Kill { id: u64 },
+    Functions,
+    Help { word: Option<String> },
     Quit,
 }
 
@@ -54,25 +88,35 @@ pub(crate) fn parse(line: &str, now_ms: i64) -> Result<Command, String> {
         let found = COMMANDS.iter().find(|command| command.name == name);
         format!("usage: {}", found.map_or(name, |command| command.usage))
     };
+    let word = || (!rest.is_empty()).then(|| rest.to_owned());
     match name {
-        ".metrics" => Ok(Command::Metrics { prefix: rest.to_owned() }),
-        ".labels" if rest.is_empty() => Err(usage()),
+        ".metrics" => Ok(Command::Metrics { part: rest.to_owned() }),
+        ".labels" | ".explain" if rest.is_empty() => Err(usage()),
         ".labels" => Ok(Command::Labels { selector: rest.to_owned() }),
         ".range" => range(rest).map_err(|reason| format!("{reason}\n{}", usage())),
         ".instant" => Ok(Command::Instant),
         ".time" if rest.is_empty() || rest == "now" => Ok(Command::Time { time_ms: None }),
         ".time" => parse_instant_ms(rest, now_ms).map(|time_ms| Command::Time { time_ms: Some(time_ms) }),
         ".format" => Format::from_str(rest, true).map(Command::Format).map_err(|_| usage()),
-        ".timing" => match rest {
-            "" => Ok(Command::Timing(None)),
-            "on" => Ok(Command::Timing(Some(true))),
-            "off" => Ok(Command::Timing(Some(false))),
-            _ => Err(usage()),
-        },
-        ".functions" => Ok(Command::Functions { name: (!rest.is_empty()).then(|| rest.to_owned()) }),
-        ".help" => Ok(Command::Help),
+        ".timing" => switch(rest, Command::Timing).ok_or_else(usage),
+        ".stats" => switch(rest, Command::Stats).ok_or_else(usage),
+        ".explain" => Ok(Command::Explain { query: rest.to_owned() }),
+        ".queries" => Ok(Command::Queries),
+        ".kill" => rest.parse().map(|id| Command::Kill { id }).map_err(|_| format!("{}; .queries lists them", usage())),
+        ".functions" => Ok(word().map_or(Command::Functions, |word| Command::Help { word: Some(word) })),
+        ".help" => Ok(Command::Help { word: word() }),
         ".quit" | ".exit" | ".q" => Ok(Command::Quit),
         _ => Err(unknown(name)),
+    }
+}
+
+/// On, off, or the other way round.
+fn switch(rest: &str, command: impl Fn(Option<bool>) -> Command) -> Option<Command> {
+    match rest {
+        "" => Some(command(None)),
+        "on" => Some(command(Some(true))),
+        "off" => Some(command(Some(false))),
+        _ => None,
     }
 }
 
@@ -90,8 +134,12 @@ fn range(rest: &str) -> Result<Command, String> {
 }
 
 fn unknown(name: &str) -> String {
-    let start = name.get(..2).unwrap_or(name);
-    match COMMANDS.iter().find(|command| command.name.starts_with(start) && start.len() > 1) {
+    const DISTANCE_MAX: usize = 2;
+    let distance = |command: &&CommandHelp| {
+        let begun = command.name.starts_with(name) && name.len() > 1;
+        if begun { 0 } else { strsim::damerau_levenshtein(name, command.name) }
+    };
+    match COMMANDS.iter().min_by_key(distance).filter(|command| distance(command) <= DISTANCE_MAX && name.len() > 1) {
         Some(command) => format!("there is no command {name}; did you mean {}?", command.usage),
         None => format!("there is no command {name}; .help lists all"),
     }
@@ -123,11 +171,22 @@ mod tests {
         check(".format xml", Err("usage: .format"));
         check(".timing", Ok(Command::Timing(None)));
         check(".timing on", Ok(Command::Timing(Some(true))));
-        check(".metrics go_", Ok(Command::Metrics { prefix: "go_".into() }));
+        check(".stats off", Ok(Command::Stats(Some(false))));
+        check(".stats maybe", Err("usage: .stats [on|off]"));
+        check(".metrics go_", Ok(Command::Metrics { part: "go_".into() }));
         check(".labels", Err("usage: .labels SELECTOR"));
         check(".labels up{a=\"b c\"}", Ok(Command::Labels { selector: "up{a=\"b c\"}".into() }));
+        check(".explain sum(\n  up)", Ok(Command::Explain { query: "sum(\n  up)".into() }));
+        check(".explain", Err("usage: .explain QUERY"));
+        check(".kill 7", Ok(Command::Kill { id: 7 }));
+        check(".kill all", Err("usage: .kill ID; .queries lists them"));
+        check(".help rate", Ok(Command::Help { word: Some("rate".into()) }));
+        check(".functions rate", Ok(Command::Help { word: Some("rate".into()) }));
+        check(".help", Ok(Command::Help { word: None }));
         check(".exit", Ok(Command::Quit));
         check(".rnage 1h", Err("did you mean .range 1h [STEP]?"));
+        check(".expl up", Err("did you mean .explain QUERY?"));
+        check(".something", Err(".help lists all"));
         check(".", Err("there is no command .; .help lists all"));
     }
 }

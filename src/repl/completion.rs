@@ -1,156 +1,156 @@
-//! Completion with what the server has: metrics, labels, values, functions with their help.
+//! Completion with what the server has: metrics, labels, values; and with what the language has. One line of help each.
 //!
-//! `context` says what is being typed; the names come from a [`Names`] and are kept for a while.
+//! `context` says what is being typed, `names` what the server has, `words` what the language has.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use query::ast::AggregateOp;
-use query::functions::FUNCTIONS;
-use reedline::{Completer, CompletionResult, Span, Suggestion};
+use reedline::{Completer, CompletionResult, CompletionStatus, Span, Suggestion};
 
 use super::commands::COMMANDS;
-use super::context::{Context, context};
-use crate::client::Client;
+use super::context::{Context, Quote, context};
+use super::names::{Known, List, NameCache, Named, Names};
+use super::words;
 use crate::client::answer::LabelMap;
 
-/// How long fetched names are used.
-const FRESH_FOR: Duration = Duration::from_secs(15);
-/// Most names fetched at a time.
-const FETCHED_MAX: usize = 20_000;
 /// Most suggestions shown.
 const SHOWN_MAX: usize = 200;
-/// Most lists of names kept; all are dropped when there are more.
-const LISTS_MAX: usize = 64;
-/// Words between expressions.
-const KEYWORDS: [&str; 11] =
-    ["by", "without", "on", "ignoring", "group_left", "group_right", "and", "or", "unless", "bool", "offset"];
 /// Ranges people ask for.
-const DURATIONS: [&str; 8] = ["1m", "5m", "10m", "15m", "30m", "1h", "6h", "1d"];
-
-/// A list of names to fetch.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum List {
-    /// Metric names with their help.
-    Metrics,
-    /// Label names, of one metric if given.
-    Labels(Option<String>),
-    /// Values of a label, of one metric if given.
-    Values(Option<String>, String),
-}
-
-/// Names and a description each.
-pub(crate) type Named = Vec<(String, Option<String>)>;
-
-/// Where names come from.
-pub(crate) trait Names: Send {
-    /// The names of `list`; empty if they cannot be had now.
-    fn fetch(&mut self, list: &List) -> Named;
-}
-
-impl Names for Client {
-    fn fetch(&mut self, list: &List) -> Named {
-        let selector = |metric: &Option<String>| metric.as_ref().map(|metric| format!("{{__name__=\"{metric}\"}}"));
-        let names = match list {
-            List::Metrics => {
-                let help = self.get("/api/v1/metadata", &[]).unwrap_or_default();
-                let names = self.label_values("__name__", None, FETCHED_MAX).unwrap_or_default();
-                let help_of = |name: &str| help[name][0]["help"].as_str().map(str::to_owned);
-                return names.into_iter().map(|name| (name.clone(), help_of(&name))).collect();
-            }
-            List::Labels(metric) => self.label_names(selector(metric).as_deref(), FETCHED_MAX),
-            List::Values(metric, label) => self.label_values(label, selector(metric).as_deref(), FETCHED_MAX),
-        };
-        names.unwrap_or_default().into_iter().map(|name| (name, None)).collect()
-    }
-}
+const DURATIONS: [(&str, &str); 8] = [
+    ("1m", "a minute"),
+    ("5m", "five minutes"),
+    ("10m", "ten minutes"),
+    ("15m", "a quarter of an hour"),
+    ("30m", "half an hour"),
+    ("1h", "an hour"),
+    ("6h", "six hours"),
+    ("1d", "a day"),
+];
 
 /// Completes queries and commands.
-pub(crate) struct QueryCompleter<N> {
-    names: N,
-    kept: HashMap<List, (Instant, Named)>,
+pub(crate) struct QueryCompleter {
+    names: NameCache,
 }
 
-impl<N: Names> QueryCompleter<N> {
+/// What fits: where it starts, and the candidates.
+struct Offer {
+    start: usize,
+    names: Named,
+    /// What was typed of it, if that is not simply the text since `start`.
+    typed: Option<String>,
+}
+
+impl QueryCompleter {
     /// A completer that asks `names`.
-    pub(crate) fn new(names: N) -> Self {
-        Self { names, kept: HashMap::new() }
+    pub(crate) fn new(names: impl Names + 'static) -> Self {
+        Self { names: NameCache::new(names) }
     }
 
-    fn list(&mut self, list: List) -> Named {
-        if let Some((at, names)) = self.kept.get(&list)
-            && at.elapsed() < FRESH_FOR
-        {
-            return names.clone();
+    /// The names of `list`; `None` while they are on their way.
+    fn list(&mut self, list: &List) -> Option<Arc<Named>> {
+        match self.names.get(list) {
+            Known::Here(names) => Some(names),
+            Known::Coming => None,
         }
-        let names = self.names.fetch(&list);
-        if self.kept.len() >= LISTS_MAX {
-            self.kept.clear();
-        }
-        self.kept.insert(list, (Instant::now(), names.clone()));
-        names
     }
 
-    /// What may stand at byte `at` of `line`: where it starts, text and description, best first.
-    fn offers(&mut self, line: &str, at: usize) -> (usize, Named) {
-        let (start, mut names) = match context(line, at) {
-            Context::Nothing => return (at, Vec::new()),
-            Context::Command { start } => (
-                start,
-                COMMANDS.iter().map(|command| (command.name.to_owned(), Some(command.help.to_owned()))).collect(),
-            ),
-            Context::Duration { start } => (start, DURATIONS.map(|text| (text.to_owned(), None)).to_vec()),
-            Context::LabelName { metric, start } => {
-                let names = self.list(List::Labels(metric));
-                (start, names.into_iter().filter(|(name, _)| name != "__name__").collect())
+    /// What may stand at byte `at` of `line`; `None` while it is on its way.
+    fn offer(&mut self, line: &str, at: usize) -> Option<Offer> {
+        let here = |start, names| Some(Offer { start, names, typed: None });
+        let described = |(name, help): (&str, &str)| (name.to_owned(), Some(help.to_owned()));
+        match context(line, at) {
+            Context::Nothing => here(at, Vec::new()),
+            Context::Command { start } => {
+                here(start, COMMANDS.iter().map(|command| described((command.name, command.help))).collect())
             }
-            Context::LabelValue { metric, label, start } => {
-                let names = self.list(List::Values(metric, label));
-                (start, names.into_iter().map(|(name, help)| (escaped(&name), help)).collect())
+            Context::Duration { start } => here(start, DURATIONS.map(described).to_vec()),
+            Context::OneOf { words, start } => {
+                here(start, words.iter().map(|word| ((*word).to_owned(), None)).collect())
+            }
+            Context::Word { start } => {
+                let bare = |(name, help): (String, _)| (name.trim_end_matches('(').to_owned(), help);
+                here(start, words::offered().map(bare).collect())
+            }
+            Context::QueryId { start } => here(start, self.list(&List::Queries)?.to_vec()),
+            Context::Metric { start } => here(start, self.list(&List::Metrics)?.to_vec()),
+            Context::LabelName { metric, start } => {
+                let names = self.list(&List::Labels(metric))?;
+                here(start, names.iter().filter(|(name, _)| name != "__name__").cloned().collect())
+            }
+            Context::LabelValue { metric, label, quote, is_regex, start } => {
+                let names = self.list(&List::Values(metric, label))?;
+                let closes = matches!(quote, Quote::Open(quote) if !line[at..].starts_with(quote));
+                let value =
+                    |(name, help): &(String, Option<String>)| (quoted(name, quote, is_regex, closes), help.clone());
+                let typed = matches!(quote, Quote::Missing).then(|| "\"".to_owned());
+                Some(Offer { start, names: names.iter().map(value).collect(), typed })
             }
             Context::Expression { start } => {
-                let mut names = self.list(List::Metrics);
-                names.extend(language());
-                (start, names)
+                let mut names = self.list(&List::Metrics)?.to_vec();
+                names.extend(words::offered());
+                here(start, names)
             }
-        };
-        let typed = line[start.min(at)..at].to_lowercase();
-        let rank = |name: &str| match name.to_lowercase() {
-            lower if lower.starts_with(&typed) => Some(0),
-            // One letter inside a name is in most names.
-            lower if typed.len() > 1 && lower.contains(&typed) => Some(1),
-            _ => None,
-        };
-        names.retain(|(name, _)| rank(name).is_some());
-        names.sort_by_key(|(name, _)| rank(name));
-        names.truncate(SHOWN_MAX);
-        (start, names)
+        }
     }
 }
 
-impl<N: Names> Completer for QueryCompleter<N> {
+/// The names that begin with `typed`; if there are none, those that have it anywhere.
+fn matching(mut names: Named, typed: &str) -> Named {
+    let typed = typed.to_lowercase();
+    let begins = |name: &str| name.to_lowercase().starts_with(&typed);
+    if names.iter().any(|(name, _)| begins(name)) {
+        names.retain(|(name, _)| begins(name));
+    } else {
+        // One letter inside a name is in most names.
+        names.retain(|(name, _)| typed.len() > 1 && name.to_lowercase().contains(&typed));
+    }
+    names.truncate(SHOWN_MAX);
+    names
+}
+
+impl Completer for QueryCompleter {
     fn complete(&mut self, line: &str, pos: usize) -> CompletionResult {
-        let (start, names) = self.offers(line, pos);
+        let Some(Offer { start, names, typed }) = self.offer(line, pos) else { return CompletionResult::Pending };
+        let typed = typed.as_deref().unwrap_or(&line[start.min(pos)..pos]);
         let suggestion = |(value, description): (String, Option<String>)| Suggestion {
             value,
             description,
             span: Span::new(start, pos),
             ..Suggestion::default()
         };
-        CompletionResult::fresh(names.into_iter().map(suggestion).collect::<Vec<_>>())
+        CompletionResult::fresh(matching(names, typed).into_iter().map(suggestion).collect::<Vec<_>>())
+    }
+
+    fn poll_completion(&mut self) -> CompletionStatus {
+        match (self.names.take_arrived(), self.names.is_waiting()) {
+            (true, _) => CompletionStatus::Ready,
+            (false, true) => CompletionStatus::Pending,
+            (false, false) => CompletionStatus::Idle,
+        }
     }
 }
 
-/// Functions, aggregations and keywords.
-fn language() -> impl Iterator<Item = (String, Option<String>)> {
-    let functions = FUNCTIONS.iter().map(|function| (format!("{}(", function.name), Some(function.help.to_owned())));
-    let aggregations = AggregateOp::NAMES.iter().map(|(name, _)| (format!("{name}("), Some("aggregation".to_owned())));
-    functions.chain(aggregations).chain(KEYWORDS.iter().map(|word| ((*word).to_owned(), None)))
-}
-
-/// A label value as it stands inside quotes.
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+/// A label value as it stands inside `quote`, escaped for a regular expression if it is in one; with the closing quote
+/// if `closes`, with both if there is none yet.
+fn quoted(value: &str, quote: Quote, is_regex: bool, closes: bool) -> String {
+    const SPECIAL: &str = "\\.+*?()|[]{}^$";
+    let mut text = String::new();
+    for c in value.chars() {
+        if is_regex && SPECIAL.contains(c) {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    let inside = |quote: char| match quote {
+        // Raw: there is no way to write a backtick.
+        '`' => text.clone(),
+        _ => text.replace('\\', "\\\\").replace(quote, &format!("\\{quote}")).replace('\n', "\\n"),
+    };
+    match quote {
+        Quote::Missing => format!("\"{}\"", inside('"')),
+        Quote::Open(quote) if closes => format!("{}{quote}", inside(quote)),
+        Quote::Open(quote) => inside(quote),
+    }
 }
 
 /// The label names of `series` with how many values each has and the first few, for `.labels`.
@@ -174,54 +174,99 @@ pub(crate) fn label_summary(series: &[LabelMap]) -> Vec<Vec<String>> {
 mod tests {
     use super::*;
 
-    struct Fixed(usize);
+    struct Fixed;
 
     impl Names for Fixed {
-        fn fetch(&mut self, list: &List) -> Named {
-            self.0 += 1;
+        fn fetch(&mut self, list: &List) -> Option<Named> {
             let names: &[&str] = match list {
                 List::Metrics => &["go_goroutines", "process_rate", "up"],
                 List::Labels(_) => &["__name__", "instance", "job"],
-                List::Values(..) => &["a\"b", "api"],
+                List::Values(..) => &["a\"b", "api.x"],
+                List::Queries => &["7"],
             };
-            names.iter().map(|name| ((*name).to_owned(), None)).collect()
+            Some(names.iter().map(|name| ((*name).to_owned(), Some("help".to_owned()))).collect())
+        }
+    }
+
+    /// The suggestions at the end of `line`, once they are here.
+    fn complete(line: &str) -> Vec<Suggestion> {
+        complete_at(line, line.len())
+    }
+
+    fn complete_at(line: &str, at: usize) -> Vec<Suggestion> {
+        let mut completer = QueryCompleter::new(Fixed);
+        loop {
+            let result = completer.complete(line, at);
+            if !result.is_pending() {
+                return result.suggestions().to_vec();
+            }
+            while completer.poll_completion() != CompletionStatus::Ready {
+                std::thread::yield_now();
+            }
         }
     }
 
     #[track_caller]
     fn check(line: &str, want: &[&str]) {
-        let mut completer = QueryCompleter::new(Fixed(0));
-        let result = completer.complete(line, line.len());
-        let got: Vec<&str> = result.suggestions().iter().map(|suggestion| suggestion.value.as_str()).collect();
+        let found = complete(line);
+        let got: Vec<&str> = found.iter().map(|suggestion| suggestion.value.as_str()).collect();
         assert_eq!(got.get(..want.len()), Some(want), "for {line:?}: {got:?}");
     }
 
     #[test]
     fn offers_what_fits() {
         check("go_", &["go_goroutines"]);
+        check("gorou", &["go_goroutines"]);
         check("up{", &["instance", "job"]);
         check("up{j", &["job"]);
-        check("up{job=\"", &["a\\\"b", "api"]);
-        check("sum(rat", &["rate(", "process_rate"]);
+        check("sum by (", &["instance", "job"]);
+        check("sum(rat", &["rate("]);
+        check("sum(process_", &["process_rate"]);
         check("x[1", &["1m", "10m", "15m", "1h", "1d"]);
+        check("a unl", &["unless"]);
+        check("topk", &["topk("]);
         check(".ti", &[".time", ".timing"]);
-        check("12", &[]);
+        check(".help rat", &["rate"]);
+        check(".format t", &["table"]);
+        check(".kill ", &["7"]);
+        assert_eq!(complete("12"), []);
+        assert_eq!(complete("z"), []);
     }
 
     #[test]
-    fn suggestions_replace_what_was_typed() {
-        let mut completer = QueryCompleter::new(Fixed(0));
-        let result = completer.complete("sum(go_g", 8);
-        assert_eq!(result.suggestions()[0].span, Span::new(4, 8));
+    fn values_are_quoted_and_escaped_as_their_place_needs() {
+        check("up{job=\"", &["a\\\"b\"", "api.x\""]);
+        check("up{job='", &["a\"b'", "api.x'"]);
+        check("up{job=`", &["a\"b`"]);
+        check("up{job=", &["\"a\\\"b\"", "\"api.x\""]);
+        check("up{job=~\"ap", &["api\\\\.x\""]);
+        check("up{job=~\"other|ap", &["api\\\\.x\""]);
+        assert_eq!(complete_at("up{job=\"ap\"}", 10)[0].value, "api.x", "the quote is there already");
     }
 
     #[test]
-    fn names_are_fetched_once_in_a_while() {
-        let mut completer = QueryCompleter::new(Fixed(0));
-        for _ in 0..3 {
-            completer.complete("go_", 3);
+    fn suggestions_replace_what_was_typed_and_tell_what_they_are() {
+        let found = complete("sum(go_g");
+        assert_eq!((found[0].span, found[0].description.as_deref()), (Span::new(4, 8), Some("help")));
+        for suggestion in complete("r").iter().chain(&complete(".")).chain(&complete("x[")) {
+            assert!(suggestion.description.is_some(), "{}", suggestion.value);
         }
-        assert_eq!(completer.names.0, 1);
+    }
+
+    #[test]
+    fn nothing_is_waited_for() {
+        struct Never;
+        impl Names for Never {
+            fn fetch(&mut self, _: &List) -> Option<Named> {
+                loop {
+                    std::thread::park();
+                }
+            }
+        }
+        let mut completer = QueryCompleter::new(Never);
+        assert!(completer.complete("go_", 3).is_pending());
+        assert_eq!(completer.poll_completion(), CompletionStatus::Pending);
+        assert!(!completer.complete(".ti", 3).is_pending());
     }
 
     #[test]

@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use query::ast::AggregateOp;
 use query::functions;
 use reedline::{
-    Color, DefaultHinter, EditCommand, Emacs, FileBackedHistory, Highlighter, IdeMenu, KeyCode, KeyModifiers,
+    Color, ColumnarMenu, DefaultHinter, EditCommand, Emacs, FileBackedHistory, Highlighter, KeyCode, KeyModifiers,
     MenuBuilder, Prompt, PromptEditMode, PromptHistorySearch, Reedline, ReedlineEvent, ReedlineMenu, StyledText,
     ValidationResult, Validator, default_emacs_keybindings,
 };
@@ -14,6 +13,7 @@ use reedline::{
 use super::completion::QueryCompleter;
 use super::context::is_keyword;
 use super::tokens::{Kind, is_complete, tokens};
+use super::words::is_aggregation;
 use crate::client::Client;
 
 /// Most lines of history kept in the file.
@@ -29,7 +29,7 @@ pub(crate) fn editor(completions: Client, history: Option<PathBuf>, color: bool)
     keys.add_binding(KeyModifiers::SHIFT, KeyCode::BackTab, ReedlineEvent::MenuPrevious);
     let newline = ReedlineEvent::Edit(vec![EditCommand::InsertNewline]);
     keys.add_binding(KeyModifiers::ALT, KeyCode::Enter, newline);
-    let menu = IdeMenu::default().with_name(MENU).with_max_completion_height(12).with_default_border();
+    let menu = ColumnarMenu::default().with_name(MENU).with_columns(1).with_column_padding(2);
     let mut editor = Reedline::create()
         .with_completer(Box::new(QueryCompleter::new(completions)))
         .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu)))
@@ -92,10 +92,6 @@ impl Highlighter for QueryColors {
         styled.push((Color::Default.normal(), line[shown..].to_owned()));
         styled
     }
-}
-
-fn is_aggregation(word: &str) -> bool {
-    AggregateOp::NAMES.iter().any(|(name, _)| *name == word)
 }
 
 /// The prompt, with the mode at the right.

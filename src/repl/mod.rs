@@ -2,12 +2,16 @@
 //!
 //! Owns the loop. A session remembers and evaluates, the editor reads, `render` shows.
 
+pub(crate) mod asking;
 mod commands;
 mod completion;
 mod context;
 mod editor;
-pub(crate) mod session;
+mod lists;
+mod names;
+mod session;
 mod tokens;
+mod words;
 
 use std::io::{self, BufRead, IsTerminal};
 use std::sync::Arc;

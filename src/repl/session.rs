@@ -2,27 +2,22 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use model::time::{Clock, ShowDuration, SystemClock};
-use query::ast::ValueType;
-use query::functions::{FUNCTIONS, Function, find};
 
-use super::commands::{self, COMMANDS, Command};
+use super::asking::{fault, interruptible, layout, notes};
+use super::commands::{self, Command};
 use super::completion::label_summary;
-use crate::client::{Answer, Client, ClientError, Moment, Value};
+use super::lists::{self, NAMES_MAX};
+use crate::client::{Answer, Client, ClientError, Extras, Moment, Value};
 use crate::output::Output;
-use crate::render::{self, Format, Layout, append, caret, table};
+use crate::render::{self, Format, plan, table};
 use crate::when::{show_rfc3339, step_for_ms};
 
 /// Most rows of a table.
 const ROWS_MAX: usize = 100;
-/// Most names listed, and most series looked at for `.labels`.
-const NAMES_MAX: usize = 1_000;
-/// How often a waiting query looks for Ctrl-C.
-const INTERRUPT_POLL: Duration = Duration::from_millis(20);
 
 /// What comes after a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +46,7 @@ pub(crate) struct Session {
     time_ms: Option<i64>,
     format: Format,
     timing: bool,
+    stats: bool,
     /// Set by Ctrl-C.
     interrupted: Arc<AtomicBool>,
 }
@@ -58,7 +54,8 @@ pub(crate) struct Session {
 impl Session {
     /// A session that asks `client`, instant and now.
     pub(crate) fn new(client: Client, interrupted: Arc<AtomicBool>) -> Self {
-        Self { client, mode: Mode::Instant, time_ms: None, format: Format::Chart, timing: false, interrupted }
+        let format = Format::Chart;
+        Self { client, mode: Mode::Instant, time_ms: None, format, timing: false, stats: false, interrupted }
     }
 
     /// The mode in a few words, for the prompt.
@@ -77,7 +74,7 @@ impl Session {
     /// Does what `line` says: a command if it starts with a dot, else a query.
     pub(crate) fn run(&mut self, line: &str, output: &mut Output) -> io::Result<Next> {
         let line = line.trim();
-        if line.is_empty() || (line.starts_with('#') && !line.contains('\n')) {
+        if line.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Next::Line);
         }
         if line.starts_with('.') && !line[1..].starts_with(|c: char| c.is_ascii_digit()) {
@@ -92,29 +89,36 @@ impl Session {
         self.evaluate(line, output)
     }
 
-    fn evaluate(&mut self, line: &str, output: &mut Output) -> io::Result<Next> {
+    fn evaluate(&self, query: &str, output: &mut Output) -> io::Result<Next> {
         let moment = self.moment();
-        let start = Instant::now();
-        let Some(result) = self.wait_for(line, moment) else {
-            output.note("interrupted")?;
+        let Some((answer, took)) = self.ask(query, moment, Extras { plan: false, stats: self.stats }, output)? else {
             return Ok(Next::LineAfterError);
         };
-        let took = start.elapsed();
-        match result {
-            Ok(answer) => {
-                let layout = layout(output, moment);
-                output.text(&render::answer(&answer, self.format, &layout))?;
-                notes(&answer, output)?;
-                if self.timing {
-                    output.note(&format!("{} in {:.1} ms", size(&answer.value), took.as_secs_f64() * 1000.0))?;
-                }
-                Ok(Next::Line)
-            }
-            Err(error) => {
-                output.note(fault(line, &error).trim_end())?;
-                Ok(Next::LineAfterError)
-            }
+        output.text(&render::answer(&answer, self.format, &layout(query, output, moment, ROWS_MAX)))?;
+        notes(query, &answer, output)?;
+        if let Some(stats) = &answer.stats {
+            output.note(&plan::totals(stats))?;
         }
+        if self.timing {
+            output.note(&format!("{} in {:.1} ms", size(&answer.value), took.as_secs_f64() * 1000.0))?;
+        }
+        Ok(Next::Line)
+    }
+
+    fn explain(&self, query: &str, output: &mut Output) -> io::Result<Next> {
+        let Some((answer, _)) = self.ask(query, self.moment(), Extras { plan: true, stats: true }, output)? else {
+            return Ok(Next::LineAfterError);
+        };
+        let Some(found) = &answer.plan else {
+            output.note(plan::MISSING)?;
+            return Ok(Next::LineAfterError);
+        };
+        output.text(&plan::draw(query, found, output.width(), output.color))?;
+        if let Some(stats) = &answer.stats {
+            output.line(&plan::totals(stats))?;
+        }
+        notes(query, &answer, output)?;
+        Ok(Next::Line)
     }
 
     fn moment(&self) -> Moment {
@@ -128,23 +132,34 @@ impl Session {
         }
     }
 
-    /// The answer; `None` if Ctrl-C came first. The server ends the query when its own timeout passes.
-    fn wait_for(&self, query: &str, moment: Moment) -> Option<Result<Answer, ClientError>> {
-        self.interrupted.store(false, Ordering::Relaxed);
-        let (sender, receiver) = mpsc::channel();
-        let (client, query) = (self.client.clone(), query.to_owned());
-        std::thread::spawn(move || {
-            // Nobody waits any more after an interrupt.
-            let _ = sender.send(client.query(&query, moment));
-        });
-        loop {
-            match receiver.recv_timeout(INTERRUPT_POLL) {
-                Ok(result) => return Some(result),
-                Err(mpsc::RecvTimeoutError::Timeout) if self.interrupted.load(Ordering::Relaxed) => return None,
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
-            }
+    /// The answer and how long it took; what went wrong has been told if there is none.
+    fn ask(
+        &self,
+        query: &str,
+        moment: Moment,
+        extras: Extras,
+        output: &mut Output,
+    ) -> io::Result<Option<(Answer, Duration)>> {
+        let start = Instant::now();
+        let owned = query.to_owned();
+        let work = move |client: &Client| client.query_with(&owned, moment, extras);
+        let answer = self.wait(query, work, output)?;
+        Ok(answer.map(|answer| (answer, start.elapsed())))
+    }
+
+    /// What `work` brings; what went wrong has been told if there is nothing. Errors are drawn under `query`.
+    fn wait<T: Send + 'static>(
+        &self,
+        query: &str,
+        work: impl FnOnce(&Client) -> Result<T, ClientError> + Send + 'static,
+        output: &mut Output,
+    ) -> io::Result<Option<T>> {
+        match interruptible(&self.client, &self.interrupted, work) {
+            Some(Ok(value)) => return Ok(Some(value)),
+            Some(Err(error)) => fault(query, &error, output)?,
+            None => output.note("canceled")?,
         }
+        Ok(None)
     }
 
     fn command(&mut self, command: Command, output: &mut Output) -> io::Result<Next> {
@@ -154,77 +169,71 @@ impl Session {
             Command::Instant => self.mode = Mode::Instant,
             Command::Time { time_ms } => self.time_ms = time_ms,
             Command::Format(format) => self.format = format,
-            Command::Timing(on) => self.timing = on.unwrap_or(!self.timing),
-            Command::Help => output.text(&help())?,
-            Command::Functions { name } => return functions(name.as_deref(), output),
-            Command::Metrics { prefix } => return self.metrics(&prefix, output),
+            Command::Timing(on) => {
+                self.timing = on.unwrap_or(!self.timing);
+                output.line(if self.timing { "timing is on" } else { "timing is off" })?;
+            }
+            Command::Stats(on) => {
+                self.stats = on.unwrap_or(!self.stats);
+                output.line(if self.stats { "stats are on" } else { "stats are off" })?;
+            }
+            Command::Help { word: None } => output.text(&lists::help(output.width()))?,
+            Command::Help { word: Some(word) } => match lists::help_on(&word) {
+                Ok(text) => output.line(&text)?,
+                Err(message) => {
+                    output.note(&message)?;
+                    return Ok(Next::LineAfterError);
+                }
+            },
+            Command::Functions => output.text(&lists::functions(output.width()))?,
+            Command::Explain { query } => return self.explain(&query, output),
+            Command::Metrics { part } => return self.metrics(&part, output),
             Command::Labels { selector } => return self.labels(&selector, output),
+            Command::Queries => return self.queries(output),
+            Command::Kill { id } => return self.kill(id, output),
         }
         Ok(Next::Line)
     }
 
-    fn metrics(&self, prefix: &str, output: &mut Output) -> io::Result<Next> {
-        match self.client.label_values("__name__", None, 0) {
-            Ok(names) => {
-                let matching: Vec<&String> = names.iter().filter(|name| name.starts_with(prefix)).collect();
-                let mut text = lines(matching.iter().take(NAMES_MAX));
-                let left = matching.len().saturating_sub(NAMES_MAX);
-                if left > 0 {
-                    append(&mut text, format_args!("… and {left} more; give a longer prefix\n"));
-                } else if matching.is_empty() {
-                    text = format!("no metric starts with {prefix:?}; {} are known\n", names.len());
-                }
-                output.text(&text)?;
-                Ok(Next::Line)
-            }
-            Err(error) => failed(&error, output),
-        }
+    fn metrics(&self, part: &str, output: &mut Output) -> io::Result<Next> {
+        let work = |client: &Client| {
+            let names = client.label_values("__name__", None, 0)?;
+            // Without metadata the names are still a list.
+            Ok((names, client.get("/api/v1/metadata", &[]).unwrap_or_default()))
+        };
+        let Some((names, metadata)) = self.wait("", work, output)? else { return Ok(Next::LineAfterError) };
+        output.text(&lists::metrics(&names, part, &metadata, output.width()))?;
+        Ok(Next::Line)
     }
 
     fn labels(&self, selector: &str, output: &mut Output) -> io::Result<Next> {
-        match self.client.series(selector, NAMES_MAX) {
-            Ok(series) if series.is_empty() => output.line("no series")?,
-            Ok(series) => {
-                let rows = label_summary(&series);
-                output.text(&table::columns(&["label", "values", "count"], &rows, Some(output.width())))?;
-                let bound = if series.len() == NAMES_MAX { "first " } else { "" };
-                output.line(&format!("{bound}{} series", series.len()))?;
-            }
-            Err(error) => {
-                output.note(fault(selector, &error).trim_end())?;
-                return Ok(Next::LineAfterError);
-            }
+        let owned = selector.to_owned();
+        let work = move |client: &Client| client.series(&owned, NAMES_MAX);
+        let Some(series) = self.wait(selector, work, output)? else { return Ok(Next::LineAfterError) };
+        if series.is_empty() {
+            output.line("no series")?;
+            return Ok(Next::Line);
         }
+        let rows = label_summary(&series);
+        output.text(&table::columns(&["label", "values", "count"], &rows, Some(output.width())))?;
+        let bound = if series.len() == NAMES_MAX { "first " } else { "" };
+        output.line(&format!("{bound}{} series", series.len()))?;
         Ok(Next::Line)
     }
-}
 
-/// The layout for a REPL or a terminal: as wide as the window, rows limited.
-pub(crate) fn layout(output: &Output, moment: Moment) -> Layout {
-    let range_ms = match moment {
-        Moment::Instant { .. } => None,
-        Moment::Range { start_ms, end_ms, .. } => Some((start_ms, end_ms)),
-    };
-    Layout { width: output.is_terminal.then(|| output.width()), color: output.color, rows_max: ROWS_MAX, range_ms }
-}
-
-/// Tells warnings and infos on standard error.
-pub(crate) fn notes(answer: &Answer, output: &mut Output) -> io::Result<()> {
-    answer.warnings.iter().try_for_each(|text| output.note(&format!("warning: {text}")))?;
-    answer.infos.iter().try_for_each(|text| output.note(&format!("info: {text}")))
-}
-
-/// An error as text: under the query if it is about the query.
-pub(crate) fn fault(query: &str, error: &ClientError) -> String {
-    match error {
-        ClientError::Refused { message, .. } => caret::draw(query, message),
-        other => format!("error: {other}\n"),
+    fn queries(&self, output: &mut Output) -> io::Result<Next> {
+        let Some(queries) = self.wait("", Client::queries, output)? else { return Ok(Next::LineAfterError) };
+        output.text(&lists::queries(&queries, output.width()))?;
+        Ok(Next::Line)
     }
-}
 
-fn failed(error: &ClientError, output: &mut Output) -> io::Result<Next> {
-    output.note(&format!("error: {error}"))?;
-    Ok(Next::LineAfterError)
+    fn kill(&self, id: u64, output: &mut Output) -> io::Result<Next> {
+        let Some(()) = self.wait("", move |client: &Client| client.kill(id), output)? else {
+            return Ok(Next::LineAfterError);
+        };
+        output.line(&format!("query {id} has been told to end"))?;
+        Ok(Next::Line)
+    }
 }
 
 /// How much came back.
@@ -237,51 +246,4 @@ fn size(value: &Value) -> String {
             format!("{} series, {samples} samples", series.len())
         }
     }
-}
-
-/// Each text on a line of its own.
-fn lines(texts: impl Iterator<Item = impl std::fmt::Display>) -> String {
-    let mut all = String::new();
-    texts.for_each(|text| append(&mut all, format_args!("{text}\n")));
-    all
-}
-
-fn help() -> String {
-    let width = COMMANDS.iter().map(|command| command.usage.chars().count()).max().unwrap_or(0);
-    let rows = COMMANDS.iter().map(|command| format!("  {:<width$}  {}", command.usage, command.help));
-    format!("Type a query and Enter; Tab completes; open brackets continue on the next line.\n{}", lines(rows))
-}
-
-fn functions(name: Option<&str>, output: &mut Output) -> io::Result<Next> {
-    match name.map(|name| (name, find(name))) {
-        None => {
-            let width = FUNCTIONS.iter().map(|function| function.name.len()).max().unwrap_or(0);
-            let rows = FUNCTIONS.iter().map(|function| format!("  {:<width$}  {}", function.name, function.help));
-            output.text(&lines(rows))?;
-        }
-        Some((_, Some(function))) => output.line(&format!("{}\n  {}", signature(function), function.help))?,
-        Some((name, None)) => {
-            output.note(&format!("there is no function {name}; .functions lists all"))?;
-            return Ok(Next::LineAfterError);
-        }
-    }
-    Ok(Next::Line)
-}
-
-/// `rate(range-vector) → instant-vector`, optional arguments in brackets.
-fn signature(function: &Function) -> String {
-    let name = |kind: &ValueType| match kind {
-        ValueType::Scalar => "scalar",
-        ValueType::InstantVector => "instant-vector",
-        ValueType::RangeVector => "range-vector",
-        ValueType::String => "string",
-    };
-    let needed = function.args.len().saturating_sub(function.optional);
-    let arg =
-        |(at, kind): (usize, &ValueType)| if at < needed { name(kind).to_owned() } else { format!("[{}]", name(kind)) };
-    let mut args: Vec<String> = function.args.iter().enumerate().map(arg).collect();
-    if function.variadic > 0 {
-        args.push("…".to_owned());
-    }
-    format!("{}({}) → {}", function.name, args.join(", "), name(&function.returns))
 }
