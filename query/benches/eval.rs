@@ -145,7 +145,15 @@ fn main() {
         "max_over_time(rate(requests_total[5m])[10m:1m])",
     ] {
         let time = QueryTime::Range { start_ms: 0, end_ms: 3_600_000, step_ms: 60_000 };
-        let request = Request { query, time, options: &options, lookback_ms: None, timeout_ms: None, cancel: &cancel };
+        let request = Request {
+            query,
+            time,
+            options: &options,
+            lookback_ms: None,
+            timeout_ms: None,
+            cancel: &cancel,
+            explain: false,
+        };
         let mut cost = query::Cost::default();
         let time = median(|| cost = evaluate(&store, &request).expect("an answer").cost);
         println!(

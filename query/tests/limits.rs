@@ -20,7 +20,8 @@ const INSTANT: QueryTime = QueryTime::Instant { time_ms: 3_600_000 };
 
 fn ask(query: &str, time: QueryTime, options: &QueryOptions) -> Result<Answer, QueryError> {
     let cancel = CancelToken::new();
-    let request = Request { query, time, options, lookback_ms: None, timeout_ms: None, cancel: &cancel };
+    let request =
+        Request { query, time, options, lookback_ms: None, timeout_ms: None, cancel: &cancel, explain: false };
     evaluate(&store(), &request)
 }
 
@@ -104,6 +105,7 @@ fn canceled_and_timed_out() {
         lookback_ms: None,
         timeout_ms: Some(0),
         cancel: &cancel,
+        explain: false,
     };
     // Work enough for the clock to be seen moving.
     let long = Request { query: "sum_over_time(vector(1)[10d:1s])", ..request };
@@ -157,8 +159,15 @@ fn lookback_can_be_chosen() {
     let (options, cancel) = (QueryOptions::default(), CancelToken::new());
     let count = |lookback_ms| {
         let time = QueryTime::Instant { time_ms: 99 * 60_000 + 30_000 };
-        let request =
-            Request { query: "m_total", time, options: &options, lookback_ms, timeout_ms: None, cancel: &cancel };
+        let request = Request {
+            query: "m_total",
+            time,
+            options: &options,
+            lookback_ms,
+            timeout_ms: None,
+            cancel: &cancel,
+            explain: false,
+        };
         match evaluate(&store(), &request).expect("a vector").value {
             Value::Vector(elements) => elements.len(),
             other => panic!("{other:?}"),

@@ -99,7 +99,15 @@ fn a_range_query_is_its_instant_queries() {
         let run = |time| {
             evaluate(
                 &store,
-                &Request { query, time, options: &options, lookback_ms: None, timeout_ms: None, cancel: &cancel },
+                &Request {
+                    query,
+                    time,
+                    options: &options,
+                    lookback_ms: None,
+                    timeout_ms: None,
+                    cancel: &cancel,
+                    explain: false,
+                },
             )
             .unwrap_or_else(|error| panic!("{query}: {error}"))
             .value

@@ -164,6 +164,7 @@ fn evaluate(app: &App, question: &Question, left: Duration, cancel: &CancelToken
         lookback_ms: question.lookback_ms,
         timeout_ms: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
         cancel,
+        explain: false,
     };
     let answer = query::evaluate(app.source.as_ref(), &request).map_err(|error| query_error(&error))?;
     let counters = &app.counters;

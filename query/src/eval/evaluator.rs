@@ -4,17 +4,23 @@
 //! takes each series with its column. A scalar expression is one value a step.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use model::{SeriesSource, TimeRange};
+use model::{SampleValue, SeriesSource, TimeRange};
 
 use super::column::{Column, Head, Sink};
 use super::error::{Result, execution};
+use super::explain::Trace;
 use super::grid::{Grid, Shift, seconds};
 use super::guard::Guard;
 use super::invariant::is_invariant;
 use super::notes::Notes;
+use super::pipeline::{Seed, Turn};
+use super::shared::Shared;
+use super::told::ToldLists;
 use crate::ast::{AtModifier, Expr, ExprKind, Modifiers, UnaryOp, ValueType};
 use crate::functions::FunctionId;
+use crate::native::negate;
 use crate::value_type;
 
 /// Everything the evaluation of one query shares.
@@ -23,6 +29,10 @@ pub(crate) struct Evaluator<'q> {
     pub(crate) source: &'q dyn SeriesSource,
     pub(crate) guard: Guard<'q>,
     pub(crate) notes: Notes<'q>,
+    pub(crate) trace: Trace,
+    pub(crate) shared: Shared<'q>,
+    /// Which series of a pipeline's selector this evaluator reads; all of every selector without one.
+    pub(crate) turn: Option<Turn<'q>>,
     /// The grid of the whole query, which `start()`, `end()`, `step()` and `range()` speak of.
     pub(crate) query_grid: Grid,
     /// The end as asked for, which the last step may lie before.
@@ -32,12 +42,72 @@ pub(crate) struct Evaluator<'q> {
     pub(crate) lookback_ms: i64,
 }
 
+impl<'q> Evaluator<'q> {
+    /// What an evaluator for another thread is made of.
+    pub(super) fn seed(&self) -> Seed<'q> {
+        Seed {
+            source: self.source,
+            query: self.notes.query(),
+            query_grid: self.query_grid,
+            query_end_ms: self.query_end_ms,
+            is_instant: self.is_instant,
+            lookback_ms: self.lookback_ms,
+            is_traced: self.trace.is_on(),
+        }
+    }
+
+    /// What this evaluator has told, for the one it worked for.
+    pub(super) fn into_told(self) -> (ToldLists, Trace) {
+        (self.notes.take(), self.trace)
+    }
+
+    /// Takes over what a worker told.
+    pub(super) fn absorb(&self, (told, trace): (ToldLists, Trace)) {
+        self.notes.absorb(told);
+        self.trace.absorb(trace);
+    }
+}
+
 impl Evaluator<'_> {
     /// Evaluates an instant-vector expression over `grid` and hands each of its series to `sink`.
     pub(crate) fn vector(&self, expr: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
         if grid.len == 0 {
             return Ok(());
         }
+        if self.shared.is_shared(expr) {
+            return self.shared_vector(expr, grid, sink);
+        }
+        // As `vector_anew` and `vector_here`, without their frames: queries nest deep, and stacks are short.
+        if self.turn.is_none()
+            && let Some(leaf) = self.leaf(expr, grid)?
+        {
+            return self.pipeline(expr, leaf, grid, sink);
+        }
+        if self.trace.is_on() {
+            return self.vector_here(expr, grid, sink);
+        }
+        self.vector_on_grid(expr, grid, sink)
+    }
+
+    /// [`vector`](Self::vector) without looking whether there is a result already.
+    pub(super) fn vector_anew(&self, expr: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        if self.turn.is_none()
+            && let Some(leaf) = self.leaf(expr, grid)?
+        {
+            return self.pipeline(expr, leaf, grid, sink);
+        }
+        self.vector_here(expr, grid, sink)
+    }
+
+    /// [`vector`](Self::vector) in this thread.
+    pub(super) fn vector_here(&self, expr: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        if self.trace.is_on() {
+            return self.trace.node(expr, sink, |sink| self.vector_on_grid(expr, grid, sink));
+        }
+        self.vector_on_grid(expr, grid, sink)
+    }
+
+    fn vector_on_grid(&self, expr: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
         if grid.len > 1 && is_invariant(expr) {
             let mut wide = Column::default();
             return self.vector_by_kind(expr, grid.first(), &mut |head, column| {
@@ -54,6 +124,7 @@ impl Evaluator<'_> {
             ExprKind::Paren(inner) | ExprKind::Unary(UnaryOp::Plus, inner) => self.vector(inner, grid, sink),
             ExprKind::Unary(UnaryOp::Minus, inner) => self.vector(inner, grid, &mut |head, column| {
                 column.map(|value| -value);
+                column.map_histograms(|_, histogram| Some(SampleValue::Histogram(Arc::new(negate(histogram)))));
                 sink(head.dropped(), column)
             }),
             ExprKind::Selector(selector) => self.instant_selector(selector, grid, sink),

@@ -10,23 +10,43 @@ use model::{HistogramSample, Labels, Samples, SeriesSource};
 use super::column::{Column, Head, is_present, same_labels};
 use super::error::{QueryError, Result, execution};
 use super::evaluator::{Evaluator, unparen};
+use super::explain::Trace;
 use super::grid::Grid;
-use super::guard::{Guard, Held};
+use super::guard::{Budget, Guard, Held};
 use super::names::without_names;
 use super::notes::Notes;
+use super::pipeline;
+use super::shared::Shared;
 use super::{Answer, QueryTime, Request, Series, Value, VectorElement};
 use crate::ast::{Expr, ExprKind, ValueType};
 use crate::value_type;
 
-/// Evaluates `expr` as `request` asks.
+/// Evaluates `expr` as `request` asks, on a thread with stack enough for it.
 pub(crate) fn answer(source: &dyn SeriesSource, expr: &Expr, request: &Request<'_>) -> Result<Answer> {
+    let stack_bytes = pipeline::stack_bytes(expr);
+    if stack_bytes <= pipeline::STACK_BYTES_MIN {
+        return answer_here(source, expr, request);
+    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("query".to_owned()).stack_size(stack_bytes);
+        let thread = thread.spawn_scoped(scope, || answer_here(source, expr, request));
+        let thread = thread.map_err(|error| execution(format!("no thread for a query this deep: {error}")))?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn answer_here(source: &dyn SeriesSource, expr: &Expr, request: &Request<'_>) -> Result<Answer> {
     let options = request.options;
     let timeout_ms = request.timeout_ms.map_or(options.timeout_ms, |ms| ms.min(options.timeout_ms));
     let (query_grid, query_end_ms) = query_grid(request)?;
+    let budget = Budget::new(options, timeout_ms, request.cancel);
     let evaluator = Evaluator {
         source,
-        guard: Guard::new(options, timeout_ms, request.cancel),
+        guard: Guard::new(&budget),
         notes: Notes::new(request.query),
+        trace: Trace::new(request.explain),
+        shared: Shared::of(expr, request.query),
+        turn: None,
         query_grid,
         query_end_ms,
         is_instant: matches!(request.time, QueryTime::Instant { .. }),
@@ -38,9 +58,9 @@ pub(crate) fn answer(source: &dyn SeriesSource, expr: &Expr, request: &Request<'
     } else {
         range_value(&evaluator, expr)?
     };
-    let cost = evaluator.guard.cost();
+    let explain = evaluator.trace.explain(expr, &evaluator.shared);
     let (warnings, infos) = evaluator.notes.finish();
-    Ok(Answer { value, warnings, infos, cost })
+    Ok(Answer { value, warnings, infos, cost: budget.cost(), explain })
 }
 
 fn query_grid(request: &Request<'_>) -> Result<(Grid, i64)> {

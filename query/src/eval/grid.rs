@@ -1,7 +1,7 @@
 //! The grid of evaluation times, and how `offset` and `@` move a time.
 
 /// Evaluation times `start_ms + n * step_ms` for `n` below `len`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Grid {
     pub(crate) start_ms: i64,
     pub(crate) step_ms: i64,

@@ -14,6 +14,7 @@ mod column;
 mod duration;
 mod error;
 mod evaluator;
+mod explain;
 mod extended;
 mod finish;
 mod grid;
@@ -28,18 +29,24 @@ mod names;
 mod notes;
 mod order;
 mod over_time;
+mod pipeline;
 mod range_call;
 mod rank;
 mod rate;
+mod resources;
 mod select;
 mod sets;
+mod shared;
+mod told;
 mod window;
 
 use model::{Labels, SampleValue, Samples, SeriesSource};
 
 pub use error::QueryError;
+pub use explain::Explain;
 pub use guard::{CancelToken, Cost, QueryOptions};
-pub use notes::ANNOTATIONS_TOLD_MAX;
+pub use resources::{QUERIES_BYTES_MAX_DEFAULT, Resources};
+pub use told::ANNOTATIONS_TOLD_MAX;
 
 use crate::ast::Expr;
 use crate::parse;
@@ -57,8 +64,10 @@ pub struct Request<'a> {
     pub lookback_ms: Option<i64>,
     /// Instead of [`QueryOptions::timeout_ms`], if shorter.
     pub timeout_ms: Option<u64>,
-    /// Ends the evaluation early.
+    /// Ends the evaluation early, and tells how far it is.
     pub cancel: &'a CancelToken,
+    /// Whether the answer is to say what each node took.
+    pub explain: bool,
 }
 
 /// The times a query is evaluated at, in milliseconds since the Unix epoch.
@@ -82,6 +91,8 @@ pub struct Answer {
     pub infos: Vec<String>,
     /// What it took.
     pub cost: Cost,
+    /// What each node of the query took, if that was asked for.
+    pub explain: Option<Explain>,
 }
 
 /// A result.

@@ -3,49 +3,16 @@
 //! Owns their texts, which are Prometheus's, because clients compare and suppress them.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
+use super::told::ToldLists;
 use crate::ast::Span;
-
-/// Most annotations of one kind that an answer tells one by one.
-pub const ANNOTATIONS_TOLD_MAX: usize = 10;
 
 /// The annotations of one query, each text once.
 #[derive(Debug)]
 pub(crate) struct Notes<'q> {
     query: &'q str,
-    warnings: RefCell<Told>,
-    infos: RefCell<Told>,
-}
-
-/// The annotations of one kind.
-#[derive(Debug, Default)]
-struct Told {
-    /// The first ones, in order.
-    texts: Vec<String>,
-    /// Hashes of all: a query over many metrics may tell something of each.
-    known: HashSet<u64>,
-}
-
-impl Told {
-    fn add(&mut self, text: String) {
-        if self.known.insert(BuildHasherDefault::<DefaultHasher>::default().hash_one(&text))
-            && self.texts.len() < ANNOTATIONS_TOLD_MAX
-        {
-            self.texts.push(text);
-        }
-    }
-
-    /// The texts, with a line that says how many more there were.
-    fn finish(mut self, kind: &str) -> Vec<String> {
-        let more = self.known.len() - self.texts.len();
-        if more > 0 {
-            self.texts.push(format!("{more} more {kind} annotations omitted"));
-        }
-        self.texts
-    }
+    told: RefCell<ToldLists>,
 }
 
 /// One thing to tell.
@@ -61,6 +28,10 @@ pub(crate) enum Note<'a> {
     SortInRangeQuery,
     /// A rate of something that is not named like a counter.
     PossibleNonCounter(&'a str),
+    /// A rate of something whose type label does not say counter: that label, metric.
+    PossibleNonCounterType(&'a str, &'a str),
+    /// A sample that claims to have begun before the one before it, but not with that: metric.
+    StartsOverlap(&'a str),
     /// Bucket counts that decreased with the bound: metric.
     ForcedMonotonicity(&'a str),
     /// An operator that these kinds of operands do not have: left operand, operator, right operand.
@@ -121,6 +92,7 @@ impl Note<'_> {
                 | Self::InvalidRatio(..)
                 | Self::BadBucketLabel(..)
                 | Self::SortInRangeQuery
+                | Self::StartsOverlap(_)
                 | Self::IncompatibleBuckets(_)
                 | Self::MixedInAggregation
                 | Self::MixedInRange(_)
@@ -153,6 +125,15 @@ impl Note<'_> {
             Self::PossibleNonCounter(metric) => format!(
                 "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {metric:?}"
             ),
+            Self::PossibleNonCounterType(kind, metric) => format!(
+                "PromQL info: metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", \
+                 got {kind:?}: {metric:?}"
+            ),
+            Self::StartsOverlap(metric) => {
+                format!(
+                    "PromQL warning: start times of samples overlap with earlier samples for metric name {metric:?}"
+                )
+            }
             Self::ForcedMonotonicity(metric) => named(
                 "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see \
                  https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
@@ -253,20 +234,37 @@ impl std::fmt::Display for Number {
 
 impl<'q> Notes<'q> {
     pub(crate) fn new(query: &'q str) -> Self {
-        Self { query, warnings: RefCell::default(), infos: RefCell::default() }
+        Self { query, told: RefCell::default() }
+    }
+
+    /// The query's text.
+    pub(crate) fn query(&self) -> &'q str {
+        self.query
     }
 
     /// Tells `note` of the expression at `span`, unless that was told before.
     pub(crate) fn add(&self, note: Note<'_>, span: Span) {
-        let (line, column) = line_and_column(self.query, span.start);
-        let text = format!("{} ({line}:{column})", note.text());
-        let kind = if note.is_warning() { &self.warnings } else { &self.infos };
-        kind.borrow_mut().add(text);
+        let mut told = self.told.borrow_mut();
+        let list = if note.is_warning() { &mut told.warnings } else { &mut told.infos };
+        list.add(note.text(), span.start);
     }
 
-    /// Warnings and infos, each cut to [`ANNOTATIONS_TOLD_MAX`] with a line that says how many more there were.
+    /// What was told so far; it is forgotten here.
+    pub(crate) fn take(&self) -> ToldLists {
+        self.told.take()
+    }
+
+    /// Adds what was told elsewhere.
+    pub(crate) fn absorb(&self, other: ToldLists) {
+        self.told.borrow_mut().absorb(other);
+    }
+
+    /// Warnings and infos, each cut to [`ANNOTATIONS_TOLD_MAX`](super::ANNOTATIONS_TOLD_MAX) with a line that says how
+    /// many more there were.
     pub(crate) fn finish(self) -> (Vec<String>, Vec<String>) {
-        (self.warnings.into_inner().finish("warning"), self.infos.into_inner().finish("info"))
+        let ToldLists { warnings, infos } = self.told.into_inner();
+        let place = |at_byte| line_and_column(self.query, at_byte);
+        (warnings.finish("warning", place), infos.finish("info", place))
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! Owns lookback and staleness, the sample times that `timestamp` asks for, and `smoothed` selectors.
 
+use std::time::Instant;
+
 use model::sample::is_stale_marker;
-use model::{Matcher, SampleValue, Samples, TimeRange};
+use model::{Matcher, SampleValue, Samples, SeriesSet, TimeRange};
 
 use super::column::{ABSENT, Column, Head, Sink};
 use super::error::Result;
@@ -54,7 +56,8 @@ impl Evaluator<'_> {
         })
     }
 
-    /// Reads every selected series once, with its samples in `range`, stale markers included.
+    /// Reads every selected series once, with its samples in `range`, stale markers included. Of a pipeline's selector
+    /// only the series that are this thread's turn.
     pub(crate) fn read_each(
         &self,
         matchers: &[Matcher],
@@ -65,16 +68,45 @@ impl Evaluator<'_> {
         if range.is_empty() {
             return Ok(());
         }
-        let set = self.source.select(matchers, range, self.guard.options().series_max)?;
+        if let Some(turn) = &self.turn
+            && turn.is_of(matchers, range)?
+        {
+            return self.read_series(turn.set, turn.series.clone(), matchers, visit);
+        }
+        let set = self.select(matchers, range)?;
+        self.read_series(&*set, 0..set.len(), matchers, visit)
+    }
+
+    /// The series that fulfil `matchers`.
+    pub(crate) fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Box<dyn SeriesSet>> {
+        Ok(self.source.select(matchers, range, self.guard.options().series_max)?)
+    }
+
+    fn read_series(
+        &self,
+        set: &dyn SeriesSet,
+        series: std::ops::Range<usize>,
+        matchers: &[Matcher],
+        visit: &mut dyn FnMut(Head, &mut Samples) -> Result<()>,
+    ) -> Result<()> {
         let mut samples = Samples::default();
-        for at in 0..set.len() {
+        for at in series {
+            let started = self.trace.is_on().then(Instant::now);
             let cost = set.read(at, &mut samples)?;
             self.guard.count_read(cost)?;
+            self.trace.count_read(matchers, cost, started);
             if !samples.is_empty() {
                 visit(Head::new(set.labels(at).clone()), &mut samples)?;
             }
         }
         Ok(())
+    }
+
+    /// What an instant selector reads.
+    pub(crate) fn selector_reads(&self, selector: &Selector, grid: Grid) -> Result<TimeRange> {
+        let shift = self.shift(&selector.modifiers)?;
+        let after_ms = if selector.extension == Some(RangeExtension::Smoothed) { self.lookback_ms } else { 0 };
+        Ok(Self::read_range(grid, shift, self.lookback_ms, after_ms))
     }
 
     /// `selector smoothed`: the value at each step by linear interpolation between its neighbours.

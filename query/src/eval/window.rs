@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use model::{Histogram, HistogramSample, ResetHint, SampleValue, Samples};
+use model::{Histogram, HistogramSample, ResetHint, SampleValue, Samples, TimeRange};
 
 use super::column::{Column, Head, is_present};
 use super::error::{Result, execution};
@@ -123,31 +123,51 @@ impl Evaluator<'_> {
         }
     }
 
-    fn range_selector(&self, range: &RangeSelector, grid: Grid, visit: &mut RangeSink<'_>) -> Result<()> {
+    /// Where the windows of a range selector lie, and what it reads.
+    pub(super) fn range_reads(
+        &self,
+        range: &RangeSelector,
+        extension: Option<RangeExtension>,
+        grid: Grid,
+    ) -> Result<(Frame, TimeRange)> {
         let shift = self.shift(&range.selector.modifiers)?;
         let range_ms = self.range_ms(&range.range)?;
-        let extension = range.selector.extension;
         let frame = Frame { grid, shift, range_ms, extension, lookback_ms: self.lookback_ms };
         let (before_ms, after_ms) = match extension {
             None => (range_ms, 0),
             Some(RangeExtension::Anchored) => (range_ms.saturating_add(self.lookback_ms), 0),
             Some(RangeExtension::Smoothed) => (range_ms.saturating_add(self.lookback_ms), self.lookback_ms),
         };
-        let read = Self::read_range(grid, shift, before_ms, after_ms);
+        Ok((frame, Self::read_range(grid, shift, before_ms, after_ms)))
+    }
+
+    fn range_selector(&self, range: &RangeSelector, grid: Grid, visit: &mut RangeSink<'_>) -> Result<()> {
+        let (frame, read) = self.range_reads(range, range.selector.extension, grid)?;
         self.read_each(&range.selector.matchers, read, &mut |head, samples| {
             remove_stale_markers(samples);
             if samples.is_empty() { Ok(()) } else { visit(head, samples, &frame) }
         })
     }
 
-    /// The inner expression at all multiples of the subquery's step that any window holds, each evaluated once.
-    fn subquery(&self, subquery: &Subquery, grid: Grid, visit: &mut RangeSink<'_>) -> Result<()> {
+    /// Where the windows of a subquery lie, and the steps of its inner expression: all multiples of the subquery's step
+    /// that any window holds.
+    pub(super) fn subquery_grid(
+        &self,
+        subquery: &Subquery,
+        extension: Option<RangeExtension>,
+        grid: Grid,
+    ) -> Result<(Frame, Grid)> {
         let shift = self.shift(&subquery.modifiers)?;
         let range_ms = self.range_ms(&subquery.range)?;
         let step_ms = self.subquery_step_ms(subquery.step.as_ref())?;
-        let frame = Frame { grid, shift, range_ms, extension: None, lookback_ms: self.lookback_ms };
+        let frame = Frame { grid, shift, range_ms, extension, lookback_ms: self.lookback_ms };
         let first_ms = shift.apply(grid.start_ms).saturating_sub(range_ms);
-        let inner = Grid::multiples(first_ms, shift.apply(grid.end_ms()), step_ms);
+        Ok((frame, Grid::multiples(first_ms, shift.apply(grid.end_ms()), step_ms)))
+    }
+
+    /// The inner expression at its steps, each evaluated once.
+    fn subquery(&self, subquery: &Subquery, grid: Grid, visit: &mut RangeSink<'_>) -> Result<()> {
+        let (frame, inner) = self.subquery_grid(subquery, None, grid)?;
         // A column for each level of the inner expression, and the samples made of the last.
         let columns = columns_at_once(&subquery.expr) + 2;
         let _held = self.guard.hold(inner.len.saturating_mul(columns * size_of::<f64>()))?;

@@ -95,5 +95,16 @@ fn run_case(source: &dyn SeriesSource, case: &Case) -> Result<(), String> {
 
 fn ask(source: &dyn SeriesSource, query: &str, time: QueryTime) -> Result<Answer, QueryError> {
     let (options, cancel) = (QueryOptions::default(), CancelToken::new());
-    evaluate(source, &Request { query, time, options: &options, lookback_ms: None, timeout_ms: None, cancel: &cancel })
+    evaluate(
+        source,
+        &Request {
+            query,
+            time,
+            options: &options,
+            lookback_ms: None,
+            timeout_ms: None,
+            cancel: &cancel,
+            explain: false,
+        },
+    )
 }

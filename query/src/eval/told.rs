@@ -1,0 +1,116 @@
+//! Lists of annotations: each text at each place once, the first ones kept, the rest counted.
+//!
+//! Threads keep lists of their own, which are joined in the order of the series, so that an answer tells the same
+//! however many threads there were.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+
+/// Most annotations of one kind that an answer tells one by one.
+pub const ANNOTATIONS_TOLD_MAX: usize = 10;
+
+/// The annotations of one kind.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Told {
+    /// The first ones in order, each with the byte of the query it is about.
+    texts: Vec<(String, usize)>,
+    /// Hashes of all: a query over many metrics may tell something of each.
+    known: HashSet<u64>,
+}
+
+impl Told {
+    pub(super) fn add(&mut self, text: String, at_byte: usize) {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&text);
+        if self.known.insert(placed(hash, at_byte)) && self.texts.len() < ANNOTATIONS_TOLD_MAX {
+            self.texts.push((text, at_byte));
+        }
+    }
+
+    /// Adds those of another list. Of those that are only counted the place is part of the hash.
+    fn absorb(&mut self, other: Self) {
+        for (text, at_byte) in other.texts {
+            self.add(text, at_byte);
+        }
+        self.known.extend(other.known);
+    }
+
+    /// The same about an expression that is written the same elsewhere.
+    fn moved(&self, from_byte: usize, to_byte: usize) -> Self {
+        let mut moved = Self::default();
+        for (text, at_byte) in &self.texts {
+            moved.add(text.clone(), (at_byte + to_byte).saturating_sub(from_byte));
+        }
+        let unplaced =
+            self.known.iter().map(|hash| hash.wrapping_add(placed(0, to_byte)).wrapping_sub(placed(0, from_byte)));
+        moved.known.extend(unplaced);
+        moved
+    }
+
+    /// The texts with their places, and a line that says how many more there were.
+    pub(super) fn finish(self, kind: &str, place: impl Fn(usize) -> (usize, usize)) -> Vec<String> {
+        let more = self.known.len() - self.texts.len();
+        let told = self.texts.into_iter().map(|(text, at_byte)| {
+            let (line, column) = place(at_byte);
+            format!("{text} ({line}:{column})")
+        });
+        let omitted = (more > 0).then(|| format!("{more} more {kind} annotations omitted"));
+        told.chain(omitted).collect()
+    }
+}
+
+/// The hash of a text at a place. Moving the text moves the hash by the same amount.
+fn placed(hash: u64, at_byte: usize) -> u64 {
+    hash.wrapping_add((at_byte as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// The annotations of both kinds.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct ToldLists {
+    pub(super) warnings: Told,
+    pub(super) infos: Told,
+}
+
+impl ToldLists {
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.warnings.absorb(other.warnings);
+        self.infos.absorb(other.infos);
+    }
+
+    /// The same about an expression that is written the same elsewhere.
+    pub(super) fn moved(&self, from_byte: usize, to_byte: usize) -> Self {
+        Self { warnings: self.warnings.moved(from_byte, to_byte), infos: self.infos.moved(from_byte, to_byte) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn many(range: std::ops::Range<usize>, at_byte: usize) -> Told {
+        let mut told = Told::default();
+        range.for_each(|text| told.add(text.to_string(), at_byte));
+        told
+    }
+
+    fn shown(told: Told) -> Vec<String> {
+        told.finish("info", |at_byte| (1, at_byte))
+    }
+
+    #[test]
+    fn joined_lists_tell_what_one_list_would() {
+        let mut joined = many(0..8, 3);
+        joined.absorb(many(4..30, 3));
+        assert_eq!(shown(joined), shown(many(0..30, 3)));
+    }
+
+    #[test]
+    fn a_moved_list_is_told_once_more() {
+        let first = many(0..30, 3);
+        let mut both = first.clone();
+        both.absorb(first.moved(3, 40));
+        both.absorb(many(0..30, 40));
+        let texts = shown(both);
+        assert_eq!((texts[0].as_str(), texts[10].as_str()), ("0 (1:3)", "50 more info annotations omitted"));
+        assert_eq!(shown(many(0..2, 3).moved(3, 40)), ["0 (1:40)", "1 (1:40)"]);
+    }
+}
