@@ -143,8 +143,8 @@ impl SampleSink for MemoryStore {
                 let of_series = kept.exemplars.entry(labels).or_default();
                 for exemplar in batch.exemplars(at) {
                     // Told already, or older than what is known.
-                    let known = of_series.last();
-                    if known.is_none_or(|known| known.timestamp_ms <= exemplar.timestamp_ms && known != exemplar) {
+                    let latest_ms = of_series.last().map_or(i64::MIN, |latest: &Exemplar| latest.timestamp_ms);
+                    if exemplar.timestamp_ms >= latest_ms && !of_series.contains(exemplar) {
                         of_series.push(exemplar.clone());
                     }
                 }

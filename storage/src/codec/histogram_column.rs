@@ -317,3 +317,61 @@ impl Table {
 pub(super) fn malformed(detail: &str) -> CodecError {
     CodecError::Malformed { coding: CODING, detail: detail.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A chunk of two samples, to be damaged.
+    fn chunk() -> Vec<u8> {
+        let bucket = |index| Bucket { index, count: 2.0 };
+        let sample = |timestamp_ms, positive| {
+            let histogram = Histogram { count: 2.0, positive, ..Histogram::default() };
+            HistogramSample { timestamp_ms, start_ms: 0, histogram: Arc::new(histogram) }
+        };
+        let samples = [sample(1, vec![bucket(1), bucket(4)]), sample(2, vec![bucket(2)])];
+        let mut bytes = Vec::new();
+        HistogramEncoder::default().encode(&samples, &front_run(&samples), Effort::Fast, &mut bytes);
+        let mut back = Vec::new();
+        decode(&bytes, &[1, 2], 0..2, &mut back).expect("just written");
+        assert_eq!(back, samples);
+        bytes
+    }
+
+    #[test]
+    fn declared_sizes_are_bounded() {
+        let bytes = chunk();
+        assert!(decode(&bytes, &[0; SAMPLES_MAX + 1], 0..1, &mut Vec::new()).is_err());
+        for cut in 0..bytes.len() {
+            assert!(decode(bytes.get(..cut).unwrap(), &[1, 2], 0..2, &mut Vec::new()).is_err(), "cut at {cut}");
+        }
+        // One run of more buckets than fit: schema, threshold, bounds, one run from 0 on.
+        let mut wide = vec![0, 0, 0, 1, 0];
+        push_u64(&mut wide, CELLS_MAX as u64);
+        wide.extend([0; 600]);
+        assert!(decode(&wide, &[1], 0..1, &mut Vec::new()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_never_panic(
+            noise in prop::collection::vec(any::<u8>(), 0..200),
+            count in 0usize..20,
+            flips in prop::collection::vec((0usize..100, any::<u8>()), 0..6),
+        ) {
+            let mut bytes = chunk();
+            for (at, flip) in flips {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= flip;
+                }
+            }
+            for bytes in [&bytes, &noise, &[&[3, 0, 0][..], &noise].concat()] {
+                let mut out = Vec::new();
+                if decode(bytes, &vec![7; count], 0..count, &mut out).is_ok() {
+                    prop_assert!(out.iter().all(|sample| sample.histogram.check_structure().is_ok()));
+                }
+            }
+        }
+    }
+}

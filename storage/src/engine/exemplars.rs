@@ -11,6 +11,9 @@ use roaring::RoaringBitmap;
 use super::Core;
 use crate::ids::SeriesId;
 
+/// Among so many of the latest of a series one that was said already is found.
+const LOOK_BACK: usize = 32;
+
 /// The exemplars of all series. When there are too many, those that came first go.
 #[derive(Debug)]
 pub(super) struct Exemplars {
@@ -32,10 +35,12 @@ impl Exemplars {
         self.order.len()
     }
 
-    /// Whether one is kept: not if it was said already, nor if a later one of its series is there.
+    /// Whether one is kept: not if it was said already, nor if a later one of its series is there. Of one instant those
+    /// that differ are kept.
     pub(super) fn takes(&self, id: SeriesId, exemplar: &Exemplar) -> bool {
-        let latest = self.by_series.get(&id.0).and_then(VecDeque::back);
-        self.limit > 0 && latest.is_none_or(|latest| is_next(latest, exemplar))
+        let kept = self.by_series.get(&id.0).map(|kept| kept.iter().rev().take(LOOK_BACK)).into_iter().flatten();
+        let mut not_older = kept.take_while(|kept| kept.timestamp_ms >= exemplar.timestamp_ms);
+        self.limit > 0 && not_older.all(|kept| kept.timestamp_ms == exemplar.timestamp_ms && kept != exemplar)
     }
 
     /// Keeps one, unless it is not [taken](Self::takes).
@@ -74,11 +79,6 @@ impl Exemplars {
         }
         found
     }
-}
-
-/// Whether `next` goes behind `latest` of the same series. Of one instant, those that differ are kept.
-pub(crate) fn is_next(latest: &Exemplar, next: &Exemplar) -> bool {
-    next.timestamp_ms >= latest.timestamp_ms && next != latest
 }
 
 impl Core {

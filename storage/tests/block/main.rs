@@ -4,4 +4,5 @@
 mod common;
 mod damage;
 mod format;
+mod full;
 mod reads;

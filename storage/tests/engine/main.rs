@@ -1,6 +1,7 @@
 //! The engine from outside: against the model, on failing disks, over its life.
 
 mod faults;
+mod full;
 mod life;
 mod model_check;
 mod races;
