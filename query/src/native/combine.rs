@@ -218,22 +218,26 @@ mod tests {
             "sum:4 count:4 buckets:[2 2] offset:1",
             "schema:-1 count:5 sum:8 offset:1 buckets:[5]",
         );
-        let big = "count:41 sum:2345.6 z_bucket:5 z_bucket_w:0.001 buckets:[1 3 1 2 1 1 1] n_buckets:[0 1 4 2 7 0 0 0 0 5 5 2]";
+        let big = "count:41 sum:2345.6 z_bucket:5 z_bucket_w:0.001 buckets:[1 3 1 2 1 1 1] \
+                   n_buckets:[0 1 4 2 7 0 0 0 0 5 5 2]";
         let small = "count:11 sum:1234.5 z_bucket:3 z_bucket_w:0.001 buckets:[0 2 1] n_buckets:[0 0 3 2]";
         check_subtract(
             big,
             small,
-            "count:30 sum:1111.1 z_bucket:2 z_bucket_w:0.001 buckets:[1 1 0 2 1 1 1] n_buckets:[0 1 1 0 7 0 0 0 0 5 5 2] counter_reset_hint:gauge",
+            "count:30 sum:1111.1 z_bucket:2 z_bucket_w:0.001 buckets:[1 1 0 2 1 1 1] \
+             n_buckets:[0 1 1 0 7 0 0 0 0 5 5 2] counter_reset_hint:gauge",
         );
         check_subtract(
             big,
             &format!("schema:1 {small}"),
-            "count:30 sum:1111.1 z_bucket:2 z_bucket_w:0.001 buckets:[1 0 1 2 1 1 1] n_buckets:[0 -2 2 2 7 0 0 0 0 5 5 2]",
+            "count:30 sum:1111.1 z_bucket:2 z_bucket_w:0.001 buckets:[1 0 1 2 1 1 1] \
+             n_buckets:[0 -2 2 2 7 0 0 0 0 5 5 2]",
         );
         check_subtract(
             &format!("schema:1 {small}"),
             big,
-            "count:-30 sum:-1111.1 z_bucket:-2 z_bucket_w:0.001 buckets:[-1 0 -1 -2 -1 -1 -1] n_buckets:[0 2 -2 -2 -7 0 0 0 0 -5 -5 -2]",
+            "count:-30 sum:-1111.1 z_bucket:-2 z_bucket_w:0.001 buckets:[-1 0 -1 -2 -1 -1 -1] \
+             n_buckets:[0 2 -2 -2 -7 0 0 0 0 -5 -5 -2]",
         );
     }
 
@@ -257,7 +261,7 @@ mod tests {
             narrow,
             "count:13 z_bucket:7 z_bucket_w:1 buckets:[3] offset:1 n_buckets:[3] n_offset:1",
         );
-        // Each cuts the other: 1.5 cuts (1,4] of the coarse one, 4 cuts nothing more; the fine one's (2,4] goes in, too.
+        // 1.5 cuts (1,4] of the coarse one, 4 cuts nothing more; (2,4] of the fine one goes in, too.
         check_add(
             "schema:-1 count:5 z_bucket_w:0.1 buckets:[2 3] offset:1",
             "count:7 z_bucket:1 z_bucket_w:1.5 buckets:[4 2] offset:2",

@@ -1,19 +1,22 @@
 //! What PromQL does with native histograms: adding, comparing, estimating, cutting.
 //!
-//! Owns pure functions over [`model::Histogram`] in canonical form; they never fail on what numbers they are given, only
-//! on kinds that do not combine. Which series and steps they are applied to, limits of memory and time, and the texts of
-//! annotations are the evaluator's. Semantics are those of Prometheus 3.14; where it counts an observation twice or
-//! forgets one, these count it once, and say so.
+//! Owns pure functions over [`model::Histogram`] in canonical form. They fail on no numbers, only on kinds that do not
+//! combine. Which series and steps they are applied to, limits of memory and time, and the texts of annotations are the
+//! evaluator's. Semantics are those of Prometheus 3.14, except that no observation counts both in the zero bucket and in
+//! a bucket beside it when resolution and zero threshold change at once.
 #![cfg_attr(not(test), expect(dead_code, reason = "the evaluator takes these up one function after the other"))]
 
 mod buckets;
 mod combine;
 mod compensated;
 mod counter;
+mod extended;
 mod findings;
 mod interpolate;
 mod layout;
 mod mean;
+mod moments;
+mod neighbours;
 #[cfg(test)]
 mod properties;
 mod quantile;
@@ -28,11 +31,14 @@ mod trim;
 pub(crate) use self::{
     buckets::{Edges, Stretch, bound, buckets},
     combine::{HistogramSum, Joined, MixedKinds, add, subtract},
-    counter::{change, extended_change, is_change, is_reset_between, last_change, starts_anew, starts_overlap},
+    counter::{change, last_change},
+    extended::extended_change,
     findings::{Finding, Findings},
     interpolate::{interpolate, interpolate_instant},
     mean::HistogramMean,
-    quantile::{Fraction, NanObservations, Quantile, average, fraction, quantile, standard_deviation, variance},
+    moments::{average, standard_deviation, variance},
+    neighbours::{is_change, is_reset_between, starts_anew, starts_overlap},
+    quantile::{Fraction, NanObservations, Quantile, fraction, quantile},
     reset::is_reset,
     scale::{divide, equals, multiply, negate},
     text::{GoFloat, Text},

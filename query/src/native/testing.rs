@@ -1,7 +1,11 @@
 //! Histograms for tests, in the notation of the PromQL test scripts.
 
-use model::Histogram;
+use std::sync::Arc;
+
 use model::histogram::{Bucket, ResetHint};
+use model::{Histogram, HistogramSample};
+
+use super::findings::{Finding, Findings};
 
 /// Reads `schema:1 count:5 sum:3 z_bucket:1 z_bucket_w:0.1 buckets:[1 2] offset:1 n_buckets:[1] n_offset:0
 /// custom_values:[5 10] counter_reset_hint:gauge`, any part left out.
@@ -73,4 +77,22 @@ pub(super) fn check(got: &Histogram, want: &str) {
         && numbers(got).iter().zip(&numbers(&wanted)).all(|(a, b)| near(*a, *b))
         && (!want.contains("counter_reset_hint") || got.reset_hint == wanted.reset_hint);
     assert!(same, "{got:?}\nis not {want}");
+}
+
+/// Samples every 60 s from 0 on, `-` for none.
+pub(super) fn samples(texts: &[&str]) -> Vec<HistogramSample> {
+    let timed = (0..).map(|at| at * 60_000).zip(texts);
+    let some = timed.filter(|(_, text)| **text != "-");
+    some.map(|(timestamp_ms, text)| HistogramSample { timestamp_ms, start_ms: 0, histogram: Arc::new(histogram(text)) })
+        .collect()
+}
+
+/// Checks a result, which is a gauge, and what was met.
+#[track_caller]
+pub(super) fn check_outcome(got: Option<Histogram>, findings: Findings, want: Option<&str>, met: &[Finding]) {
+    match (got, want) {
+        (Some(got), Some(want)) => check(&got, &format!("{want} counter_reset_hint:gauge")),
+        (got, want) => assert_eq!(got.is_some(), want.is_some(), "{got:?}"),
+    }
+    assert_eq!(findings.iter().collect::<Vec<_>>(), met);
 }

@@ -7,7 +7,8 @@
 use model::Histogram;
 
 use super::buckets::{Stretch, negative, positive, zero};
-use super::quantile::{geometric_mean, share_below};
+use super::moments::geometric_mean;
+use super::quantile::{one_sided_zero, share_below};
 
 /// Which side of the cut is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,14 +107,14 @@ fn rest_of_infinite(bucket: Stretch, keep: Keep, at: f64) -> Rest {
 /// What is left of the zero bucket, in which observations are spread evenly. It has only those of the sign that all
 /// other buckets have.
 fn rest_of_zero(histogram: &Histogram, keep: Keep, at: f64) -> Rest {
-    let Stretch { lower, upper, count, .. } = super::quantile::one_sided_zero(histogram, zero(histogram));
-    let (is_kept, is_gone) = match keep {
-        Keep::Below => (at >= upper, at <= lower),
-        Keep::Above => (at <= lower, at >= upper),
-    };
+    let Stretch { lower, upper, count, .. } = one_sided_zero(histogram, zero(histogram));
+    let whole = (count, f64::midpoint(lower, upper));
+    // Of a zero bucket without width all lies above a cut at zero.
     match keep {
-        _ if is_gone => (0.0, 0.0),
-        _ if is_kept => (count, f64::midpoint(lower, upper)),
+        Keep::Below if at <= lower => (0.0, 0.0),
+        Keep::Below if at >= upper => whole,
+        Keep::Above if at <= lower => whole,
+        Keep::Above if at >= upper => (0.0, 0.0),
         Keep::Below => (count * ((at - lower) / (upper - lower)), f64::midpoint(lower, at)),
         Keep::Above => (count * ((upper - at) / (upper - lower)), f64::midpoint(at, upper)),
     }
@@ -178,12 +179,14 @@ mod tests {
                 (
                     Below,
                     1.13,
-                    "schema:2 count:13.410582181123704 sum:-9.385798726068234 z_bucket:1 z_bucket_w:0.001 buckets:[1 1.410582181123704] n_buckets:[1 5 3 1]",
+                    "schema:2 count:13.410582181123704 sum:-9.385798726068234 z_bucket:1 \
+                     z_bucket_w:0.001 buckets:[1 1.410582181123704] n_buckets:[1 5 3 1]",
                 ),
                 (
                     Above,
                     -1.3,
-                    "schema:2 count:25.54213947904476 sum:16.295884912175374 z_bucket:1 z_bucket_w:0.001 buckets:[1 2 4 7 3] n_buckets:[1 5 1.54213947904476]",
+                    "schema:2 count:25.54213947904476 sum:16.295884912175374 z_bucket:1 \
+                     z_bucket_w:0.001 buckets:[1 2 4 7 3] n_buckets:[1 5 1.54213947904476]",
                 ),
             ],
         );
@@ -207,6 +210,7 @@ mod tests {
                 (Above, 0.0, "count:4 z_bucket:2 z_bucket_w:0.01 buckets:[2]"),
             ],
         );
+        check_trims("count:2 sum:7 z_bucket:2", &[(Below, 0.0, ""), (Above, 0.0, "count:2 sum:7 z_bucket:2")]);
         check_trims(
             "count:4 z_bucket:2 z_bucket_w:0.01 n_buckets:[2]",
             &[(Above, -0.005, "count:1 sum:-0.0025 z_bucket:1 z_bucket_w:0.01")],
