@@ -8,14 +8,16 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use model::{Clock, SeriesSource, TimestampMs};
 use query::QueryOptions;
 
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::running::Running;
-use crate::{metrics_page, pages, query_api, series_api, status_api, syntax_api};
+use crate::{
+    compress, exemplars_api, federate, metrics_page, pages, query_api, remote_read, series_api, status_api, syntax_api,
+};
 
 /// Bounds on the HTTP surface's reading side, and the language's options.
 #[derive(Debug, Clone)]
@@ -104,6 +106,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/", get(pages::start))
         .route("/-/healthy", get(pages::healthy))
         .route("/-/ready", get(pages::ready))
+        .route("/federate", get(federate::federate))
         .route("/metrics", get(metrics_page::metrics))
         .route("/api/v1/query", get(query_api::instant).post(query_api::instant))
         .route("/api/v1/query_range", get(query_api::range).post(query_api::range))
@@ -115,17 +118,23 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/labels", get(series_api::label_names).post(series_api::label_names))
         .route("/api/v1/label/{name}/values", get(series_api::label_values))
         .route("/api/v1/metadata", get(series_api::metadata))
-        .route("/api/v1/query_exemplars", get(series_api::exemplars).post(series_api::exemplars))
+        .route("/api/v1/query_exemplars", get(exemplars_api::exemplars).post(exemplars_api::exemplars))
+        .route("/api/v1/read", post(remote_read::read))
         .route("/api/v1/rules", get(status_api::rules))
         .route("/api/v1/alerts", get(status_api::alerts))
+        .route("/api/v1/alertmanagers", get(status_api::alertmanagers))
+        .route("/api/v1/targets", get(status_api::targets))
+        .route("/api/v1/scrape_pools", get(status_api::scrape_pools))
         .route("/api/v1/status/buildinfo", get(status_api::build_info))
         .route("/api/v1/status/runtimeinfo", get(status_api::runtime_info))
+        .route("/api/v1/status/config", get(status_api::config))
         .route("/api/v1/status/flags", get(status_api::flags))
         .route("/api/v1/status/tsdb", get(status_api::tsdb))
         .with_state(Arc::clone(&app))
         .merge(writes)
         .fallback(pages::not_found)
         .method_not_allowed_fallback(pages::method_not_allowed)
+        .layer(compress::compressed())
         .layer(middleware::from_fn_with_state(app, count_requests))
 }
 

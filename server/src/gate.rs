@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::reply::{ApiError, ErrorKind};
 
@@ -107,6 +107,29 @@ pub(crate) async fn run_blocking<T: Send + 'static>(
     }
 }
 
+/// Like [`run_blocking`], for work that goes on after its answer has begun: it calls what it is given once, with the
+/// beginning.
+pub(crate) async fn run_on<T: Send + 'static>(
+    place: OwnedSemaphorePermit,
+    allowed: Duration,
+    work: impl FnOnce(Box<dyn FnOnce(Result<T, ApiError>)>) + Send + 'static,
+) -> Result<T, ApiError> {
+    let (sender, beginning) = oneshot::channel();
+    let mut running = tokio::spawn(run_blocking(place, allowed, move || {
+        work(Box::new(|answer| drop(sender.send(answer))));
+        Ok(())
+    }));
+    tokio::select! {
+        biased;
+        Ok(answer) = beginning => answer,
+        // The work ended, or was given up, before it began to answer.
+        ended = &mut running => match ended {
+            Ok(Err(error)) => Err(error),
+            _ => Err(ApiError::new(ErrorKind::Internal, "reading ended without an answer")),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +160,26 @@ mod tests {
         drop(place);
         assert_eq!(patient.await.unwrap(), Ok(()));
         assert_eq!((gate.running(), gate.waiting()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_begin_before_the_work_ends() {
+        let gate = Gate::new(1, 0);
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let place = gate.enter(SHORT).await.unwrap();
+        let begun = run_on(place, LONG, move |begin| {
+            begin(Ok(7));
+            wait.recv().unwrap_err();
+        });
+        assert_eq!(begun.await, Ok(7));
+        assert_eq!(gate.running(), 1, "the work goes on");
+        drop(go_on);
+        while gate.running() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let place = gate.enter(SHORT).await.unwrap();
+        let panicked = run_on::<()>(place, LONG, |_| panic!("on purpose")).await;
+        assert_eq!(panicked.unwrap_err().kind, ErrorKind::Internal);
     }
 
     #[tokio::test]

@@ -27,7 +27,7 @@ impl Params {
         let (head, body) = request.into_parts();
         let mut params = Self::default();
         if head.method == Method::POST {
-            let body = form_body(body, body_bytes_max).await?;
+            let body = read_body(body, body_bytes_max).await?;
             let form = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
             let form = form.split(';').next().unwrap_or_default().trim();
             if !body.is_empty() && !form.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
@@ -149,11 +149,12 @@ pub(crate) fn ordered(start_ms: i64, end_ms: i64) -> Result<TimeRange, ApiError>
     Ok(TimeRange::new(start_ms, end_ms))
 }
 
-async fn form_body(body: Body, body_bytes_max: usize) -> Result<bytes::Bytes, ApiError> {
+/// Reads a body of up to `body_bytes_max` bytes.
+pub(crate) async fn read_body(body: Body, body_bytes_max: usize) -> Result<bytes::Bytes, ApiError> {
     match Limited::new(body, body_bytes_max).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
-            let message = format!("the form body is longer than {body_bytes_max} bytes, the limit");
+            let message = format!("the body is longer than {body_bytes_max} bytes, the limit");
             Err(ApiError::new(ErrorKind::TooLarge, message))
         }
         Err(error) => Err(ApiError::new(ErrorKind::BadData, format!("the body cannot be read: {error}"))),

@@ -199,7 +199,7 @@ fn stats(cost: &query::Cost, queued: Duration) -> Vec<u8> {
 }
 
 /// Says a query's failure in the API's terms.
-fn query_error(error: &QueryError) -> ApiError {
+pub(crate) fn query_error(error: &QueryError) -> ApiError {
     let kind = match error {
         QueryError::Parse(_) => return ApiError::parameter("query", error),
         QueryError::Request { .. } => ErrorKind::BadData,

@@ -183,6 +183,17 @@ pub(crate) fn success(mut data: impl WriteData, annotations: &Annotations) -> Re
     json_response(Body::new(Pieces { ready: first, data: Some(Box::new(data)), tail }))
 }
 
+/// An answer in a format of its own, written piece by piece as [`success`] does.
+pub(crate) fn plain(content_type: &'static str, mut data: impl WriteData) -> Response {
+    let mut first = Vec::new();
+    let body = if data.write(&mut first, PIECE_BYTES) {
+        Body::from(first)
+    } else {
+        Body::new(Pieces { ready: first, data: Some(Box::new(data)), tail: Vec::new() })
+    };
+    ([(CONTENT_TYPE, HeaderValue::from_static(content_type))], body).into_response()
+}
+
 /// A successful answer with a small document.
 pub(crate) fn success_json(data: &impl serde::Serialize) -> Response {
     match serde_json::to_vec(data) {

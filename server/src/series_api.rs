@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::gate::run_blocking;
 use crate::json::{write_labels, write_string};
 use crate::params::{Params, unescape_label_name};
-use crate::reply::{Annotations, ApiError, ErrorKind, List, success, success_json};
+use crate::reply::{Annotations, ApiError, ErrorKind, List, success};
 
 pub(crate) async fn series(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let params = Params::read(request, app.options.form_body_bytes_max).await?;
@@ -75,14 +75,8 @@ pub(crate) async fn metadata(State(app): State<Arc<App>>, request: Request) -> R
     .await
 }
 
-/// Exemplars, of which none are kept. Clients such as Grafana ask for them beside each query and take an empty list
-/// better than an error.
-pub(crate) async fn exemplars() -> Response {
-    success_json(&[(); 0])
-}
-
 /// The request's `limit` within the server's.
-fn listed(app: &App, params: &Params) -> Result<usize, ApiError> {
+pub(crate) fn listed(app: &App, params: &Params) -> Result<usize, ApiError> {
     Ok(params.limit("limit")?.min(app.options.listed_max))
 }
 
@@ -109,7 +103,7 @@ fn union<T: Ord>(
     Ok(all.into_iter().collect())
 }
 
-fn list<T: Send + 'static>(mut found: Vec<T>, limit: usize, write: fn(&mut Vec<u8>, &T)) -> Response {
+pub(crate) fn list<T: Send + 'static>(mut found: Vec<T>, limit: usize, write: fn(&mut Vec<u8>, &T)) -> Response {
     let cut = found.len() > limit;
     found.truncate(limit);
     success(List::new(found, write), &Annotations::truncated(cut))
@@ -140,7 +134,7 @@ fn metadata_document(found: &[(String, MetricMetadata)]) -> Vec<u8> {
 }
 
 /// Reads on a blocking thread, within the same places and times as queries.
-async fn reading(
+pub(crate) async fn reading(
     app: Arc<App>,
     read: impl FnOnce(&App) -> Result<Response, ApiError> + Send + 'static,
 ) -> Result<Response, ApiError> {

@@ -14,6 +14,7 @@ use storage::Count;
 
 use crate::app::App;
 use crate::gate::run_blocking;
+use crate::json::write_string;
 use crate::params::Params;
 use crate::process::ProcessUse;
 use crate::reply::{ApiError, success_json};
@@ -90,6 +91,34 @@ pub(crate) async fn rules() -> Response {
 /// The alerts of the rules.
 pub(crate) async fn alerts() -> Response {
     success_json(&json!({ "alerts": [] }))
+}
+
+/// The targets, of which there are none: agents push.
+pub(crate) async fn targets() -> Response {
+    success_json(&json!({ "activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {} }))
+}
+
+/// The groups that targets are scraped in.
+pub(crate) async fn scrape_pools() -> Response {
+    success_json(&json!({ "scrapePools": [] }))
+}
+
+/// Whom alerts are sent to.
+pub(crate) async fn alertmanagers() -> Response {
+    success_json(&json!({ "activeAlertmanagers": [], "droppedAlertmanagers": [] }))
+}
+
+/// The settings that the program runs with, as YAML.
+pub(crate) async fn config(State(app): State<Arc<App>>) -> Response {
+    let mut yaml = Vec::new();
+    for (name, value) in &app.options.settings {
+        // A text in JSON is one in YAML, too.
+        write_string(&mut yaml, name);
+        yaml.extend_from_slice(b": ");
+        write_string(&mut yaml, value);
+        yaml.push(b'\n');
+    }
+    success_json(&json!({ "yaml": String::from_utf8_lossy(&yaml) }))
 }
 
 pub(crate) async fn tsdb(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use model::ResetHint::{self, Gauge, NotReset, Reset, Unknown};
 use model::remote_write::read::{Chunk, ChunkEncoding};
-use model::{Bucket, FullSample, Histogram, ResetHint, SampleValue, Samples};
+use model::{Bucket, FullSample, Histogram, SampleValue, Samples};
 use proptest::prelude::*;
 
 use super::decoder::{Decoded, decode};
@@ -48,11 +49,9 @@ fn bytes_of_a_histogram_chunk() {
         Histogram { schema: 1, count: 1.0, sum: 2.0, positive: buckets(&[(2, 1.0)]), ..Histogram::default() };
     let chunk = chunks(&with_histograms(&[(0, histogram)])).next().unwrap();
     assert_eq!(chunk.r#type, i32::from(ChunkEncoding::FloatHistogram));
-    let mut bits = String::new();
-    for byte in &chunk.data[3..] {
-        bits.push_str(&format!("{byte:08b}"));
-    }
-    let floats: String = [1.0, 0.0, 2.0, 1.0].iter().map(|float: &f64| format!("{:064b}", float.to_bits())).collect();
+    let bits = chunk.data[3..].iter().fold(String::new(), |bits, byte| bits + &format!("{byte:08b}"));
+    let numbers = [1.0_f64, 0.0, 2.0, 1.0].map(f64::to_bits);
+    let floats = numbers.iter().fold(String::new(), |bits, number| bits + &format!("{number:064b}"));
     let want = ["00000000", "10001", "10001", "10001", "10010", "0", "0", &floats].concat();
     assert_eq!(&chunk.data[..3], [0, 1, 0]);
     assert!(bits.starts_with(&want), "{bits}\n{want}");
@@ -93,7 +92,7 @@ fn long_runs_are_cut() {
 /// its sum, and what follows in a chunk of a counter is known not to be a reset.
 #[test]
 fn histograms_read_back() {
-    let exponential = |hint, count: f64| Histogram {
+    let exponential = |hint: ResetHint, count: f64| Histogram {
         schema: -4,
         reset_hint: hint,
         count,
@@ -112,7 +111,6 @@ fn histograms_read_back() {
         custom_bounds: vec![-1.0, 0.0, 0.005, 33_554.43, 1e9],
         ..Histogram::default()
     };
-    use ResetHint::{Gauge, NotReset, Reset, Unknown};
     let given = [
         (0, exponential(Unknown, 3.0)),
         (15_000, exponential(NotReset, 4.0)),

@@ -2,9 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test that calls them")]
 
+mod chunk_decoder;
+mod compress;
+mod exemplars;
+mod federate;
+mod fixed;
 mod listener;
 mod overload;
 mod query_api;
+mod remote_read;
 mod series_api;
 mod status_api;
 mod support;

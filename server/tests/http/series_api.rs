@@ -118,11 +118,3 @@ fn listings_are_bounded() {
         assert_eq!(answer["warnings"][0], "results truncated due to limit", "{path}");
     }
 }
-
-#[test]
-fn what_clients_ask_for_and_there_is_none_of() {
-    let server = Server::new();
-    server.check("/api/v1/query_exemplars?query=x&start=0&end=1", &data("[]"));
-    server.check("/api/v1/rules?type=alert", &data(r#"{"groups":[]}"#));
-    server.check("/api/v1/alerts", &data(r#"{"alerts":[]}"#));
-}

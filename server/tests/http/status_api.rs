@@ -34,6 +34,26 @@ fn flags_tell_the_limits_in_force() {
     assert_eq!(runtime["data"]["storageRetention"], "30d");
 }
 
+/// What has no counterpart here is answered with nothing of it, in the shape that clients expect.
+#[test]
+fn what_clients_ask_for_and_there_is_none_of() {
+    let server = Server::new();
+    let none = |path: &str, data: &str| server.check(path, &format!(r#"{{"status":"success","data":{data}}}"#));
+    none("/api/v1/rules?type=alert", r#"{"groups":[]}"#);
+    none("/api/v1/alerts", r#"{"alerts":[]}"#);
+    none("/api/v1/alertmanagers", r#"{"activeAlertmanagers":[],"droppedAlertmanagers":[]}"#);
+    none("/api/v1/scrape_pools", r#"{"scrapePools":[]}"#);
+    none("/api/v1/targets?state=any", r#"{"activeTargets":[],"droppedTargetCounts":{},"droppedTargets":[]}"#);
+}
+
+#[test]
+fn the_configuration_is_yaml() {
+    let settings = vec![("a.b".to_owned(), "30d".to_owned()), ("c".to_owned(), "x: \"y\"\n".to_owned())];
+    let server = Server::with(ServerOptions { settings, ..ServerOptions::default() }, None);
+    let config = block_on(server.get("/api/v1/status/config")).json();
+    assert_eq!(config["data"]["yaml"], "\"a.b\": \"30d\"\n\"c\": \"x: \\\"y\\\"\\n\"\n");
+}
+
 #[test]
 fn tsdb_tells_what_takes_the_most_series() {
     let server = Server::new();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::response::Parts;
 use axum::http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt as _;
 use ingest::{IngestLimits, IngestState};
@@ -92,10 +93,15 @@ impl Server {
     }
 
     pub(crate) async fn call(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        Answer { status: head.status.as_u16(), headers: head.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+        let (head, body) = self.call_raw(request).await;
+        let body = String::from_utf8(body.unwrap()).unwrap();
+        Answer { status: head.status.as_u16(), headers: head.headers, body }
+    }
+
+    /// The answer's head, and its body unless that breaks off.
+    pub(crate) async fn call_raw(&self, request: Request<Body>) -> (Parts, Result<Vec<u8>, axum::Error>) {
+        let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        (head, body.collect().await.map(|body| body.to_bytes().to_vec()))
     }
 
     /// Expects data, exactly.

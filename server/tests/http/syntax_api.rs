@@ -113,14 +113,15 @@ fn computed_durations() {
     assert_eq!(range["rangeExpr"], node("+", seconds("300", true), seconds("60", true), false));
     assert_eq!(range["offsetExpr"], node("/", seconds("600", true), seconds("2", false), true));
     let nested = tree(&server, "foo[max_of(step(), range())]");
-    let none = || Value::Null;
-    let want = node("max_of", node("step", none(), none(), false), node("range", none(), none(), false), false);
+    let nothing = || Value::Null;
+    let want =
+        node("max_of", node("step", nothing(), nothing(), false), node("range", nothing(), nothing(), false), false);
     assert_eq!(nested["rangeExpr"], want);
     let stepped = tree(&server, "foo[8s:1s*2]");
     assert_eq!(stepped["stepExpr"], node("*", seconds("1", true), seconds("2", false), false));
     let negative = tree(&server, "foo offset -min_of(5s, 8)");
     let inner = node("min_of", seconds("5", true), seconds("8", false), false);
-    assert_eq!(negative["offsetExpr"], node("-", none(), inner, false));
+    assert_eq!(negative["offsetExpr"], node("-", nothing(), inner, false));
 }
 
 #[test]

@@ -1,0 +1,121 @@
+//! Reading samples outside of the language, for remote read and federation: the same places, limits and list as
+//! queries have.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use model::{Labels, Matcher, ReadCost, Samples, SeriesSet, TimeRange};
+use query::{CancelToken, QueryError};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::app::App;
+use crate::query_api::query_error;
+use crate::reply::{ApiError, ErrorKind};
+use crate::running::Ticket;
+
+/// A request that has its place.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    pub(crate) place: OwnedSemaphorePermit,
+    /// Dropped when nobody wants the answer any more.
+    pub(crate) ticket: Ticket,
+    /// What is left of the time that a query may take.
+    pub(crate) left: Duration,
+    pub(crate) reading: Reading,
+}
+
+/// Waits for a place. `text` stands in the list of queries under way.
+pub(crate) async fn enter(app: &Arc<App>, text: &str) -> Result<Entered, ApiError> {
+    let asked = Instant::now();
+    let patience = Duration::from_millis(app.options.query.timeout_ms);
+    let ticket = app.running.enter(text);
+    let place = match app.gate.enter(patience).await {
+        Ok(place) => place,
+        Err(error) => {
+            app.counters.query_ended(Some(&error), asked.elapsed());
+            return Err(error);
+        }
+    };
+    let left = patience.saturating_sub(asked.elapsed());
+    let cancel = ticket.cancel_token();
+    let reading = Reading { app: Arc::clone(app), cancel, asked, deadline: Instant::now() + left, samples: 0 };
+    Ok(Entered { place, ticket, left, reading })
+}
+
+/// One request's reading, within the limits of a query.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    app: Arc<App>,
+    cancel: Arc<CancelToken>,
+    asked: Instant,
+    deadline: Instant,
+    /// Samples decoded so far.
+    samples: u64,
+}
+
+impl Reading {
+    pub(crate) fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// When the answer must be there, sent where it is sent piece by piece.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The series that fulfil `matchers`, none of them read yet.
+    pub(crate) fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Box<dyn SeriesSet>, ApiError> {
+        self.look()?;
+        Ok(self.app.source.select(matchers, range, self.app.options.query.series_max)?)
+    }
+
+    /// Reads series after series, and hands on those that have samples.
+    pub(crate) fn each_series(
+        &mut self,
+        set: &dyn SeriesSet,
+        mut take: impl FnMut(&Labels, &Samples) -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
+        let mut samples = Samples::default();
+        for at in 0..set.len() {
+            self.look()?;
+            let cost = set.read(at, &mut samples)?;
+            self.count(cost)?;
+            if !samples.is_empty() {
+                take(set.labels(at), &samples)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the request with its outcome.
+    pub(crate) fn end<T>(&self, result: &Result<T, ApiError>) {
+        self.app.counters.query_ended(result.as_ref().err(), self.asked.elapsed());
+    }
+
+    /// Looks at the clock and at whether anyone still wants the answer.
+    fn look(&self) -> Result<(), ApiError> {
+        if self.cancel.is_canceled() {
+            return Err(query_error(&QueryError::Canceled));
+        }
+        if Instant::now() > self.deadline {
+            return Err(query_error(&QueryError::Timeout { limit_ms: self.app.options.query.timeout_ms }));
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, cost: ReadCost) -> Result<(), ApiError> {
+        let counters = &self.app.counters;
+        counters.query_series.fetch_add(1, Ordering::Relaxed);
+        counters.query_samples.fetch_add(cost.samples, Ordering::Relaxed);
+        counters.query_chunk_bytes.fetch_add(cost.bytes, Ordering::Relaxed);
+        self.samples = self.samples.saturating_add(cost.samples);
+        let limit = self.app.options.query.samples_max;
+        if self.samples > limit { Err(too_much("samples", limit)) } else { Ok(()) }
+    }
+}
+
+/// The failure of a request beyond a limit. Remote read knows no 422, and a client must not try this again.
+pub(crate) fn too_much(what: &'static str, limit: u64) -> ApiError {
+    ApiError::new(ErrorKind::BadData, format!("the answer takes more than {limit} {what}, the limit of one query"))
+}

@@ -1,0 +1,168 @@
+//! The bytes of remote read's two kinds of answer.
+//!
+//! Messages are coded series by series: a protobuf message with a repeated field is its parts one after the other.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use model::remote_write::read::{Chunk, ChunkedReadResponse, ChunkedSeries, QueryResult};
+use model::remote_write::{Label, TimeSeries, WireSample, to_wire};
+use model::{Labels, Samples};
+use prost::Message as _;
+use query::QueryError;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::Piece;
+use crate::chunk::chunks;
+use crate::query_api::query_error;
+use crate::reading::too_much;
+use crate::reply::{ApiError, ErrorKind};
+
+/// Bytes of chunks after which a frame is closed, as in Prometheus; a long series takes several.
+const FRAME_BYTES: usize = 1 << 20;
+/// Bytes of frames that are sent together.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// The key of `ReadResponse.results`: field 1, of a length.
+const RESULTS_KEY: u8 = 0x0a;
+
+/// An answer of the kind `SAMPLES` under construction. Zeros are not written in these messages, so that a negative zero
+/// arrives as a positive one, as it does from Prometheus; chunks keep it.
+#[derive(Debug)]
+pub(super) struct ReadBytes {
+    message: Vec<u8>,
+    /// The results of the query that is being answered.
+    result: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl ReadBytes {
+    /// An answer of at most `bytes_max` bytes before compression.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { message: Vec::new(), result: Vec::new(), bytes_max }
+    }
+
+    pub(super) fn push_series(&mut self, labels: &Labels, samples: &Samples) -> Result<(), ApiError> {
+        let series = TimeSeries {
+            labels: wire_labels(labels),
+            samples: samples
+                .iter()
+                .map(|sample| WireSample { value: sample.value, timestamp: sample.timestamp.0, start_timestamp: 0 })
+                .collect(),
+            histograms: samples.histograms.iter().map(|of| to_wire(&of.histogram, of.timestamp_ms, 0)).collect(),
+            ..TimeSeries::default()
+        };
+        let part = QueryResult { timeseries: vec![series] };
+        let needed = self.message.len() + self.result.len() + part.encoded_len();
+        if needed > self.bytes_max {
+            return Err(too_much("bytes", self.bytes_max as u64));
+        }
+        part.encode(&mut self.result).map_err(internal)
+    }
+
+    pub(super) fn end_query(&mut self) -> Result<(), ApiError> {
+        self.message.push(RESULTS_KEY);
+        prost::encode_length_delimiter(self.result.len(), &mut self.message).map_err(internal)?;
+        self.message.append(&mut self.result);
+        Ok(())
+    }
+
+    /// The answer as one snappy block.
+    pub(super) fn finish(self) -> Result<Vec<u8>, ApiError> {
+        snap::raw::Encoder::new().compress_vec(&self.message).map_err(internal)
+    }
+}
+
+/// Makes the frames that answer one query: the length of a message as a varint, its CRC-32C as a big-endian u32, and
+/// the message.
+#[derive(Debug)]
+pub(super) struct Frames {
+    query_index: i64,
+    message: Vec<u8>,
+}
+
+impl Frames {
+    pub(super) fn new(query_index: usize) -> Self {
+        Self { query_index: i64::try_from(query_index).unwrap_or(i64::MAX), message: Vec::new() }
+    }
+
+    /// Sends a series in as many frames as it takes.
+    pub(super) fn push_series(
+        &mut self,
+        labels: &Labels,
+        samples: &Samples,
+        pieces: &mut Pieces,
+    ) -> Result<(), ApiError> {
+        let labels = wire_labels(labels);
+        let mut waiting = Vec::new();
+        let mut bytes = 0;
+        for chunk in chunks(samples) {
+            bytes += chunk.data.len();
+            waiting.push(chunk);
+            if bytes >= FRAME_BYTES {
+                self.push_frame(&labels, std::mem::take(&mut waiting), pieces)?;
+                bytes = 0;
+            }
+        }
+        if waiting.is_empty() { Ok(()) } else { self.push_frame(&labels, waiting, pieces) }
+    }
+
+    fn push_frame(&mut self, labels: &[Label], chunks: Vec<Chunk>, pieces: &mut Pieces) -> Result<(), ApiError> {
+        let series = ChunkedSeries { labels: labels.to_vec(), chunks };
+        let message = ChunkedReadResponse { chunked_series: vec![series], query_index: self.query_index };
+        self.message.clear();
+        message.encode(&mut self.message).map_err(internal)?;
+        prost::encode_length_delimiter(self.message.len(), &mut pieces.ready).map_err(internal)?;
+        pieces.ready.extend_from_slice(&crc32c::crc32c(&self.message).to_be_bytes());
+        pieces.ready.extend_from_slice(&self.message);
+        if pieces.ready.len() >= PIECE_BYTES { pieces.flush() } else { Ok(()) }
+    }
+}
+
+/// Sends the bytes of a streamed answer as the client takes them.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    ready: Vec<u8>,
+    sender: mpsc::Sender<Piece>,
+    deadline: Instant,
+}
+
+impl Pieces {
+    /// Sends until `deadline`. For a blocking thread of a runtime.
+    pub(super) fn new(sender: mpsc::Sender<Piece>, deadline: Instant) -> Self {
+        Self { ready: Vec::new(), sender, deadline }
+    }
+
+    /// Sends what is ready.
+    fn flush(&mut self) -> Result<(), ApiError> {
+        if self.ready.is_empty() {
+            return Ok(());
+        }
+        let piece = Bytes::from(std::mem::take(&mut self.ready));
+        self.send(Piece::Bytes(piece))
+    }
+
+    /// Sends the rest, and that it is the rest.
+    pub(super) fn end(mut self) -> Result<(), ApiError> {
+        self.flush()?;
+        self.send(Piece::End)
+    }
+
+    fn send(&self, piece: Piece) -> Result<(), ApiError> {
+        let sending = tokio::time::timeout_at(self.deadline.into(), self.sender.send(piece));
+        match Handle::current().block_on(sending) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(query_error(&QueryError::Canceled)),
+            Err(_) => Err(ApiError::new(ErrorKind::Timeout, "the client did not take its answer in time")),
+        }
+    }
+}
+
+fn wire_labels(labels: &Labels) -> Vec<Label> {
+    labels.as_ref().iter().map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() }).collect()
+}
+
+fn internal(error: impl std::fmt::Display) -> ApiError {
+    ApiError::new(ErrorKind::Internal, error.to_string())
+}
