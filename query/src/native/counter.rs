@@ -18,7 +18,9 @@ use super::reset::is_reset;
 /// two samples or for samples that do not combine.
 pub(crate) fn change(samples: &[HistogramSample], is_counter: bool, findings: &mut Findings) -> Option<Histogram> {
     let ([first, second, ..], [.., last]) = (samples, samples) else { return None };
-    note_hints(is_counter, [&first.histogram, &last.histogram], findings);
+    if is_counter {
+        note_hints(true, [&first.histogram, &last.histogram], findings);
+    }
     let nothing;
     let mut previous: &Histogram = &first.histogram;
     if is_counter && starts_over(first, second) {
@@ -56,6 +58,8 @@ pub(crate) fn change(samples: &[HistogramSample], is_counter: bool, findings: &m
             }
             previous = &sample.histogram;
         }
+    } else {
+        note_hints(false, [&first.histogram, &last.histogram], findings);
     }
     Some(total.finish(ResetHint::Gauge))
 }

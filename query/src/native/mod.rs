@@ -2,8 +2,8 @@
 //!
 //! Owns pure functions over [`model::Histogram`] in canonical form. They fail on no numbers, only on kinds that do not
 //! combine. Which series and steps they are applied to, limits of memory and time, and the texts of annotations are the
-//! evaluator's. Semantics are those of Prometheus 3.14, except that no observation counts both in the zero bucket and in
-//! a bucket beside it when resolution and zero threshold change at once.
+//! evaluator's. Semantics are those of Prometheus 3.14, except that no observation counts both in the zero bucket and
+//! in a bucket beside it when resolution and zero threshold change at once.
 #![cfg_attr(not(test), expect(dead_code, reason = "the evaluator takes these up one function after the other"))]
 
 mod buckets;
