@@ -1,7 +1,10 @@
 //! Aggregations that fold series into groups as they come: a group holds one small state a step, whatever the number
 //! of its series.
 //!
-//! Also the dispatch of all aggregations and the index of groups. Those that need more than a fold are `rank`'s.
+//! Also the dispatch of all aggregations and the index of groups. Those that need more than a fold are `rank`'s, what
+//! becomes of histograms in `sum` and `avg` is [`native`]'s.
+
+mod native;
 
 use std::collections::HashMap;
 
@@ -9,21 +12,22 @@ use model::Labels;
 
 use super::column::{ABSENT, Column, Head, Sink, is_present};
 use super::error::{Result, execution};
-use super::evaluator::Evaluator;
+use super::evaluator::{Evaluator, unparen};
 use super::grid::Grid;
 use super::guard::{Guard, Held};
 use super::math::{CompensatedSum, Mean};
 use super::names::KeyMaker;
-use super::notes::Number;
+use super::notes::{Note, Number};
 use crate::ast::{Aggregate, AggregateOp, Expr};
+use crate::native::{HistogramMean, HistogramSum};
 
 impl Evaluator<'_> {
     /// Evaluates an aggregation.
     pub(crate) fn aggregate(&self, aggregate: &Aggregate, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
         use AggregateOp as Op;
         match (aggregate.op, &aggregate.param) {
-            (Op::Sum, _) => self.folded::<Sum>(aggregate, grid, sink),
-            (Op::Avg, _) => self.folded::<Mean>(aggregate, grid, sink),
+            (Op::Sum, _) => self.joined::<Sum, HistogramSum>(aggregate, grid, sink),
+            (Op::Avg, _) => self.joined::<Mean, HistogramMean>(aggregate, grid, sink),
             (Op::Count, _) => self.folded::<Count>(aggregate, grid, sink),
             (Op::Min, _) => self.folded::<Smallest>(aggregate, grid, sink),
             (Op::Max, _) => self.folded::<Largest>(aggregate, grid, sink),
@@ -42,18 +46,23 @@ impl Evaluator<'_> {
         }
     }
 
+    /// Aggregations that fold floats and, of histograms, see at most that there is one.
     fn folded<F: Fold>(&self, aggregate: &Aggregate, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let counts_histograms = matches!(aggregate.op, AggregateOp::Count | AggregateOp::Group);
         let mut groups = Groups::<Vec<F>>::new(&self.guard, aggregate)?;
         self.vector(&aggregate.expr, grid, &mut |head, column| {
             self.guard.spend(grid.len)?;
+            if column.has_histograms() && !counts_histograms && !self.without_histograms(aggregate, column) {
+                return Ok(());
+            }
             let at = groups.find(&head, |held, label_bytes| {
                 held.grow_series::<F>(grid.len, label_bytes)?;
                 Ok(vec![F::default(); grid.len])
             })?;
-            for (state, &value) in groups.states[at].iter_mut().zip(column.slots()) {
-                if is_present(value) {
-                    state.add(value);
-                }
+            let states = &mut groups.states[at];
+            F::add_all(states, column.slots());
+            for (step, _) in column.histograms() {
+                states[step].add(1.0);
             }
             Ok(())
         })?;
@@ -61,12 +70,21 @@ impl Evaluator<'_> {
         let mut column = Column::default();
         for (head, states) in heads.into_iter().zip(states) {
             column.reset(grid.len);
-            column.slots_mut().iter_mut().zip(&states).for_each(|(slot, state)| *slot = state.value());
+            results_of(&states, &mut column);
             if !column.is_empty() {
                 sink(head, &mut column)?;
             }
         }
         Ok(())
+    }
+
+    /// Removes the histograms of a series for an aggregation that knows floats alone, and tells of it; whether any
+    /// float is left.
+    pub(crate) fn without_histograms(&self, aggregate: &Aggregate, column: &mut Column) -> bool {
+        if column.drop_histograms() {
+            self.notes.add(Note::IgnoredInAggregation(aggregate.op.as_str()), unparen(&aggregate.expr).span);
+        }
+        !column.is_empty()
     }
 
     /// The values of a parameter that is a count: whole numbers a step, below 1 for none.
@@ -125,10 +143,26 @@ impl<'g, T> Groups<'g, T> {
     }
 }
 
-/// What becomes of the values of a group at one step.
+/// Puts what became of the floats of a group in its column.
+fn results_of<F: Fold>(states: &[F], column: &mut Column) {
+    column.slots_mut().iter_mut().zip(states).for_each(|(slot, state)| *slot = state.value());
+}
+
+/// What becomes of the floats of a group at one step.
 trait Fold: Copy + Default {
     /// Takes in one value.
     fn add(&mut self, value: f64);
+
+    /// Takes in the values of a series, one a step.
+    #[inline]
+    fn add_all(states: &mut [Self], slots: &[f64]) {
+        for (state, &value) in states.iter_mut().zip(slots) {
+            if is_present(value) {
+                state.add(value);
+            }
+        }
+    }
+
     /// The result; [`ABSENT`] when no value came.
     fn value(&self) -> f64;
 }

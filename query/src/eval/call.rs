@@ -63,11 +63,10 @@ impl Evaluator<'_> {
                 self.histogram_quantiles(arg, label, quantiles, grid, sink)
             }
             (F::HistogramFraction, [lower, upper, arg]) => self.histogram_fraction(lower, upper, arg, grid, sink),
-            // These look at native histograms alone. No sample is one yet, so all that remains is the work.
             (
                 F::HistogramAvg | F::HistogramCount | F::HistogramSum | F::HistogramStddev | F::HistogramStdvar,
                 [arg],
-            ) => self.vector(arg, grid, &mut |_, _| Ok(())),
+            ) => self.of_native(id, arg, grid, sink),
             (F::Info, [arg, selector @ ..]) => self.info(arg, selector.first(), grid, sink),
             _ => Err(execution(format!("function {:?} does not take these arguments", call.function.name))),
         }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use model::labels::METRIC_NAME;
 use model::{Labels, LabelsBuilder, MatchOp, Matcher};
 
-use super::column::{Column, Gathered, Head, Sink, is_present};
+use super::column::{Column, Gathered, Head, Sink};
 use super::error::{Result, execution};
 use super::evaluator::{Evaluator, unparen};
 use super::grid::{Grid, Shift};
@@ -103,9 +103,9 @@ fn enrich(
     result: &mut Gathered<'_>,
 ) -> Result<()> {
     let (mut winners, mut run) = (Vec::new(), Vec::new());
-    let mut pending = Column::absent(column.slots().len());
+    let mut pending = Column::absent(column.len());
     let flush = |winners: &[usize], pending: &mut Column, result: &mut Gathered<'_>| {
-        let len = pending.slots().len();
+        let len = pending.len();
         if !pending.is_empty() {
             if let Some(labels) = enriched_labels(wish, &head.labels, candidates, winners)? {
                 result.add(Head { labels, drop_name: head.drop_name }, pending)?;
@@ -114,16 +114,14 @@ fn enrich(
         }
         Ok::<(), super::QueryError>(())
     };
-    for (step, &value) in column.slots().iter().enumerate() {
-        if !is_present(value) {
-            continue;
-        }
+    for step in 0..column.len() {
+        let Some(value) = column.point(step) else { continue };
         pick_winners(guard, candidates, step, &mut winners)?;
         if winners != run {
             flush(&run, &mut pending, result)?;
             run.clone_from(&winners);
         }
-        pending.slots_mut()[step] = value;
+        pending.set(step, Some(value));
     }
     flush(&run, &mut pending, result)
 }

@@ -1,26 +1,29 @@
 //! Operators between two vectors: which elements meet, and what their result is called.
 //!
 //! The side that must be unique (the "one" side; of one-to-one matching the right) is held by match key, the other
-//! (the "many" side) streams past it. Keys and result labels are made once a series; a step costs two loads.
+//! (the "many" side) streams past it. Keys and result labels are made once a series. At which steps there is an element
+//! is a bit each: who met whom is settled by words, and values are computed in one loop over two slices.
 
 use std::collections::HashMap;
 
 use model::{Labels, LabelsBuilder};
 
-use super::binary::Operation;
-use super::column::{Column, Gathered, Head, Series, Sink, is_present};
+use super::binary::{Operation, Partner, Place, Yields};
+use super::column::{Column, Gathered, Head, Series, Sink};
 use super::error::{QueryError, Result, execution};
 use super::evaluator::Evaluator;
 use super::grid::Grid;
 use super::guard::{Guard, Held};
 use super::names::{KeyMaker, ShowLabels, build, remove_names};
 use super::sets::StepSet;
-use crate::ast::{Binary, Cardinality, Matching};
+use crate::ast::{Binary, Cardinality, Matching, Span};
 
 /// How the elements of one operation meet.
 #[derive(Debug)]
 struct Plan<'a> {
     operation: Operation,
+    /// Where the operation stands in the query.
+    span: Span,
     matching: &'a Matching,
     /// Labels copied from the one side.
     include: &'a [String],
@@ -50,10 +53,17 @@ struct Conflict {
     steps: StepSet,
 }
 
+/// A series of the one side, and at which steps it has an element.
+#[derive(Debug)]
+struct OneSeries {
+    series: Series,
+    present: StepSet,
+}
+
 /// The one side.
 #[derive(Debug)]
 struct OneSide<'g> {
-    series: Vec<Series>,
+    series: Vec<OneSeries>,
     groups: Vec<Group>,
     index: HashMap<Labels, usize>,
     conflicts: Vec<Conflict>,
@@ -73,16 +83,21 @@ impl OneSide<'_> {
     }
 
     fn add(&mut self, guard: &Guard<'_>, key: Labels, head: Head, column: &mut Column) -> Result<()> {
-        self.held.grow_series::<f64>(self.len, head.labels.packed().len())?;
+        let bytes = head.labels.packed().len() + column.histogram_bytes() + self.len.div_ceil(8);
+        self.held.grow_series::<f64>(self.len, bytes)?;
         let at = self.group(key)?;
         let this = self.series.len();
+        let mut present = StepSet::default();
+        present.set_present(column);
         let mut conflict: Option<Conflict> = None;
         for &other in &self.groups[at].series {
-            guard.spend(self.len)?;
-            let slots = self.series[other].column.slots().iter().zip(column.slots());
-            for (step, _) in slots.enumerate().filter(|(_, (a, b))| is_present(**a) && is_present(**b)) {
-                let new = || Conflict { group: at, series: [this, other], steps: StepSet::new(self.len) };
-                conflict.get_or_insert_with(new).steps.insert(step);
+            guard.spend(self.len.div_ceil(64))?;
+            let mut common = self.series[other].present.clone();
+            common.keep_common(&present);
+            match &mut conflict {
+                _ if common.is_empty() => {}
+                Some(conflict) => conflict.steps.add_all(&common),
+                None => conflict = Some(Conflict { group: at, series: [this, other], steps: common }),
             }
         }
         if let Some(conflict) = conflict {
@@ -90,15 +105,15 @@ impl OneSide<'_> {
             self.conflicts.push(conflict);
         }
         self.groups[at].series.push(this);
-        self.series.push(Series { head, column: std::mem::take(column) });
+        self.series.push(OneSeries { series: Series { head, column: std::mem::take(column) }, present });
         Ok(())
     }
 
     /// The error for a key that is not unique at a step where it matters, be it one that nothing matches.
-    fn check_unique(&self, is_swapped: bool, matters: impl Fn(usize) -> bool) -> Result<()> {
+    fn check_unique(&self, is_swapped: bool, matters: impl Fn(&StepSet) -> bool) -> Result<()> {
         for Conflict { group, series, steps } in &self.conflicts {
-            if (0..self.len).any(|step| steps.contains(step) && matters(step)) {
-                let [a, b] = series.map(|at| ShowLabels(&self.series[at].head.labels));
+            if matters(steps) {
+                let [a, b] = series.map(|at| ShowLabels(&self.series[at].series.head.labels));
                 return Err(execution(format!(
                     "found duplicate series for the match group {} on the {} hand-side of the operation: [{a}, {b}]\
                      ;many-to-many matching not allowed: matching labels must be unique on one side",
@@ -112,10 +127,17 @@ impl OneSide<'_> {
 }
 
 impl Evaluator<'_> {
-    /// An arithmetic or comparison operator between two vectors.
-    pub(crate) fn matched(&self, binary: &Binary, operation: Operation, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+    /// An operator between two vectors, but the set operators.
+    pub(crate) fn matched(
+        &self,
+        binary: &Binary,
+        span: Span,
+        operation: Operation,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
         let default = Matching::default();
-        let plan = Plan::new(binary.matching.as_ref().unwrap_or(&default), operation);
+        let plan = Plan::new(binary.matching.as_ref().unwrap_or(&default), operation, span);
         let (many, one) = if plan.is_swapped { (&binary.right, &binary.left) } else { (&binary.left, &binary.right) };
         let mut keys = KeyMaker::of_matching(binary.matching.as_ref());
         let mut side = OneSide {
@@ -130,26 +152,34 @@ impl Evaluator<'_> {
             self.guard.spend(grid.len)?;
             side.add(&self.guard, keys.key(&head.labels), head, column)
         })?;
-        let mut pairing = Pairing { plan: &plan, result: Gathered::new(&self.guard)?, builder: LabelsBuilder::new() };
         if plan.fill_many.is_some() {
             side.check_unique(plan.is_swapped, |_| true)?;
         }
-        let mut pair = Column::default();
+        let mut pairing = Pairing {
+            evaluator: self,
+            plan: &plan,
+            result: Gathered::new(&self.guard)?,
+            builder: LabelsBuilder::new(),
+            pair: Column::default(),
+            common: StepSet::default(),
+        };
+        let mut present = StepSet::default();
         self.vector(many, grid, &mut |head, column| {
             self.guard.spend(grid.len)?;
-            self.guard.spend(side.conflicts.len().saturating_mul(grid.len))?;
-            side.check_unique(plan.is_swapped, |step| is_present(column.slots()[step]))?;
-            pairing.meet(&mut side, keys.key(&head.labels), &head, column, &mut pair)
+            self.guard.spend(side.conflicts.len().saturating_mul(grid.len.div_ceil(64)))?;
+            present.set_present(column);
+            side.check_unique(plan.is_swapped, |steps| steps.meets(&present))?;
+            pairing.meet(&mut side, keys.key(&head.labels), &head, column, &present)
         })?;
         if let Some(value) = plan.fill_many {
-            pairing.fill_many(&side, value, &mut pair)?;
+            pairing.fill_many(&side, value)?;
         }
         pairing.result.emit(sink)
     }
 }
 
 impl<'a> Plan<'a> {
-    fn new(matching: &'a Matching, operation: Operation) -> Self {
+    fn new(matching: &'a Matching, operation: Operation, span: Span) -> Self {
         let (include, is_one_to_one, is_swapped): (&[String], bool, bool) = match &matching.cardinality {
             Cardinality::OneToOne => (&[], true, false),
             Cardinality::ManyToOne { include } => (include, false, false),
@@ -160,11 +190,17 @@ impl<'a> Plan<'a> {
         } else {
             (matching.fill_right, matching.fill_left)
         };
-        Self { operation, matching, include, is_one_to_one, is_swapped, fill_one, fill_many }
+        Self { operation, span, matching, include, is_one_to_one, is_swapped, fill_one, fill_many }
     }
 
-    fn apply(&self, many: f64, one: f64) -> f64 {
-        if self.is_swapped { self.operation.apply(one, many) } else { self.operation.apply(many, one) }
+    /// Which operand the many side is.
+    fn place_of_many(&self) -> Place {
+        if self.is_swapped { Place::Right } else { Place::Left }
+    }
+
+    /// Which operand the one side is.
+    fn place_of_one(&self) -> Place {
+        if self.is_swapped { Place::Left } else { Place::Right }
     }
 
     /// What the result of two elements is called.
@@ -176,37 +212,43 @@ impl<'a> Plan<'a> {
                 builder.push(name, value);
             }
         }
-        if matches!(self.operation, Operation::Arithmetic(_)) {
+        if self.operation.yields == Yields::Computed {
             remove_names(builder);
         }
         for name in self.include {
             builder.set(name, one.get(name).unwrap_or(""));
         }
-        let drop_name = match self.operation {
-            Operation::Arithmetic(_) => false,
-            Operation::Test(_) => true,
-            Operation::Filter(_) => many.drop_name,
+        let drop_name = match self.operation.yields {
+            Yields::Computed => false,
+            Yields::Bool => true,
+            Yields::Filtered | Yields::Trimmed => many.drop_name,
         };
         Ok(Head { labels: build(builder)?, drop_name })
     }
 }
 
 /// The results of an operation as they come.
-struct Pairing<'p, 'g> {
+struct Pairing<'p, 'g, 'q> {
+    evaluator: &'g Evaluator<'q>,
     plan: &'p Plan<'p>,
     result: Gathered<'g>,
     builder: LabelsBuilder,
+    /// The results of one pair of series.
+    pair: Column,
+    /// The steps at which they meet.
+    common: StepSet,
 }
 
-impl Pairing<'_, '_> {
-    /// Pairs one series of the many side with what there is for its key.
+impl Pairing<'_, '_, '_> {
+    /// Pairs one series of the many side, which has elements at the steps `present`, with what there is for its key.
+    /// Its column may be taken.
     fn meet(
         &mut self,
         side: &mut OneSide<'_>,
         key: Labels,
         head: &Head,
-        column: &Column,
-        pair: &mut Column,
+        column: &mut Column,
+        present: &StepSet,
     ) -> Result<()> {
         let plan = self.plan;
         let at = match side.index.get(&key) {
@@ -215,64 +257,84 @@ impl Pairing<'_, '_> {
             None => return Ok(()),
         };
         let Group { key, series, met } = &mut side.groups[at];
-        for &one in &*series {
-            let one = &side.series[one];
-            pair.reset(side.len);
-            let slots = pair.slots_mut().iter_mut().zip(column.slots().iter().zip(one.column.slots()));
-            for (step, (slot, (&many, &one))) in slots.enumerate() {
-                if is_present(many) && is_present(one) {
-                    if !met.insert(step) && plan.is_one_to_one {
-                        return Err(many_to_one());
-                    }
-                    *slot = plan.apply(many, one);
-                }
+        let mut unmatched = present.clone();
+        for (nth, &one) in series.iter().enumerate() {
+            let OneSeries { series: one, present: one_present } = &side.series[one];
+            self.common.clone_from(present);
+            self.common.keep_common(one_present);
+            if self.common.is_empty() {
+                continue;
             }
-            if !pair.is_empty() {
+            if plan.is_one_to_one && met.meets(&self.common) {
+                return Err(many_to_one());
+            }
+            met.add_all(&self.common);
+            unmatched.remove_all(&self.common);
+            if nth + 1 == series.len() && plan.fill_one.is_none() {
+                std::mem::swap(&mut self.pair, column);
+            } else {
+                self.pair.clone_from(column);
+            }
+            self.compute(plan.place_of_many(), Partner::Column(&one.column))?;
+            if !self.pair.is_empty() {
                 let head = plan.result_head(&mut self.builder, head, &one.head.labels)?;
-                self.add(head, pair)?;
+                self.add(head)?;
             }
         }
-        let Some(fill) = plan.fill_one else { return Ok(()) };
-        pair.reset(side.len);
-        for (step, (slot, &many)) in pair.slots_mut().iter_mut().zip(column.slots()).enumerate() {
-            let has_one = series.iter().any(|&one| is_present(side.series[one].column.slots()[step]));
-            if is_present(many) && !has_one {
-                if !met.insert(step) && plan.is_one_to_one {
-                    return Err(many_to_one());
-                }
-                *slot = plan.apply(many, fill);
-            }
+        let Some(fill) = plan.fill_one.filter(|_| !unmatched.is_empty()) else { return Ok(()) };
+        if plan.is_one_to_one && met.meets(&unmatched) {
+            return Err(many_to_one());
         }
-        if pair.is_empty() {
+        met.add_all(&unmatched);
+        self.pair.clone_from(column);
+        self.pair.retain(|step| unmatched.contains(step));
+        self.compute(plan.place_of_many(), Partner::Scalars(&vec![fill; side.len]))?;
+        if self.pair.is_empty() {
             return Ok(());
         }
         let head = plan.result_head(&mut self.builder, head, key)?;
-        self.add(head, pair)
+        self.add(head)
     }
 
     /// Pairs the elements of the one side that nothing met with `value`.
-    fn fill_many(&mut self, side: &OneSide<'_>, value: f64, pair: &mut Column) -> Result<()> {
+    fn fill_many(&mut self, side: &OneSide<'_>, value: f64) -> Result<()> {
+        let fill = vec![value; side.len];
         for group in &side.groups {
             for &one in &group.series {
-                let one = &side.series[one];
-                pair.reset(side.len);
-                for (step, (slot, &one)) in pair.slots_mut().iter_mut().zip(one.column.slots()).enumerate() {
-                    if is_present(one) && !group.met.contains(step) {
-                        *slot = self.plan.apply(value, one);
-                    }
-                }
-                if !pair.is_empty() {
+                let OneSeries { series: one, present } = &side.series[one];
+                let mut unmatched = present.clone();
+                unmatched.remove_all(&group.met);
+                self.pair.clone_from(&one.column);
+                self.pair.retain(|step| unmatched.contains(step));
+                self.compute(self.plan.place_of_one(), Partner::Scalars(&fill))?;
+                if !self.pair.is_empty() {
                     let many = Head::new(group.key.clone());
                     let head = self.plan.result_head(&mut self.builder, &many, &one.head.labels)?;
-                    self.add(head, pair)?;
+                    self.add(head)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, head: Head, pair: &mut Column) -> Result<()> {
-        self.result.add(head, pair).map_err(|error| match error {
+    /// Turns the values in `pair` into the results with their partners.
+    fn compute(&mut self, place: Place, partner: Partner<'_>) -> Result<()> {
+        let operation = self.plan.operation;
+        let others = match partner {
+            Partner::Scalars(values) => Some(values),
+            Partner::Column(column) => (!column.has_histograms()).then(|| column.slots()),
+        };
+        match others {
+            Some(others) if !self.pair.has_histograms() && operation.yields != Yields::Trimmed => {
+                operation.apply(place, self.pair.slots_mut(), others);
+                Ok(())
+            }
+            _ => self.evaluator.histograms_with(operation, place, &mut self.pair, partner, self.plan.span),
+        }
+    }
+
+    fn add(&mut self, head: Head) -> Result<()> {
+        self.result.add(head, &mut self.pair).map_err(|error| match error {
             QueryError::Execution { .. } if self.plan.is_one_to_one => many_to_one(),
             QueryError::Execution { .. } => {
                 execution("multiple matches for labels: grouping labels must ensure unique matches")

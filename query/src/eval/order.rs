@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::column::{Gathered, Series, Sink};
+use super::column::{Column, Gathered, Series, Sink};
 use super::error::{Result, execution};
 use super::evaluator::{Evaluator, string_literal};
 use super::grid::Grid;
@@ -24,12 +24,25 @@ impl Evaluator<'_> {
         if !self.is_instant {
             self.notes.add(Note::SortInRangeQuery, span);
         }
+        // Histograms have no place in an order of values.
+        let is_by_value = matches!(id, FunctionId::Sort | FunctionId::SortDesc);
+        let drop_histograms = |column: &mut Column| {
+            if is_by_value {
+                column.drop_histograms();
+            }
+        };
         if grid.len > 1 {
-            return self.vector(vector, grid, sink);
+            return self.vector(vector, grid, &mut |head, column| {
+                drop_histograms(column);
+                if column.is_empty() { Ok(()) } else { sink(head, column) }
+            });
         }
         let names: Vec<&str> = names.iter().map(|name| string_literal(name)).collect::<Result<_>>()?;
         let mut gathered = Gathered::new(&self.guard)?;
-        self.vector(vector, grid, &mut |head, column| gathered.add(head, column))?;
+        self.vector(vector, grid, &mut |head, column| {
+            drop_histograms(column);
+            if column.is_empty() { Ok(()) } else { gathered.add(head, column) }
+        })?;
         let value = |series: &Series| series.column.get(0).unwrap_or(f64::NAN);
         gathered.series.sort_by(|a, b| match id {
             FunctionId::Sort => nan_last(value(a), value(b), compare),

@@ -3,8 +3,10 @@
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
+use std::fmt;
+use std::sync::Arc;
 
-use model::{Labels, LabelsBuilder};
+use model::{Labels, LabelsBuilder, SampleValue};
 
 use super::aggregate::Groups;
 use super::column::{ABSENT, Column, Head, Sink, is_present};
@@ -16,6 +18,7 @@ use super::names::build;
 use super::notes::Note;
 use super::order::nan_last;
 use crate::ast::{Aggregate, AggregateOp, Expr};
+use crate::native::Text;
 
 /// A value in a ranking. The worst of a ranking is the greatest, so that a heap has it on top.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +59,13 @@ impl Evaluator<'_> {
         let mut grown = self.guard.hold(0)?;
         self.vector(&aggregate.expr, grid, &mut |head, column| {
             self.guard.spend(grid.len)?;
+            if column.has_histograms() {
+                // Where nothing is wanted nothing is ignored.
+                column.retain(|step| counts[step] > 0);
+                if !self.without_histograms(aggregate, column) {
+                    return Ok(());
+                }
+            }
             let at = groups.find(&head, |held, label_bytes| {
                 held.grow_series::<BinaryHeap<Ranked>>(grid.len, label_bytes)?;
                 Ok(vec![BinaryHeap::new(); grid.len])
@@ -119,6 +129,9 @@ impl Evaluator<'_> {
         self.note_quantiles(&wanted, q)?;
         let mut groups = Groups::<Vec<Column>>::new(&self.guard, aggregate)?;
         self.vector(&aggregate.expr, grid, &mut |head, column| {
+            if column.has_histograms() && !self.without_histograms(aggregate, column) {
+                return Ok(());
+            }
             let at = groups.find(&head, |_, _| Ok(Vec::new()))?;
             groups.held.grow_series::<f64>(grid.len, head.labels.packed().len())?;
             groups.states[at].push(std::mem::take(column));
@@ -158,40 +171,43 @@ impl Evaluator<'_> {
         }
         let is_dropped =
             aggregate.grouping.as_ref().is_some_and(|g| g.without && g.labels.iter().any(|name| name == label));
-        // For each group: which result counts a value, by its bits.
-        let mut groups = Groups::<HashMap<u64, usize>>::new(&self.guard, aggregate)?;
+        let mut groups = Groups::<HashMap<Counted, usize>>::new(&self.guard, aggregate)?;
         let mut results: Vec<(Head, Vec<f64>)> = Vec::new();
         let mut index: HashMap<Labels, usize> = HashMap::new();
         let mut builder = LabelsBuilder::new();
         self.vector(&aggregate.expr, grid, &mut |head, column| {
             self.guard.spend(grid.len)?;
             let at = groups.find(&head, |_, _| Ok(HashMap::new()))?;
-            let mut last: Option<(u64, usize)> = None;
-            for (step, &value) in column.slots().iter().enumerate() {
-                if !is_present(value) {
-                    continue;
-                }
-                let bits = if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
+            let mut last: Option<(SampleValue, usize)> = None;
+            for step in 0..grid.len {
+                let Some(value) = column.point(step) else { continue };
                 // Values mostly stay for a while.
-                let known = last.filter(|&(known, _)| known == bits).map(|(_, result)| result);
-                let result = if let Some(result) = known.or_else(|| groups.states[at].get(&bits).copied()) {
+                let known = last.take().filter(|(known, _)| is_same(known, &value)).map(|(_, result)| result);
+                let result = if let Some(result) = known {
                     result
                 } else {
-                    builder.clear();
-                    builder.extend(groups.heads[at].labels.as_ref());
-                    if !is_dropped {
-                        builder.set(label, &show_value(value));
+                    let counted = Counted::new(&value);
+                    if let Some(&result) = groups.states[at].get(&counted) {
+                        result
+                    } else {
+                        self.guard.spend(VALUE_UNITS)?;
+                        builder.clear();
+                        builder.extend(groups.heads[at].labels.as_ref());
+                        if !is_dropped {
+                            builder.set(label, &counted.to_string());
+                        }
+                        let labels = build(&mut builder)?;
+                        let result = *index.entry(labels.clone()).or_insert(results.len());
+                        if result == results.len() {
+                            groups.held.grow_series::<f64>(grid.len, labels.packed().len())?;
+                            results.push((Head::new(labels), vec![0.0; grid.len]));
+                        }
+                        groups.held.grow(counted.bytes())?;
+                        groups.states[at].insert(counted, result);
+                        result
                     }
-                    let labels = build(&mut builder)?;
-                    let result = *index.entry(labels.clone()).or_insert(results.len());
-                    if result == results.len() {
-                        groups.held.grow_series::<f64>(grid.len, labels.packed().len())?;
-                        results.push((Head::new(labels), vec![0.0; grid.len]));
-                    }
-                    groups.states[at].insert(bits, result);
-                    result
                 };
-                last = Some((bits, result));
+                last = Some((value, result));
                 results[result].0.drop_name |= head.drop_name;
                 results[result].1[step] += 1.0;
             }
@@ -255,12 +271,52 @@ impl Evaluator<'_> {
     }
 }
 
-/// A value as a label: the shortest decimal without exponent.
-fn show_value(value: f64) -> String {
-    match value {
-        f64::INFINITY => "+Inf".to_owned(),
-        f64::NEG_INFINITY => "-Inf".to_owned(),
-        value => value.to_string(),
+/// What making up one label costs, in values touched.
+const VALUE_UNITS: usize = 64;
+
+/// A value that is counted.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Counted {
+    /// By its bits; all NaNs are one.
+    Float(u64),
+    /// By its text.
+    Histogram(String),
+}
+
+impl Counted {
+    fn new(value: &SampleValue) -> Self {
+        match value {
+            SampleValue::Float(value) if value.is_nan() => Self::Float(f64::NAN.to_bits()),
+            SampleValue::Float(value) => Self::Float(value.to_bits()),
+            SampleValue::Histogram(histogram) => Self::Histogram(Text(histogram).to_string()),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<(Self, usize)>() + if let Self::Histogram(text) = self { text.len() } else { 0 }
+    }
+}
+
+/// The value as a label: of a float the shortest decimal without exponent.
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Float(bits) => match f64::from_bits(*bits) {
+                f64::INFINITY => f.write_str("+Inf"),
+                f64::NEG_INFINITY => f.write_str("-Inf"),
+                value => write!(f, "{value}"),
+            },
+            Self::Histogram(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Whether two values surely count as one.
+fn is_same(a: &SampleValue, b: &SampleValue) -> bool {
+    match (a, b) {
+        (SampleValue::Float(a), SampleValue::Float(b)) => a.to_bits() == b.to_bits(),
+        (SampleValue::Histogram(a), SampleValue::Histogram(b)) => Arc::ptr_eq(a, b),
+        _ => false,
     }
 }
 
@@ -286,7 +342,7 @@ mod tests {
         for (value, want) in
             [(1.0, "1"), (0.1, "0.1"), (1e20, "100000000000000000000"), (f64::INFINITY, "+Inf"), (f64::NAN, "NaN")]
         {
-            assert_eq!(show_value(value), want);
+            assert_eq!(Counted::new(&SampleValue::Float(value)).to_string(), want);
         }
     }
 
