@@ -1,9 +1,11 @@
 //! Decodes pages of the exposition formats, as `curl` and push jobs send them, into a [`WriteBatch`].
 //!
-//! Lines that are not understood are rejected one by one with their number; the others are taken.
+//! Lines that are not understood are rejected one by one with their number; the others are taken. Exemplars that can't
+//! be taken are counted, and their samples taken.
 
-use model::exposition::{Entry, MetadataTable, TextFormat, TextParser};
-use model::{LabelsBuilder, METRIC_NAME, WriteBatch};
+use model::exemplar::{EXEMPLAR_LABEL_CHARS_MAX, label_chars};
+use model::exposition::{Entry, LineError, LineExemplar, MetadataTable, TextFormat, TextParser};
+use model::{Exemplar, LabelsBuilder, LabelsRef, METRIC_NAME, WriteBatch};
 
 use crate::error::IngestError;
 use crate::limits::IngestLimits;
@@ -76,6 +78,7 @@ pub fn decode_page(
     let default_ms = options.timestamp_ms.unwrap_or(now_ms);
     let mut table = MetadataTable::new(format, limits.metadata_per_request_max);
     let mut parser = TextParser::new(text, format);
+    let mut exemplar_labels = LabelsBuilder::new();
     while let Some(entry) = parser.next_entry() {
         match entry {
             Err(error) => rejected.add(Reason::BadLine, 1, || error.to_string()),
@@ -87,8 +90,12 @@ pub fn decode_page(
                     rejected.add(reason, 1, || format!("line {}: {message}", parser.line()));
                     continue;
                 }
-                batch.push_sample(timestamp_ms.unwrap_or(default_ms), value);
+                let sample_ms = timestamp_ms.unwrap_or(default_ms);
+                batch.push_sample(sample_ms, value);
                 check_sizes(limits, batch)?;
+                if let Some(read) = parser.exemplar(&mut exemplar_labels) {
+                    push_exemplar(read, &mut exemplar_labels, sample_ms, limits, batch, rejected);
+                }
             }
             Ok(about_metric) => table.take(&about_metric),
         }
@@ -121,6 +128,26 @@ fn push_labels(
         }
         Ok(_) => Err((Reason::NoMetricName, "no metric name".to_owned())),
         Err(error) => Err((label_reason(&error), error.to_string())),
+    }
+}
+
+/// Puts an exemplar into `batch`; one without a time has that of its sample. One that can't be taken is counted.
+fn push_exemplar(
+    read: Result<LineExemplar, LineError>,
+    labels: &mut LabelsBuilder,
+    sample_ms: i64,
+    limits: &IngestLimits,
+    batch: &mut WriteBatch,
+    rejected: &mut Rejected,
+) {
+    let has_room = batch.exemplars_len() < limits.exemplars_per_request_max;
+    let fits = |labels: &LabelsRef<'_>| has_room && label_chars(*labels) <= EXEMPLAR_LABEL_CHARS_MAX;
+    match (read, labels.pack(&limits.labels).ok().filter(fits)) {
+        (Ok(LineExemplar { value, timestamp_ms }), Some(labels)) => {
+            let timestamp_ms = timestamp_ms.unwrap_or(sample_ms);
+            batch.push_exemplar(Exemplar { labels: labels.to_owned(), value, timestamp_ms });
+        }
+        _ => rejected.add(Reason::Exemplar, 1, String::new),
     }
 }
 

@@ -246,7 +246,7 @@ async fn pages_in_open_metrics() {
     let headers = [("content-type", "application/openmetrics-text; version=1.0.0")];
     let import = |page: &'static str| server.send(post("/api/v1/import/prometheus", &headers, page));
     assert_eq!(import("# TYPE a counter\na_total 1 1.5 # {} 1\n# EOF\n").await, taken());
-    assert_eq!(server.sink.taken(), ["a_total 1 @1500"]);
+    assert_eq!(server.sink.taken(), ["a_total 1 @1500", "a_total exemplar {} 1 @1500"]);
     assert_eq!(server.sink.metadata()[0].0, "a_total");
     let cut = import("a_total 1\n").await;
     assert!(cut.status == 200 && cut.body.contains("does not end with # EOF"), "{cut:?}");
@@ -463,4 +463,29 @@ async fn a_body_that_breaks_off_is_not_taken() {
     let got = server.send(post("/api/v1/import/prometheus", &[], Body::new(body))).await;
     assert_eq!(got, answer(400, "the body ended early: reset\n"));
     check_counted(&server, Route::TextImport, &[(Outcome::Abandoned, 1)]);
+}
+
+#[tokio::test]
+async fn exemplars_of_openmetrics_pages_are_taken() {
+    let server = Server::new(IngestLimits::default());
+    let page = "a_total 1 2 # {trace_id=\"abc\"} 0.5 1.25\na_total 2 3 # {x=\"y\"} 7\n\
+                a_total 3 4 # {x=\"y\"\na_total 4 5 # {b=\"LONG\"} 1\na_total 5 6 # {} 8\n# EOF\n";
+    let page = page.replace("LONG", &"x".repeat(128));
+    let openmetrics = [("content-type", "application/openmetrics-text")];
+    let got = server.send(post("/api/v1/import/prometheus", &openmetrics, page)).await;
+    assert_eq!(got, taken());
+    let want = [
+        "a_total 1 @2000",
+        "a_total exemplar {trace_id=\"abc\"} 0.5 @1250",
+        "a_total 2 @3000",
+        "a_total exemplar {x=\"y\"} 7 @3000",
+        "a_total 3 @4000",
+        "a_total 4 @5000",
+        "a_total 5 @6000",
+        "a_total exemplar {} 8 @6000",
+    ];
+    assert_eq!(server.sink.taken(), want);
+    let snapshot = server.metrics.snapshot();
+    assert_eq!(snapshot.routes[Route::TextImport as usize].exemplars, 3);
+    assert_eq!(snapshot.rejected[Reason::Exemplar as usize], 2);
 }

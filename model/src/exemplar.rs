@@ -1,6 +1,6 @@
 //! Exemplars: single observations kept as examples of a series, mostly with the id of a trace.
 
-use crate::labels::Labels;
+use crate::labels::{Labels, LabelsRef};
 
 /// Most characters of the names and values of an exemplar's labels together (OpenMetrics).
 pub const EXEMPLAR_LABEL_CHARS_MAX: usize = 128;
@@ -14,6 +14,11 @@ pub struct Exemplar {
     pub value: f64,
     /// Milliseconds since the Unix epoch.
     pub timestamp_ms: i64,
+}
+
+/// The characters of the names and values of `labels` together.
+pub fn label_chars(labels: LabelsRef<'_>) -> usize {
+    labels.iter().map(|(name, value)| name.chars().count() + value.chars().count()).sum()
 }
 
 /// Equality is bitwise.

@@ -1,8 +1,8 @@
 //! The exposition formats: tables of lines, and properties over printed, mutated and random pages.
 
 use model::exposition::parse::{LINE_BYTES_MAX, LINE_LABELS_MAX};
-use model::exposition::{Entry, Family, FamilySample, TextFormat, TextParser, write_families};
-use model::{Labels, MetricKind, MetricMetadata};
+use model::exposition::{Entry, Family, FamilySample, LineExemplar, TextFormat, TextParser, write_families};
+use model::{Labels, LabelsBuilder, MetricKind, MetricMetadata};
 use proptest::prelude::*;
 
 use TextFormat::{OpenMetrics, Prometheus};
@@ -294,4 +294,43 @@ proptest! {
             prop_assert_eq!(entries.last().expect("not empty"), "good_after 1");
         }
     }
+}
+
+/// The exemplars of `text` behind their samples' values, errors as they print.
+fn read_exemplars(text: &str) -> Vec<String> {
+    let mut parser = TextParser::new(text, OpenMetrics);
+    let mut of = LabelsBuilder::new();
+    of.push("left", "over");
+    let mut found = Vec::new();
+    while let Some(entry) = parser.next_entry() {
+        let Ok(Entry::Sample { value, .. }) = entry else { continue };
+        let exemplar = match parser.exemplar(&mut of) {
+            None => "none".to_owned(),
+            Some(Err(error)) => error.to_string(),
+            Some(Ok(LineExemplar { value, timestamp_ms })) => {
+                format!("{} {value} {timestamp_ms:?}", of.build().expect("names are unique"))
+            }
+        };
+        found.push(format!("{value}: {exemplar}"));
+        assert!(parser.exemplar(&mut of).is_none(), "an exemplar is told once");
+    }
+    found
+}
+
+#[test]
+fn exemplars_are_told_when_asked_for() {
+    let check = |line: &str, want: &str| assert_eq!(read_exemplars(line), [want], "{line:?}");
+    check("a 1", "1: none");
+    check("a 1 # {trace_id=\"x y\"} 0.5 1.25", "1: {trace_id=\"x y\"} 0.5 Some(1250)");
+    check("a{b=\"c\"} 1 2 # {} 0.5", "1: {} 0.5 None");
+    check("a 1 # {b=\"#\\\"\",\"d e\"=\"f\"} +Inf", "1: {b=\"#\\\"\", \"d e\"=\"f\"} inf None");
+    check("a 1 # {b=\"c\"}", "1: line 1, column 14: expected a number, found the end of the line");
+    check("a 1 # {b=\"c\",b=\"d\"} 1", "1: line 1, column 14: label name \"b\" occurs twice");
+    check(
+        "a 1 # {\"name\"} 1",
+        "1: line 1, column 7: expected labels without a metric name, found \"{\\\"name\\\"} 1\"",
+    );
+    check("a 1 # {} 1 2 3", "1: line 1, column 14: expected the end of the line, found \"3\"");
+    let page = "a 1 # {x=\"1\"} 9\n# TYPE b gauge\nb 2\nb 3 # {x=\"2\"} 8\n";
+    assert_eq!(read_exemplars(page), ["1: {x=\"1\"} 9 None", "2: none", "3: {x=\"2\"} 8 None"]);
 }

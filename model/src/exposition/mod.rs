@@ -12,7 +12,7 @@ pub mod parse;
 pub mod write;
 
 pub use metadata::MetadataTable;
-pub use parse::{Entry, LineError, LineProblem, TextParser};
+pub use parse::{Entry, LineError, LineExemplar, LineProblem, TextParser};
 pub use write::{Family, FamilySample, write_families};
 
 /// Which of the two text formats.

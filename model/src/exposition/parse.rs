@@ -2,7 +2,7 @@
 //!
 //! The grammars are those of the Prometheus text format 0.0.4, with quoted UTF-8 names, and of OpenMetrics 1.0.
 //! A line is read in one pass; once the parser's buffers are warm, a sample line allocates nothing. Exemplars
-//! are read over. What a line is made of is the business of [`super::parse::cursor`]; whether a label set is
+//! are read over until a caller [asks](TextParser::exemplar) for one. What a line is made of is the business of [`super::parse::cursor`]; whether a label set is
 //! within limits shows when the caller packs it.
 
 #![warn(clippy::indexing_slicing)]
@@ -59,6 +59,15 @@ pub enum Entry<'a> {
     },
 }
 
+/// The exemplar of a sample line, without its labels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LineExemplar {
+    /// The observed value.
+    pub value: f64,
+    /// Milliseconds since the Unix epoch, when the exemplar has a time of its own.
+    pub timestamp_ms: Option<i64>,
+}
+
 /// Why one line was not understood. The lines around it are not concerned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {problem}")]
@@ -103,6 +112,8 @@ pub struct TextParser<'t> {
     labels: LabelsBuilder,
     name_buffer: String,
     value_buffer: String,
+    /// The labels of the exemplar of the line read last, and what follows them.
+    exemplar: Option<Cursor<'t>>,
 }
 
 /// A line that has something to say, its cursor after the keyword.
@@ -125,12 +136,14 @@ impl<'t> TextParser<'t> {
             labels: LabelsBuilder::new(),
             name_buffer: String::new(),
             value_buffer: String::new(),
+            exemplar: None,
         }
     }
 
     /// The next entry, the error of a bad line, or nothing at the end of the page. After an error the next
     /// call goes on with the next line.
     pub fn next_entry(&mut self) -> Option<Result<Entry<'_>, LineError>> {
+        self.exemplar = None;
         let line = self.next_line()?;
         Some(match line {
             Line::Help(cursor) => self.help(cursor),
@@ -139,6 +152,29 @@ impl<'t> TextParser<'t> {
             Line::Sample(cursor) => self.sample(cursor),
             Line::Bad(error) => Err(error),
         })
+    }
+
+    /// The exemplar of the sample read last, once; its labels, as on the line, replace what is in `labels`. What is
+    /// wrong with an exemplar is told here alone: the sample before it counts.
+    pub fn exemplar(&mut self, labels: &mut LabelsBuilder) -> Option<Result<LineExemplar, LineError>> {
+        let cursor = self.exemplar.take()?;
+        labels.clear();
+        Some(self.read_exemplar(cursor, labels))
+    }
+
+    fn read_exemplar(&mut self, mut cursor: Cursor<'t>, labels: &mut LabelsBuilder) -> Result<LineExemplar, LineError> {
+        let at_labels = cursor;
+        cursor.eat(b'{');
+        self.label_list(&mut cursor, labels)?;
+        if labels.get(METRIC_NAME).is_some() {
+            return Err(at_labels.unexpected("labels without a metric name"));
+        }
+        cursor.skip_blanks();
+        let value = cursor.number()?;
+        cursor.skip_blanks();
+        let timestamp_ms = if cursor.at_end() { None } else { Some(cursor.timestamp_seconds()?) };
+        cursor.expect_end()?;
+        Ok(LineExemplar { value, timestamp_ms })
     }
 
     /// Whether `# EOF` was read. An OpenMetrics page without it was cut off on its way.
@@ -220,41 +256,54 @@ impl<'t> TextParser<'t> {
     }
 
     fn sample(&mut self, mut cursor: Cursor<'t>) -> Result<Entry<'_>, LineError> {
-        let at_name = cursor;
-        self.labels.clear();
+        let mut labels = std::mem::take(&mut self.labels);
+        labels.clear();
+        let read = self.sample_into(&mut cursor, &mut labels);
+        self.labels = labels;
+        let (value, timestamp_ms) = read?;
+        Ok(Entry::Sample { labels: &mut self.labels, value, timestamp_ms })
+    }
+
+    /// Reads a sample line, its labels into `labels`.
+    fn sample_into(
+        &mut self,
+        cursor: &mut Cursor<'t>,
+        labels: &mut LabelsBuilder,
+    ) -> Result<(f64, Option<i64>), LineError> {
+        let at_name = *cursor;
         let name = cursor.metric_name();
         if !name.is_empty() {
-            self.labels.push(METRIC_NAME, name);
+            labels.push(METRIC_NAME, name);
         }
-        let at_blank = cursor;
+        let at_blank = *cursor;
         cursor.skip_blanks();
         let braced = cursor.eat(b'{');
         if braced {
-            self.label_list(&mut cursor)?;
+            self.label_list(cursor, labels)?;
             cursor.skip_blanks();
         }
-        if self.labels.get(METRIC_NAME).is_none_or(str::is_empty) {
+        if labels.get(METRIC_NAME).is_none_or(str::is_empty) {
             return Err(at_name.unexpected("a metric name"));
         }
-        if !braced && at_blank.is_at(cursor) {
+        if !braced && at_blank.is_at(*cursor) {
             return Err(cursor.unexpected("a blank or { after the metric name"));
         }
         let value = cursor.number()?;
         cursor.skip_blanks();
         let mut timestamp_ms = None;
-        if !cursor.at_end() && !self.at_exemplar(cursor) {
+        if !cursor.at_end() && !self.at_exemplar(*cursor) {
             timestamp_ms = Some(match self.format {
                 TextFormat::Prometheus => cursor.timestamp_ms()?,
                 TextFormat::OpenMetrics => cursor.timestamp_seconds()?,
             });
             cursor.skip_blanks();
         }
-        if self.at_exemplar(cursor) {
-            cursor.exemplar()?;
+        if self.at_exemplar(*cursor) {
+            self.exemplar = Some(cursor.exemplar()?);
         } else {
             cursor.expect_end()?;
         }
-        Ok(Entry::Sample { labels: &mut self.labels, value, timestamp_ms })
+        Ok((value, timestamp_ms))
     }
 
     fn at_exemplar(&self, cursor: Cursor<'t>) -> bool {
@@ -262,8 +311,8 @@ impl<'t> TextParser<'t> {
     }
 
     /// Reads labels up to and with the closing brace. A quoted string without a value is the metric name.
-    fn label_list(&mut self, cursor: &mut Cursor<'t>) -> Result<(), LineError> {
-        let Self { labels, name_buffer, value_buffer, .. } = self;
+    fn label_list(&mut self, cursor: &mut Cursor<'t>, labels: &mut LabelsBuilder) -> Result<(), LineError> {
+        let Self { name_buffer, value_buffer, .. } = self;
         let mut count = 0usize;
         loop {
             cursor.skip_blanks();

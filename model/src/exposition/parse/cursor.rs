@@ -131,15 +131,17 @@ impl<'t> Cursor<'t> {
             .ok_or_else(|| at_time.unexpected("a timestamp in seconds"))
     }
 
-    /// Reads over an exemplar: `# {labels} value [timestamp]`, of which only the start is checked.
-    pub(super) fn exemplar(&mut self) -> Result<(), LineError> {
+    /// Reads over an exemplar: `# {labels} value [timestamp]`, of which only the start is checked. Gives the place of
+    /// the labels.
+    pub(super) fn exemplar(&mut self) -> Result<Self, LineError> {
         self.eat(b'#');
         self.skip_blanks();
         if self.peek() != Some(b'{') {
             return Err(self.unexpected("{ and the labels of an exemplar"));
         }
+        let at_labels = *self;
         self.take_rest();
-        Ok(())
+        Ok(at_labels)
     }
 
     pub(super) fn expect_end(&mut self) -> Result<(), LineError> {
