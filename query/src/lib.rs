@@ -7,7 +7,7 @@ mod check;
 mod eval;
 pub mod functions;
 mod lex;
-mod native;
+pub mod native;
 mod parse;
 mod parse_error;
 mod print;

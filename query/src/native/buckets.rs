@@ -67,7 +67,7 @@ fn power_of_two(exponent: i64) -> f64 {
 
 /// Which ends belong to a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Edges {
+pub enum Edges {
     /// `(lower, upper]`.
     OpenClosed,
     /// `[lower, upper)`.
@@ -78,7 +78,7 @@ pub(crate) enum Edges {
 
 impl Edges {
     /// The number the HTTP API has for it; 2, both ends open, does not occur.
-    pub(crate) fn rule(self) -> u8 {
+    pub fn rule(self) -> u8 {
         match self {
             Self::OpenClosed => 0,
             Self::ClosedOpen => 1,
@@ -89,15 +89,15 @@ impl Edges {
 
 /// A populated bucket as a stretch of the number line.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Stretch {
+pub struct Stretch {
     /// Where it begins; minus infinity for the first custom bucket.
-    pub(crate) lower: f64,
+    pub lower: f64,
     /// Where it ends.
-    pub(crate) upper: f64,
+    pub upper: f64,
     /// Observations in it.
-    pub(crate) count: f64,
+    pub count: f64,
     /// Which ends belong to it.
-    pub(crate) edges: Edges,
+    pub edges: Edges,
 }
 
 /// The stretch of a bucket of the positive side, which custom buckets are on, too.
@@ -128,7 +128,7 @@ pub(crate) fn zero(histogram: &Histogram) -> Stretch {
 
 /// The populated buckets, ascending: negative ones from the farthest, the zero bucket if its count is above zero,
 /// positive or custom ones. A bucket the zero bucket overlaps begins where that ends.
-pub(crate) fn buckets(histogram: &Histogram) -> impl DoubleEndedIterator<Item = Stretch> + '_ {
+pub fn buckets(histogram: &Histogram) -> impl DoubleEndedIterator<Item = Stretch> + '_ {
     let threshold = histogram.zero_threshold;
     let below = histogram.negative.iter().rev().map(move |&bucket| {
         let stretch = negative(histogram, bucket);

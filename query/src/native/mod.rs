@@ -27,9 +27,10 @@ mod testing;
 mod text;
 mod trim;
 
+pub use self::buckets::{Edges, Stretch, buckets};
 #[expect(unused_imports, reason = "as above")]
 pub(crate) use self::{
-    buckets::{Edges, Stretch, bound, buckets},
+    buckets::bound,
     combine::{HistogramSum, Joined, MixedKinds, add, subtract},
     counter::{change, last_change},
     extended::extended_change,
