@@ -54,6 +54,19 @@ fn queries_in_every_format() {
     let (code, out, err) = run(&["query", "load >", "--url", &server.url]);
     assert_eq!((code, out.as_str()), (1, ""), "{err}");
     assert!(err.contains("load >") && err.contains('^'), "the error is drawn under the query: {err}");
+    let (code, _, err) = run(&["query", "load", "--url", &server.url, "--time", "490", "--stats"]);
+    assert_eq!(code, 0);
+    assert!(err.contains("2 series, ") && err.contains("to evaluate"), "{err}");
+    let range = ["--start", "0", "--end", "600", "--step", "30s", "--format", "chart"];
+    let (code, chart, _) = run(&[&["query", "load", "--url", &server.url][..], &range].concat());
+    assert_eq!(code, 0);
+    for wanted in ["60 ┤", "└", "00:04", "A last 60", "B last 49", "{host=\"a\"}", "all are load"] {
+        assert!(chart.contains(wanted), "{wanted} in\n{chart}");
+    }
+    assert!(!chart.contains('\u{1b}'), "no colour in a pipe");
+    let (code, _, err) = run(&["query", "rate(load[5m])", "--url", &server.url, "--time", "490"]);
+    assert_eq!(code, 0);
+    assert!(err.contains("  rate(load[5m])\n       ^\ninfo: metric might not be a counter"), "{err}");
 
     // Straight on a folder, once the server has let go of it; while it runs that is refused in words.
     let data = folder.path().to_str().expect("a UTF-8 path").to_owned();
@@ -82,12 +95,26 @@ fn the_repl_reads_a_pipe() {
         .spawn()
         .expect("the binary starts");
     let mut stdin = child.stdin.take().expect("stdin is piped");
-    stdin.write_all(b".help\n.time 490\nsum(\n  load\n)\nload >\n.quit\n").expect("the REPL reads");
+    let lines = ".help\n.help rate\n.metrics lo\n.labels load\n.queries\n.stats on\n.time 490\nsum(\n  load\n)\n\
+                 sum(load) +\n.kill 999\n.quit\n";
+    stdin.write_all(lines.as_bytes()).expect("the REPL reads");
     drop(stdin);
     let output = child.wait_with_output().expect("the REPL ends");
     let out = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "a line failed: {out}");
-    assert!(out.contains(".range") && out.contains("98") && out.contains('^'), "{out}");
+    for wanted in [
+        ".range 1h [STEP]",
+        "rate(range-vector) → instant-vector",
+        "  load\n",
+        "2 series",
+        "no query runs",
+        "│    98 │",
+        "2 series, ",
+        "  sum(load) +\n             ^\nerror: parse error: ",
+        "error: no query 999",
+    ] {
+        assert!(out.contains(wanted), "{wanted:?} in {out}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::number::short;
 use super::text::{paint, shortened, visible, width};
 use super::unit::{PLAIN, Unit};
 use super::{Axes, Layout};
-use crate::client::answer::Series;
+use crate::client::answer::{LabelMap, Series};
 use model::labels::METRIC_NAME;
 
 /// Most series drawn; the rest is counted below the chart.
@@ -65,6 +65,11 @@ pub(crate) fn draw(series: &[&Series], layout: &Layout) -> String {
     }
     text.push_str(&time.text(label_columns));
     text.push_str(&legend(&lines, unit, layout));
+    let shared = shared_labels(series);
+    if !shared.is_empty() {
+        let all = visible(&Series { labels: shared, points: Vec::new() }.to_string());
+        append(&mut text, format_args!("{}\n", shortened(&format!("all are {all}"), layout.chart_columns())));
+    }
     if series.len() > lines.len() {
         let left = series.len() - lines.len();
         append(&mut text, format_args!("… and {left} more series; topk({SERIES_MAX}, …) picks some\n"));
@@ -78,8 +83,23 @@ fn lines(series: &[&Series]) -> Vec<Line> {
         let points = series.points.iter().map(|point| (point.timestamp_ms, point.number()));
         points.filter(|(_, value)| value.is_finite()).collect()
     };
-    let line = |series: &&Series| Line { name: visible(&series.to_string()), points: finite(series) };
+    let shared = shared_labels(series);
+    let own = |series: &Series| {
+        let differs = |(name, value): &(&String, &String)| shared.get(*name) != Some(*value);
+        let labels = series.labels.iter().filter(differs).map(|(name, value)| (name.clone(), value.clone())).collect();
+        Series { labels, points: Vec::new() }
+    };
+    let line = |series: &&Series| Line { name: visible(&own(series).to_string()), points: finite(series) };
     series.iter().take(SERIES_MAX).map(line).collect()
+}
+
+/// The labels that several series have in common; they are said once.
+fn shared_labels(series: &[&Series]) -> LabelMap {
+    let [first, rest @ ..] = series else { return LabelMap::new() };
+    let is_shared =
+        |name: &str, value: &str| rest.iter().all(|other| other.labels.get(name).is_some_and(|own| own == value));
+    let all = first.labels.iter().filter(|(name, value)| !rest.is_empty() && is_shared(name, value));
+    all.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// The unit that all names agree on; `of_query` where no series has a name.
@@ -238,6 +258,21 @@ mod tests {
         let points = [(0, "1"), (60, "2"), (300, "3"), (360, "4"), (600, "2")];
         let axes = Axes { start_ms: 0, end_ms: 600_000, step_ms: 60_000 };
         check(&[series(&[], &points)], &Layout { axes: Some(axes), ..LAYOUT }, include_str!("chart_steps.txt"));
+    }
+
+    #[test]
+    fn what_series_share_is_said_once() {
+        let of = |mode| series(&[("__name__", "cpu"), ("job", "node"), ("mode", mode)], &[(0, "1"), (60, "2")]);
+        let got = drawn(&[of("idle"), of("user")], &LAYOUT);
+        let legend: Vec<&str> = got.lines().rev().take(3).collect();
+        assert_eq!(
+            legend,
+            [
+                "all are cpu{job=\"node\"}",
+                "B last 2  min 1  max 2  {mode=\"user\"}",
+                "A last 2  min 1  max 2  {mode=\"idle\"}",
+            ]
+        );
     }
 
     #[test]

@@ -144,7 +144,7 @@ pub(crate) fn totals(stats: &Stats) -> String {
         parts.push(format!("{} queued", seconds(stats.timings.exec_queue_time)));
     }
     if let Some(memory) = &stats.memory {
-        parts.push(format!("{} of memory at most", short(count(memory.peak_bytes), BYTES)));
+        parts.push(format!("peak {}", short(count(memory.peak_bytes), BYTES)));
     }
     parts.join(", ")
 }
@@ -202,7 +202,7 @@ mod tests {
         let stats: Stats = serde_json::from_str(ours).expect("stats");
         assert_eq!(
             totals(&stats),
-            "12 series, 36 chunks (42KiB), 28.8k samples, 1.2ms to evaluate, 10ms queued, 1MiB of memory at most"
+            "12 series, 36 chunks (42KiB), 28.8k samples, 1.2ms to evaluate, 10ms queued, peak 1MiB"
         );
         assert_eq!(totals(&Stats::default()), "0 samples, 0 to evaluate");
     }

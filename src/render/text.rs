@@ -20,6 +20,22 @@ pub(crate) fn shortened(text: &str, columns: usize) -> String {
     text.chars().take_while(fits).chain((columns > 0).then_some('…')).collect()
 }
 
+/// `text` in lines of at most `columns` columns, each after `indent` spaces, broken between words.
+pub(crate) fn wrapped(text: &str, indent: usize, columns: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut().filter(|line| indent + width(line) + 1 + width(word) <= columns) {
+            Some(line) => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            None => lines.push(word.to_owned()),
+        }
+    }
+    let pad = " ".repeat(indent);
+    lines.iter().map(|line| format!("{pad}{line}")).collect::<Vec<_>>().join("\n")
+}
+
 /// Control characters written as escapes, so that a label value cannot steer the terminal.
 pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -51,6 +67,13 @@ mod tests {
         ] {
             assert_eq!(shortened(text, columns), want, "{text} in {columns}");
         }
+    }
+
+    #[test]
+    fn lines_break_between_words() {
+        assert_eq!(wrapped("one two  three", 2, 9), "  one two\n  three");
+        assert_eq!(wrapped("incomprehensible", 2, 9), "  incomprehensible");
+        assert_eq!(wrapped("", 2, 9), "");
     }
 
     #[test]

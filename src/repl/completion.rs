@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reedline::{Completer, CompletionResult, CompletionStatus, Span, Suggestion};
 
@@ -12,9 +13,12 @@ use super::context::{Context, Quote, context};
 use super::names::{Known, List, NameCache, Named, Names};
 use super::words;
 use crate::client::answer::LabelMap;
+use crate::render::text::{shortened, visible, width};
 
 /// Most suggestions shown.
 const SHOWN_MAX: usize = 200;
+/// Longer names push their help to the right.
+const NAME_COLUMNS_MAX: usize = 48;
 /// Ranges people ask for.
 const DURATIONS: [(&str, &str); 8] = [
     ("1m", "a minute"),
@@ -30,6 +34,8 @@ const DURATIONS: [(&str, &str); 8] = [
 /// Completes queries and commands.
 pub(crate) struct QueryCompleter {
     names: NameCache,
+    /// Columns of the terminal, which people resize.
+    columns: Arc<AtomicUsize>,
 }
 
 /// What fits: where it starts, and the candidates.
@@ -41,9 +47,9 @@ struct Offer {
 }
 
 impl QueryCompleter {
-    /// A completer that asks `names`.
-    pub(crate) fn new(names: impl Names + 'static) -> Self {
-        Self { names: NameCache::new(names) }
+    /// A completer that asks `names`, for a terminal as wide as `columns` says.
+    pub(crate) fn new(names: impl Names + 'static, columns: Arc<AtomicUsize>) -> Self {
+        Self { names: NameCache::new(names), columns }
     }
 
     /// The names of `list`; `None` while they are on their way.
@@ -112,13 +118,16 @@ impl Completer for QueryCompleter {
     fn complete(&mut self, line: &str, pos: usize) -> CompletionResult {
         let Some(Offer { start, names, typed }) = self.offer(line, pos) else { return CompletionResult::Pending };
         let typed = typed.as_deref().unwrap_or(&line[start.min(pos)..pos]);
-        let suggestion = |(value, description): (String, Option<String>)| Suggestion {
+        let names = matching(names, typed);
+        let columns = names.iter().map(|(name, _)| width(name)).max().unwrap_or(0).min(NAME_COLUMNS_MAX);
+        let all_columns = self.columns.load(Ordering::Relaxed).saturating_sub(1);
+        let suggestion = |(value, help): (String, Option<String>)| Suggestion {
+            display_override: Some(shortened(&displayed(&value, help.as_deref(), columns), all_columns)),
             value,
-            description,
             span: Span::new(start, pos),
             ..Suggestion::default()
         };
-        CompletionResult::fresh(matching(names, typed).into_iter().map(suggestion).collect::<Vec<_>>())
+        CompletionResult::fresh(names.into_iter().map(suggestion).collect::<Vec<_>>())
     }
 
     fn poll_completion(&mut self) -> CompletionStatus {
@@ -128,6 +137,15 @@ impl Completer for QueryCompleter {
             (false, false) => CompletionStatus::Idle,
         }
     }
+}
+
+/// A line of the menu: the name, and its help in a column of its own.
+fn displayed(name: &str, help: Option<&str>, columns: usize) -> String {
+    let name = visible(name);
+    // The quote behind a value is inserted, but no part of what is chosen.
+    let Some(help) = help else { return name.trim_end_matches(['"', '\'', '`']).to_owned() };
+    let pad = " ".repeat(columns.saturating_sub(width(&name)));
+    format!("{name}{pad}  {}", visible(help))
 }
 
 /// A label value as it stands inside `quote`, escaped for a regular expression if it is in one; with the closing quote
@@ -194,7 +212,7 @@ mod tests {
     }
 
     fn complete_at(line: &str, at: usize) -> Vec<Suggestion> {
-        let mut completer = QueryCompleter::new(Fixed);
+        let mut completer = QueryCompleter::new(Fixed, Arc::new(AtomicUsize::new(80)));
         loop {
             let result = completer.complete(line, at);
             if !result.is_pending() {
@@ -247,10 +265,18 @@ mod tests {
     #[test]
     fn suggestions_replace_what_was_typed_and_tell_what_they_are() {
         let found = complete("sum(go_g");
-        assert_eq!((found[0].span, found[0].description.as_deref()), (Span::new(4, 8), Some("help")));
+        assert_eq!((found[0].span, found[0].display_value()), (Span::new(4, 8), "go_goroutines  help"));
         for suggestion in complete("r").iter().chain(&complete(".")).chain(&complete("x[")) {
-            assert!(suggestion.description.is_some(), "{}", suggestion.value);
+            assert!(suggestion.display_value().contains("  "), "{}", suggestion.value);
         }
+    }
+
+    #[test]
+    fn lines_of_the_menu_fit_the_terminal() {
+        let mut completer = QueryCompleter::new(Fixed, Arc::new(AtomicUsize::new(40)));
+        let result = completer.complete(".help r", 7);
+        assert!(result.suggestions().len() > 3);
+        assert!(result.suggestions().iter().all(|suggestion| width(suggestion.display_value()) < 40));
     }
 
     #[test]
@@ -263,7 +289,7 @@ mod tests {
                 }
             }
         }
-        let mut completer = QueryCompleter::new(Never);
+        let mut completer = QueryCompleter::new(Never, Arc::new(AtomicUsize::new(80)));
         assert!(completer.complete("go_", 3).is_pending());
         assert_eq!(completer.poll_completion(), CompletionStatus::Pending);
         assert!(!completer.complete(".ti", 3).is_pending());

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use query::functions;
 use reedline::{
-    Color, ColumnarMenu, DefaultHinter, EditCommand, Emacs, FileBackedHistory, Highlighter, KeyCode, KeyModifiers,
+    Color, DefaultHinter, EditCommand, Emacs, FileBackedHistory, Highlighter, IdeMenu, KeyCode, KeyModifiers,
     MenuBuilder, Prompt, PromptEditMode, PromptHistorySearch, Reedline, ReedlineEvent, ReedlineMenu, StyledText,
     ValidationResult, Validator, default_emacs_keybindings,
 };
@@ -18,20 +20,37 @@ use crate::client::Client;
 
 /// Most lines of history kept in the file.
 const HISTORY_LINES_MAX: usize = 5_000;
+/// Rows of the completion menu: what stood on the screen stays there.
+const MENU_ROWS: u16 = 10;
+/// Widest completion menu, with the help in it; lines come cut to the terminal.
+const MENU_COLUMNS_MAX: u16 = 160;
 /// The name of the completion menu inside the editor.
 const MENU: &str = "completion";
 
-/// Makes the editor. Without a usable history file, history is of this session only.
-pub(crate) fn editor(completions: Client, history: Option<PathBuf>, color: bool) -> Reedline {
+/// Makes the editor for a terminal as wide as `columns` says. Without a usable history file, history is of this session only.
+pub(crate) fn editor(
+    completions: Client,
+    history: Option<PathBuf>,
+    color: bool,
+    columns: Arc<AtomicUsize>,
+) -> Reedline {
     let mut keys = default_emacs_keybindings();
     let tab = vec![ReedlineEvent::Menu(MENU.to_owned()), ReedlineEvent::MenuNext];
     keys.add_binding(KeyModifiers::NONE, KeyCode::Tab, ReedlineEvent::UntilFound(tab));
     keys.add_binding(KeyModifiers::SHIFT, KeyCode::BackTab, ReedlineEvent::MenuPrevious);
     let newline = ReedlineEvent::Edit(vec![EditCommand::InsertNewline]);
     keys.add_binding(KeyModifiers::ALT, KeyCode::Enter, newline);
-    let menu = ColumnarMenu::default().with_name(MENU).with_columns(1).with_column_padding(2);
+    let menu = IdeMenu::default()
+        .with_name(MENU)
+        .with_marker("> ")
+        .with_max_completion_height(MENU_ROWS)
+        .with_max_completion_width(MENU_COLUMNS_MAX)
+        .with_correct_cursor_pos(true)
+        .with_text_style(Color::Default.normal())
+        .with_selected_text_style(Color::Default.reverse())
+        .with_selected_match_text_style(Color::Default.reverse());
     let mut editor = Reedline::create()
-        .with_completer(Box::new(QueryCompleter::new(completions)))
+        .with_completer(Box::new(QueryCompleter::new(completions, columns)))
         .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu)))
         .with_partial_completions(true)
         .with_quick_completions(true)

@@ -8,12 +8,20 @@ use super::names::described;
 use super::words::{AGGREGATIONS, explained, nearest};
 use crate::client::explain::RunningQuery;
 use crate::render::number::{count, short};
-use crate::render::text::{shortened, visible, width};
+use crate::render::text::{shortened, visible, width, wrapped};
 use crate::render::unit::{BYTES, PLAIN, SECONDS};
 use crate::render::{append, table};
 
 /// Most names listed, and most series looked at for `.labels`.
 pub(crate) const NAMES_MAX: usize = 1_000;
+/// Columns before a sentence of help.
+const INDENT: usize = 2;
+/// Keys worth knowing.
+const KEYS: [(&str, &str); 3] = [
+    ("Tab", "complete metrics, labels, values, functions"),
+    ("Ctrl-R", "search what was typed before"),
+    ("Ctrl-C", "end a running query, here and on the server"),
+];
 /// Widest first column; longer texts push their help to the right.
 const FIRST_COLUMNS_MAX: usize = 48;
 
@@ -83,19 +91,19 @@ pub(crate) fn functions(columns: usize) -> String {
 /// How to use the REPL.
 pub(crate) fn help(columns: usize) -> String {
     let commands = COMMANDS.iter().map(|command| (command.usage, command.help.to_owned()));
+    let keys = KEYS.iter().map(|&(key, help)| (key, help.to_owned()));
     format!(
-        "Type a query and Enter. Tab completes; open brackets and Alt-Enter continue on the next line;\n\
-         Ctrl-R searches what was typed before; Ctrl-C ends a running query, here and on the server.\n{}",
-        rows(commands, columns)
+        "Type a query and Enter. Open brackets and Alt-Enter continue on the next line.\n{}",
+        rows(commands.chain(keys), columns)
     )
 }
 
 /// How `word` is used: a function, an aggregation, a keyword or a command.
-pub(crate) fn help_on(word: &str) -> Result<String, String> {
+pub(crate) fn help_on(word: &str, columns: usize) -> Result<String, String> {
     let command = COMMANDS.iter().find(|command| command.name == word || command.name.strip_prefix('.') == Some(word));
     match (explained(word), command) {
-        (Some((usage, help)), _) => Ok(format!("{usage}\n  {help}")),
-        (None, Some(command)) => Ok(format!("{}\n  {}", command.usage, command.help)),
+        (Some((usage, help)), _) => Ok(format!("{usage}\n{}", wrapped(help, INDENT, columns))),
+        (None, Some(command)) => Ok(format!("{}\n{}", command.usage, wrapped(command.help, INDENT, columns))),
         (None, None) => Err(match nearest(word) {
             Some(near) => format!("there is no function or keyword {word}; did you mean {near}?"),
             None => format!("there is no function or keyword {word}; .functions lists all"),
@@ -134,10 +142,10 @@ mod tests {
         for (word, want) in
             [("rate", "rate(range-vector)"), ("sum", "sum by"), (".kill", ".kill ID"), ("format", ".format")]
         {
-            assert!(help_on(word).is_ok_and(|text| text.starts_with(want)), "{word}: {:?}", help_on(word));
+            assert!(help_on(word, 80).is_ok_and(|text| text.starts_with(want)), "{word}: {:?}", help_on(word, 80));
         }
-        assert!(help_on("rte").is_err_and(|text| text.ends_with("did you mean rate?")));
-        assert!(help_on("xyzzyxyzzy").is_err_and(|text| text.contains(".functions")));
+        assert!(help_on("rte", 80).is_err_and(|text| text.ends_with("did you mean rate?")));
+        assert!(help_on("xyzzyxyzzy", 80).is_err_and(|text| text.contains(".functions")));
         assert!(help(80).lines().chain(functions(80).lines()).all(|line| width(line) <= 100));
     }
 }

@@ -15,7 +15,7 @@ mod words;
 
 use std::io::{self, BufRead, IsTerminal};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reedline::Signal;
@@ -45,13 +45,15 @@ fn interactive(client: &Client, output: &mut Output) -> anyhow::Result<()> {
         // Without the folder there is no history file, which the editor can do without.
         let _ = std::fs::create_dir_all(folder);
     }
+    let columns = Arc::new(AtomicUsize::new(output.width()));
     let completions = client.with_timeout(COMPLETION_TIMEOUT);
-    let mut editor = editor::editor(completions, history, output.color);
+    let mut editor = editor::editor(completions, history, output.color, Arc::clone(&columns));
     let interrupted = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupted))?;
     greet(client, output)?;
     let mut session = Session::new(client.clone(), interrupted);
     loop {
+        columns.store(output.width(), Ordering::Relaxed);
         let prompt = editor::QueryPrompt { mode: session.describe() };
         match editor.read_line(&prompt) {
             Ok(Signal::Success(line)) => {
@@ -68,11 +70,9 @@ fn interactive(client: &Client, output: &mut Output) -> anyhow::Result<()> {
 
 fn greet(client: &Client, output: &mut Output) -> io::Result<()> {
     match client.label_values("__name__", None, 0) {
-        Ok(names) => output.line(&format!(
-            "{} metrics at {}. Tab completes, .help helps, Ctrl-D leaves.",
-            names.len(),
-            client.url()
-        )),
+        Ok(names) => {
+            output.line(&format!("{} metrics at {}. Tab completes, .help tells more.", names.len(), client.url()))
+        }
         Err(error) => output.note(&format!("{error}\nQueries will work once it answers.")),
     }
 }

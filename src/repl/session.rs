@@ -157,7 +157,8 @@ impl Session {
         match interruptible(&self.client, &self.interrupted, work) {
             Some(Ok(value)) => return Ok(Some(value)),
             Some(Err(error)) => fault(query, &error, output)?,
-            None => output.note("canceled")?,
+            // The terminal has shown ^C on the line before.
+            None => output.note("\ncanceled")?,
         }
         Ok(None)
     }
@@ -178,7 +179,7 @@ impl Session {
                 output.line(if self.stats { "stats are on" } else { "stats are off" })?;
             }
             Command::Help { word: None } => output.text(&lists::help(output.width()))?,
-            Command::Help { word: Some(word) } => match lists::help_on(&word) {
+            Command::Help { word: Some(word) } => match lists::help_on(&word, output.width()) {
                 Ok(text) => output.line(&text)?,
                 Err(message) => {
                     output.note(&message)?;

@@ -70,29 +70,35 @@ pub(crate) const KEYWORDS: [Word; 19] = [
 
 /// How a function is called: `rate(range-vector) → instant-vector`, optional arguments in brackets.
 pub(crate) fn signature(function: &Function) -> String {
-    let name = |kind: &ValueType| match kind {
-        ValueType::Scalar => "scalar",
-        ValueType::InstantVector => "instant-vector",
-        ValueType::RangeVector => "range-vector",
-        ValueType::String => "string",
-    };
+    format!("{}({}) → {}", function.name, arguments(function), kind(function.returns))
+}
+
+fn arguments(function: &Function) -> String {
     let needed = function.args_min();
-    let arg =
-        |(at, kind): (usize, &ValueType)| if at < needed { name(kind).to_owned() } else { format!("[{}]", name(kind)) };
+    let arg = |(at, &arg): (usize, &ValueType)| {
+        if at < needed { kind(arg).to_owned() } else { format!("[{}]", kind(arg)) }
+    };
     let mut args: Vec<String> = function.args.iter().enumerate().map(arg).collect();
     if function.variadic > 0 {
         args.push("…".to_owned());
     }
-    format!("{}({}) → {}", function.name, args.join(", "), name(&function.returns))
+    args.join(", ")
+}
+
+fn kind(kind: ValueType) -> &'static str {
+    match kind {
+        ValueType::Scalar => "scalar",
+        ValueType::InstantVector => "instant-vector",
+        ValueType::RangeVector => "range-vector",
+        ValueType::String => "string",
+    }
 }
 
 /// Every word to offer where an expression may stand, with its sentence.
 pub(crate) fn offered() -> impl Iterator<Item = (String, Option<String>)> {
-    let functions = FUNCTIONS.iter().map(|function| {
-        let call = signature(function);
-        let arguments = call.strip_prefix(function.name).unwrap_or(&call);
-        (format!("{}(", function.name), Some(format!("{} {arguments}", function.help)))
-    });
+    let functions = FUNCTIONS
+        .iter()
+        .map(|function| (format!("{}(", function.name), Some(format!("({}): {}", arguments(function), function.help))));
     let aggregations = AGGREGATIONS.iter().map(|word| (format!("{}(", word.name), Some(word.help.to_owned())));
     let keywords = KEYWORDS.iter().map(|word| (word.name.to_owned(), Some(word.help.to_owned())));
     functions.chain(aggregations).chain(keywords)
