@@ -241,11 +241,20 @@ fn check_call(expr: &Expr, call: &Call) -> Checked<ValueType> {
     for (index, arg) in call.args.iter().enumerate() {
         if function.id == FunctionId::Info && index == 1 {
             check_info_selector(arg)?;
-        } else if let Some(wanted) = function.arg_type(index) {
+        } else if let Some(wanted) = function.arg_type(index)
+            && !(wanted == ValueType::RangeVector && is_plain_selector(arg))
+        {
             expect(arg, wanted, &place)?;
+        } else {
+            type_of(arg)?;
         }
     }
     Ok(function.returns)
+}
+
+/// Whether `arg` is a selector that stands for itself with a range that is chosen for it, as in `rate(x)`.
+fn is_plain_selector(arg: &Expr) -> bool {
+    matches!(&arg.without_parens().kind, ExprKind::Selector(selector) if selector.extension.is_none())
 }
 
 /// The second argument of `info` is a set of conditions, not a vector: it may be empty and has no name before it.

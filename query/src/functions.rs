@@ -118,6 +118,7 @@ functions! {
     Hour "hour" (InstantVector) optional 1 -> InstantVector: "hour, 0 to 23 UTC, of a Unix time; of now without argument";
     Idelta "idelta" (RangeVector) -> InstantVector: "difference of the last two samples of a gauge";
     Increase "increase" (RangeVector) -> InstantVector: "increase of a counter over the range, resets handled, extrapolated to its ends";
+    IncreasePure "increase_pure" (RangeVector) -> InstantVector: "increase of a counter between the samples at the ends of the range, exact: windows side by side add up";
     Info "info" (InstantVector, InstantVector) optional 1 -> InstantVector: "adds labels of matching info series such as target_info; the second argument, in braces, picks them";
     Irate "irate" (RangeVector) -> InstantVector: "per-second increase of a counter between its last two samples";
     LabelJoin "label_join" (InstantVector, String, String, String) optional 1 any number -> InstantVector: "sets a label to the values of others joined by a separator: v, target, separator, sources";
@@ -140,6 +141,7 @@ functions! {
     Rad "rad" (InstantVector) -> InstantVector: "degrees to radians";
     Range "range" () -> Scalar: "length of the query's time range in seconds, 0 in an instant query";
     Rate "rate" (RangeVector) -> InstantVector: "per-second increase of a counter over the range, resets handled, extrapolated to its ends";
+    RatePure "rate_pure" (RangeVector) -> InstantVector: "increase_pure per second of the range";
     Resets "resets" (RangeVector) -> InstantVector: "how often a counter restarted within the range";
     Round "round" (InstantVector, Scalar) optional 1 -> InstantVector: "rounded to the nearest multiple of the second argument, 1 by default; ties go up";
     Scalar "scalar" (InstantVector) -> Scalar: "the value of the only element, NaN if there is not exactly one";

@@ -437,8 +437,13 @@ fn calls() {
         "step() + range()",
     ]);
     check(&[("MAX_OF(1, 2)", "max_of(1, 2)"), ("info(x, {})", "info(x, {})")]);
+    check(&[
+        ("rate(x)", "rate(x)"),
+        ("quantile_over_time(0.5, (x offset 5m))", "quantile_over_time(0.5, (x offset 5m))"),
+    ]);
     refuse(&[
-        "rate(x)",
+        "rate(x + y)",
+        "rate(x smoothed)",
         "rate()",
         "rate(x[5m], y)",
         "abs(1)",

@@ -114,7 +114,7 @@ fn types() {
          of a number)",
     );
     check(
-        "rate(x)",
+        "rate(-x)",
         "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector (a range is written \
          behind a selector, as in [5m], or behind an expression, as in [5m:])",
     );

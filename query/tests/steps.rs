@@ -112,10 +112,10 @@ fn a_range_query_is_its_instant_queries() {
             .unwrap_or_else(|error| panic!("{query}: {error}"))
             .value
         };
-        let mut whole: Vec<(i64, String, u64)> = match run(QueryTime::Range { start_ms, end_ms, step_ms }) {
+        let mut whole: Vec<(i64, String, f64)> = match run(QueryTime::Range { start_ms, end_ms, step_ms }) {
             Value::Matrix(matrix) => matrix
                 .iter()
-                .flat_map(|one| one.samples.iter().map(|s| (s.timestamp.0, one.labels.to_string(), bits(s.value))))
+                .flat_map(|one| one.samples.iter().map(|s| (s.timestamp.0, one.labels.to_string(), s.value)))
                 .collect(),
             other => panic!("{other:?}"),
         };
@@ -125,21 +125,26 @@ fn a_range_query_is_its_instant_queries() {
                 Value::Vector(vector) => {
                     single.extend(vector.into_iter().map(|VectorElement { labels, timestamp_ms, value }| {
                         let SampleValue::Float(value) = value else { panic!("a histogram of floats") };
-                        (timestamp_ms, labels.to_string(), bits(value))
+                        (timestamp_ms, labels.to_string(), value)
                     }));
                 }
-                Value::Scalar { timestamp_ms, value } => single.push((timestamp_ms, "{}".to_owned(), bits(value))),
+                Value::Scalar { timestamp_ms, value } => single.push((timestamp_ms, "{}".to_owned(), value)),
                 other => panic!("{other:?}"),
             }
         }
-        whole.sort();
-        single.sort();
+        let order = |a: &(i64, String, f64), b: &(i64, String, f64)| (a.0, &a.1).cmp(&(b.0, &b.1));
+        whole.sort_by(order);
+        single.sort_by(order);
         assert!(!whole.is_empty(), "{query} yields nothing");
-        assert_eq!(whole, single, "{query}");
+        let steps = |of: &[(i64, String, f64)]| of.iter().map(|one| (one.0, one.1.clone())).collect::<Vec<_>>();
+        assert_eq!(steps(&whole), steps(&single), "{query}");
+        for (one, other) in whole.iter().zip(&single) {
+            assert!(is_near(one.2, other.2), "{query}: {one:?} is not {other:?}");
+        }
     }
 }
 
-/// The bits of a number, all NaNs being one.
-fn bits(value: f64) -> u64 {
-    if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
+/// Whether two numbers are the same but for what sums of another order round otherwise.
+fn is_near(a: f64, b: f64) -> bool {
+    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-12 * a.abs().max(b.abs())
 }

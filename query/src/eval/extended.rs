@@ -1,8 +1,12 @@
-//! `rate`, `increase`, `delta`, `changes` and `resets` over `anchored` and `smoothed` windows, which look beyond
-//! their ends instead of extrapolating.
+//! `rate`, `increase` and `delta` over `anchored` and `smoothed` windows, which look beyond their ends instead of
+//! extrapolating.
+//!
+//! Owns which functions know these windows, and what they are for floats; for histograms they are `native_range`'s.
+
+use model::SampleValue;
 
 use super::grid::seconds;
-use super::over_time::{count_changes, count_resets};
+use super::native_range::{self, Met, extended_histograms};
 use super::rate::RateKind;
 use super::select::interpolate;
 use super::window::{Frame, Window};
@@ -15,40 +19,46 @@ pub(crate) const ANCHORED: [FunctionId; 5] =
 /// The functions that take `smoothed` windows.
 pub(crate) const SMOOTHED: [FunctionId; 3] = [FunctionId::Delta, FunctionId::Increase, FunctionId::Rate];
 
-/// The value of a function over an extended window.
-pub(crate) fn extended(id: FunctionId, frame: &Frame, window: &Window<'_>) -> Option<f64> {
+/// The value of a function over an extended window. With both kinds of sample in reach there is none.
+pub(crate) fn extended(kind: RateKind, frame: &Frame, window: &Window<'_>, met: &mut Met) -> Option<SampleValue> {
     let left = left_neighbour(frame, window);
-    if frame.extension == Some(RangeExtension::Smoothed) {
-        return RateKind::of(id).and_then(|kind| smoothed(kind, frame, window, left));
+    let right = right_neighbour(frame, window);
+    if !window.all_histograms.is_empty() && !extended_histograms(frame, window).is_empty() {
+        if window.floats() > 0 || left.is_some() || right.is_some() {
+            met.add_mix();
+            return None;
+        }
+        return native_range::extended(frame, window, kind, met);
     }
-    if window.len() == 0 {
+    if frame.extension == Some(RangeExtension::Smoothed) {
+        return smoothed(kind, window, left, right).map(SampleValue::Float);
+    }
+    if window.floats() == 0 {
         return None;
     }
     let values = &window.all_values[left.unwrap_or(window.first)..window.after];
-    match id {
-        FunctionId::Changes => Some(count_changes(values)),
-        FunctionId::Resets => Some(count_resets(values)),
-        _ => {
-            let kind = RateKind::of(id)?;
-            let (first, last) = (values.first()?, values.last()?);
-            Some(finish(kind, window, *first, *last, values))
-        }
-    }
+    let (first, last) = (values.first()?, values.last()?);
+    Some(SampleValue::Float(finish(kind, window, *first, *last, values)))
 }
 
-/// The newest sample at or before the window's start, no further back than lookback.
+/// The newest float at or before the window's start, no further back than lookback.
 fn left_neighbour(frame: &Frame, window: &Window<'_>) -> Option<usize> {
     let oldest_ms = window.start_ms.saturating_sub(frame.lookback_ms);
     window.first.checked_sub(1).filter(|&at| window.all_times_ms[at] > oldest_ms)
 }
 
-fn smoothed(kind: RateKind, frame: &Frame, window: &Window<'_>, left: Option<usize>) -> Option<f64> {
-    let point = |at: usize| (window.all_times_ms[at], window.all_values[at]);
+/// The first float after the window of a `smoothed` frame, no further on than lookback.
+fn right_neighbour(frame: &Frame, window: &Window<'_>) -> Option<usize> {
     let newest_ms = window.end_ms.saturating_add(frame.lookback_ms);
-    let right = Some(window.after).filter(|&at| window.all_times_ms.get(at).is_some_and(|&time| time <= newest_ms));
+    let is_near = |&at: &usize| window.all_times_ms.get(at).is_some_and(|&time| time <= newest_ms);
+    (frame.extension == Some(RangeExtension::Smoothed)).then_some(window.after).filter(is_near)
+}
+
+fn smoothed(kind: RateKind, window: &Window<'_>, left: Option<usize>, right: Option<usize>) -> Option<f64> {
+    let point = |at: usize| (window.all_times_ms[at], window.all_values[at]);
     // All samples before the window or all after it: nothing is known of what lies inside.
-    let first_inside_or_right = if window.len() > 0 { Some(window.first) } else { right };
-    let last_inside_or_left = if window.len() > 0 { Some(window.after - 1) } else { left };
+    let first_inside_or_right = if window.floats() > 0 { Some(window.first) } else { right };
+    let last_inside_or_left = if window.floats() > 0 { Some(window.after - 1) } else { left };
     let (next, previous) = (first_inside_or_right?, last_inside_or_left?);
     let start_value = left.map_or(point(next).1, |left| edge(kind, point(left), point(next), window.start_ms));
     let end_value = right.map_or(point(previous).1, |right| edge(kind, point(previous), point(right), window.end_ms));

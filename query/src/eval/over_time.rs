@@ -5,42 +5,27 @@ use std::collections::VecDeque;
 use super::error::{Result, execution};
 use super::grid::seconds;
 use super::math::{CompensatedSum, Mean, count, quantile};
-use super::rate::{idelta, irate};
 use super::window::Window;
 use crate::functions::FunctionId;
 
-/// A function of the samples of a window alone, which has at least one.
+/// A function of the floats of a window alone, which has at least one.
 pub(crate) type OfWindow = fn(&Window<'_>) -> Option<f64>;
 
-/// The functions that need nothing but the window.
+/// The functions that need nothing but the floats of the window.
 pub(crate) fn of_window(id: FunctionId) -> Option<OfWindow> {
     use FunctionId as F;
     Some(match id {
         F::SumOverTime => |window| Some(sum(window.values())),
         F::AvgOverTime => |window| mean(window.values()),
-        F::CountOverTime => |window| Some(count(window.len())),
-        F::PresentOverTime => |_| Some(1.0),
-        F::LastOverTime => |window| window.values().last().copied(),
-        F::FirstOverTime => |window| window.values().first().copied(),
         F::StdvarOverTime => |window| Some(variance(window.values())),
         F::StddevOverTime => |window| Some(variance(window.values()).sqrt()),
         F::MadOverTime => |window| Some(median_deviation(window.values())),
-        F::TsOfFirstOverTime => |window| window.times_ms().first().copied().map(seconds),
-        F::TsOfLastOverTime => |window| window.times_ms().last().copied().map(seconds),
         F::TsOfMinOverTime => {
             |window| extreme(window.values(), |value, best| value <= best).map(|at| seconds(window.times_ms()[at]))
         }
         F::TsOfMaxOverTime => {
             |window| extreme(window.values(), |value, best| value >= best).map(|at| seconds(window.times_ms()[at]))
         }
-        F::Changes => |window| Some(count_changes(window.values())),
-        F::Resets => |window| Some(count_resets(window.values())),
-        F::Deriv => |window| {
-            let line = regression(window, *window.times_ms().first()?)?;
-            Some(line.slope)
-        },
-        F::Irate => irate,
-        F::Idelta => idelta,
         _ => return None,
     })
 }
@@ -153,18 +138,6 @@ fn median_deviation(values: &[f64]) -> f64 {
     quantile(0.5, &mut sorted)
 }
 
-/// How often a value differs from the one before; NaN after NaN does not.
-pub(crate) fn count_changes(values: &[f64]) -> f64 {
-    #[expect(clippy::float_cmp, reason = "a change is any difference")]
-    let changed = |[a, b]: &&[f64; 2]| a != b && !(a.is_nan() && b.is_nan());
-    count(values.array_windows().filter(changed).count())
-}
-
-/// How often a value is smaller than the one before.
-pub(crate) fn count_resets(values: &[f64]) -> f64 {
-    count(values.array_windows().filter(|[a, b]| b < a).count())
-}
-
 /// A straight line: `slope * (seconds after the origin) + intercept`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Line {
@@ -221,30 +194,19 @@ pub(crate) fn check_factor(name: &str, short: &str, factor: f64) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use model::Samples;
+
     use super::*;
 
     /// The best values of all windows of `width` samples, by the queue and by looking at every sample.
     fn check(id: FunctionId, values: &[f64], width: usize, stride: usize) {
-        let times_ms: Vec<i64> = (0..).take(values.len()).collect();
+        let samples = Samples::from_floats((0..).take(values.len()).collect(), values.to_vec());
         let mut best = Best::of(id).expect("one of the two");
         let beats = best.beats;
         best.restart();
         for after in (1..=values.len()).step_by(stride) {
             let first = after.saturating_sub(width);
-            let window = Window {
-                all_times_ms: &times_ms,
-                all_values: values,
-                all_starts_ms: &[],
-                all_histograms: &[],
-                first_histogram: 0,
-                after_histogram: 0,
-                first,
-                after,
-                start_ms: 0,
-                end_ms: 0,
-                time_ms: 0,
-                step: 0,
-            };
+            let window = Window { first, after, ..Window::of(&samples) };
             let want = values[first..after]
                 .iter()
                 .fold(f64::NAN, |best, &value| if best.is_nan() || beats(value, best) { value } else { best });

@@ -1,29 +1,45 @@
 //! Calls of functions over range vectors.
+//!
+//! Owns which computation a call is and how it goes over the windows of each series: looking at every sample of each, or
+//! with state that moves along where windows overlap much. The computations are those of the neighbours.
 
-use model::{Labels, Samples};
+use model::{Labels, SampleValue, Samples};
 
-use super::column::{Column, Head, Sink};
+use super::column::{Column, Head, Sink, is_present};
 use super::error::{Result, execution};
 use super::evaluator::{Evaluator, metric_name, unparen};
 use super::extended::{ANCHORED, SMOOTHED, extended};
-use super::grid::Grid;
-use super::math::quantile;
+use super::grid::{Grid, seconds};
+use super::marks::{Marks, Resets, is_change};
+use super::math::count;
 use super::names::absent_labels;
+use super::native_range::{self, Kind, Met, kind};
 use super::notes::Note;
-use super::over_time::{Best, check_factor, of_window, regression, smoothing};
-use super::rate::{RateKind, Resets, extrapolated};
+use super::ordered::Ordered;
+use super::over_time::{Best, Line, check_factor, of_window, regression, smoothing};
+use super::pure::Pure;
+use super::rate::{RateKind, extrapolated};
+use super::sliding::{Products, Sliding, Squares, Values};
 use super::window::{Frame, RangeSink, Window};
-use crate::ast::{Call, Expr, ExprKind, RangeExtension};
+use crate::ast::{Call, Expr, ExprKind, RangeExtension, Span};
 use crate::functions::FunctionId;
+use crate::native;
 
 /// The name endings that say "counter".
 const COUNTER_SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
+/// The label that says what kind of metric it is, where types are labels.
+const TYPE_LABEL: &str = "__type__";
+/// The types that say "counter".
+const COUNTER_TYPES: [&str; 2] = ["counter", "histogram"];
 
 /// What making up an annotation costs, in values touched.
 const NOTE_UNITS: usize = 64;
 
 /// Takes the samples of a series as they are.
 type RawSink<'s> = dyn FnMut(Head, Samples) -> Result<()> + 's;
+
+/// Computes the column of a series.
+type OfSeries<'s> = dyn FnMut(&Frame, &Samples, &mut Column, &mut Met) -> Result<()> + 's;
 
 impl Evaluator<'_> {
     /// Evaluates a function of a range vector.
@@ -36,25 +52,26 @@ impl Evaluator<'_> {
         match (id, call.args.as_slice()) {
             (F::AbsentOverTime, [arg]) => self.absent_over_time(arg, grid, sink),
             (F::Rate | F::Increase | F::Delta, [arg]) => self.rate_call(id, arg, grid, sink),
-            (F::Changes | F::Resets, [arg]) if extension_of(arg).is_some() => {
-                self.windowed(arg, grid, sink, &mut |frame, window| extended(id, frame, window))
-            }
-            (F::QuantileOverTime, [q, arg]) => {
-                let wanted = self.scalar(q, grid)?;
-                self.note_quantiles(&wanted, q)?;
-                let mut sorted = Vec::new();
-                self.windowed(arg, grid, sink, &mut |_, window| {
-                    sorted.clear();
-                    sorted.extend_from_slice(window.values());
-                    Some(quantile(wanted[window.step], &mut sorted))
+            (F::RatePure | F::IncreasePure, [arg]) => self.pure_call(id, arg, grid, sink),
+            (F::Changes | F::Resets, [arg]) => self.events_call(id, arg, grid, sink),
+            (F::Irate | F::Idelta, [arg]) => {
+                self.each_series(arg, arg, grid, sink, &mut |frame, samples, column, met| {
+                    frame.slide_full(&self.guard, samples, column, |window| {
+                        native_range::last_change(window, id == F::Irate, met)
+                    })
                 })
             }
+            (F::SumOverTime | F::AvgOverTime, [arg]) => self.sum_call(id, arg, grid, sink),
+            (F::StddevOverTime | F::StdvarOverTime, [arg]) => self.deviation_call(id, arg, grid, sink),
+            (F::QuantileOverTime, [q, arg]) => self.quantile_call(q, arg, grid, sink),
             (F::PredictLinear, [arg, ahead]) => {
                 let ahead = self.scalar(ahead, grid)?;
-                self.windowed(arg, grid, sink, &mut |_, window| {
-                    let line = regression(window, window.time_ms)?;
-                    Some(line.slope * ahead[window.step] + line.intercept)
+                self.line_call(arg, grid, sink, &|window| window.time_ms, &|window, line| {
+                    line.slope * ahead[window.step] + line.intercept
                 })
+            }
+            (F::Deriv, [arg]) => {
+                self.line_call(arg, grid, sink, &|window| window.all_times_ms[window.first], &|_, line| line.slope)
             }
             (F::DoubleExponentialSmoothing, [arg, factor, trend]) => {
                 let (factors, trends) = (self.scalar(factor, grid)?, self.scalar(trend, grid)?);
@@ -62,69 +79,281 @@ impl Evaluator<'_> {
                     check_factor("smoothing", "sf", factor)?;
                     check_factor("trend", "tf", trend)?;
                 }
-                self.windowed(arg, grid, sink, &mut |_, window| {
+                self.of_floats(arg, grid, sink, &mut |window| {
                     smoothing(window.values(), factors[window.step], trends[window.step])
                 })
             }
             (F::MinOverTime | F::MaxOverTime, [arg]) => {
                 let Some(mut best) = Best::of(id) else { return Err(unknown(call)) };
-                let mut column = Column::default();
-                self.ranges(arg, grid, &mut |head, samples, frame| {
+                self.each_series(arg, arg, grid, sink, &mut |frame, samples, column, met| {
                     best.restart();
-                    frame.slide(&self.guard, samples, &mut column, |window| Some(best.value(window)))?;
-                    push(head.dropped(), &mut column, sink)
+                    frame.slide(&self.guard, samples, column, |window| {
+                        met.has_floats(window).then(|| best.value(window))
+                    })
                 })
             }
-            (_, [arg]) => {
-                let Some(compute) = of_window(id) else { return Err(unknown(call)) };
-                let keeps_name = matches!(id, F::LastOverTime | F::FirstOverTime);
-                let mut column = Column::default();
-                self.ranges(arg, grid, &mut |head, samples, frame| {
-                    frame.slide(&self.guard, samples, &mut column, compute)?;
-                    push(if keeps_name { head } else { head.dropped() }, &mut column, sink)
-                })
-            }
+            (F::LastOverTime | F::FirstOverTime, [arg]) => self.picked(id, arg, grid, sink),
+            (_, [arg]) => match (of_both_kinds(id), of_window(id)) {
+                (Some(compute), _) => self.each_series(arg, arg, grid, sink, &mut |frame, samples, column, _| {
+                    frame.slide(&self.guard, samples, column, compute)
+                }),
+                (_, Some(mut compute)) => self.of_floats(arg, grid, sink, &mut compute),
+                _ => Err(unknown(call)),
+            },
             _ => Err(unknown(call)),
         }
     }
 
+    /// Computes the column of each series of `arg` and hands it on without name. What was met is told of `noted`, the
+    /// function's first argument.
+    fn each_series(
+        &self,
+        arg: &Expr,
+        noted: &Expr,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+        compute: &mut OfSeries<'_>,
+    ) -> Result<()> {
+        let mut column = Column::default();
+        self.ranges(arg, grid, &mut |head, samples, frame| {
+            let mut met = Met::default();
+            compute(frame, samples, &mut column, &mut met)?;
+            self.tell(met, &head, unparen(noted).span)?;
+            push(head.dropped(), &mut column, sink)
+        })
+    }
+
+    /// A function of the floats of each window, which has some.
+    fn of_floats(
+        &self,
+        arg: &Expr,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+        of_window: &mut dyn FnMut(&Window<'_>) -> Option<f64>,
+    ) -> Result<()> {
+        self.each_series(arg, arg, grid, sink, &mut |frame, samples, column, met| {
+            frame.slide(
+                &self.guard,
+                samples,
+                column,
+                |window| {
+                    if met.has_floats(window) { of_window(window) } else { None }
+                },
+            )
+        })
+    }
+
+    /// A function of the floats of each window: by `moving`, which keeps state from window to window, where that is worth
+    /// it and it yields something, else by `looking` at every sample.
+    fn slide_floats(
+        &self,
+        (frame, samples, column, met): (&Frame, &Samples, &mut Column, &mut Met),
+        mut moving: impl FnMut(&Window<'_>) -> Option<f64>,
+        looking: impl Fn(&Window<'_>) -> Option<f64>,
+    ) -> Result<()> {
+        if !samples.histograms.is_empty() || !frame.revisits(samples) {
+            return frame.slide(&self.guard, samples, column, |window| {
+                if met.has_floats(window) { looking(window) } else { None }
+            });
+        }
+        frame.slide_steadily(&self.guard, samples, column, |window| {
+            if let Some(value) = moving(window) {
+                return Ok(Some(value));
+            }
+            self.guard.spend(window.floats())?;
+            Ok(looking(window))
+        })
+    }
+
     /// `rate`, `increase` and `delta`.
     fn rate_call(&self, id: FunctionId, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
-        let Some(kind) = RateKind::of(id) else { return Err(execution("expected a rate")) };
+        let Some(rate) = RateKind::of(id) else { return Err(execution("expected a rate")) };
         let mut column = Column::default();
         let mut resets = Resets::default();
         let visit: &mut RangeSink<'_> = &mut |head, samples, frame| {
+            let mut met = Met::default();
             if frame.extension.is_some() {
-                frame.slide(&self.guard, samples, &mut column, |window| extended(id, frame, window))?;
+                frame
+                    .slide_full(&self.guard, samples, &mut column, |window| extended(rate, frame, window, &mut met))?;
             } else {
-                if kind.is_counter {
-                    resets.find(&samples.values);
+                if rate.is_counter {
+                    resets.find(&samples.timestamps_ms, &samples.values, &samples.starts_ms);
                 }
-                frame.slide(&self.guard, samples, &mut column, |window| extrapolated(window, kind, &mut resets))?;
+                let mut of_floats = |window: &Window<'_>, met: &mut Met| {
+                    if rate.is_counter && resets.has_overlap(window.first, window.after) {
+                        met.add_overlap();
+                    }
+                    extrapolated(window, rate, &mut resets)
+                };
+                if samples.histograms.is_empty() {
+                    frame
+                        .slide_steadily(&self.guard, samples, &mut column, |window| Ok(of_floats(window, &mut met)))?;
+                } else {
+                    frame.slide_full(&self.guard, samples, &mut column, |window| match kind(window, &mut met)? {
+                        Kind::Floats => of_floats(window, &mut met).map(SampleValue::Float),
+                        Kind::Histograms(of) => native_range::extrapolated(window, of, rate, &mut met),
+                    })?;
+                }
             }
-            if kind.is_counter && !column.is_empty() {
-                let name = metric_name(&head);
-                if !name.is_empty() && !COUNTER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
-                    self.notes.add(Note::PossibleNonCounter(&name), unparen(arg).span);
-                }
+            let span = unparen(arg).span;
+            self.tell(met, &head, span)?;
+            if rate.is_counter {
+                self.note_non_counter(&head, &column, span);
             }
             push(head.dropped(), &mut column, sink)
         };
         self.ranges(arg, grid, visit)
     }
 
-    /// Computes `of_window` for every window of every series; the name is dropped.
-    fn windowed(
+    /// Tells of a float result that is called a counter and seems to be none.
+    fn note_non_counter(&self, head: &Head, column: &Column, span: Span) {
+        let name = metric_name(head);
+        let has_floats = || column.slots().iter().any(|&value| is_present(value));
+        match head.labels.get(TYPE_LABEL) {
+            _ if name.is_empty() => {}
+            Some(found) => {
+                if !COUNTER_TYPES.contains(&found) && has_floats() {
+                    self.notes.add(Note::PossibleNonCounterType(found, &name), span);
+                }
+            }
+            None => {
+                if !COUNTER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) && has_floats() {
+                    self.notes.add(Note::PossibleNonCounter(&name), span);
+                }
+            }
+        }
+    }
+
+    /// `rate_pure` and `increase_pure`.
+    fn pure_call(&self, id: FunctionId, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let mut column = Column::default();
+        let mut pure = Pure::new(id == FunctionId::RatePure);
+        self.anchored_ranges(arg, grid, &mut |head, samples, frame| {
+            let mut met = Met::default();
+            pure.restart(samples);
+            frame.slide_full(&self.guard, samples, &mut column, |window| pure.change(frame, window, &mut met))?;
+            let span = unparen(arg).span;
+            self.tell(met, &head, span)?;
+            self.note_non_counter(&head, &column, span);
+            push(head.dropped(), &mut column, sink)
+        })
+    }
+
+    /// `changes` and `resets`: how many of the places where something happened lie in a window.
+    fn events_call(&self, id: FunctionId, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let (mut marks, mut resets) = (Marks::default(), Resets::default());
+        self.each_series(arg, arg, grid, sink, &mut |frame, samples, column, _| {
+            let found = match (id == FunctionId::Resets, samples.histograms.is_empty()) {
+                (true, true) => {
+                    resets.find(&samples.timestamps_ms, &samples.values, &samples.starts_ms);
+                    &mut resets.marks
+                }
+                (true, false) => {
+                    marks.find_full(samples, native::is_reset_between);
+                    &mut marks
+                }
+                (false, true) => {
+                    marks.find(&samples.values, is_change);
+                    &mut marks
+                }
+                (false, false) => {
+                    marks.find_full(samples, |before, sample| native::is_change(&before.value, &sample.value));
+                    &mut marks
+                }
+            };
+            frame.slide_steadily(&self.guard, samples, column, |window| {
+                if window.is_empty() {
+                    return Ok(None);
+                }
+                // Places among the samples of both kinds in order.
+                let first = window.first + window.first_histogram;
+                let from = if frame.extension.is_some() && window.has_anchor(frame) { first - 1 } else { first };
+                Ok(Some(count(found.between(from, window.after + window.after_histogram).len())))
+            })
+        })
+    }
+
+    /// `sum_over_time` and `avg_over_time`.
+    fn sum_call(&self, id: FunctionId, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let is_mean = id == FunctionId::AvgOverTime;
+        let Some(looking) = of_window(id) else { return Err(execution("expected a sum")) };
+        let mut sums = Sliding::<Values, 1>::new();
+        self.each_series(arg, arg, grid, sink, &mut |frame, samples, column, met| {
+            sums.restart();
+            if samples.histograms.is_empty() {
+                let moving = |window: &Window<'_>| if is_mean { sums.mean(window) } else { sums.sum(window) };
+                return self.slide_floats((frame, samples, column, met), moving, looking);
+            }
+            frame.slide_full(&self.guard, samples, column, |window| match kind(window, met)? {
+                Kind::Floats => looking(window).map(SampleValue::Float),
+                Kind::Histograms(of) if is_mean => native_range::mean(of, met),
+                Kind::Histograms(of) => native_range::sum(of, met),
+            })
+        })
+    }
+
+    /// `stddev_over_time` and `stdvar_over_time`.
+    fn deviation_call(&self, id: FunctionId, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let is_root = id == FunctionId::StddevOverTime;
+        let Some(looking) = of_window(id) else { return Err(execution("expected a deviation")) };
+        let mut sums = Sliding::<Squares, 2>::new();
+        self.each_series(arg, arg, grid, sink, &mut |frame, samples, column, met| {
+            sums.restart();
+            let moving = |window: &Window<'_>| {
+                let variance = sums.variance(window)?;
+                Some(if is_root { variance.sqrt() } else { variance })
+            };
+            self.slide_floats((frame, samples, column, met), moving, looking)
+        })
+    }
+
+    /// Functions of the least-squares line of each window, which starts at `origin_ms`.
+    fn line_call(
         &self,
         arg: &Expr,
         grid: Grid,
         sink: &mut Sink<'_>,
-        of_window: &mut dyn FnMut(&Frame, &Window<'_>) -> Option<f64>,
+        origin_ms: &dyn Fn(&Window<'_>) -> i64,
+        finish: &dyn Fn(&Window<'_>, Line) -> f64,
     ) -> Result<()> {
+        let mut sums = Sliding::<Products, 4>::new();
+        self.each_series(arg, arg, grid, sink, &mut |frame, samples, column, met| {
+            sums.restart();
+            let moving = |window: &Window<'_>| {
+                // Keeps up even where there is no line.
+                let line = sums.line(window, origin_ms(window))?;
+                (window.floats() > 1).then(|| finish(window, line))
+            };
+            let looking = |window: &Window<'_>| regression(window, origin_ms(window)).map(|line| finish(window, line));
+            self.slide_floats((frame, samples, column, met), moving, looking)
+        })
+    }
+
+    /// `quantile_over_time`.
+    fn quantile_call(&self, q: &Expr, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let wanted = self.scalar(q, grid)?;
+        self.note_quantiles(&wanted, q)?;
+        let mut ordered = Ordered::default();
+        self.each_series(arg, q, grid, sink, &mut |frame, samples, column, met| {
+            ordered.restart();
+            frame.slide_steadily(&self.guard, samples, column, |window| {
+                if !met.has_floats(window) {
+                    return Ok(None);
+                }
+                let (value, work) = ordered.quantile(wanted[window.step], window);
+                self.guard.spend(work)?;
+                Ok(Some(value))
+            })
+        })
+    }
+
+    /// `last_over_time` and `first_over_time`, which keep the name.
+    fn picked(&self, id: FunctionId, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let pick = if id == FunctionId::LastOverTime { native_range::last } else { native_range::first };
         let mut column = Column::default();
         self.ranges(arg, grid, &mut |head, samples, frame| {
-            frame.slide(&self.guard, samples, &mut column, |window| of_window(frame, window))?;
-            push(head.dropped(), &mut column, sink)
+            frame.slide_full(&self.guard, samples, &mut column, pick)?;
+            push(head, &mut column, sink)
         })
     }
 
@@ -140,6 +369,7 @@ impl Evaluator<'_> {
         })?;
         let labels = match &unparen(arg).kind {
             ExprKind::Range(range) => absent_labels(&range.selector),
+            ExprKind::Selector(selector) => absent_labels(selector),
             _ => Labels::empty(),
         };
         push(Head::new(labels), &mut result, sink)
@@ -170,6 +400,17 @@ impl Evaluator<'_> {
             visit(head, found)
         })
     }
+}
+
+/// The functions that count samples of both kinds alike.
+fn of_both_kinds(id: FunctionId) -> Option<fn(&Window<'_>) -> Option<f64>> {
+    Some(match id {
+        FunctionId::CountOverTime => |window| Some(count(window.floats() + window.histograms().len())),
+        FunctionId::PresentOverTime => |_| Some(1.0),
+        FunctionId::TsOfFirstOverTime => |window| native_range::first_ms(window).map(seconds),
+        FunctionId::TsOfLastOverTime => |window| native_range::last_ms(window).map(seconds),
+        _ => return None,
+    })
 }
 
 /// Hands a series on unless it has no value.

@@ -1,9 +1,10 @@
-//! `rate`, `increase` and `delta` over a plain window, and `irate` and `idelta`.
+//! `rate`, `increase` and `delta` over a plain window of floats, and `irate` and `idelta`.
 //!
-//! Counter resets are found once for a series; a window then adds up those inside it, so that a step costs what its
-//! resets cost and not what its samples cost.
+//! Owns the extrapolation, which histograms share. Counter resets are found once for a series; a window then adds up
+//! those inside it, so that a step costs what its resets cost and not what its samples cost.
 
 use super::grid::seconds;
+use super::marks::Resets;
 use super::math::count;
 use super::window::Window;
 use crate::functions::FunctionId;
@@ -29,70 +30,85 @@ impl RateKind {
     }
 }
 
-/// The places where a counter fell, in order.
-#[derive(Debug, Default)]
-pub(crate) struct Resets {
-    at: Vec<usize>,
-    /// The first one that may lie in the window, which only moves on.
-    next: usize,
+/// The samples a change is taken between.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sampled {
+    /// When the first was taken.
+    pub(crate) first_ms: i64,
+    /// When the last was taken.
+    pub(crate) last_ms: i64,
+    /// How many there are, these two included.
+    pub(crate) samples: usize,
+    /// When the counter began, if that was after the start of the window and before the first sample.
+    pub(crate) began_ms: Option<i64>,
 }
 
-impl Resets {
-    /// Finds the drops in the values of a series; a NaN never is one.
-    pub(crate) fn find(&mut self, values: &[f64]) {
-        self.next = 0;
-        self.at.clear();
-        self.at.extend(values.array_windows().enumerate().filter(|(_, [a, b])| b < a).map(|(at, _)| at + 1));
+impl Sampled {
+    /// `began_ms` as the start that the first sample tells, 0 for unknown.
+    #[inline]
+    pub(crate) fn new(window: &Window<'_>, first_ms: i64, last_ms: i64, samples: usize, start_ms: i64) -> Self {
+        let began = start_ms != 0 && start_ms > window.start_ms && start_ms < first_ms;
+        Self { first_ms, last_ms, samples, began_ms: began.then_some(start_ms) }
     }
 
-    /// `change` and the values before each drop between the samples `first..after`, added in their order: of values
-    /// of very different size another order keeps other digits.
-    fn corrected(&mut self, change: f64, values: &[f64], first: usize, after: usize) -> f64 {
-        while self.at.get(self.next).is_some_and(|&at| at <= first) {
-            self.next += 1;
+    /// By how much the change is to be multiplied so that it reaches to the ends of the window: each end by its whole
+    /// gap if the gap is not much longer than the samples' distance, else by half that distance; a counter to no time
+    /// before it was zero, which `first` and `change` tell, or to its known start, where it was zero. Nothing for a
+    /// single sample without known start.
+    #[inline]
+    pub(crate) fn factor(self, window: &Window<'_>, kind: RateKind, first: f64, change: f64) -> Option<f64> {
+        let mut sampled = seconds(self.last_ms - self.first_ms);
+        let distance = if self.samples > 1 { sampled / (count(self.samples) - 1.0) } else { 0.0 };
+        let threshold = distance * 1.1;
+        let mut start_gap = seconds(self.first_ms - window.start_ms);
+        let mut end_gap = seconds(window.end_ms - self.last_ms);
+        if let Some(began_ms) = self.began_ms {
+            start_gap = 0.0;
+            sampled = seconds(self.last_ms - began_ms);
+        } else if self.samples < 2 {
+            return None;
+        } else {
+            if start_gap >= threshold {
+                start_gap = distance / 2.0;
+            }
+            if kind.is_counter && change > 0.0 && first >= 0.0 {
+                start_gap = start_gap.min(sampled * (first / change));
+            }
         }
-        self.at[self.next..].iter().take_while(|&&at| at < after).fold(change, |sum, &at| sum + values[at - 1])
+        if end_gap >= threshold {
+            end_gap = distance / 2.0;
+        }
+        let factor = (sampled + start_gap + end_gap) / sampled;
+        Some(if kind.is_rate { factor / seconds(window.end_ms - window.start_ms) } else { factor })
     }
 }
 
-/// The change over the window, extrapolated to its ends: each end by its whole gap if the gap is not much longer than
-/// the samples' distance, else by half that distance; a counter to no time before it was zero.
+/// The change of the floats over the window, extrapolated to its ends.
+#[inline]
 pub(crate) fn extrapolated(window: &Window<'_>, kind: RateKind, resets: &mut Resets) -> Option<f64> {
     let (times, values) = (window.times_ms(), window.values());
-    let ([first_ms, .., last_ms], [first, .., last]) = (times, values) else { return None };
+    let (&[first_ms, ..], &[first, ..]) = (times, values) else { return None };
+    let (&[.., last_ms], &[.., last]) = (times, values) else { return None };
+    let start_ms = if kind.is_counter { window.start_of_float(window.first) } else { 0 };
+    let sampled = Sampled::new(window, first_ms, last_ms, values.len(), start_ms);
     let mut change = last - first;
     if kind.is_counter {
         change = resets.corrected(change, window.all_values, window.first, window.after);
+        if sampled.began_ms.is_some() {
+            change += first;
+        }
     }
-    let sampled = seconds(last_ms - first_ms);
-    let distance = sampled / (count(values.len()) - 1.0);
-    let threshold = distance * 1.1;
-    let mut start_gap = seconds(first_ms - window.start_ms);
-    let mut end_gap = seconds(window.end_ms - last_ms);
-    if start_gap >= threshold {
-        start_gap = distance / 2.0;
-    }
-    if kind.is_counter && change > 0.0 && *first >= 0.0 {
-        start_gap = start_gap.min(sampled * (first / change));
-    }
-    if end_gap >= threshold {
-        end_gap = distance / 2.0;
-    }
-    let mut factor = (sampled + start_gap + end_gap) / sampled;
-    if kind.is_rate {
-        factor /= seconds(window.end_ms - window.start_ms);
-    }
-    Some(change * factor)
+    Some(change * sampled.factor(window, kind, first, change)?)
 }
 
-/// `irate`: the increase between the last two samples per second; after a reset the last value counts from zero.
+/// `irate`: the increase between the last two floats per second; after a reset the last value counts from zero.
 pub(crate) fn irate(window: &Window<'_>) -> Option<f64> {
     let ([.., before_ms, last_ms], [.., before, last]) = (window.times_ms(), window.values()) else { return None };
-    let change = if last < before { *last } else { last - before };
+    let change = if window.is_float_reset(window.after - 1) { *last } else { last - before };
     (last_ms > before_ms).then(|| change / seconds(last_ms - before_ms))
 }
 
-/// `idelta`: the difference of the last two samples.
+/// `idelta`: the difference of the last two floats.
 pub(crate) fn idelta(window: &Window<'_>) -> Option<f64> {
     let [.., before, last] = window.values() else { return None };
     Some(last - before)

@@ -5,15 +5,16 @@
 
 use std::sync::Arc;
 
-use model::{Histogram, HistogramSample, ResetHint, SampleValue, Samples, TimeRange};
+use model::{Histogram, HistogramSample, ResetHint, Samples, TimeRange};
 
-use super::column::{Column, Head, is_present};
+use super::column::{Head, is_present};
 use super::error::{Result, execution};
 use super::evaluator::{Evaluator, unparen};
 use super::grid::{Grid, Shift};
-use super::guard::Guard;
+use super::marks::is_drop;
 use super::select::remove_stale_markers;
 use crate::ast::{Expr, ExprKind, RangeExtension, RangeSelector, Subquery};
+use crate::native::starts_anew;
 
 /// What work on one histogram costs, in values touched.
 pub(crate) const HISTOGRAM_UNITS: usize = 64;
@@ -59,6 +60,24 @@ pub(crate) struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
+    /// Before all of `samples`.
+    pub(crate) fn of(samples: &'a Samples) -> Self {
+        Self {
+            all_times_ms: &samples.timestamps_ms,
+            all_values: &samples.values,
+            all_starts_ms: &samples.starts_ms,
+            all_histograms: &samples.histograms,
+            first_histogram: 0,
+            after_histogram: 0,
+            first: 0,
+            after: 0,
+            start_ms: 0,
+            end_ms: 0,
+            time_ms: 0,
+            step: 0,
+        }
+    }
+
     /// The times of the samples in the window.
     pub(crate) fn times_ms(&self) -> &'a [i64] {
         &self.all_times_ms[self.first..self.after]
@@ -75,28 +94,34 @@ impl<'a> Window<'a> {
     }
 
     /// How many floats there are in the window.
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) fn floats(&self) -> usize {
         self.after - self.first
     }
 
-    /// Moves on to the samples in `(start_ms, end_ms]`.
-    fn advance(&mut self) {
-        let times = self.all_times_ms;
-        while times.get(self.after).is_some_and(|&time_ms| time_ms <= self.end_ms) {
-            self.after += 1;
-        }
-        while self.first < self.after && times[self.first] <= self.start_ms {
-            self.first += 1;
-        }
-        let histograms = self.all_histograms;
-        while histograms.get(self.after_histogram).is_some_and(|sample| sample.timestamp_ms <= self.end_ms) {
-            self.after_histogram += 1;
-        }
-        while self.first_histogram < self.after_histogram
-            && histograms[self.first_histogram].timestamp_ms <= self.start_ms
-        {
-            self.first_histogram += 1;
-        }
+    /// Whether it holds no sample of either kind.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first == self.after && self.first_histogram == self.after_histogram
+    }
+
+    /// When the counter of the float at `at` began; 0 for unknown.
+    #[inline]
+    pub(crate) fn start_of_float(&self, at: usize) -> i64 {
+        self.all_starts_ms.get(at).copied().unwrap_or(0)
+    }
+
+    /// Whether there is a sample of either kind before the window, within lookback of its start.
+    pub(crate) fn has_anchor(&self, frame: &Frame) -> bool {
+        let oldest_ms = self.start_ms.saturating_sub(frame.lookback_ms);
+        let float_ms = self.first.checked_sub(1).map(|at| self.all_times_ms[at]);
+        let histogram_ms = self.first_histogram.checked_sub(1).map(|at| self.all_histograms[at].timestamp_ms);
+        float_ms.max(histogram_ms).is_some_and(|time_ms| time_ms > oldest_ms)
+    }
+
+    /// Whether the counter began anew between the float at `at` and the one before it.
+    pub(crate) fn is_float_reset(&self, at: usize) -> bool {
+        let sample = |at: usize| (self.start_of_float(at), self.all_times_ms[at]);
+        is_drop(self.all_values[at - 1], self.all_values[at]) || starts_anew(sample(at - 1), sample(at))
     }
 
     /// A copy of what is in the window.
@@ -117,8 +142,21 @@ impl Evaluator<'_> {
     /// Evaluates a range-vector expression and hands each of its series to `visit`.
     pub(crate) fn ranges(&self, expr: &Expr, grid: Grid, visit: &mut RangeSink<'_>) -> Result<()> {
         match &unparen(expr).kind {
-            ExprKind::Range(range) => self.range_selector(range, grid, visit),
-            ExprKind::Subquery(subquery) => self.subquery(subquery, grid, visit),
+            ExprKind::Range(range) => self.range_selector(range, range.selector.extension, grid, visit),
+            ExprKind::Subquery(subquery) => self.subquery(subquery, None, grid, visit),
+            ExprKind::Selector(selector) => self.implied_range(selector, None, grid, visit),
+            _ => Err(execution("expected a range vector")),
+        }
+    }
+
+    /// [`ranges`](Self::ranges) for functions that look at the sample before the window themselves: as if it was
+    /// `anchored`, which subqueries cannot say.
+    pub(crate) fn anchored_ranges(&self, expr: &Expr, grid: Grid, visit: &mut RangeSink<'_>) -> Result<()> {
+        let extension = Some(RangeExtension::Anchored);
+        match &unparen(expr).kind {
+            ExprKind::Range(range) => self.range_selector(range, extension, grid, visit),
+            ExprKind::Subquery(subquery) => self.subquery(subquery, extension, grid, visit),
+            ExprKind::Selector(selector) => self.implied_range(selector, extension, grid, visit),
             _ => Err(execution("expected a range vector")),
         }
     }
@@ -133,16 +171,18 @@ impl Evaluator<'_> {
         let shift = self.shift(&range.selector.modifiers)?;
         let range_ms = self.range_ms(&range.range)?;
         let frame = Frame { grid, shift, range_ms, extension, lookback_ms: self.lookback_ms };
-        let (before_ms, after_ms) = match extension {
-            None => (range_ms, 0),
-            Some(RangeExtension::Anchored) => (range_ms.saturating_add(self.lookback_ms), 0),
-            Some(RangeExtension::Smoothed) => (range_ms.saturating_add(self.lookback_ms), self.lookback_ms),
-        };
+        let (before_ms, after_ms) = frame.reach_ms();
         Ok((frame, Self::read_range(grid, shift, before_ms, after_ms)))
     }
 
-    fn range_selector(&self, range: &RangeSelector, grid: Grid, visit: &mut RangeSink<'_>) -> Result<()> {
-        let (frame, read) = self.range_reads(range, range.selector.extension, grid)?;
+    fn range_selector(
+        &self,
+        range: &RangeSelector,
+        extension: Option<RangeExtension>,
+        grid: Grid,
+        visit: &mut RangeSink<'_>,
+    ) -> Result<()> {
+        let (frame, read) = self.range_reads(range, extension, grid)?;
         self.read_each(&range.selector.matchers, read, &mut |head, samples| {
             remove_stale_markers(samples);
             if samples.is_empty() { Ok(()) } else { visit(head, samples, &frame) }
@@ -161,13 +201,19 @@ impl Evaluator<'_> {
         let range_ms = self.range_ms(&subquery.range)?;
         let step_ms = self.subquery_step_ms(subquery.step.as_ref())?;
         let frame = Frame { grid, shift, range_ms, extension, lookback_ms: self.lookback_ms };
-        let first_ms = shift.apply(grid.start_ms).saturating_sub(range_ms);
+        let first_ms = shift.apply(grid.start_ms).saturating_sub(frame.reach_ms().0);
         Ok((frame, Grid::multiples(first_ms, shift.apply(grid.end_ms()), step_ms)))
     }
 
     /// The inner expression at its steps, each evaluated once.
-    fn subquery(&self, subquery: &Subquery, grid: Grid, visit: &mut RangeSink<'_>) -> Result<()> {
-        let (frame, inner) = self.subquery_grid(subquery, None, grid)?;
+    fn subquery(
+        &self,
+        subquery: &Subquery,
+        extension: Option<RangeExtension>,
+        grid: Grid,
+        visit: &mut RangeSink<'_>,
+    ) -> Result<()> {
+        let (frame, inner) = self.subquery_grid(subquery, extension, grid)?;
         // A column for each level of the inner expression, and the samples made of the last.
         let columns = columns_at_once(&subquery.expr) + 2;
         let _held = self.guard.hold(inner.len.saturating_mul(columns * size_of::<f64>()))?;
@@ -219,95 +265,12 @@ fn columns_at_once(expr: &Expr) -> usize {
 }
 
 impl Frame {
-    /// Computes `of_window` for the window of each step that holds a sample of either kind (with an extension: for each
-    /// step) and writes what it yields to `column`.
-    pub(crate) fn slide(
-        &self,
-        guard: &Guard<'_>,
-        samples: &Samples,
-        column: &mut Column,
-        mut of_window: impl FnMut(&Window<'_>) -> Option<f64>,
-    ) -> Result<()> {
-        if !samples.histograms.is_empty() {
-            return self.slide_full(guard, samples, column, |window| of_window(window).map(SampleValue::Float));
+    /// How far before the first and after the last evaluation time samples matter.
+    pub(crate) fn reach_ms(&self) -> (i64, i64) {
+        match self.extension {
+            None => (self.range_ms, 0),
+            Some(RangeExtension::Anchored) => (self.range_ms.saturating_add(self.lookback_ms), 0),
+            Some(RangeExtension::Smoothed) => (self.range_ms.saturating_add(self.lookback_ms), self.lookback_ms),
         }
-        guard.spend(self.grid.len)?;
-        column.reset(self.grid.len);
-        let times = samples.timestamps_ms.as_slice();
-        let (mut first, mut after) = (0, 0);
-        for (step, slot) in column.slots_mut().iter_mut().enumerate() {
-            let time_ms = self.grid.time_ms(step);
-            let end_ms = self.shift.apply(time_ms);
-            let start_ms = end_ms.saturating_sub(self.range_ms);
-            while after < times.len() && times[after] <= end_ms {
-                after += 1;
-            }
-            while first < after && times[first] <= start_ms {
-                first += 1;
-            }
-            if first == after && self.extension.is_none() {
-                continue;
-            }
-            guard.spend(after - first)?;
-            let window = Window {
-                all_times_ms: times,
-                all_values: &samples.values,
-                all_starts_ms: &samples.starts_ms,
-                all_histograms: &[],
-                first_histogram: 0,
-                after_histogram: 0,
-                first,
-                after,
-                start_ms,
-                end_ms,
-                time_ms,
-                step,
-            };
-            if let Some(value) = of_window(&window) {
-                *slot = value;
-            }
-        }
-        Ok(())
-    }
-
-    /// [`slide`](Self::slide) for series with histograms, and for functions that yield them.
-    pub(crate) fn slide_full(
-        &self,
-        guard: &Guard<'_>,
-        samples: &Samples,
-        column: &mut Column,
-        mut of_window: impl FnMut(&Window<'_>) -> Option<SampleValue>,
-    ) -> Result<()> {
-        guard.spend(self.grid.len)?;
-        column.reset(self.grid.len);
-        let mut window = Window {
-            all_times_ms: &samples.timestamps_ms,
-            all_values: &samples.values,
-            all_starts_ms: &samples.starts_ms,
-            all_histograms: &samples.histograms,
-            first_histogram: 0,
-            after_histogram: 0,
-            first: 0,
-            after: 0,
-            start_ms: 0,
-            end_ms: 0,
-            time_ms: 0,
-            step: 0,
-        };
-        for step in 0..self.grid.len {
-            window.step = step;
-            window.time_ms = self.grid.time_ms(step);
-            window.end_ms = self.shift.apply(window.time_ms);
-            window.start_ms = window.end_ms.saturating_sub(self.range_ms);
-            window.advance();
-            if window.len() == 0 && window.histograms().is_empty() && self.extension.is_none() {
-                continue;
-            }
-            guard.spend(window.len() + window.histograms().len() * HISTOGRAM_UNITS)?;
-            if let Some(value) = of_window(&window) {
-                column.set(step, Some(value));
-            }
-        }
-        Ok(())
     }
 }
