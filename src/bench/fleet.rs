@@ -119,7 +119,7 @@ impl Fleet {
 }
 
 /// A request's body and how many samples it holds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Body {
     pub(super) bytes: Vec<u8>,
     pub(super) samples: usize,

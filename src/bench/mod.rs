@@ -3,8 +3,10 @@
 //! `ingest` writes as fast as the server takes it, `query` asks a fixed list over generated data. Bodies come from
 //! `fleet`, the server under load is a process of its own (`subject`), so that its processor time is its own.
 
+mod agree;
 mod fleet;
 mod ingest;
+mod queries;
 mod query;
 mod subject;
 
@@ -68,9 +70,25 @@ pub(crate) struct IngestArgs {
 #[derive(Debug, Args)]
 pub(crate) struct QueryArgs {
     /// Active series
-    #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) series: u32,
-    /// Hours of data, a sample every 15 seconds
+    /// Seconds between two samples of a series
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) interval_seconds: u32,
+    /// A server that runs already, to be loaded with the same data and asked the same, such as
+    /// prometheus=http://127.0.0.1:9090 or, with its process for its processor time, prometheus=http://127.0.0.1:9090,1234
+    #[arg(long, value_name = "NAME=URL[,PID]", value_parser = Beside::parse)]
+    pub(crate) beside: Vec<Beside>,
+    /// Ask only queries whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Option<String>,
+    /// The servers hold the data of an earlier run that ended at --end-ms
+    #[arg(long, requires = "url", requires = "end_ms")]
+    pub(crate) loaded: bool,
+    /// Newest sample, in milliseconds since the Unix epoch, instead of now
+    #[arg(long, value_name = "MS")]
+    pub(crate) end_ms: Option<i64>,
+    /// Hours of data
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub(crate) hours: u32,
     /// How often each query is asked
@@ -79,6 +97,25 @@ pub(crate) struct QueryArgs {
     /// What both benchmarks take
     #[command(flatten)]
     pub(crate) common: CommonArgs,
+}
+
+/// A server measured beside ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Beside {
+    pub(crate) name: String,
+    pub(crate) url: String,
+    pub(crate) pid: Option<u32>,
+}
+
+impl Beside {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (name, address) = text.split_once('=').ok_or("expected NAME=URL")?;
+        let (url, pid) = match address.rsplit_once(',') {
+            Some((url, pid)) => (url, Some(pid.parse().map_err(|_| format!("{pid:?} is no process id"))?)),
+            None => (address, None),
+        };
+        Ok(Self { name: name.to_owned(), url: url.to_owned(), pid })
+    }
 }
 
 /// Runs one benchmark and prints its figures.
@@ -102,6 +139,12 @@ impl Latencies {
         self.0.extend(other.0);
     }
 
+    /// The smallest in milliseconds; zero without any latency.
+    #[expect(clippy::cast_precision_loss, reason = "a latency is far below 2^52 microseconds")]
+    fn smallest_ms(&self) -> f64 {
+        self.0.iter().min().copied().unwrap_or(0) as f64 / 1000.0
+    }
+
     /// The quantiles 0.5, 0.99 and 1 in milliseconds, by nearest rank; zero without any latency.
     fn quantiles_ms(&mut self) -> [f64; 3] {
         self.0.sort_unstable();
@@ -123,5 +166,14 @@ mod tests {
         assert_eq!(shown(vec![]), ["0", "0", "0"]);
         assert_eq!(shown(vec![3000, 1500, 2000]), ["2", "3", "3"]);
         assert_eq!(shown((1..=1000).rev().map(|at| at * 1000).collect()), ["500", "990", "1000"]);
+    }
+
+    #[test]
+    fn servers_beside_ours() {
+        let beside = |name: &str, url: &str, pid| Ok(Beside { name: name.to_owned(), url: url.to_owned(), pid });
+        assert_eq!(Beside::parse("vm=http://a:1"), beside("vm", "http://a:1", None));
+        assert_eq!(Beside::parse("vm=http://a:1,77"), beside("vm", "http://a:1", Some(77)));
+        assert!(Beside::parse("http://a:1").is_err());
+        assert!(Beside::parse("vm=http://a:1,x").is_err());
     }
 }

@@ -1,20 +1,25 @@
-//! `bench query`: a fixed list of queries over generated data, each asked many times.
+//! `bench query`: a fixed list of queries over generated data, each asked many times, of one server or of several.
 //!
 //! A server of our own is started again after the data is written, so that queries read blocks as they would next day.
+//! Servers named by `--beside` get the same bodies and the same questions in the same run, in turn, and their answers
+//! are compared with ours. Times of evaluation lie between samples, so that it does not matter whether a server
+//! counts a sample exactly at the left end of a range.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use model::time::{Clock, SystemClock};
 use serde::Serialize;
 
+use super::agree::Points;
 use super::fleet::Fleet;
-use super::ingest::{INTERVAL_MS, progress, send};
+use super::ingest::{progress, send};
+use super::queries::{BenchQuery, Over, QUERIES};
 use super::subject::Subject;
 use super::{Latencies, QueryArgs};
-use crate::client::{Moment, Value};
 use crate::output::Output;
 use crate::render::table::columns;
+use crate::when::api_seconds;
 
 /// Samples in one request while loading.
 const SAMPLES_PER_REQUEST: usize = 5_000;
@@ -22,34 +27,32 @@ const SAMPLES_PER_REQUEST: usize = 5_000;
 const CONNECTIONS: usize = 2;
 /// Rounds made before they are sent.
 const ROUNDS_PER_PHASE: usize = 60;
+/// Largest answer read, in bytes.
+const ANSWER_BYTES_MAX: u64 = 1 << 30;
+/// How long an answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(3);
+/// Pause after loading, in which servers that write later make the samples visible.
+const SETTLE: Duration = Duration::from_secs(3);
 
-/// What is asked: at the newest time, or over `hours` up to it in steps of `step_ms`.
-const QUERIES: [(&str, Option<(i64, i64)>); 12] = [
-    ("go_goroutines{instance=\"10.0.0.1:8080\"}", None),
-    ("go_goroutines", None),
-    ("sum by (job) (rate(process_cpu_seconds_total[5m]))", None),
-    ("topk(5, go_memstats_heap_alloc_bytes)", None),
-    ("{__name__=~\"go_memstats_.*\", job=\"checkout\"}", None),
-    ("max_over_time(go_memstats_heap_alloc_bytes[1h])", None),
-    ("count by (__name__) ({__name__!=\"\"})", None),
-    ("go_goroutines{instance=\"10.0.0.1:8080\"}", Some((6, 60_000))),
-    ("sum(rate(go_memstats_mallocs_total[5m]))", Some((1, 15_000))),
-    ("sum by (job) (rate(go_memstats_mallocs_total[5m]))", Some((6, 60_000))),
-    ("histogram_quantile(0.99, sum by (job, le) (rate(http_request_duration_seconds_bucket[5m])))", Some((6, 60_000))),
-    ("avg by (job) (go_memstats_heap_alloc_bytes / go_memstats_sys_bytes)", Some((6, 60_000))),
-];
-
-/// The figures of one query.
+/// The figures of one query at one server.
 #[derive(Debug, Serialize)]
 struct QueryFigures {
+    server: String,
     query: &'static str,
-    range_hours: Option<i64>,
+    text: &'static str,
     step_ms: Option<i64>,
     series: usize,
-    samples: usize,
+    points: usize,
+    bytes: usize,
+    min_ms: f64,
     p50_ms: f64,
     p99_ms: f64,
-    max_ms: f64,
+    /// Processor time of the server an answer, if its process is known.
+    cpu_ms: Option<f64>,
+    /// How the answer compares with ours.
+    agrees: String,
+    /// Why there is no answer.
+    refused: Option<String>,
 }
 
 /// The figures of one run.
@@ -58,6 +61,7 @@ struct Figures {
     seed: u64,
     series: u32,
     hours: u32,
+    interval_seconds: u32,
     samples_loaded: u64,
     repeat: u32,
     /// From the start of the process on the written folder until it is ready.
@@ -66,19 +70,37 @@ struct Figures {
     queries: Vec<QueryFigures>,
 }
 
+/// A server with the name it is shown by.
+#[derive(Debug)]
+struct Contender {
+    name: String,
+    subject: Subject,
+}
+
 /// Loads, measures and prints.
 pub(super) fn run(args: &QueryArgs, output: &mut Output) -> anyhow::Result<()> {
-    let mut subject = Subject::new(&args.common)?;
-    let (end_ms, samples_loaded) = load(args, &subject)?;
-    if args.common.url.is_none() {
-        subject.stop()?;
+    let mut contenders = vec![Contender { name: "metrickit".to_owned(), subject: Subject::new(&args.common)? }];
+    for other in &args.beside {
+        let subject = Subject::running(&other.url, other.pid)?;
+        contenders.push(Contender { name: other.name.clone(), subject });
     }
-    let restart_ms = subject.start_again()?.map(|took| took.as_secs_f64() * 1000.0);
+    let interval_ms = i64::from(args.interval_seconds) * 1000;
+    let end_ms = args.end_ms.unwrap_or_else(|| SystemClock.now().0) / interval_ms * interval_ms;
+    let samples_loaded = if args.loaded { 0 } else { load(args, &contenders, end_ms)? };
+    if args.common.url.is_none() {
+        contenders[0].subject.stop()?;
+    }
+    let restart_ms = contenders[0].subject.start_again()?.map(|took| took.as_secs_f64() * 1000.0);
+    std::thread::sleep(SETTLE);
 
-    let bar = progress(QUERIES.len() as u64, "{spinner} asking {bar:40} {pos}/{len}")?;
-    let mut queries = Vec::with_capacity(QUERIES.len());
-    for (query, range) in QUERIES {
-        queries.push(ask(&subject, query, range, end_ms, args.repeat)?);
+    let wanted = |query: &&BenchQuery| args.only.as_deref().is_none_or(|only| query.name.contains(only));
+    let asked: Vec<&BenchQuery> = QUERIES.iter().filter(wanted).collect();
+    let bar = progress(asked.len() as u64, "{spinner} asking {bar:40} {pos}/{len}")?;
+    let mut queries = Vec::with_capacity(asked.len() * contenders.len());
+    let last_ms = end_ms - interval_ms / 2;
+    let first_ms = last_ms - i64::from(args.hours) * 3_600_000 + interval_ms;
+    for query in asked {
+        queries.extend(ask_all(&contenders, query, (first_ms, last_ms), args.repeat)?);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -86,13 +108,14 @@ pub(super) fn run(args: &QueryArgs, output: &mut Output) -> anyhow::Result<()> {
         seed: args.common.seed,
         series: args.series,
         hours: args.hours,
+        interval_seconds: args.interval_seconds,
         samples_loaded,
         repeat: args.repeat,
         restart_ms,
-        resident_bytes: subject.usage().map(|usage| usage.resident_bytes),
+        resident_bytes: contenders[0].subject.usage().map(|usage| usage.resident_bytes),
         queries,
     };
-    subject.stop()?;
+    contenders[0].subject.stop()?;
     if args.common.json {
         output.line(&serde_json::to_string(&figures).context("figures are JSON")?)?;
     } else {
@@ -101,78 +124,159 @@ pub(super) fn run(args: &QueryArgs, output: &mut Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the data; returns its newest time and how many samples there are.
-fn load(args: &QueryArgs, subject: &Subject) -> anyhow::Result<(i64, u64)> {
+/// Writes the same data to all; returns how many samples each got.
+fn load(args: &QueryArgs, contenders: &[Contender], end_ms: i64) -> anyhow::Result<u64> {
     let mut fleet = Fleet::new(args.series as usize, args.common.seed);
-    let rounds = i64::from(args.hours) * 3_600_000 / INTERVAL_MS;
-    let end_ms = SystemClock.now().0 / INTERVAL_MS * INTERVAL_MS;
+    let interval_ms = i64::from(args.interval_seconds) * 1000;
+    let rounds = i64::from(args.hours) * 3_600_000 / interval_ms;
     let bar = progress(u64::try_from(rounds).unwrap_or(0), "{spinner} loading {bar:40} {eta} left")?;
     let mut samples = 0;
-    let times: Vec<i64> = (0..rounds).rev().map(|back| end_ms - back * INTERVAL_MS).collect();
+    let times: Vec<i64> = (0..rounds).rev().map(|back| end_ms - back * interval_ms).collect();
     for phase in times.chunks(ROUNDS_PER_PHASE) {
-        let bodies = phase.iter().map(|&time_ms| fleet.round(time_ms, SAMPLES_PER_REQUEST)).collect();
-        samples += send(subject, bodies, CONNECTIONS, None)?.samples;
+        let bodies: Vec<_> = phase.iter().map(|&time_ms| fleet.round(time_ms, SAMPLES_PER_REQUEST)).collect();
+        for other in &contenders[1..] {
+            send(&other.subject, bodies.clone(), CONNECTIONS, None)
+                .with_context(|| format!("loading {}", other.name))?;
+        }
+        samples += send(&contenders[0].subject, bodies, CONNECTIONS, None)?.samples;
         bar.inc(phase.len() as u64);
     }
     bar.finish_and_clear();
-    Ok((end_ms, samples))
+    Ok(samples)
 }
 
-fn ask(
-    subject: &Subject,
-    query: &'static str,
-    range: Option<(i64, i64)>,
-    end_ms: i64,
+/// Asks every server in turn, `repeat` times.
+fn ask_all(
+    contenders: &[Contender],
+    query: &'static BenchQuery,
+    (first_ms, last_ms): (i64, i64),
     repeat: u32,
-) -> anyhow::Result<QueryFigures> {
-    let moment = match range {
-        None => Moment::Instant { time_ms: Some(end_ms) },
-        Some((hours, step_ms)) => Moment::Range { start_ms: end_ms - hours * 3_600_000, end_ms, step_ms },
-    };
-    let mut latencies = Latencies::default();
-    let (mut series, mut samples) = (0, 0);
-    for _ in 0..repeat {
-        let start = Instant::now();
-        let answer = subject.client.query(query, moment).with_context(|| format!("query {query}"))?;
-        latencies.push(start.elapsed());
-        let found = match &answer.value {
-            Value::Vector(found) | Value::Matrix(found) => found.as_slice(),
-            Value::Scalar(_) | Value::String(_) => &[],
-        };
-        if found.is_empty() {
-            bail!("query {query} has no result; is the server's retention shorter than the data?");
+) -> anyhow::Result<Vec<QueryFigures>> {
+    let http = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(ANSWER_TIMEOUT)).build();
+    let http = http.new_agent();
+    let mut measured: Vec<Measured> = contenders.iter().map(|_| Measured::default()).collect();
+    // The first answer of each warms its caches and is not counted.
+    for round in 0..=repeat {
+        for (contender, measured) in contenders.iter().zip(&mut measured) {
+            if measured.refused.is_some() {
+                continue;
+            }
+            let before = contender.subject.usage();
+            let start = Instant::now();
+            let (status, body) = fetch(&http, contender.subject.client.url(), query, (first_ms, last_ms))
+                .with_context(|| format!("{} of {}", query.name, contender.name))?;
+            let took = start.elapsed();
+            if status != 200 {
+                measured.refused = Some(format!("{status}: {}", body.chars().take(200).collect::<String>()));
+                continue;
+            }
+            if round > 0 {
+                measured.latencies.push(took);
+                let after = contender.subject.usage();
+                measured.cpu_seconds +=
+                    after.zip(before).map_or(0.0, |(after, before)| after.cpu_seconds - before.cpu_seconds);
+            }
+            measured.body = body;
         }
-        series = found.len();
-        samples = found.iter().map(|series| series.points.len()).sum();
     }
-    let [p50_ms, p99_ms, max_ms] = latencies.quantiles_ms();
-    let (range_hours, step_ms) = range.unzip();
-    Ok(QueryFigures { query, range_hours, step_ms, series, samples, p50_ms, p99_ms, max_ms })
+    if let Some(reason) = &measured[0].refused {
+        bail!("query {} was refused: {reason}", query.text);
+    }
+    let ours = Points::read(&measured[0].body).with_context(|| query.name.to_owned())?;
+    ensure!(ours.series() > 0, "query {} has no result; is the server's retention shorter than the data?", query.text);
+    let figures = contenders.iter().zip(measured).map(|(contender, mut measured)| {
+        let theirs = if measured.refused.is_some() { Points::default() } else { Points::read(&measured.body)? };
+        let min_ms = measured.latencies.smallest_ms();
+        let [p50_ms, p99_ms, _] = measured.latencies.quantiles_ms();
+        Ok(QueryFigures {
+            server: contender.name.clone(),
+            query: query.name,
+            text: query.text,
+            step_ms: if let Over::Range(step_ms) = query.over { Some(step_ms) } else { None },
+            series: theirs.series(),
+            points: theirs.points(),
+            bytes: measured.body.len(),
+            min_ms,
+            p50_ms,
+            p99_ms,
+            cpu_ms: contender.subject.usage().map(|_| measured.cpu_seconds * 1000.0 / f64::from(repeat.max(1))),
+            agrees: if measured.refused.is_some() { "refused".to_owned() } else { ours.compare(&theirs) },
+            refused: measured.refused,
+        })
+    });
+    figures.collect()
+}
+
+/// What was measured of one query at one server.
+#[derive(Debug, Default)]
+struct Measured {
+    latencies: Latencies,
+    cpu_seconds: f64,
+    body: String,
+    refused: Option<String>,
+}
+
+/// Asks once; status and body. `nocache` keeps VictoriaMetrics from answering out of the answer before.
+fn fetch(
+    http: &ureq::Agent,
+    url: &str,
+    query: &BenchQuery,
+    (first_ms, last_ms): (i64, i64),
+) -> anyhow::Result<(u16, String)> {
+    let (path, pairs) = match query.over {
+        Over::Instant => {
+            ("/api/v1/query".to_owned(), vec![("query", query.text.to_owned()), ("time", api_seconds(last_ms))])
+        }
+        Over::Range(step_ms) => {
+            let times = [("start", first_ms), ("end", last_ms), ("step", step_ms)];
+            let times = times.into_iter().map(|(name, ms)| (name, api_seconds(ms)));
+            ("/api/v1/query_range".to_owned(), std::iter::once(("query", query.text.to_owned())).chain(times).collect())
+        }
+        Over::LabelValues(label) => {
+            let times = [("start", first_ms), ("end", last_ms)].map(|(name, ms)| (name, api_seconds(ms)));
+            (format!("/api/v1/label/{label}/values"), times.to_vec())
+        }
+    };
+    let pairs = pairs.iter().map(|(name, value)| (*name, value.as_str())).chain([("nocache", "1")]);
+    let mut response =
+        http.get(format!("{url}{path}")).header("Accept-Encoding", "identity").query_pairs(pairs).call()?;
+    let status = response.status().as_u16();
+    Ok((status, response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string()?))
 }
 
 fn show(figures: &Figures, output: &mut Output) -> anyhow::Result<()> {
     output.line(&format!(
-        "{} series, {} hours, {} samples; each query {} times, reading the answer included; seed {}",
-        figures.series, figures.hours, figures.samples_loaded, figures.repeat, figures.seed
+        "{} series, {} hours, a sample every {} s, {} samples; each query {} times, reading the answer included; seed {}",
+        figures.series, figures.hours, figures.interval_seconds, figures.samples_loaded, figures.repeat, figures.seed
     ))?;
-    let row = |query: &QueryFigures| {
-        let over = match (query.range_hours, query.step_ms) {
-            (Some(hours), Some(step_ms)) => format!("{hours}h step {}s", step_ms / 1000),
-            _ => "instant".to_owned(),
-        };
-        let ms = |value: f64| format!("{value:.2}");
-        vec![
-            query.query.to_owned(),
-            over,
-            query.series.to_string(),
-            query.samples.to_string(),
-            ms(query.p50_ms),
-            ms(query.p99_ms),
-        ]
-    };
-    let rows: Vec<_> = figures.queries.iter().map(row).collect();
+    let ms = |value: f64| format!("{value:.2}");
+    let mut ours_ms = 0.0;
+    let rows: Vec<Vec<String>> = figures
+        .queries
+        .iter()
+        .map(|figures| {
+            let is_ours = figures.server == "metrickit";
+            if is_ours {
+                ours_ms = figures.p50_ms;
+            }
+            let refused = figures.refused.is_some();
+            let shown = |text: String| if refused { "-".to_owned() } else { text };
+            vec![
+                if is_ours { figures.query.to_owned() } else { String::new() },
+                figures.server.clone(),
+                shown(figures.points.max(figures.series).to_string()),
+                shown(ms(figures.min_ms)),
+                shown(ms(figures.p50_ms)),
+                shown(ms(figures.p99_ms)),
+                shown(figures.cpu_ms.map_or_else(|| "-".to_owned(), ms)),
+                if is_ours || refused { "-".to_owned() } else { format!("{:.1}", figures.p50_ms / ours_ms) },
+                if is_ours { String::new() } else { figures.agrees.clone() },
+            ]
+        })
+        .collect();
     let width = output.is_terminal.then(|| output.width());
-    output.text(&columns(&["query", "over", "series", "samples", "p50 ms", "p99 ms"], &rows, width))?;
+    let head = ["query", "server", "points", "min ms", "p50 ms", "p99 ms", "CPU ms", "ratio", "answer"];
+    output.text(&columns(&head, &rows, width))?;
     if let Some(restart_ms) = figures.restart_ms {
         output.line(&format!("ready {restart_ms:.0} ms after its start on this data"))?;
     }

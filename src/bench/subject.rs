@@ -70,6 +70,11 @@ impl Subject {
         Ok(Self { client, pid: Some(own.child.id()), folder, own: Some(own) })
     }
 
+    /// A server that runs already.
+    pub(super) fn running(url: &str, pid: Option<u32>) -> anyhow::Result<Self> {
+        Ok(Self { client: Client::new(url)?, pid, folder: None, own: None })
+    }
+
     /// What the server used so far, if its process is known.
     pub(super) fn usage(&self) -> Option<Usage> {
         self.pid.and_then(|pid| usage(&PathBuf::from(format!("/proc/{pid}"))))
