@@ -336,6 +336,10 @@ mod tests {
         &[f64::MAX, f64::MAX, -1.0, f64::MIN],
     ];
 
+    fn class_of(seed: u64) -> &'static [f64] {
+        CLASSES[usize::try_from(seed).expect("a small number") % CLASSES.len()]
+    }
+
     #[track_caller]
     fn assert_near(found: f64, want: f64, slack: f64, seed: u64) {
         let same = found.to_bits() == want.to_bits() || (found.is_nan() && want.is_nan());
@@ -353,7 +357,7 @@ mod tests {
     fn sums_and_means_are_those_of_all_samples() {
         for seed in 0..140 {
             let mut random = fastrand::Rng::with_seed(seed);
-            let samples = samples(&mut random, CLASSES[seed as usize % CLASSES.len()]);
+            let samples = samples(&mut random, class_of(seed));
             for (id, is_mean) in [(FunctionId::SumOverTime, false), (FunctionId::AvgOverTime, true)] {
                 let looking = of_window(id).expect("a sum");
                 let mut sums = Sliding::<Values, 1>::new();
@@ -376,7 +380,7 @@ mod tests {
     fn variances_are_those_of_all_samples() {
         for seed in 0..140 {
             let mut random = fastrand::Rng::with_seed(seed);
-            let samples = samples(&mut random, CLASSES[seed as usize % CLASSES.len()]);
+            let samples = samples(&mut random, class_of(seed));
             let looking = of_window(FunctionId::StdvarOverTime).expect("a variance");
             let mut sums = Sliding::<Squares, 2>::new();
             sums.restart();
@@ -406,7 +410,7 @@ mod tests {
     fn lines_are_those_of_all_samples() {
         for seed in 0..140 {
             let mut random = fastrand::Rng::with_seed(seed);
-            let samples = samples(&mut random, CLASSES[seed as usize % CLASSES.len()]);
+            let samples = samples(&mut random, class_of(seed));
             let mut sums = Sliding::<Products, 4>::new();
             sums.restart();
             move_over(&samples, &mut random, |window| {
