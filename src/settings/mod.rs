@@ -165,6 +165,24 @@ pub(crate) const TABLE: &[Setting] = &[
     Setting { key: "query_series_max", default: "500000", kind: Kind::Count, help: "Most series one query may select" },
     Setting { key: "query_bytes_max", default: "1GiB", kind: Kind::Bytes, help: "Most memory one query may hold" },
     Setting {
+        key: "query_all_bytes_max",
+        default: "2GiB",
+        kind: Kind::Bytes,
+        help: "Most memory all queries together may hold",
+    },
+    Setting {
+        key: "query_threads",
+        default: "0",
+        kind: Kind::Count,
+        help: "Most threads that work on one query; 0 for one a core",
+    },
+    Setting {
+        key: "query_slow_log",
+        default: "10s",
+        kind: Kind::Duration,
+        help: "Queries that take this long or longer are logged and listed as slow",
+    },
+    Setting {
         key: "stop_timeout",
         default: "10s",
         kind: Kind::Duration,

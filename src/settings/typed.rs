@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ingest::IngestLimits;
 use server::{ServeOptions, ServerOptions};
@@ -58,15 +59,23 @@ impl ServerSettings {
             decompressed_bytes_max: bytes("request_decompressed_bytes_max"),
             ..IngestLimits::default()
         };
+        let defaults = query::QueryOptions::default();
+        let threads_max = Some(resolved.count("query_threads")).filter(|&threads| threads > 0);
+        let threads_max = threads_max.unwrap_or(defaults.threads_max);
         let query = query::QueryOptions {
             lookback_ms: ms("query_lookback"),
             timeout_ms: unsigned_ms("query_timeout"),
             samples_max: resolved.count("query_samples_max") as u64,
             series_max: resolved.count("query_series_max"),
             bytes_max: bytes("query_bytes_max"),
-            ..query::QueryOptions::default()
+            threads_max,
+            // Callers have a thread each; what is beside them is shared.
+            resources: Arc::new(query::Resources::new(bytes("query_all_bytes_max"), threads_max - 1)),
+            ..defaults
         };
-        let server = ServerOptions { query, ..ServerOptions::default() };
+        let settings = vec![("storage.tsdb.retention.time".to_owned(), resolved.text("retention").to_owned())];
+        let slow_log_ms = unsigned_ms("query_slow_log");
+        let server = ServerOptions { query, slow_log_ms, settings, ..ServerOptions::default() };
         let serve = ServeOptions {
             connections_max: resolved.count("connections_max"),
             drain_ms: unsigned_ms("stop_timeout"),
@@ -119,12 +128,17 @@ mod tests {
             ("durability", "interval"),
             ("durability_interval", "250ms"),
             ("query_samples_max", "7"),
+            ("query_threads", "3"),
+            ("query_all_bytes_max", "9MiB"),
+            ("query_slow_log", "3s"),
             ("request_bytes_max", "1MiB"),
             ("listen", ":0"),
         ]);
         assert_eq!(changed.engine.retention_ms, None);
         assert_eq!(changed.engine.durability, Durability::Interval { interval_ms: 250 });
         assert_eq!(changed.server.query.samples_max, 7);
+        assert_eq!((changed.server.query.threads_max, changed.server.slow_log_ms), (3, 3000));
+        assert_eq!(*changed.server.query.resources, query::Resources::new(9 << 20, 2));
         assert_eq!(changed.ingest.body_bytes_max, 1 << 20);
         assert!(changed.listen.ip().is_unspecified());
     }

@@ -20,7 +20,7 @@ const UNITS_PER_LOOK: usize = 1 << 14;
 const SERIES_OVERHEAD_BYTES: usize = 64;
 
 /// Bounds on one query, and the language's defaults.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryOptions {
     /// How far back an instant selector looks for its newest sample.
     pub lookback_ms: i64,

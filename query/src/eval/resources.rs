@@ -12,8 +12,18 @@ pub const QUERIES_BYTES_MAX_DEFAULT: usize = 2 << 30;
 pub struct Resources {
     bytes_max: usize,
     bytes: AtomicUsize,
+    helpers_max: usize,
     helpers_free: AtomicUsize,
 }
+
+/// Equal are those with equal limits, whatever is in use.
+impl PartialEq for Resources {
+    fn eq(&self, other: &Self) -> bool {
+        (self.bytes_max, self.helpers_max) == (other.bytes_max, other.helpers_max)
+    }
+}
+
+impl Eq for Resources {}
 
 impl Default for Resources {
     /// [`QUERIES_BYTES_MAX_DEFAULT`], and a thread for each core but one: what stays is the callers' and ingestion's.
@@ -26,7 +36,7 @@ impl Default for Resources {
 impl Resources {
     /// `bytes_max` of memory for all queries together; `helpers` threads beside those that ask.
     pub const fn new(bytes_max: usize, helpers: usize) -> Self {
-        Self { bytes_max, bytes: AtomicUsize::new(0), helpers_free: AtomicUsize::new(helpers) }
+        Self { bytes_max, bytes: AtomicUsize::new(0), helpers_max: helpers, helpers_free: AtomicUsize::new(helpers) }
     }
 
     /// Bytes held by all queries now.
