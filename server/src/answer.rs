@@ -9,15 +9,15 @@ use crate::histogram_json::write_histogram;
 use crate::json::{write_labels, write_string, write_timestamp, write_value};
 use crate::reply::WriteData;
 
-/// Writes a query's result, then `stats` if there are any.
+/// Writes a query's result, then what goes beside it.
 pub(crate) struct AnswerWriter {
     /// What goes before the result; empty once it is written.
     head: String,
     rest: Rest,
     /// What goes before the next element.
     separator: &'static str,
-    /// A JSON document that goes beside the result.
-    stats: Option<Vec<u8>>,
+    /// JSON documents that go beside the result, by their names.
+    beside: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// What of the result is still to be written.
@@ -33,7 +33,7 @@ enum Rest {
 }
 
 impl AnswerWriter {
-    pub(crate) fn new(value: Value, stats: Option<Vec<u8>>) -> Self {
+    pub(crate) fn new(value: Value, beside: Vec<(&'static str, Vec<u8>)>) -> Self {
         let (result_type, rest) = match value {
             Value::Scalar { timestamp_ms, value } => {
                 ("scalar", Rest::Single(pair(timestamp_ms, |out| write_value(out, value))))
@@ -46,7 +46,7 @@ impl AnswerWriter {
         };
         let bracket = if matches!(rest, Rest::Single(_)) { "" } else { "[" };
         let head = format!(r#"{{"resultType":"{result_type}","result":{bracket}"#);
-        Self { head, rest, separator: "", stats }
+        Self { head, rest, separator: "", beside }
     }
 }
 
@@ -71,9 +71,11 @@ impl WriteData for AnswerWriter {
             if self.write_next(out, until_bytes) {
                 continue;
             }
-            if let Some(stats) = &mut self.stats {
-                out.extend_from_slice(br#","stats":"#);
-                out.append(stats);
+            for (name, document) in &mut self.beside {
+                out.push(b',');
+                write_string(out, name);
+                out.push(b':');
+                out.append(document);
             }
             out.push(b'}');
             return true;
@@ -200,7 +202,10 @@ mod tests {
     #[track_caller]
     fn check(value: impl Fn() -> Value, stats: Option<&str>, want: &str) {
         for until_bytes in [usize::MAX, 1, 7, 40] {
-            let mut writer = AnswerWriter::new(value(), stats.map(|stats| stats.as_bytes().to_vec()));
+            let mut writer = AnswerWriter::new(
+                value(),
+                stats.map(|stats| ("stats", stats.as_bytes().to_vec())).into_iter().collect(),
+            );
             let mut whole = Vec::new();
             let mut pieces = 0;
             loop {

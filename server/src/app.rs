@@ -15,6 +15,7 @@ use query::QueryOptions;
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::running::Running;
+use crate::slow::SlowLog;
 use crate::{
     compress, exemplars_api, federate, metrics_page, pages, query_api, remote_read, series_api, status_api, syntax_api,
 };
@@ -32,6 +33,8 @@ pub struct ServerOptions {
     pub form_body_bytes_max: usize,
     /// Most series, names or values one listing tells.
     pub listed_max: usize,
+    /// Queries that take this long or longer, waiting included, are logged and listed as slow; 0 for none.
+    pub slow_log_ms: u64,
     /// Further settings the program runs with, told as they are by `/api/v1/status/flags`. The retention belongs
     /// under `storage.tsdb.retention.time`, where clients look for it.
     pub settings: Vec<(String, String)>,
@@ -46,6 +49,7 @@ impl Default for ServerOptions {
             queries_waiting_max: 256,
             form_body_bytes_max: 4 << 20,
             listed_max: 1_000_000,
+            slow_log_ms: 10_000,
             settings: Vec::new(),
         }
     }
@@ -63,6 +67,7 @@ pub struct App {
     pub(crate) gate: Gate,
     pub(crate) running: Arc<Running>,
     pub(crate) counters: Counters,
+    pub(crate) slow_log: SlowLog,
 }
 
 impl App {
@@ -92,6 +97,7 @@ impl App {
             started: clock.now(),
             clock,
             gate: Gate::new(options.queries_running_max, options.queries_waiting_max),
+            slow_log: SlowLog::new(options.slow_log_ms),
             options,
             running: Arc::default(),
             counters: Counters::default(),
@@ -113,6 +119,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/format_query", get(syntax_api::format).post(syntax_api::format))
         .route("/api/v1/parse_query", get(syntax_api::parse).post(syntax_api::parse))
         .route("/api/v1/queries", get(query_api::list))
+        .route("/api/v1/queries/slow", get(query_api::slow))
         .route("/api/v1/queries/{id}", delete(query_api::cancel))
         .route("/api/v1/series", get(series_api::series).post(series_api::series))
         .route("/api/v1/labels", get(series_api::label_names).post(series_api::label_names))

@@ -3,8 +3,9 @@
 //! Owns the shape. Where buckets begin and end is `query`'s knowledge.
 
 use model::Histogram;
+use query::native::buckets;
 
-use crate::json::write_value;
+use crate::json::{write_value, write_whole};
 
 /// Writes `histogram` with its populated buckets, lowest first; without any, `buckets` is left out.
 pub(crate) fn write_histogram(out: &mut Vec<u8>, histogram: &Histogram) {
@@ -17,7 +18,7 @@ pub(crate) fn write_histogram(out: &mut Vec<u8>, histogram: &Histogram) {
         out.extend_from_slice(separator);
         separator = b",";
         out.push(b'[');
-        out.push(bucket.rule);
+        write_whole(out, bucket.edges.rule().into());
         for number in [bucket.lower, bucket.upper, bucket.count] {
             out.push(b',');
             write_value(out, number);
@@ -27,47 +28,52 @@ pub(crate) fn write_histogram(out: &mut Vec<u8>, histogram: &Histogram) {
     out.extend_from_slice(if separator == b"," { b"]}" } else { b"}" });
 }
 
-/// One bucket as the API tells it.
-struct Bucket {
-    /// Which bounds belong to it: `0` the upper, `1` the lower, `3` both.
-    rule: u8,
-    lower: f64,
-    upper: f64,
-    count: f64,
-}
+#[cfg(test)]
+mod tests {
+    use model::Bucket;
+    use model::histogram::CUSTOM_SCHEMA;
 
-/// The populated buckets, lowest first.
-fn buckets(histogram: &Histogram) -> impl Iterator<Item = Bucket> + '_ {
-    let bound = |index: i32| upper_bound(histogram, index);
-    let negative = histogram.negative.iter().rev().map(move |bucket| Bucket {
-        rule: b'1',
-        lower: -bound(bucket.index),
-        upper: -bound(bucket.index - 1),
-        count: bucket.count,
-    });
-    let threshold = histogram.zero_threshold;
-    let zero = (histogram.zero_count > 0.0).then_some(Bucket {
-        rule: b'3',
-        lower: -threshold,
-        upper: threshold,
-        count: histogram.zero_count,
-    });
-    let positive = histogram.positive.iter().map(move |bucket| Bucket {
-        rule: if histogram.is_custom() && bucket.index == 0 { b'3' } else { b'0' },
-        lower: bound(bucket.index - 1),
-        upper: bound(bucket.index),
-        count: bucket.count,
-    });
-    negative.chain(zero).chain(positive)
-}
+    use super::*;
 
-/// The upper bound of the positive bucket `index`; below the first custom bucket lies minus infinity.
-fn upper_bound(histogram: &Histogram, index: i32) -> f64 {
-    if !histogram.is_custom() {
-        return (f64::from(index) * (-f64::from(histogram.schema)).exp2()).exp2();
+    #[track_caller]
+    fn check(histogram: &Histogram, want: &str) {
+        let mut out = Vec::new();
+        write_histogram(&mut out, histogram);
+        assert_eq!(String::from_utf8(out).unwrap(), want);
     }
-    match usize::try_from(index) {
-        Ok(index) => histogram.custom_bounds.get(index).copied().unwrap_or(f64::INFINITY),
-        Err(_) => f64::NEG_INFINITY,
+
+    fn buckets(of: &[(i32, f64)]) -> Vec<Bucket> {
+        of.iter().map(|&(index, count)| Bucket { index, count }).collect()
+    }
+
+    #[test]
+    fn every_kind_of_bucket() {
+        let mut histogram = Histogram { count: 12.5, sum: f64::NAN, ..Histogram::default() };
+        check(&histogram, r#"{"count":"12.5","sum":"NaN"}"#);
+        histogram.zero_threshold = 0.001;
+        check(&histogram, r#"{"count":"12.5","sum":"NaN"}"#);
+        histogram.zero_count = 2.0;
+        histogram.negative = buckets(&[(0, 1.0), (2, 0.5)]);
+        histogram.positive = buckets(&[(-1, 3.0), (1, 6.0)]);
+        let want = concat!(
+            r#"{"count":"12.5","sum":"NaN","buckets":[[1,"-4","-2","0.5"],[1,"-1","-0.5","1"],"#,
+            r#"[3,"-0.001","0.001","2"],[0,"0.25","0.5","3"],[0,"1","2","6"]]}"#
+        );
+        check(&histogram, want);
+    }
+
+    #[test]
+    fn custom_buckets() {
+        let histogram = Histogram {
+            schema: CUSTOM_SCHEMA,
+            count: 6.0,
+            sum: 1.0,
+            positive: buckets(&[(0, 1.0), (1, 2.0), (2, 3.0)]),
+            custom_bounds: vec![0.1, 2.5],
+            ..Histogram::default()
+        };
+        let want =
+            r#"{"count":"6","sum":"1","buckets":[[3,"-Inf","0.1","1"],[0,"0.1","2.5","2"],[0,"2.5","+Inf","3"]]}"#;
+        check(&histogram, want);
     }
 }

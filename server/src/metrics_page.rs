@@ -88,6 +88,11 @@ fn query_families(app: &App) -> Vec<Family> {
         seconds_family(app),
         one_gauge("metrickit_queries_running", "Queries that have a place.", whole(app.gate.running() as u64)),
         one_gauge("metrickit_queries_waiting", "Queries that wait for a place.", whole(app.gate.waiting() as u64)),
+        one_gauge(
+            "metrickit_query_memory_bytes",
+            "Values and labels that queries hold.",
+            whole(app.options.query.resources.bytes() as u64),
+        ),
         one_counter("metrickit_query_samples_total", "Samples decoded for queries.", count(&counters.query_samples)),
         one_counter("metrickit_query_series_total", "Series read for queries.", count(&counters.query_series)),
         one_counter(

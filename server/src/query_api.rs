@@ -5,17 +5,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
-use axum::response::Response;
-use query::{Answer, CancelToken, QueryError, QueryTime};
+use axum::response::{IntoResponse as _, Response};
+use query::{Answer, QueryError, QueryTime};
 
 use crate::answer::{AnswerWriter, truncate};
 use crate::app::App;
+use crate::explain_json::ExplainJson;
 use crate::gate::run_blocking;
 use crate::params::{Params, ordered};
 use crate::reply::{Annotations, ApiError, ErrorKind, TRUNCATED, success, success_json};
+use crate::running::{Client, Watched};
 
 /// A checked question.
 #[derive(Debug)]
@@ -29,16 +31,20 @@ struct Question {
     limit: usize,
     /// Whether to tell what it took.
     stats: bool,
+    /// Whether to tell what each part of it took.
+    explain: bool,
 }
 
 pub(crate) async fn instant(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let client = Client::of(request.extensions());
     let params = Params::read(request, app.options.form_body_bytes_max).await?;
     let time_ms = params.time_ms("time")?.unwrap_or_else(|| app.clock.now().0);
     let question = Question::read(&app, &params, QueryTime::Instant { time_ms })?;
-    answer(app, question).await
+    answer(app, question, client).await
 }
 
 pub(crate) async fn range(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let client = Client::of(request.extensions());
     let params = Params::read(request, app.options.form_body_bytes_max).await?;
     let start_ms = params.required_time_ms("start")?;
     let end_ms = params.required_time_ms("end")?;
@@ -47,12 +53,17 @@ pub(crate) async fn range(State(app): State<Arc<App>>, request: Request) -> Resu
     let step_ms = params.duration_ms("step")?.unwrap_or_default();
     check_step(start_ms, end_ms, step_ms, app.options.query.points_max)?;
     let question = Question::read(&app, &params, QueryTime::Range { start_ms, end_ms, step_ms })?;
-    answer(app, question).await
+    answer(app, question, client).await
 }
 
 /// The queries under way.
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
     success_json(&app.running.list())
+}
+
+/// The queries that took long, newest first.
+pub(crate) async fn slow(State(app): State<Arc<App>>) -> Response {
+    success_json(&app.slow_log.list())
 }
 
 /// Ends one of them.
@@ -104,31 +115,32 @@ impl Question {
             timeout: Duration::from_millis(timeout_ms),
             limit: params.limit("limit")?,
             stats: params.first("stats").is_some(),
+            explain: params.first("explain").is_some_and(|value| !matches!(value, "0" | "false")),
         })
     }
 }
 
 /// Waits for a place, evaluates, and answers. The ticket is dropped with this future, which ends the query.
-async fn answer(app: Arc<App>, question: Question) -> Result<Response, ApiError> {
-    let asked = Instant::now();
-    let ticket = app.running.enter(&question.text);
-    let mut unanswered = CountIfDropped { app: &app, asked, armed: true };
+async fn answer(app: Arc<App>, question: Question, client: Option<Client>) -> Result<Response, ApiError> {
+    let ticket = app.running.enter(&question.text, client);
+    let query = ticket.query();
+    let mut unanswered = CountIfDropped { app: &app, query: &query, armed: true };
     let entered = app.gate.enter(question.timeout).await;
     unanswered.armed = false;
     let place = match entered {
         Ok(place) => place,
         Err(error) => {
-            app.counters.query_ended(Some(&error), asked.elapsed());
+            app.query_ended(&query, Some(&error));
             return Err(error);
         }
     };
-    let queued = asked.elapsed();
+    let queued = query.age();
     let left = question.timeout.saturating_sub(queued);
     let work = {
-        let (app, cancel) = (Arc::clone(&app), ticket.cancel_token());
+        let (app, query) = (Arc::clone(&app), Arc::clone(&query));
         move || {
-            let result = evaluate(&app, &question, left, &cancel);
-            app.counters.query_ended(result.as_ref().err(), asked.elapsed());
+            let result = evaluate(&app, &question, left, &query);
+            app.query_ended(&query, result.as_ref().err());
             result.map(|answer| render(answer, &question, queued))
         }
     };
@@ -140,7 +152,7 @@ async fn answer(app: Arc<App>, question: Question) -> Result<Response, ApiError>
 /// Counts a query whose client left while it waited; once it runs, its worker counts it.
 struct CountIfDropped<'a> {
     app: &'a App,
-    asked: Instant,
+    query: &'a Watched,
     armed: bool,
 }
 
@@ -148,12 +160,13 @@ impl Drop for CountIfDropped<'_> {
     fn drop(&mut self) {
         if self.armed {
             let gone = ApiError::new(ErrorKind::Canceled, "the client left");
-            self.app.counters.query_ended(Some(&gone), self.asked.elapsed());
+            self.app.query_ended(self.query, Some(&gone));
         }
     }
 }
 
-fn evaluate(app: &App, question: &Question, left: Duration, cancel: &CancelToken) -> Result<Answer, ApiError> {
+fn evaluate(app: &App, question: &Question, left: Duration, query: &Watched) -> Result<Answer, ApiError> {
+    let cancel = query.cancel_token();
     if cancel.is_canceled() {
         return Err(query_error(&QueryError::Canceled));
     }
@@ -164,7 +177,7 @@ fn evaluate(app: &App, question: &Question, left: Duration, cancel: &CancelToken
         lookback_ms: question.lookback_ms,
         timeout_ms: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
         cancel,
-        explain: false,
+        explain: question.explain,
     };
     let answer = query::evaluate(app.source.as_ref(), &request).map_err(|error| query_error(&error))?;
     let counters = &app.counters;
@@ -179,8 +192,17 @@ fn render(mut answer: Answer, question: &Question, queued: Duration) -> Response
     if truncate(&mut answer.value, question.limit) {
         annotations.warnings.push(TRUNCATED.to_owned());
     }
-    let stats = question.stats.then(|| stats(&answer.cost, queued));
-    success(AnswerWriter::new(answer.value, stats), &annotations)
+    let mut beside = Vec::new();
+    if question.stats {
+        beside.push(("stats", stats(&answer.cost, queued)));
+    }
+    if let Some(explain) = &answer.explain {
+        match serde_json::to_vec(&ExplainJson::from(explain)) {
+            Ok(explain) => beside.push(("explain", explain)),
+            Err(error) => return ApiError::new(ErrorKind::Internal, error.to_string()).into_response(),
+        }
+    }
+    success(AnswerWriter::new(answer.value, beside), &annotations)
 }
 
 fn stats(cost: &query::Cost, queued: Duration) -> Vec<u8> {

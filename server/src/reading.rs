@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use model::{Labels, Matcher, ReadCost, Samples, SeriesSet, TimeRange};
-use query::{CancelToken, QueryError};
+use query::QueryError;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::App;
 use crate::query_api::query_error;
 use crate::reply::{ApiError, ErrorKind};
-use crate::running::Ticket;
+use crate::running::{Client, Ticket, Watched};
 
 /// A request that has its place.
 #[derive(Debug)]
@@ -26,20 +26,19 @@ pub(crate) struct Entered {
 }
 
 /// Waits for a place. `text` stands in the list of queries under way.
-pub(crate) async fn enter(app: &Arc<App>, text: &str) -> Result<Entered, ApiError> {
-    let asked = Instant::now();
+pub(crate) async fn enter(app: &Arc<App>, text: &str, client: Option<Client>) -> Result<Entered, ApiError> {
     let patience = Duration::from_millis(app.options.query.timeout_ms);
-    let ticket = app.running.enter(text);
+    let ticket = app.running.enter(text, client);
+    let query = ticket.query();
     let place = match app.gate.enter(patience).await {
         Ok(place) => place,
         Err(error) => {
-            app.counters.query_ended(Some(&error), asked.elapsed());
+            app.query_ended(&query, Some(&error));
             return Err(error);
         }
     };
-    let left = patience.saturating_sub(asked.elapsed());
-    let cancel = ticket.cancel_token();
-    let reading = Reading { app: Arc::clone(app), cancel, asked, deadline: Instant::now() + left, samples: 0 };
+    let left = patience.saturating_sub(query.age());
+    let reading = Reading { app: Arc::clone(app), query, deadline: Instant::now() + left };
     Ok(Entered { place, ticket, left, reading })
 }
 
@@ -47,11 +46,8 @@ pub(crate) async fn enter(app: &Arc<App>, text: &str) -> Result<Entered, ApiErro
 #[derive(Debug)]
 pub(crate) struct Reading {
     app: Arc<App>,
-    cancel: Arc<CancelToken>,
-    asked: Instant,
+    query: Arc<Watched>,
     deadline: Instant,
-    /// Samples decoded so far.
-    samples: u64,
 }
 
 impl Reading {
@@ -72,7 +68,7 @@ impl Reading {
 
     /// Reads series after series, and hands on those that have samples.
     pub(crate) fn each_series(
-        &mut self,
+        &self,
         set: &dyn SeriesSet,
         mut take: impl FnMut(&Labels, &Samples) -> Result<(), ApiError>,
     ) -> Result<(), ApiError> {
@@ -90,12 +86,12 @@ impl Reading {
 
     /// Counts the request with its outcome.
     pub(crate) fn end<T>(&self, result: &Result<T, ApiError>) {
-        self.app.counters.query_ended(result.as_ref().err(), self.asked.elapsed());
+        self.app.query_ended(&self.query, result.as_ref().err());
     }
 
     /// Looks at the clock and at whether anyone still wants the answer.
     fn look(&self) -> Result<(), ApiError> {
-        if self.cancel.is_canceled() {
+        if self.query.cancel_token().is_canceled() {
             return Err(query_error(&QueryError::Canceled));
         }
         if Instant::now() > self.deadline {
@@ -104,14 +100,14 @@ impl Reading {
         Ok(())
     }
 
-    fn count(&mut self, cost: ReadCost) -> Result<(), ApiError> {
+    fn count(&self, cost: ReadCost) -> Result<(), ApiError> {
         let counters = &self.app.counters;
         counters.query_series.fetch_add(1, Ordering::Relaxed);
         counters.query_samples.fetch_add(cost.samples, Ordering::Relaxed);
         counters.query_chunk_bytes.fetch_add(cost.bytes, Ordering::Relaxed);
-        self.samples = self.samples.saturating_add(cost.samples);
+        let samples = self.query.count_read(cost);
         let limit = self.app.options.query.samples_max;
-        if self.samples > limit { Err(too_much("samples", limit)) } else { Ok(()) }
+        if samples > limit { Err(too_much("samples", limit)) } else { Ok(()) }
     }
 }
 

@@ -26,7 +26,7 @@ use crate::app::App;
 use crate::gate::{run_blocking, run_on};
 use crate::reading::{Entered, Reading, enter};
 use crate::reply::ApiError;
-use crate::running::Ticket;
+use crate::running::{Client, Ticket};
 use answer::{Frames, Pieces, ReadBytes};
 use request::Questions;
 
@@ -39,12 +39,13 @@ const PIECES_WAITING_MAX: usize = 2;
 
 /// Reads what a request asks for.
 pub(crate) async fn read(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let client = Client::of(request.extensions());
     let questions = Questions::read(request, app.options.form_body_bytes_max).await?;
-    let Entered { place, ticket, left, mut reading } = enter(&app, &questions.to_string()).await?;
+    let Entered { place, ticket, left, reading } = enter(&app, &questions.to_string(), client).await?;
     match questions.response_type {
         ResponseType::Samples => {
             let body = run_blocking(place, left, move || {
-                let result = samples(&mut reading, &questions);
+                let result = samples(&reading, &questions);
                 reading.end(&result);
                 result
             })
@@ -54,7 +55,7 @@ pub(crate) async fn read(State(app): State<Arc<App>>, request: Request) -> Resul
         }
         ResponseType::StreamedXorChunks => {
             let pieces = run_on(place, left, move |begin| {
-                let result = stream(&mut reading, &questions, begin);
+                let result = stream(&reading, &questions, begin);
                 reading.end(&result);
             })
             .await?;
@@ -70,7 +71,7 @@ fn select(reading: &Reading, questions: &Questions) -> Result<Vec<Box<dyn Series
 }
 
 /// The whole answer of the kind `SAMPLES`.
-fn samples(reading: &mut Reading, questions: &Questions) -> Result<Vec<u8>, ApiError> {
+fn samples(reading: &Reading, questions: &Questions) -> Result<Vec<u8>, ApiError> {
     let mut answer = ReadBytes::new(reading.app().options.query.bytes_max);
     for set in select(reading, questions)? {
         reading.each_series(set.as_ref(), |labels, samples| answer.push_series(labels, samples))?;
@@ -82,7 +83,7 @@ fn samples(reading: &mut Reading, questions: &Questions) -> Result<Vec<u8>, ApiE
 /// Sends the frames of the kind `STREAMED_XOR_CHUNKS`. What goes wrong before the first is an error for the client;
 /// what does later breaks the stream off.
 fn stream(
-    reading: &mut Reading,
+    reading: &Reading,
     questions: &Questions,
     begin: impl FnOnce(Result<mpsc::Receiver<Piece>, ApiError>),
 ) -> Result<(), ApiError> {

@@ -27,6 +27,7 @@ use tower::ServiceExt as _;
 
 use crate::linger::{Linger, Unread};
 use crate::reply::{ApiError, ErrorKind};
+use crate::running::Client;
 use crate::slow_client::{Socket, TimedBody};
 
 /// Pause after the system refused a connection, for example for lack of descriptors.
@@ -93,8 +94,8 @@ pub async fn serve_with(
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            (stream, place) = accept(&listener, &places) => {
-                connections.spawn(connection(stream, place, router.clone(), options.clone(), stopping.clone()));
+            (stream, client, place) = accept(&listener, &places) => {
+                connections.spawn(connection(stream, client, place, router.clone(), options.clone(), stopping.clone()));
             }
             Some(ended) = connections.join_next() => log_panic(ended),
         }
@@ -115,11 +116,11 @@ pub async fn serve_with(
 }
 
 /// Waits for a place, then for a connection. A failed accept concerns one client or passes, so it is tried again.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, Client, OwnedSemaphorePermit) {
     let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, peer)) => return (stream, Client(peer), place),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(REFUSED_PAUSE).await;
@@ -131,6 +132,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
 /// Serves one connection until it closes, or the request under way ends once `stopping` turns true.
 async fn connection(
     stream: TcpStream,
+    client: Client,
     place: OwnedSemaphorePermit,
     router: Router,
     options: ServeOptions,
@@ -144,7 +146,8 @@ async fn connection(
     let bodies_unread = unread.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let unread = bodies_unread.clone();
-        let request = request.map(|body| Body::new(TimedBody::new(body, body_time, unread.clone())));
+        let mut request = request.map(|body| Body::new(TimedBody::new(body, body_time, unread.clone())));
+        request.extensions_mut().insert(client);
         answer(router.clone(), request, unread)
     });
     let linger = Linger::new(options.linger_bytes_max, Duration::from_millis(options.linger_ms));

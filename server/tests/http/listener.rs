@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::overload::{Endless, until};
+use crate::overload::{Endless, options, until};
 use crate::support::Server;
 
 struct Listening {
@@ -124,6 +124,23 @@ async fn a_closed_connection_ends_its_query() {
     until(&listening.server, "metrickit_queries_running", 1.0).await;
     drop(stream);
     until(&listening.server, "metrickit_queries_total{outcome=\"canceled\"}", 1.0).await;
+    listening.stop().await;
+}
+
+#[tokio::test]
+async fn slow_queries_name_their_client() {
+    let options = options(|options| {
+        options.query.timeout_ms = 50;
+        options.slow_log_ms = 1;
+    });
+    let server = Server::with(options, Some(Arc::new(Endless::default())));
+    let listening = Listening::start(server, ServeOptions::default()).await;
+    let mut stream = listening.connect().await;
+    let client = stream.local_addr().unwrap().to_string();
+    let answer = exchange(&mut stream, &get("/api/v1/query?query=count(x)&time=20")).await.unwrap();
+    assert!(answer.contains(r#""errorType":"timeout""#), "{answer}");
+    let slow = exchange(&mut stream, &get("/api/v1/queries/slow")).await.unwrap();
+    assert!(slow.contains(&format!(r#""client":"{client}""#)), "{slow}");
     listening.stop().await;
 }
 

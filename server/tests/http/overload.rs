@@ -75,7 +75,7 @@ impl SeriesSet for EndlessSet {
     }
 }
 
-fn options(change: impl FnOnce(&mut ServerOptions)) -> ServerOptions {
+pub(crate) fn options(change: impl FnOnce(&mut ServerOptions)) -> ServerOptions {
     let mut options = ServerOptions::default();
     options.query.samples_max = u64::MAX;
     options.query.bytes_max = usize::MAX;
@@ -142,6 +142,11 @@ async fn a_query_can_be_listed_and_ended() {
     until(&server, "metrickit_queries_running", 1.0).await;
     let list = server.get("/api/v1/queries").await.json();
     assert_eq!(list["data"][0]["query"], "sum(count_over_time(x[20s]))");
+    let mut samples = 0;
+    while samples == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        samples = server.get("/api/v1/queries").await.json()["data"][0]["samples"].as_u64().unwrap();
+    }
     let id = list["data"][0]["id"].as_u64().unwrap();
     let ended = server.method(axum::http::Method::DELETE, &format!("/api/v1/queries/{id}")).await;
     assert_eq!((ended.status, ended.body), (200, format!(r#"{{"status":"success","data":{{"canceled":{id}}}}}"#)));
@@ -200,4 +205,31 @@ async fn storage_failures_are_internal() {
     let panicked = server.get("/api/v1/labels").await;
     assert_eq!((panicked.status, &panicked.json()["errorType"]), (500, &"internal".into()));
     assert_eq!(server.get("/api/v1/label/x/values").await.status, 200);
+}
+
+/// Failed and successful queries that took long are kept with what they used; short ones are not.
+#[tokio::test]
+async fn slow_queries_are_kept() {
+    let server = endless(|options| {
+        options.query.timeout_ms = 50;
+        options.slow_log_ms = 50;
+    });
+    assert_eq!(server.get("/api/v1/query?query=1").await.status, 200);
+    assert_eq!(server.get("/api/v1/queries/slow").await.body, r#"{"status":"success","data":[]}"#);
+    assert_eq!(server.get(HEAVY).await.status, 503);
+    until(&server, "metrickit_queries_running", 0.0).await;
+    let slow = server.get("/api/v1/queries/slow").await.json();
+    let [first] = slow["data"].as_array().unwrap().as_slice() else { panic!("{slow}") };
+    assert_eq!((&first["query"], &first["outcome"]), (&"sum(count_over_time(x[20s]))".into(), &"timeout".into()));
+    assert_eq!(first["time"].as_f64(), Some(1_435_781_451.781));
+    assert!(first["seconds"].as_f64().is_some_and(|seconds| seconds >= 0.05), "{slow}");
+    assert!(first["samples"].as_u64().is_some_and(|samples| samples > 0), "{slow}");
+    assert!(first["series"].as_u64().is_some_and(|series| series > 0), "{slow}");
+
+    let off = endless(|options| {
+        options.query.timeout_ms = 50;
+        options.slow_log_ms = 0;
+    });
+    assert_eq!(off.get(HEAVY).await.status, 503);
+    assert_eq!(off.get("/api/v1/queries/slow").await.body, r#"{"status":"success","data":[]}"#);
 }

@@ -1,7 +1,10 @@
 //! The two query calls, byte for byte: results, parameters, errors.
 
-use crate::support::{Server, block_on, escape};
+use model::{Bucket, Histogram};
 use server::ServerOptions;
+
+use crate::fixed::Fixed;
+use crate::support::{Server, block_on, escape};
 
 fn filled() -> Server {
     let server = Server::new();
@@ -129,6 +132,54 @@ fn options_of_a_query() {
     let stats = &answer["data"]["stats"];
     assert!(stats["timings"]["execTotalTime"].is_f64(), "{stats}");
     assert!(stats["samples"]["totalQueryableSamples"].as_u64().is_some_and(|samples| samples >= 2), "{stats}");
+}
+
+/// What each part of a query took stands beside its result when it is asked for.
+#[test]
+fn explained_queries() {
+    let server = filled();
+    let explained = |more: &str| block_on(server.get(&query("sum(up) * 2", &format!("&time=10{more}")))).json();
+    for more in ["", "&explain=false", "&explain=0", "&explain="] {
+        assert_eq!(explained(more)["data"].get("explain"), None, "{more}");
+    }
+    let answer = explained("&explain=true&stats=all");
+    assert_eq!(answer["data"]["result"][0]["value"][1], "1");
+    assert!(answer["data"]["stats"].is_object(), "{answer}");
+    let root = &answer["data"]["explain"];
+    assert_eq!(root["position"], serde_json::json!([0, 11]));
+    let sum = &root["children"][0];
+    assert_eq!((&sum["position"], &sum["series"]), (&serde_json::json!([0, 7]), &1.into()), "{root}");
+    let selector = &sum["children"][0];
+    assert_eq!((&selector["node"], &selector["series"]), (&"up".into(), &2.into()), "{root}");
+    assert!(selector["samples"].as_u64().is_some_and(|samples| samples >= 2), "{root}");
+    assert!(root["timeUs"].as_u64() >= selector["timeUs"].as_u64(), "{root}");
+}
+
+/// Native histograms beside floats, with their buckets.
+#[test]
+fn histogram_results() {
+    let histogram = |count: f64| Histogram {
+        count,
+        sum: 0.5 * count,
+        positive: vec![Bucket { index: 0, count }],
+        ..Histogram::default()
+    };
+    let source =
+        Fixed::default().with(&[("__name__", "h")], &[(20_000, 7.0)], &[(0, histogram(1.0)), (10_000, histogram(2.0))]);
+    let server = Server::with(ServerOptions::default(), Some(source.source()));
+    let told =
+        |count: u8, sum: &str| format!(r#"{{"count":"{count}","sum":"{sum}","buckets":[[0,"0.5","1","{count}"]]}}"#);
+    let result = |result_type: &str, rest: &str| {
+        format!(
+            r#"{{"status":"success","data":{{"resultType":"{result_type}","result":[{{"metric":{{"__name__":"h"}},{rest}}}]}}}}"#
+        )
+    };
+    server.check(&query("h", "&time=5"), &result("vector", &format!(r#""histogram":[5,{}]"#, told(1, "0.5"))));
+    let histograms = format!(r#""histograms":[[0,{}],[10,{}]]"#, told(1, "0.5"), told(2, "1"));
+    server.check(&range("h", "&start=0&end=10&step=10"), &result("matrix", &histograms));
+    let both = format!(r#""values":[[20,"7"]],{histograms}"#);
+    server.check(&range("h", "&start=0&end=20&step=10"), &result("matrix", &both));
+    server.check(&query("h[1m]", "&time=20"), &result("matrix", &both));
 }
 
 #[test]

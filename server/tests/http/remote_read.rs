@@ -1,8 +1,11 @@
 //! `/api/v1/read`: both kinds of answer, read back by decoders of their own.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::Request;
 use axum::http::response::Parts;
+use http_body_util::BodyExt as _;
 use model::remote_write::read::{
     Chunk, ChunkedReadResponse, LabelMatcher, Query, ReadRequest, ReadResponse, ResponseType,
 };
@@ -11,9 +14,11 @@ use model::sample::stale_marker;
 use model::{Bucket, Histogram, ResetHint};
 use prost::Message as _;
 use server::ServerOptions;
+use tower::ServiceExt as _;
 
 use crate::chunk_decoder::{Decoded, decode};
 use crate::fixed::Fixed;
+use crate::overload::{Endless, options, until};
 use crate::support::{Server, block_on};
 
 /// Asks for series of the name `x` and more, from 0 to 100 s.
@@ -189,6 +194,33 @@ fn long_streams_come_whole() {
     block_on(async {
         assert_eq!(server.get("/api/v1/queries").await.body, r#"{"status":"success","data":[]}"#);
     });
+}
+
+/// Reading ends when the client leaves in the middle of a stream.
+#[tokio::test]
+async fn a_stream_ends_when_its_client_leaves() {
+    let server = Server::with(options(|_| {}), Some(Arc::new(Endless::default())));
+    let request = post(vec![query(&[])], &[ResponseType::StreamedXorChunks]);
+    let response = server.router.clone().oneshot(request).await.unwrap();
+    let mut body = response.into_body();
+    assert!(!body.frame().await.unwrap().unwrap().into_data().unwrap().is_empty());
+    let listed = server.get("/api/v1/queries").await.json();
+    assert_eq!(listed["data"][0]["query"], r#"remote read {__name__="x"}"#);
+    assert!(listed["data"][0]["samples"].as_u64().is_some_and(|samples| samples > 0), "{listed}");
+    drop(body);
+    until(&server, "metrickit_queries_total{outcome=\"canceled\"}", 1.0).await;
+    until(&server, "metrickit_queries_running", 0.0).await;
+    assert_eq!(server.get("/api/v1/queries").await.body, r#"{"status":"success","data":[]}"#);
+}
+
+/// A client that takes nothing of its stream holds a place no longer than a query may.
+#[tokio::test]
+async fn a_stream_that_nobody_takes_ends_in_time() {
+    let server = Server::with(options(|options| options.query.timeout_ms = 50), Some(Arc::new(Endless::default())));
+    let request = post(vec![query(&[])], &[ResponseType::StreamedXorChunks]);
+    let response = server.router.clone().oneshot(request).await.unwrap();
+    until(&server, "metrickit_queries_total{outcome=\"timeout\"}", 1.0).await;
+    assert!(response.into_body().collect().await.is_err(), "what is left is not the whole");
 }
 
 /// A stream that cannot go on breaks off, so that nobody takes it for the whole.
