@@ -114,6 +114,8 @@ fn bad(reason: impl fmt::Display) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn of(accepted: &[i32], matchers: &[(i32, &str, &str)]) -> Result<Questions, ApiError> {
@@ -153,6 +155,17 @@ mod tests {
         let queries = vec![Query::default(); QUERIES_MAX + 1];
         let many = ReadRequest { queries, accepted_response_types: Vec::new() };
         check_error(Questions::from_message(many), ErrorKind::BadData, "this one has 101");
+    }
+
+    proptest! {
+        /// Whatever comes, it is a request or an error.
+        #[test]
+        fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            drop(unsnap(&bytes, 1_000));
+            if let Ok(message) = ReadRequest::decode(bytes.as_slice()) {
+                drop(Questions::from_message(message));
+            }
+        }
     }
 
     #[test]

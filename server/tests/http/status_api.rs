@@ -1,10 +1,10 @@
 //! What the server tells of itself: status calls, metrics, pages, and errors about paths.
 
-use crate::support::{Server, block_on};
+use crate::support::{NOW_MS, Server, block_on};
 use axum::http::{Method, Request};
-use model::remote_write::{Label, TimeSeries, WireSample, WriteRequest};
+use model::remote_write::{Label, TimeSeries, WireExemplar, WireSample, WriteRequest, to_wire};
 use model::sample::STALE_NAN_BITS;
-use model::{Samples, SeriesSource as _, TimeRange};
+use model::{Bucket, Histogram, Samples, SeriesSource as _, TimeRange};
 use prost::Message as _;
 use server::ServerOptions;
 
@@ -167,6 +167,48 @@ fn what_is_written_over_http_is_read_over_http() {
         "/api/v1/query?query=hits&time=1",
         r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"hits","path":"/"},"value":[1,"3"]}]}}"#,
     );
+}
+
+/// Histograms and exemplars pass remote write, the engine and the query API, before and after a flush.
+#[test]
+fn histograms_and_exemplars_are_read_as_they_were_written() {
+    let label = |name: &str, value: &str| Label { name: name.into(), value: value.into() };
+    let histogram = Histogram {
+        schema: 1,
+        count: 3.0,
+        sum: 2.5,
+        positive: vec![Bucket { index: 2, count: 3.0 }],
+        ..Histogram::default()
+    };
+    let exemplar = WireExemplar { labels: vec![label("trace_id", "abc")], value: 0.5, timestamp: NOW_MS - 2_000 };
+    let series = TimeSeries {
+        labels: vec![label("__name__", "h")],
+        histograms: vec![to_wire(&histogram, NOW_MS - 1_000, 0)],
+        exemplars: vec![exemplar],
+        ..TimeSeries::default()
+    };
+    let request = WriteRequest { timeseries: vec![series], metadata: Vec::new() };
+    let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap();
+    let server = Server::new();
+    let answer = block_on(server.call(Request::post("/api/v1/write").body(axum::body::Body::from(body)).unwrap()));
+    assert_eq!(answer.status, 204, "{}", answer.body);
+    for _ in 0..2 {
+        server.check(
+            "/api/v1/query?query=h",
+            concat!(
+                r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"h"},"#,
+                r#""histogram":[1435781451.781,{"count":"3","sum":"2.5","buckets":[[0,"1.414213562373095","2","3"]]}]}]}}"#
+            ),
+        );
+        server.check(
+            "/api/v1/query_exemplars?query=rate(h%5B5m%5D)",
+            concat!(
+                r#"{"status":"success","data":[{"seriesLabels":{"__name__":"h"},"exemplars":["#,
+                r#"{"labels":{"trace_id":"abc"},"value":"0.5","timestamp":1435781449.781}]}]}"#
+            ),
+        );
+        server.engine.flush().unwrap();
+    }
 }
 
 /// The bits of a stale marker, of other NaNs and of a subnormal pass the wire, the log, the head and blocks.
