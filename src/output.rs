@@ -43,9 +43,14 @@ impl Output {
         told.filter(|_| self.is_terminal).or_else(asked).filter(|&height| height > 0)
     }
 
+    /// Whether standard error is a terminal.
+    pub(crate) fn note_is_terminal(&self) -> bool {
+        self.stderr.is_terminal()
+    }
+
     /// Whether notes on standard error take colour.
     pub(crate) fn note_color(&self) -> bool {
-        self.color && self.stderr.is_terminal()
+        self.color && self.note_is_terminal()
     }
 
     /// Writes `text` and a line end to standard output, and flushes it.

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::append;
-use super::text::{paint, visible, width};
+use super::text::{paint, visible, width, wrapped};
 
 /// Columns before the text of the query.
 const INDENT: usize = 2;
@@ -18,8 +18,19 @@ const BEFORE_CARET: usize = 20;
 pub(crate) struct Style {
     /// Columns of the terminal.
     pub(crate) columns: usize,
+    /// Whether messages are broken into lines of that many columns; a reader that is a program wants them whole.
+    pub(crate) wraps: bool,
     /// Whether escape sequences for colour may be used.
     pub(crate) color: bool,
+}
+
+impl Style {
+    /// A message behind its kind, such as `error:` in the style `code`.
+    fn told(self, head: &str, code: &str, message: &str) -> String {
+        let text = format!("{head} {}", visible(message));
+        let text = if self.wraps { wrapped(&text, 0, self.columns) } else { text };
+        format!("{}{}\n", paint(head, code, self.color), text.strip_prefix(head).unwrap_or_default())
+    }
 }
 
 /// A position in a query: line and column from 1, and the message without them.
@@ -33,14 +44,13 @@ struct Located<'a> {
 /// Draws an error under `query`; just the message if it names no position inside the query.
 pub(crate) fn error(query: &str, message: &str, style: Style) -> String {
     let message = message.strip_prefix("invalid parameter \"query\": ").unwrap_or(message);
-    let head = paint("error:", "1;31", style.color);
     let found = locate_first(message).and_then(|located| Some((span_at(query, &located)?, located)));
-    let Some((start, located)) = found else { return format!("{head} {}\n", visible(message)) };
+    let Some((start, located)) = found else { return style.told("error:", "1;31", message) };
     let (span, message, hint) = widened(query, start, &located);
     let mut text = lines(query, &span, style);
-    append(&mut text, format_args!("{head} {}\n", visible(message)));
+    text.push_str(&style.told("error:", "1;31", message));
     if let Some(hint) = hint {
-        append(&mut text, format_args!("{} {}\n", paint("help:", "1;36", style.color), visible(&hint)));
+        text.push_str(&style.told("help:", "1;36", &hint));
     }
     text
 }
@@ -49,16 +59,16 @@ pub(crate) fn error(query: &str, message: &str, style: Style) -> String {
 pub(crate) fn notes(query: &str, warnings: &[String], infos: &[String], style: Style) -> String {
     let mut text = String::new();
     let mut shown: Option<(usize, Vec<String>)> = None;
-    let warnings = warnings.iter().map(|message| (paint("warning:", "1;33", style.color), message));
-    let infos = infos.iter().map(|message| (paint("info:", "1;34", style.color), message));
-    for (head, message) in warnings.chain(infos) {
+    let warnings = warnings.iter().map(|message| (("warning:", "1;33"), message));
+    let infos = infos.iter().map(|message| (("info:", "1;34"), message));
+    for ((head, code), message) in warnings.chain(infos) {
         let message = ["PromQL warning: ", "PromQL info: "]
             .iter()
             .find_map(|start| message.strip_prefix(start))
             .unwrap_or(message);
         let found = locate_last(message).and_then(|located| Some((span_at(query, &located)?, located)));
         let Some((start, located)) = found else {
-            append(&mut text, format_args!("{head} {}\n", visible(message)));
+            text.push_str(&style.told(head, code, message));
             shown = None;
             continue;
         };
@@ -69,14 +79,14 @@ pub(crate) fn notes(query: &str, warnings: &[String], infos: &[String], style: S
             text.extend(drawn.iter().map(|line| format!("{line}\n")));
             shown = Some((located.line, drawn));
         }
-        append(&mut text, format_args!("{caret}\n{head} {}\n", visible(located.message)));
+        append(&mut text, format_args!("{caret}\n{}", style.told(head, code, located.message)));
     }
     text
 }
 
 /// The first line of `query` that `span` touches, with the span underlined.
 pub(crate) fn underlined(query: &str, span: Range<usize>, columns: usize) -> String {
-    lines(query, &span, Style { columns, color: false })
+    lines(query, &span, Style { columns, wraps: false, color: false })
 }
 
 /// Splits `LINE:COLUMN: message`.
@@ -177,7 +187,7 @@ fn cut_columns(line: &str, skipped: usize, room: usize) -> String {
 mod tests {
     use super::*;
 
-    const STYLE: Style = Style { columns: 80, color: false };
+    const STYLE: Style = Style { columns: 80, wraps: false, color: false };
 
     #[track_caller]
     fn check(query: &str, message: &str, want: &str) {
@@ -220,7 +230,7 @@ mod tests {
     fn long_lines_are_cut_around_the_caret() {
         let query = format!("{} $ {}", "a + ".repeat(30), "+ b".repeat(30));
         let at = query.find('$').expect("there") + 1;
-        let got = error(&query, &format!("1:{at}: parse error: x"), Style { columns: 60, color: false });
+        let got = error(&query, &format!("1:{at}: parse error: x"), Style { columns: 60, wraps: true, color: false });
         let lines: Vec<&str> = got.lines().collect();
         assert!(lines.iter().all(|line| width(line) <= 60), "{got}");
         assert!(lines[0].contains('…'), "{got}");
@@ -246,8 +256,15 @@ info: plain
     }
 
     #[test]
+    fn messages_break_between_words_where_people_read() {
+        let style = Style { columns: 20, wraps: true, color: true };
+        let got = error("up", "query timed out after two minutes", style);
+        assert_eq!(got, "\u{1b}[1;31merror:\u{1b}[0m query timed\nout after two\nminutes\n");
+    }
+
+    #[test]
     fn colours_are_asked_for() {
-        let got = error("up +", "1:5: parse error: end", Style { columns: 80, color: true });
+        let got = error("up +", "1:5: parse error: end", Style { columns: 80, wraps: true, color: true });
         assert!(got.contains("\u{1b}[1;31m^\u{1b}[0m"), "{got:?}");
     }
 }

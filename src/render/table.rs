@@ -7,13 +7,15 @@ use model::labels::Quoted;
 
 use super::bars::{QUANTILES, observed};
 use super::number::short;
-use super::text::{visible, width};
+use super::text::{visible, width, wrapped};
 use super::{Layout, append};
 use crate::client::Value;
 use crate::client::answer::{Point, Reading, Series};
 use crate::client::histogram::Histogram;
 use crate::when::show_instant;
 
+/// Told instead of an empty table.
+const NOTHING: &str = "no series: nothing matches at this time, or the newest sample is older than the lookback";
 /// How rows of samples show their time.
 const TIME_PATTERN: &str = "%Y-%m-%d %H:%M:%S%.3f";
 
@@ -22,7 +24,7 @@ pub(crate) fn write(value: &Value, layout: &Layout) -> String {
     match value {
         Value::Scalar(point) | Value::String(point) => format!("{}\n", visible(&point.reading.to_string())),
         Value::Vector(series) | Value::Matrix(series) if series.is_empty() => {
-            "no series: nothing matches at this time, or the newest sample is older than the lookback\n".to_owned()
+            format!("{}\n", wrapped(NOTHING, 0, layout.width.unwrap_or(usize::MAX)))
         }
         Value::Vector(series) => labelled(series, false, layout),
         Value::Matrix(series) => labelled(series, true, layout),

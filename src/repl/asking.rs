@@ -75,7 +75,7 @@ pub(crate) fn fault(query: &str, error: &ClientError, output: &mut Output) -> io
 }
 
 fn style(output: &Output) -> Style {
-    Style { columns: output.width(), color: output.note_color() }
+    Style { columns: output.width(), wraps: output.note_is_terminal(), color: output.note_color() }
 }
 
 #[cfg(test)]

@@ -24,8 +24,8 @@ use crate::client::Client;
 use crate::output::Output;
 use session::{Next, Session};
 
-/// How long completion waits for the server while someone types.
-const COMPLETION_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// How long a list of names for completion may take; typing does not wait for it.
+const COMPLETION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest query read from a pipe, in bytes.
 const QUERY_BYTES_MAX: usize = 1 << 20;
 
