@@ -17,7 +17,7 @@ pub(crate) struct Plan {
     /// First byte of it in the query, and one past the last.
     #[serde(default)]
     pub(crate) position: Option<(usize, usize)>,
-    /// Series it looked at.
+    /// Series read by a selector, or handed on by another node.
     #[serde(default)]
     pub(crate) series: u64,
     #[serde(default)]
