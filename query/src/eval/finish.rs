@@ -165,8 +165,19 @@ fn final_labels(head: &Head) -> Labels {
 }
 
 fn samples_of(grid: Grid, column: &Column) -> Samples {
-    let mut samples = Samples::default();
-    for (at, &value) in column.slots().iter().enumerate() {
+    let slots = column.slots();
+    let present = slots.iter().filter(|&&value| is_present(value)).count();
+    let mut samples = Samples {
+        timestamps_ms: Vec::with_capacity(present),
+        values: Vec::with_capacity(present),
+        ..Samples::default()
+    };
+    if present == slots.len() {
+        samples.timestamps_ms.extend(grid.times_ms());
+        samples.values.extend_from_slice(slots);
+        return samples;
+    }
+    for (at, &value) in slots.iter().enumerate() {
         if is_present(value) {
             samples.push(grid.time_ms(at), value);
         }

@@ -75,8 +75,16 @@ impl Evaluator<'_> {
         self.selected(&matchers, shift, Wanted::Time, grid, &mut |head, column| {
             held.grow_series::<f64>(grid.len, head.labels.packed().len())?;
             let info = InfoSeries { labels: head.labels, times: std::mem::take(column) };
-            infos.entry(identity(&info.labels)?).or_default().push(info);
+            let identity = identity(&info.labels)?;
+            // Without identity it tells of nothing in particular.
+            if !identity.is_empty() {
+                infos.entry(identity).or_default().push(info);
+            }
             Ok(())
+        })?;
+        self.selected(&matchers, shift, Wanted::Value, grid, &mut |_, column| {
+            self.guard.spend(grid.len)?;
+            if column.has_histograms() { Err(execution("info sample should be float")) } else { Ok(()) }
         })?;
         let mut result = Gathered::new(&self.guard)?;
         self.vector(vector, grid, &mut |head, column| {
