@@ -177,13 +177,7 @@ pub(crate) fn fraction(lower: f64, upper: f64, histogram: &Histogram) -> Fractio
 fn count_below(limit: f64, histogram: &Histogram) -> Option<f64> {
     let mut below = 0.0;
     for bucket in buckets(histogram) {
-        let bucket = if histogram.is_custom() {
-            // As in classic histograms: positive observations only, unless a bound says otherwise.
-            let from_zero = bucket.lower == f64::NEG_INFINITY && bucket.upper > 0.0;
-            Stretch { lower: if from_zero { 0.0 } else { bucket.lower }, ..bucket }
-        } else {
-            one_sided_zero(histogram, bucket)
-        };
+        let bucket = if histogram.is_custom() { bucket } else { one_sided_zero(histogram, bucket) };
         if bucket.lower >= limit {
             return Some(below);
         }
@@ -340,7 +334,7 @@ mod tests {
         );
         check_fractions(
             CUSTOM,
-            &[(5.0, 10.0, 0.5), (0.0, 2.5, 0.125), (-INF, 2.5, 0.125), (10.0, 99.0, 0.0), (10.0, INF, 0.25)],
+            &[(5.0, 10.0, 0.5), (0.0, 2.5, 0.0), (-INF, 2.5, 0.25), (10.0, 99.0, 0.0), (10.0, INF, 0.25)],
         );
         check_fractions(
             "schema:-53 sum:5 count:4 custom_values:[-5 5] buckets:[1 2 1]",
