@@ -3,7 +3,8 @@
 use model::{Samples, TimeRange};
 
 use super::directory::{SeriesCursor, SeriesEntry};
-use super::{BlockError, BlockReader, BlockSummary, BlockWriter, overlay};
+use super::overlay::{Mark, Scratch};
+use super::{BlockError, BlockReader, BlockSummary, BlockWriter};
 
 /// What becomes of each series in a merge, and whether to go on.
 pub trait MergePlan {
@@ -47,7 +48,7 @@ pub fn merge(
         head.advance()?;
         heads.push(head);
     }
-    let (mut merged, mut newer, mut spare) = (Samples::default(), Samples::default(), Samples::default());
+    let (mut merged, mut scratch) = (Samples::default(), Scratch::default());
     while let Some(id) = heads.iter().filter(|head| !head.at_end).map(|head| head.entry.id).min() {
         if !plan.go_on() {
             return Err(BlockError::Stopped);
@@ -56,9 +57,9 @@ pub fn merge(
         merged.clear();
         for head in heads.iter_mut().filter(|head| !head.at_end && head.entry.id == id) {
             if let Some(range) = range {
-                newer.clear();
-                head.input.read_entry(&head.entry, range, &mut newer)?;
-                overlay(&mut merged, &newer, &mut spare);
+                let before = Mark::of(&merged);
+                head.input.read_entry(&head.entry, range, &mut merged)?;
+                before.settle(&mut merged, &mut scratch);
             }
             head.advance()?;
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use model::{Samples, TimeRange};
+use model::{HistogramSample, Samples, TimeRange};
 
 /// Puts `newer` over `samples`; both are ascending and unique in time, and where both have a timestamp the newer value
 /// counts, whatever its kind. `spare` is memory to work in.
@@ -19,6 +19,58 @@ pub fn overlay(samples: &mut Samples, newer: &Samples, spare: &mut Samples) {
         overlay_full(samples, newer, spare);
     }
     std::mem::swap(samples, spare);
+}
+
+/// How many floats and histograms there were before more were appended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    floats: usize,
+    histograms: usize,
+}
+
+impl Mark {
+    /// As many as there are now.
+    pub(crate) fn of(samples: &Samples) -> Self {
+        Self { floats: samples.timestamps_ms.len(), histograms: samples.histograms.len() }
+    }
+
+    /// Cuts back to as many, as after a failure half-way.
+    pub(crate) fn restore(self, samples: &mut Samples) {
+        samples.timestamps_ms.truncate(self.floats);
+        samples.values.truncate(self.floats);
+        samples.starts_ms.truncate(self.floats);
+        samples.histograms.truncate(self.histograms);
+    }
+
+    /// Lays what was appended since over what was there before. Mostly it is later, and stays where it is.
+    pub(crate) fn settle(self, samples: &mut Samples, scratch: &mut Scratch) {
+        let (floats, histograms) = (samples.timestamps_ms.len(), samples.histograms.len());
+        let time = |at: Option<&i64>, histogram: Option<&HistogramSample>| {
+            (at.copied(), histogram.map(|sample| sample.timestamp_ms))
+        };
+        let before = |end: usize| end.checked_sub(1);
+        let last = time(
+            before(self.floats).and_then(|at| samples.timestamps_ms.get(at)),
+            before(self.histograms).and_then(|at| samples.histograms.get(at)),
+        );
+        let first = time(samples.timestamps_ms.get(self.floats), samples.histograms.get(self.histograms));
+        let first_ms = first.0.into_iter().chain(first.1).min();
+        let last_ms = last.0.max(last.1);
+        if first_ms.is_none() || last_ms.is_none() || first_ms > last_ms {
+            return;
+        }
+        scratch.newer.clear();
+        append(&mut scratch.newer, samples, self.floats..floats, self.histograms..histograms);
+        self.restore(samples);
+        overlay(samples, &scratch.newer, &mut scratch.spare);
+    }
+}
+
+/// Memory for [`Mark::settle`] to work in.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    newer: Samples,
+    spare: Samples,
 }
 
 fn overlay_plain(samples: &Samples, newer: &Samples, into: &mut Samples) {
@@ -97,17 +149,30 @@ pub(crate) fn within(samples: &Samples, range: TimeRange) -> (Range<usize>, Rang
 /// Cuts away what lies outside `range`.
 pub(crate) fn clip(samples: &mut Samples, range: TimeRange) {
     let (floats, histograms) = within(samples, range);
-    keep(&mut samples.timestamps_ms, &floats);
-    keep(&mut samples.values, &floats);
-    if !samples.starts_ms.is_empty() {
-        keep(&mut samples.starts_ms, &floats);
-    }
-    keep(&mut samples.histograms, &histograms);
+    keep_floats(samples, 0, &floats);
+    keep(&mut samples.histograms, 0, &histograms);
 }
 
-fn keep<T>(column: &mut Vec<T>, range: &Range<usize>) {
+/// Cuts away those of the floats from number `from` on that lie outside `range`.
+pub(crate) fn clip_floats(samples: &mut Samples, from: usize, range: TimeRange) {
+    let tail = samples.timestamps_ms.get(from..).unwrap_or_default();
+    let start = from + tail.partition_point(|&at_ms| at_ms < range.start.0);
+    let end = from + tail.partition_point(|&at_ms| at_ms <= range.end.0);
+    keep_floats(samples, from, &(start..end.max(start)));
+}
+
+fn keep_floats(samples: &mut Samples, from: usize, range: &Range<usize>) {
+    keep(&mut samples.timestamps_ms, from, range);
+    keep(&mut samples.values, from, range);
+    if !samples.starts_ms.is_empty() {
+        keep(&mut samples.starts_ms, from, range);
+    }
+}
+
+/// Of all from number `from` on keeps those in `range`.
+fn keep<T>(column: &mut Vec<T>, from: usize, range: &Range<usize>) {
     column.truncate(range.end);
-    column.drain(..range.start.min(column.len()));
+    column.drain(from.min(column.len())..range.start.min(column.len()));
 }
 
 /// Forgets starts of which none is known.
@@ -115,12 +180,4 @@ pub(crate) fn forget_unknown_starts(samples: &mut Samples) {
     if samples.starts_ms.iter().all(|&start_ms| start_ms == 0) {
         samples.starts_ms.clear();
     }
-}
-
-/// Cuts back to so many floats and histograms, as after a failure half-way.
-pub(crate) fn truncate(samples: &mut Samples, floats: usize, histograms: usize) {
-    samples.timestamps_ms.truncate(floats);
-    samples.values.truncate(floats);
-    samples.starts_ms.truncate(floats);
-    samples.histograms.truncate(histograms);
 }

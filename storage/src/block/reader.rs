@@ -11,7 +11,7 @@ use super::layout::{
     COLUMN_DIRECTORY, COLUMN_INDEX, Days, Footer, LayoutError, SECTION_NAMES, SERIES_DIRECTORY, SERIES_INDEX, VERSION,
     decode_header,
 };
-use super::overlay::truncate;
+use super::overlay::Mark;
 use super::{BlockError, BlockSummary, ColumnCache, Fault, check_crc, chunk as coding};
 use crate::codec::times::{self, TimeCoding};
 use crate::files::{FileBytes, Files};
@@ -130,9 +130,9 @@ impl BlockReader {
         let mut cost = ReadCost::default();
         let mut damage = None;
         for chunk in &entry.chunks {
-            let (floats, histograms) = (into.timestamps_ms.len(), into.histograms.len());
+            let before = Mark::of(into);
             if let Err(fault) = self.read_chunk(chunk, range, into, &mut cost) {
-                truncate(into, floats, histograms);
+                before.restore(into);
                 damage.get_or_insert(fault);
             }
         }

@@ -14,7 +14,7 @@ use roaring::RoaringBitmap;
 use super::blocks::Block;
 use super::{Core, DamageList, Engine};
 use crate::block::BlockError;
-use crate::block::overlay::{forget_unknown_starts, overlay};
+use crate::block::overlay::{Mark, Scratch, forget_unknown_starts};
 use crate::head::Layer;
 use crate::ids::SeriesId;
 
@@ -184,13 +184,14 @@ impl SeriesSet for EngineSet {
     fn read(&self, at: usize, into: &mut Samples) -> Result<ReadCost, SourceError> {
         let series = &self.series[at];
         into.clear();
-        let (mut newer, mut spare) = (Samples::default(), Samples::default());
+        // Mostly one block follows another, and the head all blocks; then this takes no memory.
+        let mut scratch = Scratch::default();
         let mut cost = ReadCost::default();
         for block in &self.blocks {
-            newer.clear();
-            let read = block.read(series.id, self.range, &mut newer);
+            let before = Mark::of(into);
+            let read = block.read(series.id, self.range, into);
             cost += read.map_err(|error| source_error(error, &self.damage))?;
-            overlay(into, &newer, &mut spare);
+            before.settle(into, &mut scratch);
         }
         for layer in &series.head {
             let read = layer.read(self.range, into);
