@@ -181,3 +181,61 @@ pub(crate) fn forget_unknown_starts(samples: &mut Samples) {
         samples.starts_ms.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use model::{FullSample, Histogram, SampleValue};
+    use proptest::prelude::*;
+
+    type Model = BTreeMap<i64, FullSample>;
+
+    fn any_part(times: Range<i64>) -> impl Strategy<Value = Model> {
+        prop::collection::btree_map(times, (0u32..5, 0i64..3), 0..20).prop_map(|part| {
+            let full = |(timestamp_ms, (kind, start_ms))| {
+                let histogram = || Histogram { count: f64::from(kind), ..Histogram::default() };
+                let value = if kind < 3 {
+                    SampleValue::Float(f64::from(kind))
+                } else {
+                    SampleValue::Histogram(histogram().into())
+                };
+                (timestamp_ms, FullSample { timestamp_ms, start_ms, value })
+            };
+            part.into_iter().map(full).collect()
+        })
+    }
+
+    proptest! {
+        /// Part after part, apart or not: the later one counts, and what lies outside a range is cut away.
+        #[test]
+        fn parts_are_laid_over_each_other(
+            parts in prop::collection::vec(prop_oneof![any_part(0..30), any_part(20..60), any_part(50..90)], 1..6),
+            range in (0i64..90, 0i64..90),
+        ) {
+            let (mut samples, mut scratch, mut want) = (Samples::default(), Scratch::default(), Model::new());
+            for part in parts {
+                let before = Mark::of(&samples);
+                for sample in part.values() {
+                    samples.push_full(sample.clone());
+                }
+                before.settle(&mut samples, &mut scratch);
+                want.extend(part);
+                prop_assert!(times(&samples).eq(want.keys().copied()));
+                prop_assert_eq!((first_ms(&samples), last_ms(&samples)),
+                    (want.keys().next().copied(), want.keys().next_back().copied()));
+            }
+            prop_assert_eq!(samples.iter_full().collect::<Vec<_>>(), want.values().cloned().collect::<Vec<_>>());
+            let range = TimeRange::new(range.0, range.1);
+            let (floats, histograms) = within(&samples, range);
+            let mut inside = Samples::default();
+            append(&mut inside, &samples, floats, histograms);
+            clip(&mut samples, range);
+            want.retain(|at_ms, _| range.contains(*at_ms));
+            for of in [samples, inside] {
+                prop_assert_eq!(of.iter_full().collect::<Vec<_>>(), want.values().cloned().collect::<Vec<_>>());
+            }
+        }
+    }
+}

@@ -277,6 +277,7 @@ fn signed(bytes: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::{FullSample, SampleValue};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -306,6 +307,37 @@ mod tests {
             prop_assert!(want.is_empty() || chunks.overlaps(range));
             let got: Vec<(i64, f64)> = got.iter().map(|sample| (sample.timestamp.0, sample.value)).collect();
             prop_assert_eq!(got, want);
+        }
+
+        /// Whatever the order and the kinds, the sample that came last for a timestamp is read back, and memory is
+        /// counted to zero.
+        #[test]
+        fn the_last_kind_of_each_timestamp_counts(
+            samples in prop::collection::vec((-30i64..30, 0u32..3, 0i64..3), 0..400),
+            range in (-35i64..35, -35i64..35),
+        ) {
+            let (mut chunks, mut model, mut bytes) = (Chunks::default(), BTreeMap::new(), 0);
+            for &(timestamp_ms, value, start_ms) in &samples {
+                let sample = FullSample { timestamp_ms, start_ms, value: SampleValue::Float(f64::from(value)) };
+                bytes += if start_ms == 0 {
+                    chunks.push(timestamp_ms, f64::from(value))
+                } else {
+                    let mut coded = Vec::new();
+                    full::encode(&sample, &mut coded);
+                    chunks.push_full(timestamp_ms, coded.into())
+                };
+                model.insert(timestamp_ms, sample);
+            }
+            prop_assert_eq!(bytes, chunks.heap_bytes());
+            prop_assert_eq!(chunks.is_empty(), model.is_empty());
+            let range = TimeRange::new(range.0, range.1);
+            let mut got = Samples::default();
+            if let Some(layer) = chunks.snapshot(range) {
+                layer.read(range, &mut got).expect("not damaged");
+            }
+            let want: Vec<FullSample> = model.into_values().filter(|of| range.contains(of.timestamp_ms)).collect();
+            prop_assert!(want.is_empty() || chunks.overlaps(range));
+            prop_assert_eq!(got.iter_full().collect::<Vec<_>>(), want);
         }
     }
 }
