@@ -186,3 +186,34 @@ impl Evaluator<'_> {
         Ok(values)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAN: f64 = f64::NAN;
+
+    #[track_caller]
+    fn check(op: BinaryOp, returns_bool: bool, place: Place, want: [Option<f64>; 5]) {
+        let (mut slots, others) = ([1.0, 5.0, ABSENT, 2.0, NAN], [2.0, 2.0, 2.0, ABSENT, 2.0]);
+        Operation::of(op, returns_bool).apply(place, &mut slots, &others);
+        let got = slots.map(|value| is_present(value).then_some(value));
+        assert!(format!("{got:?}") == format!("{want:?}"), "{op:?} {place:?}: {got:?}");
+    }
+
+    #[test]
+    fn each_slot_with_the_other_operand() {
+        use BinaryOp as Op;
+        let some = |a, b| [Some(a), Some(b), None, None, Some(NAN)];
+        check(Op::Subtract, false, Place::Left, some(-1.0, 3.0));
+        check(Op::Subtract, false, Place::Right, some(1.0, -3.0));
+        check(Op::Divide, false, Place::Left, some(0.5, 2.5));
+        check(Op::Modulo, false, Place::Right, some(0.0, 2.0));
+        check(Op::Greater, true, Place::Left, [Some(0.0), Some(1.0), None, None, Some(0.0)]);
+        check(Op::NotEqual, true, Place::Right, [Some(1.0), Some(1.0), None, None, Some(1.0)]);
+        check(Op::Greater, false, Place::Left, [None, Some(5.0), None, None, None]);
+        check(Op::Greater, false, Place::Right, [Some(2.0), None, None, None, None]);
+        check(Op::Greater, false, Place::RightKept, [Some(1.0), None, None, None, None]);
+        check(Op::TrimUpper, false, Place::Left, [None; 5]);
+    }
+}

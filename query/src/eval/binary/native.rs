@@ -137,3 +137,81 @@ fn kind_of(value: &SampleValue) -> &'static str {
         SampleValue::Histogram(_) => "histogram",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::histogram::{Bucket, CUSTOM_SCHEMA, ResetHint};
+
+    use super::*;
+
+    /// `count` observations in one bucket that ends at 1.
+    fn exponential(count: f64) -> SampleValue {
+        let positive = vec![Bucket { index: 0, count }];
+        SampleValue::Histogram(Arc::new(Histogram { count, sum: count, positive, ..Histogram::default() }))
+    }
+
+    fn custom(count: f64) -> SampleValue {
+        let positive = vec![Bucket { index: 0, count }];
+        let (schema, custom_bounds) = (CUSTOM_SCHEMA, vec![1.0]);
+        SampleValue::Histogram(Arc::new(Histogram { schema, count, positive, custom_bounds, ..Histogram::default() }))
+    }
+
+    fn hinted(value: SampleValue, reset_hint: ResetHint) -> SampleValue {
+        match value {
+            SampleValue::Histogram(histogram) => {
+                SampleValue::Histogram(Arc::new(Histogram { reset_hint, ..(*histogram).clone() }))
+            }
+            float => float,
+        }
+    }
+
+    /// The count of a histogram, or the float; the note's text if there is none.
+    fn show(op: BinaryOp, returns_bool: bool, left: &SampleValue, right: &SampleValue) -> String {
+        let (value, notes) = combine(Operation::of(op, returns_bool), left, right);
+        let value = match value {
+            Some(SampleValue::Float(value)) => format!("float {value}"),
+            Some(SampleValue::Histogram(histogram)) => format!("histogram {}", histogram.count),
+            None => "nothing".to_owned(),
+        };
+        notes.iter().fold(value, |text, note| format!("{text}, {note:?}"))
+    }
+
+    #[test]
+    fn what_operands_of_each_kind_make() {
+        use BinaryOp as Op;
+        let (h, other, float) = (exponential(4.0), exponential(2.0), SampleValue::Float(2.0));
+        for (op, returns_bool, left, right, want) in [
+            (Op::Multiply, false, &h, &float, "histogram 8"),
+            (Op::Multiply, false, &float, &h, "histogram 8"),
+            (Op::Divide, false, &h, &float, "histogram 2"),
+            (Op::Add, false, &h, &other, "histogram 6"),
+            (Op::Subtract, false, &h, &other, "histogram 2"),
+            (Op::Equal, false, &h, &h, "histogram 4"),
+            (Op::Equal, false, &h, &other, "nothing"),
+            (Op::NotEqual, false, &h, &other, "histogram 4"),
+            (Op::Equal, true, &h, &other, "float 0"),
+            (Op::NotEqual, true, &h, &other, "float 1"),
+            (Op::TrimUpper, false, &h, &float, "histogram 4"),
+            (Op::TrimLower, false, &h, &float, "histogram 0"),
+            (Op::Divide, false, &float, &h, "nothing, IncompatibleTypes(\"float\", \"/\", \"histogram\")"),
+            (Op::Add, false, &h, &float, "nothing, IncompatibleTypes(\"histogram\", \"+\", \"float\")"),
+            (Op::Equal, true, &h, &float, "nothing, IncompatibleTypes(\"histogram\", \"==\", \"float\")"),
+            (Op::Less, true, &h, &other, "nothing, IncompatibleTypes(\"histogram\", \"<\", \"histogram\")"),
+            (Op::Multiply, false, &h, &other, "nothing, IncompatibleTypes(\"histogram\", \"*\", \"histogram\")"),
+            (Op::TrimUpper, false, &float, &float, "nothing, IncompatibleTypes(\"float\", \"</\", \"float\")"),
+            (Op::TrimLower, false, &h, &other, "nothing, IncompatibleTypes(\"histogram\", \">/\", \"histogram\")"),
+            (Op::Add, false, &h, &custom(1.0), "nothing, IncompatibleBuckets(\"+\")"),
+            (Op::Add, false, &float, &float, "float 4"),
+            (Op::Less, false, &float, &float, "nothing"),
+        ] {
+            assert_eq!(show(op, returns_bool, left, right), want, "{op:?}");
+        }
+    }
+
+    #[test]
+    fn contradicting_hints_are_told_of() {
+        let (a, b) = (hinted(exponential(1.0), ResetHint::Reset), hinted(exponential(2.0), ResetHint::NotReset));
+        assert_eq!(show(BinaryOp::Add, false, &a, &b), "histogram 3, ResetCollision(Addition)");
+        assert_eq!(show(BinaryOp::Subtract, false, &a, &b), "histogram -1, ResetCollision(Subtraction)");
+    }
+}
