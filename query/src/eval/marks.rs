@@ -120,7 +120,7 @@ impl Resets {
     /// Whether any two samples of `first..after` that follow each other contradict each other in when they began.
     #[inline]
     pub(crate) fn has_overlap(&mut self, first: usize, after: usize) -> bool {
-        !self.overlaps.between(first, after).is_empty()
+        !self.overlaps.at.is_empty() && !self.overlaps.between(first, after).is_empty()
     }
 }
 

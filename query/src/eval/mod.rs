@@ -38,6 +38,7 @@ mod pipeline;
 mod range_call;
 mod rank;
 mod rate;
+mod rate_call;
 mod resources;
 mod select;
 mod sets;

@@ -5,10 +5,10 @@
 
 use model::{Labels, SampleValue, Samples};
 
-use super::column::{Column, Head, Sink, is_present};
+use super::column::{Column, Head, Sink};
 use super::error::{Result, execution};
-use super::evaluator::{Evaluator, metric_name, unparen};
-use super::extended::{ANCHORED, SMOOTHED, extended};
+use super::evaluator::{Evaluator, unparen};
+use super::extended::{ANCHORED, SMOOTHED};
 use super::grid::{Grid, seconds};
 use super::marks::{Marks, Resets, is_change};
 use super::math::count;
@@ -17,20 +17,11 @@ use super::native_range::{self, Kind, Met, kind};
 use super::notes::Note;
 use super::ordered::Ordered;
 use super::over_time::{Best, Line, check_factor, of_window, regression, smoothing};
-use super::pure::Pure;
-use super::rate::{RateKind, extrapolated};
 use super::sliding::{Products, Sliding, Squares, Values};
-use super::window::{Frame, RangeSink, Window};
-use crate::ast::{Call, Expr, ExprKind, RangeExtension, Span};
+use super::window::{Frame, Window};
+use crate::ast::{Call, Expr, ExprKind, RangeExtension};
 use crate::functions::FunctionId;
 use crate::native;
-
-/// The name endings that say "counter".
-const COUNTER_SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
-/// The label that says what kind of metric it is, where types are labels.
-const TYPE_LABEL: &str = "__type__";
-/// The types that say "counter".
-const COUNTER_TYPES: [&str; 2] = ["counter", "histogram"];
 
 /// What making up an annotation costs, in values touched.
 const NOTE_UNITS: usize = 64;
@@ -162,80 +153,6 @@ impl Evaluator<'_> {
             }
             self.guard.spend(window.floats())?;
             Ok(looking(window))
-        })
-    }
-
-    /// `rate`, `increase` and `delta`.
-    fn rate_call(&self, id: FunctionId, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
-        let Some(rate) = RateKind::of(id) else { return Err(execution("expected a rate")) };
-        let mut column = Column::default();
-        let mut resets = Resets::default();
-        let visit: &mut RangeSink<'_> = &mut |head, samples, frame| {
-            let mut met = Met::default();
-            if frame.extension.is_some() {
-                frame
-                    .slide_full(&self.guard, samples, &mut column, |window| extended(rate, frame, window, &mut met))?;
-            } else {
-                if rate.is_counter {
-                    resets.find(&samples.timestamps_ms, &samples.values, &samples.starts_ms);
-                }
-                let mut of_floats = |window: &Window<'_>, met: &mut Met| {
-                    if rate.is_counter && resets.has_overlap(window.first, window.after) {
-                        met.add_overlap();
-                    }
-                    extrapolated(window, rate, &mut resets)
-                };
-                if samples.histograms.is_empty() {
-                    frame
-                        .slide_steadily(&self.guard, samples, &mut column, |window| Ok(of_floats(window, &mut met)))?;
-                } else {
-                    frame.slide_full(&self.guard, samples, &mut column, |window| match kind(window, &mut met)? {
-                        Kind::Floats => of_floats(window, &mut met).map(SampleValue::Float),
-                        Kind::Histograms(of) => native_range::extrapolated(window, of, rate, &mut met),
-                    })?;
-                }
-            }
-            let span = unparen(arg).span;
-            self.tell(met, &head, span)?;
-            if rate.is_counter {
-                self.note_non_counter(&head, &column, span);
-            }
-            push(head.dropped(), &mut column, sink)
-        };
-        self.ranges(arg, grid, visit)
-    }
-
-    /// Tells of a float result that is called a counter and seems to be none.
-    fn note_non_counter(&self, head: &Head, column: &Column, span: Span) {
-        let name = metric_name(head);
-        let has_floats = || column.slots().iter().any(|&value| is_present(value));
-        match head.labels.get(TYPE_LABEL) {
-            _ if name.is_empty() => {}
-            Some(found) => {
-                if !COUNTER_TYPES.contains(&found) && has_floats() {
-                    self.notes.add(Note::PossibleNonCounterType(found, &name), span);
-                }
-            }
-            None => {
-                if !COUNTER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) && has_floats() {
-                    self.notes.add(Note::PossibleNonCounter(&name), span);
-                }
-            }
-        }
-    }
-
-    /// `rate_pure` and `increase_pure`.
-    fn pure_call(&self, id: FunctionId, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
-        let mut column = Column::default();
-        let mut pure = Pure::new(id == FunctionId::RatePure);
-        self.anchored_ranges(arg, grid, &mut |head, samples, frame| {
-            let mut met = Met::default();
-            pure.restart(samples);
-            frame.slide_full(&self.guard, samples, &mut column, |window| pure.change(frame, window, &mut met))?;
-            let span = unparen(arg).span;
-            self.tell(met, &head, span)?;
-            self.note_non_counter(&head, &column, span);
-            push(head.dropped(), &mut column, sink)
         })
     }
 
@@ -414,7 +331,7 @@ fn of_both_kinds(id: FunctionId) -> Option<fn(&Window<'_>) -> Option<f64>> {
 }
 
 /// Hands a series on unless it has no value.
-fn push(head: Head, column: &mut Column, sink: &mut Sink<'_>) -> Result<()> {
+pub(super) fn push(head: Head, column: &mut Column, sink: &mut Sink<'_>) -> Result<()> {
     if column.is_empty() { Ok(()) } else { sink(head, column) }
 }
 

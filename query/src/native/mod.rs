@@ -4,7 +4,6 @@
 //! combine. Which series and steps they are applied to, limits of memory and time, and the texts of annotations are the
 //! evaluator's. Semantics are those of Prometheus 3.14, except that no observation counts both in the zero bucket and
 //! in a bucket beside it when resolution and zero threshold change at once.
-#![cfg_attr(not(test), expect(dead_code, reason = "the evaluator takes these up one function after the other"))]
 
 mod buckets;
 mod combine;
@@ -28,20 +27,19 @@ mod text;
 mod trim;
 
 pub use self::buckets::{Edges, Stretch, buckets};
-#[expect(unused_imports, reason = "as above")]
 pub(crate) use self::{
-    buckets::bound,
     combine::{HistogramSum, Joined, MixedKinds, add, subtract},
     counter::{change, last_change},
     extended::extended_change,
     findings::{Finding, Findings},
-    interpolate::{interpolate, interpolate_instant},
+    interpolate::interpolate_instant,
     mean::HistogramMean,
     moments::{average, standard_deviation, variance},
     neighbours::{is_change, is_reset_between, starts_anew, starts_overlap},
-    quantile::{Fraction, NanObservations, Quantile, fraction, quantile},
-    reset::is_reset,
+    quantile::{NanObservations, fraction, quantile},
     scale::{divide, equals, multiply, negate},
-    text::{GoFloat, Text},
+    text::Text,
     trim::{Keep, trim},
 };
+#[cfg(test)]
+use self::{buckets::bound, interpolate::interpolate, reset::is_reset};
