@@ -37,9 +37,9 @@ pub(crate) async fn federate(State(app): State<Arc<App>>, request: Request) -> R
     // Open at the left, as for an instant selector.
     let start_ms = now_ms.saturating_sub(app.options.query.lookback_ms).saturating_add(1);
     let range = TimeRange::new(start_ms, now_ms);
-    let Entered { place, ticket, left, reading } = enter(&app, "federate", client).await?;
+    let Entered { place, ticket, left, mut reading } = enter(&app, "federate", client).await?;
     let page = run_blocking(place, left, move || {
-        let result = rows(&reading, &selectors, range);
+        let result = rows(&mut reading, &selectors, range);
         reading.end(&result);
         result
     })
@@ -63,7 +63,7 @@ impl Row {
 }
 
 /// The rows of all selectors, each series once, by name and then by labels.
-fn rows(reading: &Reading, selectors: &[Vec<Matcher>], range: TimeRange) -> Result<Vec<Row>, ApiError> {
+fn rows(reading: &mut Reading, selectors: &[Vec<Matcher>], range: TimeRange) -> Result<Vec<Row>, ApiError> {
     let bytes_max = reading.app().options.query.bytes_max;
     let mut rows: Vec<Row> = Vec::new();
     let mut bytes = 0_usize;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use model::{Labels, Matcher, ReadCost, Samples, SeriesSet, TimeRange};
+use model::{Labels, Matcher, ReadCost, Samples, SeriesSet, SourceError, TimeRange};
 use query::QueryError;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -38,7 +38,8 @@ pub(crate) async fn enter(app: &Arc<App>, text: &str, client: Option<Client>) ->
         }
     };
     let left = patience.saturating_sub(query.age());
-    let reading = Reading { app: Arc::clone(app), query, deadline: Instant::now() + left };
+    let series_left = app.options.query.series_max;
+    let reading = Reading { app: Arc::clone(app), query, deadline: Instant::now() + left, series_left };
     Ok(Entered { place, ticket, left, reading })
 }
 
@@ -48,6 +49,8 @@ pub(crate) struct Reading {
     app: Arc<App>,
     query: Arc<Watched>,
     deadline: Instant,
+    /// Series that may still be selected.
+    series_left: usize,
 }
 
 impl Reading {
@@ -60,10 +63,17 @@ impl Reading {
         self.deadline
     }
 
-    /// The series that fulfil `matchers`, none of them read yet.
-    pub(crate) fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Box<dyn SeriesSet>, ApiError> {
+    /// The series that fulfil `matchers`, none of them read yet. All selections of a request share one limit.
+    pub(crate) fn select(&mut self, matchers: &[Matcher], range: TimeRange) -> Result<Box<dyn SeriesSet>, ApiError> {
         self.look()?;
-        Ok(self.app.source.select(matchers, range, self.app.options.query.series_max)?)
+        match self.app.source.select(matchers, range, self.series_left) {
+            Ok(set) => {
+                self.series_left = self.series_left.saturating_sub(set.len());
+                Ok(set)
+            }
+            Err(SourceError::TooManySeries { .. }) => Err(too_much("series", self.app.options.query.series_max as u64)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Reads series after series, and hands on those that have samples.
@@ -111,7 +121,7 @@ impl Reading {
     }
 }
 
-/// The failure of a request beyond a limit. Remote read knows no 422, and a client must not try this again.
+/// The failure of a request beyond a limit.
 pub(crate) fn too_much(what: &'static str, limit: u64) -> ApiError {
-    ApiError::new(ErrorKind::BadData, format!("the answer takes more than {limit} {what}, the limit of one query"))
+    ApiError::new(ErrorKind::Execution, format!("the answer takes more than {limit} {what}, the limit of one query"))
 }

@@ -41,11 +41,11 @@ const PIECES_WAITING_MAX: usize = 2;
 pub(crate) async fn read(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let client = Client::of(request.extensions());
     let questions = Questions::read(request, app.options.form_body_bytes_max).await?;
-    let Entered { place, ticket, left, reading } = enter(&app, &questions.to_string(), client).await?;
+    let Entered { place, ticket, left, mut reading } = enter(&app, &questions.to_string(), client).await?;
     match questions.response_type {
         ResponseType::Samples => {
             let body = run_blocking(place, left, move || {
-                let result = samples(&reading, &questions);
+                let result = samples(&mut reading, &questions);
                 reading.end(&result);
                 result
             })
@@ -55,7 +55,7 @@ pub(crate) async fn read(State(app): State<Arc<App>>, request: Request) -> Resul
         }
         ResponseType::StreamedXorChunks => {
             let pieces = run_on(place, left, move |begin| {
-                let result = stream(&reading, &questions, begin);
+                let result = stream(&mut reading, &questions, begin);
                 reading.end(&result);
             })
             .await?;
@@ -66,12 +66,12 @@ pub(crate) async fn read(State(app): State<Arc<App>>, request: Request) -> Resul
 }
 
 /// The series of every question.
-fn select(reading: &Reading, questions: &Questions) -> Result<Vec<Box<dyn SeriesSet>>, ApiError> {
+fn select(reading: &mut Reading, questions: &Questions) -> Result<Vec<Box<dyn SeriesSet>>, ApiError> {
     questions.questions.iter().map(|question| reading.select(&question.matchers, question.range)).collect()
 }
 
 /// The whole answer of the kind `SAMPLES`.
-fn samples(reading: &Reading, questions: &Questions) -> Result<Vec<u8>, ApiError> {
+fn samples(reading: &mut Reading, questions: &Questions) -> Result<Vec<u8>, ApiError> {
     let mut answer = ReadBytes::new(reading.app().options.query.bytes_max);
     for set in select(reading, questions)? {
         reading.each_series(set.as_ref(), |labels, samples| answer.push_series(labels, samples))?;
@@ -83,7 +83,7 @@ fn samples(reading: &Reading, questions: &Questions) -> Result<Vec<u8>, ApiError
 /// Sends the frames of the kind `STREAMED_XOR_CHUNKS`. What goes wrong before the first is an error for the client;
 /// what does later breaks the stream off.
 fn stream(
-    reading: &Reading,
+    reading: &mut Reading,
     questions: &Questions,
     begin: impl FnOnce(Result<mpsc::Receiver<Piece>, ApiError>),
 ) -> Result<(), ApiError> {

@@ -89,5 +89,12 @@ fn wrong_parameters_and_limits() {
     let server =
         Server::with(options, Some(Fixed::default().with(&[("__name__", "x")], &[(NOW_MS, 1.0); 3], &[]).source()));
     let message = "the answer takes more than 2 samples, the limit of one query";
-    server.check_error("/federate?match[]=x", 400, "bad_data", message);
+    server.check_error("/federate?match[]=x", 422, "execution", message);
+    let mut options = ServerOptions::default();
+    options.query.series_max = 1;
+    let two = Fixed::default().with(&[("__name__", "x")], &[(NOW_MS, 1.0)], &[]).with(&[("__name__", "y")], &[], &[]);
+    let server = Server::with(options, Some(two.source()));
+    assert_eq!(block_on(server.get("/federate?match[]=x")).status, 200);
+    let message = "the answer takes more than 1 series, the limit of one query";
+    server.check_error("/federate?match[]=x&match[]=y", 422, "execution", message);
 }

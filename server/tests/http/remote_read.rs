@@ -270,10 +270,10 @@ fn wrong_requests_and_limits() {
     let gzip = Request::post("/api/v1/read").header("content-encoding", "gzip").body(Body::empty()).unwrap();
     check(gzip, 400, "not \\\"gzip\\\"");
     check(post(vec![query(&[(9, "a", "b")])], &[]), 400, "matcher type 9");
-    check(post(vec![query(&[(0, "n", "")])], &[]), 400, "more than 40 bytes");
+    check(post(vec![query(&[(0, "n", "")])], &[]), 422, "more than 40 bytes");
     let ones = || query(&[(0, "n", "1")]);
     check(post(vec![ones()], &[]), 200, "");
-    check(post(vec![ones(), ones(), ones()], &[]), 400, "more than 40 bytes");
+    check(post(vec![ones(), ones(), ones()], &[]), 422, "more than 40 bytes");
     check(post(vec![query(&[(0, "job", "none")])], &[]), 200, "");
     assert_eq!(block_on(server.get("/api/v1/read")).status, 405);
 
@@ -281,6 +281,6 @@ fn wrong_requests_and_limits() {
     options.query.samples_max = 5;
     let server = Server::with(options, Some(Fixed::default().with(&[("__name__", "x")], &[(0, 1.0); 3], &[]).source()));
     let twice = block_on(server.call(post(vec![query(&[]), query(&[])], &[])));
-    assert_eq!(twice.status, 400, "{}", twice.body);
+    assert_eq!(twice.status, 422, "{}", twice.body);
     assert!(twice.body.contains("more than 5 samples"), "{}", twice.body);
 }

@@ -28,6 +28,7 @@ fn flags_tell_the_limits_in_force() {
     assert_eq!(flags["data"]["query.max-concurrency"], "3");
     assert_eq!(flags["data"]["query.timeout"], "1m30s");
     assert_eq!(flags["data"]["query.lookback-delta"], "5m");
+    assert_eq!(flags["data"]["query.slow-log"], "10s");
     assert_eq!(flags["data"]["query.max-points"], "11000");
     assert_eq!(flags["data"]["storage.tsdb.retention.time"], "30d");
     let runtime = block_on(server.get("/api/v1/status/runtimeinfo")).json();
