@@ -13,13 +13,16 @@ pub mod exposition;
 pub mod input;
 pub mod log_replay;
 pub mod promql;
+pub mod query_data;
+pub mod query_eval;
+pub mod query_text;
 pub mod remote_write;
 
 /// A target: its name and body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("block_open", block_open::run),
     ("chunk_decode", chunk_decode::run),
     ("chunk_round_trip", chunk_round_trip::run),
@@ -27,5 +30,6 @@ pub const TARGETS: [Target; 8] = [
     ("exposition", exposition::run),
     ("log_replay", log_replay::run),
     ("promql", promql::run),
+    ("query_eval", query_eval::run),
     ("remote_write", remote_write::run),
 ];

@@ -4,8 +4,9 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{Reopened, Whole};
+use common::Reopened;
 use query::script::{Plain, Report, Store, run};
+use storage::memory::MemoryStore;
 
 fn scripts() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
@@ -32,7 +33,7 @@ fn all_pass(open: &mut dyn FnMut() -> Result<Box<dyn Store>, String>) {
 
 #[test]
 fn in_memory() {
-    all_pass(&mut || Ok(Box::new(Plain::new(Whole::default()))));
+    all_pass(&mut || Ok(Box::new(Plain::new(MemoryStore::new()))));
 }
 
 #[test]

@@ -8,8 +8,9 @@ mod common;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use common::{Reopened, Whole};
+use common::Reopened;
 use query::script::{Plain, Report, Store, run};
+use storage::memory::MemoryStore;
 
 /// Cases that are known to fail: file, query, reason.
 const KNOWN: [(&str, &str, &str); 0] = [];
@@ -56,7 +57,7 @@ fn all_pass(open: &mut dyn FnMut() -> Result<Box<dyn Store>, String>) -> String 
 
 #[test]
 fn in_memory() {
-    println!("{}", all_pass(&mut || Ok(Box::new(Plain::new(Whole::default())))));
+    println!("{}", all_pass(&mut || Ok(Box::new(Plain::new(MemoryStore::new())))));
 }
 
 #[test]

@@ -1,16 +1,13 @@
 //! The script runner tells a wrong answer from a right one, and a broken script from both.
 
-#[path = "common/whole.rs"]
-mod whole;
-
 use proptest::prelude::*;
 use query::script::{Plain, Report, ScriptError, Store, run};
-use whole::Whole;
+use storage::memory::MemoryStore;
 
 const DATA: &str = "load 1m\n  a{x=\"1\"} 1 2 3\n  a{x=\"2\"} 10 20 30\n";
 
 fn run_text(text: &str) -> Result<Report, ScriptError> {
-    run(text, &mut || Ok(Box::new(Plain::new(Whole::default())) as Box<dyn Store>))
+    run(text, &mut || Ok(Box::new(Plain::new(MemoryStore::new())) as Box<dyn Store>))
 }
 
 /// Runs one case over [`DATA`]; `reason` is a part of why it must fail, empty if it must pass.

@@ -1,13 +1,10 @@
-//! Stores for test scripts, for every test that runs some.
-
-mod whole;
+//! An engine for test scripts, for every test that runs some.
 
 use std::sync::Arc;
 
 use model::{SeriesSource, SystemClock, WriteBatch};
 use query::script::{Store, append_all};
 use storage::{Durability, Engine, EngineOptions};
-pub(crate) use whole::Whole;
 
 /// An engine that is flushed, closed and opened again before each read.
 #[derive(Debug)]
