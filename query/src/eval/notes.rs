@@ -140,13 +140,6 @@ impl Note<'_> {
                     .to_owned(),
                 metric,
             ),
-            histograms => histograms.text_of_histograms(),
-        }
-    }
-
-    /// The texts about histograms.
-    fn text_of_histograms(self) -> String {
-        match self {
             Self::IncompatibleTypes(left, op, right) => format!(
                 "PromQL info: incompatible sample types encountered for binary operator {op:?}: {left} {op} {right}"
             ),
@@ -195,7 +188,6 @@ impl Note<'_> {
                     .to_owned(),
                 metric,
             ),
-            _ => String::new(),
         }
     }
 }
