@@ -3,9 +3,9 @@
 //! Owns finding them once for a series, so that a window costs what happens inside it and not what it holds, and the
 //! rules by which the start of a counter tells that it began anew.
 
-use model::{FullSample, Samples};
+use model::{FullSample, HistogramSample, Samples};
 
-use crate::native::{starts_anew, starts_overlap};
+use crate::native::{starts_anew, starts_over, starts_overlap};
 
 /// How many pairs of samples are looked at for any event at all before looking at each.
 const PAIRS_AT_ONCE: usize = 64;
@@ -49,6 +49,13 @@ impl Marks {
             }
             before = Some(sample);
         }
+    }
+
+    /// Begins with another series: the places among its histograms where a counter began anew.
+    pub(crate) fn find_histograms(&mut self, histograms: &[HistogramSample]) {
+        self.clear();
+        let resets = histograms.array_windows().enumerate().filter(|(_, [before, next])| starts_over(before, next));
+        self.at.extend(resets.map(|(at, _)| at + 1));
     }
 
     /// Adds the places for which `happens` holds of the index of the second of two samples, among `len` samples.

@@ -11,6 +11,7 @@ use super::column::Head;
 use super::error::Result;
 use super::evaluator::{Evaluator, metric_name};
 use super::grid::seconds;
+use super::marks::Marks;
 use super::notes::{HistogramOperation, Note};
 use super::rate::{RateKind, Sampled};
 use super::window::{Frame, Window};
@@ -157,41 +158,44 @@ fn joined(result: std::result::Result<Joined, MixedKinds>, met: &mut Met) -> Opt
     Some(value(joined.histogram))
 }
 
-/// The change of histograms over the window, extrapolated to its ends.
+/// The change of histograms over the window, extrapolated to its ends. `resets` are the places among the histograms of the
+/// series where a counter began anew.
 pub(crate) fn extrapolated(
     window: &Window<'_>,
     histograms: &[HistogramSample],
     kind: RateKind,
+    resets: &mut Marks,
     met: &mut Met,
 ) -> Option<SampleValue> {
     let (first, last) = (histograms.first()?, histograms.last()?);
     let start_ms = if kind.is_counter { first.start_ms } else { 0 };
     let sampled = Sampled::new(window, first.timestamp_ms, last.timestamp_ms, histograms.len(), start_ms);
     let mut findings = Findings::default();
-    let change = change_from_start(histograms, sampled.began_ms.is_some(), kind.is_counter, &mut findings);
+    let resets = resets.between(window.first_histogram, window.after_histogram).iter();
+    let resets = resets.map(|&at| at - window.first_histogram);
+    let change = native::change_over(histograms, resets, kind.is_counter, &mut findings);
+    let change = with_first(change, histograms, sampled.began_ms.is_some(), &mut findings);
     met.add(findings);
     let change = change?;
     let factor = sampled.factor(window, kind, first.histogram.count, change.count)?;
     Some(value(native::multiply(&change, factor)))
 }
 
-/// The change from the first to the last histogram, and all of the first if its counter `began` where the change does.
-fn change_from_start(
+/// The change of histograms, and all of the first one if its counter `began` where the change does.
+fn with_first(
+    change: Option<Histogram>,
     histograms: &[HistogramSample],
     began: bool,
-    is_counter: bool,
     findings: &mut Findings,
 ) -> Option<Histogram> {
     let first = histograms.first()?;
-    let change = match histograms {
-        [_, _, ..] => native::change(histograms, is_counter, findings)?,
-        _ if began => return Some(Histogram { reset_hint: ResetHint::Gauge, ..(*first.histogram).clone() }),
-        _ => return None,
-    };
     if !began {
-        return Some(change);
+        return change;
     }
-    let Ok(joined) = native::add(&change, &first.histogram) else {
+    if histograms.len() < 2 {
+        return Some(Histogram { reset_hint: ResetHint::Gauge, ..(*first.histogram).clone() });
+    }
+    let Ok(joined) = native::add(&change?, &first.histogram) else {
         findings.add(Finding::MixedKinds);
         return None;
     };
@@ -297,7 +301,10 @@ pub(crate) fn pure_change(histograms: &[HistogramSample], began: bool, met: &mut
     let mut findings = Findings::default();
     let change = match histograms {
         [lone] if !began => native::subtract(&lone.histogram, &lone.histogram).ok().map(|joined| joined.histogram),
-        _ => change_from_start(histograms, began, true, &mut findings),
+        _ => {
+            let change = native::change(histograms, true, &mut findings);
+            with_first(change, histograms, began, &mut findings)
+        }
     };
     met.add(findings);
     change

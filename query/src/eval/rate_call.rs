@@ -10,7 +10,7 @@ use super::error::{Result, execution};
 use super::evaluator::{Evaluator, metric_name, unparen};
 use super::extended::extended;
 use super::grid::Grid;
-use super::marks::Resets;
+use super::marks::{Marks, Resets};
 use super::native_range::{self, Kind, Met, kind};
 use super::notes::Note;
 use super::pure::Pure;
@@ -33,6 +33,7 @@ impl Evaluator<'_> {
         let Some(rate) = RateKind::of(id) else { return Err(execution("expected a rate")) };
         let mut column = Column::default();
         let mut resets = Resets::default();
+        let mut histogram_resets = Marks::default();
         let visit: &mut RangeSink<'_> = &mut |head, samples, frame| {
             let mut met = Met::default();
             if frame.extension.is_some() {
@@ -41,6 +42,7 @@ impl Evaluator<'_> {
             } else {
                 if rate.is_counter {
                     resets.find(&samples.timestamps_ms, &samples.values, &samples.starts_ms);
+                    histogram_resets.find_histograms(&samples.histograms);
                 }
                 let mut of_floats = |window: &Window<'_>, met: &mut Met| {
                     if rate.is_counter && resets.has_overlap(window.first, window.after) {
@@ -54,7 +56,9 @@ impl Evaluator<'_> {
                 } else {
                     frame.slide_full(&self.guard, samples, &mut column, |window| match kind(window, &mut met)? {
                         Kind::Floats => of_floats(window, &mut met).map(SampleValue::Float),
-                        Kind::Histograms(of) => native_range::extrapolated(window, of, rate, &mut met),
+                        Kind::Histograms(of) => {
+                            native_range::extrapolated(window, of, rate, &mut histogram_resets, &mut met)
+                        }
                     })?;
                 }
             }

@@ -17,13 +17,26 @@ use super::reset::is_reset;
 /// between hide. The first one of counters does not matter if it is followed by a reset. A gauge; nothing for less than
 /// two samples or for samples that do not combine.
 pub(crate) fn change(samples: &[HistogramSample], is_counter: bool, findings: &mut Findings) -> Option<Histogram> {
+    let resets = (1..samples.len()).filter(|&at| is_counter && starts_over(&samples[at - 1], &samples[at]));
+    change_over(samples, resets, is_counter, findings)
+}
+
+/// [`change`] where the resets are known: for each the place of the first sample after it, in order.
+pub(crate) fn change_over(
+    samples: &[HistogramSample],
+    resets: impl Iterator<Item = usize>,
+    is_counter: bool,
+    findings: &mut Findings,
+) -> Option<Histogram> {
     let ([first, second, ..], [.., last]) = (samples, samples) else { return None };
+    let mut resets = resets.peekable();
     if is_counter {
         note_hints(true, [&first.histogram, &last.histogram], findings);
     }
     let nothing;
     let mut previous: &Histogram = &first.histogram;
-    if is_counter && starts_over(first, second) {
+    let first_is_lost = is_counter && resets.next_if_eq(&1).is_some();
+    if first_is_lost {
         let Histogram { schema, custom_bounds, .. } = &*second.histogram;
         nothing = Histogram { schema: *schema, custom_bounds: custom_bounds.clone(), ..Histogram::default() };
         previous = &nothing;
@@ -49,14 +62,17 @@ pub(crate) fn change(samples: &[HistogramSample], is_counter: bool, findings: &m
     total.layout.reduce_to(schema);
     add(&mut total, previous, -1.0, findings)?;
     if is_counter {
-        for [before, sample] in samples.array_windows() {
-            if starts_overlap(before.start_ms, before.timestamp_ms, sample.start_ms) {
-                findings.add(Finding::StartsOverlap);
-            }
-            if starts_anew_between(before, sample) || is_reset(previous, &sample.histogram) {
-                add(&mut total, previous, 1.0, findings)?;
-            }
-            previous = &sample.histogram;
+        let overlap = |[before, sample]: &[HistogramSample; 2]| {
+            starts_overlap(before.start_ms, before.timestamp_ms, sample.start_ms)
+        };
+        if samples.array_windows().any(overlap) {
+            findings.add(Finding::StartsOverlap);
+        }
+        if first_is_lost && (starts_anew_between(first, second) || is_reset(previous, &second.histogram)) {
+            add(&mut total, previous, 1.0, findings)?;
+        }
+        for at in resets {
+            add(&mut total, &samples[at - 1].histogram, 1.0, findings)?;
         }
     } else {
         note_hints(false, [&first.histogram, &last.histogram], findings);

@@ -29,13 +29,13 @@ mod trim;
 pub use self::buckets::{Edges, Stretch, buckets};
 pub(crate) use self::{
     combine::{HistogramSum, Joined, MixedKinds, add, subtract},
-    counter::{change, last_change},
+    counter::{change, change_over, last_change},
     extended::extended_change,
     findings::{Finding, Findings},
     interpolate::interpolate_instant,
     mean::HistogramMean,
     moments::{average, standard_deviation, variance},
-    neighbours::{is_change, is_reset_between, starts_anew, starts_overlap},
+    neighbours::{is_change, is_reset_between, starts_anew, starts_over, starts_overlap},
     quantile::{NanObservations, fraction, quantile},
     scale::{divide, equals, multiply, negate},
     text::Text,

@@ -6,7 +6,7 @@ use super::reset::is_reset;
 use super::scale::equals;
 
 /// Whether a counter began anew between two samples.
-pub(super) fn starts_over(previous: &HistogramSample, current: &HistogramSample) -> bool {
+pub(crate) fn starts_over(previous: &HistogramSample, current: &HistogramSample) -> bool {
     starts_anew_between(previous, current) || is_reset(&previous.histogram, &current.histogram)
 }
 
