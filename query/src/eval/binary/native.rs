@@ -157,12 +157,8 @@ mod tests {
     }
 
     fn hinted(value: SampleValue, reset_hint: ResetHint) -> SampleValue {
-        match value {
-            SampleValue::Histogram(histogram) => {
-                SampleValue::Histogram(Arc::new(Histogram { reset_hint, ..(*histogram).clone() }))
-            }
-            float => float,
-        }
+        let SampleValue::Histogram(histogram) = value else { return value };
+        SampleValue::Histogram(Arc::new(Histogram { reset_hint, ..(*histogram).clone() }))
     }
 
     /// The count of a histogram, or the float; the note's text if there is none.
