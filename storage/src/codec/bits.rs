@@ -149,6 +149,38 @@ impl<'a> BitReader<'a> {
         self.read_short(1).map(|bit| bit == 1)
     }
 
+    /// Takes pairs of zero bits, at most `max` and no more than are in the look-ahead; how many there were. Zero says
+    /// nothing but that the next bits are not both known to be zero.
+    #[inline]
+    pub fn take_zero_pairs(&mut self, max: usize) -> usize {
+        if self.ahead_bits < 32 {
+            self.refill();
+        }
+        let known = self.ahead.leading_zeros().min(self.ahead_bits) as usize / 2;
+        let pairs = known.min(max);
+        self.skip(2 * pairs);
+        pairs
+    }
+
+    /// Takes zero bits, at most `max` and no more than are in the look-ahead; how many there were.
+    #[inline]
+    pub fn take_zeros(&mut self, max: usize) -> usize {
+        if self.ahead_bits < 32 {
+            self.refill();
+        }
+        let zeros = (self.ahead.leading_zeros().min(self.ahead_bits) as usize).min(max);
+        self.skip(zeros);
+        zeros
+    }
+
+    /// Leaves out `bits` of the look-ahead, which has as many.
+    #[inline]
+    fn skip(&mut self, bits: usize) {
+        let bits = u32::from(low_byte(bits as u64));
+        self.ahead = self.ahead.checked_shl(bits).unwrap_or(0);
+        self.ahead_bits -= bits;
+    }
+
     /// Counts one bits up to the first zero bit, which is taken too, or up to `max` of them.
     #[inline]
     pub fn read_ones(&mut self, max: u32) -> Option<u32> {
@@ -198,6 +230,28 @@ mod tests {
             let mut reader = BitReader::new(&bytes);
             for (bits, width) in pieces {
                 prop_assert_eq!(reader.read(width), Some(bits & (u64::MAX >> (64 - width))));
+            }
+        }
+
+        /// However zeros are taken, one by one, in runs or in pairs, the bits after them are where they are.
+        #[test]
+        fn runs_of_zeros_come_back(runs in prop::collection::vec(0usize..200, 0..20), in_pairs in any::<bool>()) {
+            let mut writer = BitWriter::new();
+            for &zeros in &runs {
+                (0..zeros * 2).for_each(|_| writer.push(0, 1));
+                writer.push(0b11, 2);
+            }
+            let mut bytes = Vec::new();
+            writer.copy_into(&mut bytes);
+            let mut reader = BitReader::new(&bytes);
+            for zeros in runs {
+                let mut left = if in_pairs { zeros } else { zeros * 2 };
+                while left > 0 {
+                    let taken = if in_pairs { reader.take_zero_pairs(left) } else { reader.take_zeros(left) };
+                    prop_assert!(taken > 0 && taken <= left);
+                    left -= taken;
+                }
+                prop_assert_eq!(reader.read(2), Some(0b11));
             }
         }
 

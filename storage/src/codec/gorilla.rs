@@ -27,6 +27,9 @@ const CODING: &str = "Gorilla chunk";
 /// Widths of the classes of a timestamp, by the number of one bits before them.
 const TIME_WIDTHS: [u32; 5] = [0, 7, 12, 20, 64];
 
+/// Samples decoded one by one before looking for a run of unchanged ones again.
+const CHANGES_IN_A_ROW: usize = 4;
+
 /// Codes the timestamps of one series.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TimeState {
@@ -201,13 +204,48 @@ impl Iterator for GorillaIter<'_> {
 ///
 /// When the bytes end before; `out` then holds the samples up to there.
 pub fn decode(bytes: &[u8], count: u32, out: &mut Samples) -> Result<(), CodecError> {
+    let count = count as usize;
     // A sample takes at least two bits.
-    let reserved = (count as usize).min(bytes.len().saturating_mul(4));
-    out.timestamps_ms.reserve(reserved);
-    out.values.reserve(reserved);
-    for sample in GorillaIter::new(bytes, count) {
-        let (timestamp_ms, value) = sample?;
-        out.push(timestamp_ms, value);
+    let room = count.min(bytes.len().saturating_mul(4));
+    let start = out.timestamps_ms.len();
+    out.timestamps_ms.resize(start + room, 0);
+    out.values.resize(start + room, 0.0);
+    let times_ms = out.timestamps_ms.get_mut(start..).unwrap_or_default();
+    let values = out.values.get_mut(start..).unwrap_or_default();
+    let decoded = decode_into(bytes, times_ms, values);
+    out.timestamps_ms.truncate(start + decoded);
+    out.values.truncate(start + decoded);
+    if !out.starts_ms.is_empty() {
+        out.starts_ms.resize(start + decoded, 0);
     }
-    Ok(())
+    if decoded < count { Err(CodecError::Truncated { coding: CODING, at: decoded, count }) } else { Ok(()) }
+}
+
+/// Fills both columns, which have equal length, from `bytes`; how many samples there were. A sample with the delta and
+/// the value of the one before takes two zero bits, and such samples mostly come in runs.
+fn decode_into(bytes: &[u8], timestamps_ms: &mut [i64], values: &mut [f64]) -> usize {
+    let room = timestamps_ms.len();
+    let mut reader = BitReader::new(bytes);
+    let (mut times, mut xors) = (TimeState::default(), XorState::default());
+    let mut slots = timestamps_ms.iter_mut().zip(values);
+    let Some((time_ms, value)) = slots.next() else { return 0 };
+    let (Some(first_ms), Some(first)) = (times.read_first(&mut reader), xors.read_first(&mut reader)) else { return 0 };
+    (*time_ms, *value) = (first_ms, f64::from_bits(first));
+    let mut decoded = 1;
+    while decoded < room {
+        let same = reader.take_zero_pairs(room - decoded);
+        for (time_ms, value) in slots.by_ref().take(same) {
+            times.previous_ms = times.previous_ms.wrapping_add(times.delta_ms);
+            (*time_ms, *value) = (times.previous_ms, f64::from_bits(xors.previous()));
+        }
+        decoded += same;
+        // Some samples come in a row that differ, and one that does not costs nothing here.
+        for _ in 0..CHANGES_IN_A_ROW {
+            let Some((time_ms, value)) = (if decoded < room { slots.next() } else { None }) else { return decoded };
+            let (Some(next_ms), Some(next)) = (times.read(&mut reader), xors.read(&mut reader)) else { return decoded };
+            (*time_ms, *value) = (next_ms, f64::from_bits(next));
+            decoded += 1;
+        }
+    }
+    decoded
 }

@@ -123,8 +123,15 @@ pub fn decode(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), Code
     let mut state = XorState::default();
     out.reserve(count);
     out.push(f64::from_bits(state.read_first(&mut reader).ok_or_else(|| truncated(0))?));
-    for at in 1..count {
-        out.push(f64::from_bits(state.read(&mut reader).ok_or_else(|| truncated(at))?));
+    let mut at = 1;
+    while at < count {
+        let same = reader.take_zeros(count - at);
+        out.extend(std::iter::repeat_n(f64::from_bits(state.previous()), same));
+        at += same;
+        if at < count {
+            out.push(f64::from_bits(state.read(&mut reader).ok_or_else(|| truncated(at))?));
+            at += 1;
+        }
     }
     Ok(())
 }

@@ -76,26 +76,18 @@ impl Core {
         }
         let too_many = || SourceError::TooManySeries { limit: series_max };
         let ids = self.postings.read().select(matchers);
-        let mut chosen: Vec<(SeriesId, Vec<Layer>)> = Vec::new();
-        let mut others = RoaringBitmap::new();
-        for id in &ids {
-            let mut layers = Vec::new();
-            if self.head.snapshot(SeriesId(id), range, &mut layers) {
-                chosen.push((SeriesId(id), layers));
-                if chosen.len() > series_max {
-                    return Err(too_many());
-                }
-            } else {
-                others.insert(id);
-            }
+        let in_head = self.head.overlapping(&ids, range);
+        if in_head.len() > series_max as u64 {
+            return Err(too_many());
         }
+        let mut chosen = self.head.snapshots(&in_head, range);
         set.blocks = self.view().overlapping(range);
-        for id in self.in_blocks(&others, &set.blocks, range)? {
-            chosen.push((SeriesId(id), Vec::new()));
-            if chosen.len() > series_max {
-                return Err(too_many());
-            }
+        let known: RoaringBitmap = chosen.iter().map(|(id, _)| id.0).collect();
+        let others = self.in_blocks(&(ids - known), &set.blocks, range)?;
+        if others.len() + chosen.len() as u64 > series_max as u64 {
+            return Err(too_many());
         }
+        chosen.extend(others.iter().map(|id| (SeriesId(id), Vec::new())));
         chosen.sort_unstable_by_key(|(id, _)| *id);
         let ids: Vec<u32> = chosen.iter().map(|(id, _)| id.0).collect();
         let mut layers = chosen.into_iter().peekable();
@@ -117,8 +109,8 @@ impl Core {
             return Ok(RoaringBitmap::new());
         }
         let ids = self.postings.read().select(matchers);
-        let mut found: RoaringBitmap = ids.iter().filter(|&id| self.head.overlaps(SeriesId(id), range)).collect();
-        let others = &ids - &found;
+        let mut found = self.head.overlapping(&ids, range);
+        let others = ids - &found;
         found |= self.in_blocks(&others, &self.view().overlapping(range), range)?;
         Ok(found)
     }

@@ -61,8 +61,8 @@ impl Core {
         for block in &blocks.blocks {
             empty -= block.ids();
         }
-        let unused = empty.iter().filter(|&id| !self.head.overlaps(SeriesId(id), TimeRange::ALL));
-        let gone: Vec<SeriesId> = unused.take(SERIES_ROUND_MAX).map(SeriesId).collect();
+        empty -= self.head.overlapping(&empty, TimeRange::ALL);
+        let gone: Vec<SeriesId> = empty.iter().take(SERIES_ROUND_MAX).map(SeriesId).collect();
         if gone.is_empty() {
             maintenance.check_series = false;
             return Ok(());

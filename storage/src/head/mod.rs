@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use model::TimeRange;
 use parking_lot::{Mutex, RwLock};
+use roaring::RoaringBitmap;
 
 use crate::ids::SeriesId;
 use crate::index::table::{PAGE_SERIES, place};
@@ -154,22 +155,43 @@ impl Head {
         }
     }
 
-    /// Calls `visit` with the samples of `id` in `range`, oldest layer first; says whether there may be any.
-    pub fn snapshot(&self, id: SeriesId, range: TimeRange, into: &mut Vec<Layer>) -> bool {
-        let (number, slot) = place(id);
-        let Some(page) = self.page(number) else { return false };
-        let page = page.lock();
-        let before = into.len();
-        into.extend(page[slot].layers(Generation::MAX).filter_map(|chunks| chunks.snapshot(range)));
-        into.len() > before
+    /// Those of `ids` that have samples in `range`, each with a copy of them, oldest layer first.
+    pub fn snapshots(&self, ids: &RoaringBitmap, range: TimeRange) -> Vec<(SeriesId, Vec<Layer>)> {
+        let mut found = Vec::new();
+        self.each(ids, |id, series| {
+            let layers: Vec<Layer> =
+                series.layers(Generation::MAX).filter_map(|chunks| chunks.snapshot(range)).collect();
+            if !layers.is_empty() {
+                found.push((id, layers));
+            }
+        });
+        found
     }
 
-    /// Whether `id` may have samples in `range`.
-    pub fn overlaps(&self, id: SeriesId, range: TimeRange) -> bool {
-        let (number, slot) = place(id);
-        let Some(page) = self.page(number) else { return false };
-        let page = page.lock();
-        page[slot].layers(Generation::MAX).any(|chunks| chunks.overlaps(range))
+    /// Those of `ids` that may have samples in `range`.
+    pub fn overlapping(&self, ids: &RoaringBitmap, range: TimeRange) -> RoaringBitmap {
+        let mut found = RoaringBitmap::new();
+        self.each(ids, |id, series| {
+            if series.layers(Generation::MAX).any(|chunks| chunks.overlaps(range)) {
+                found.insert(id.0);
+            }
+        });
+        found
+    }
+
+    /// Calls `visit` for those of `ids` whose page exists; a page is locked once for all of its series.
+    fn each(&self, ids: &RoaringBitmap, mut visit: impl FnMut(SeriesId, &SeriesHead)) {
+        let mut ids = ids.iter().peekable();
+        while let Some(&first) = ids.peek() {
+            let number = place(SeriesId(first)).0;
+            let page = self.page(number);
+            let page = page.as_ref().map(|page| page.lock());
+            while let Some(id) = ids.next_if(|&id| place(SeriesId(id)).0 == number) {
+                if let Some(page) = &page {
+                    visit(SeriesId(id), &page[place(SeriesId(id)).1]);
+                }
+            }
+        }
     }
 
     /// Number of pages, for [`page_layers`](Self::page_layers).
@@ -248,10 +270,10 @@ mod tests {
 
     #[track_caller]
     fn check(head: &Head, id: u32, want: &[(i64, f64)]) {
-        let mut layers = Vec::new();
-        head.snapshot(SeriesId(id), TimeRange::ALL, &mut layers);
+        let found = head.snapshots(&RoaringBitmap::from([id]), TimeRange::ALL);
+        assert_eq!(found.is_empty(), head.overlapping(&RoaringBitmap::from([id]), TimeRange::ALL).is_empty());
         let mut samples = Samples::default();
-        for layer in &layers {
+        for layer in found.iter().flat_map(|(_, layers)| layers) {
             layer.read(TimeRange::ALL, &mut samples).expect("the head is not damaged");
         }
         let got: Vec<(i64, f64)> = samples.iter().map(|sample| (sample.timestamp.0, sample.value)).collect();
