@@ -204,13 +204,13 @@ fn check_matching(expr: &Expr, op: BinaryOp, matching: &Matching, between_vector
         return fault("vector matching only allowed between instant vectors".to_owned());
     }
     if !between_vectors && fills {
-        return fault("fill modifiers only allowed between instant vectors".to_owned());
+        return fault("filling in missing series only allowed between instant vectors".to_owned());
     }
     if op.is_set() && include.is_some() {
         return fault(format!("no grouping allowed for {:?} operation", op.as_str()));
     }
     if op.is_set() && fills {
-        return fault(format!("no fill modifiers allowed for {:?} operation", op.as_str()));
+        return fault("filling in missing series not allowed for set operators".to_owned());
     }
     let twice =
         include.filter(|_| matching.on).and_then(|include| include.iter().find(|l| matching.labels.contains(l)));
