@@ -127,7 +127,7 @@ impl Evaluator<'_> {
                 column.map_histograms(|_, histogram| Some(SampleValue::Histogram(Arc::new(negate(histogram)))));
                 sink(head.dropped(), column)
             }),
-            ExprKind::Selector(selector) => self.instant_selector(selector, grid, sink),
+            ExprKind::Selector(selector) => self.instant_selector(selector, expr.span, grid, sink),
             ExprKind::Binary(binary) => self.binary(binary, expr.span, grid, sink),
             ExprKind::Call(call) => self.call(call, expr.span, grid, sink),
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid, sink),

@@ -11,7 +11,8 @@ use super::column::{ABSENT, Column, Head, Sink};
 use super::error::Result;
 use super::evaluator::Evaluator;
 use super::grid::{Grid, Shift, seconds};
-use crate::ast::{RangeExtension, Selector};
+use super::smoothed::smooth;
+use crate::ast::{RangeExtension, Selector, Span};
 
 /// What a selector yields for the sample it finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +26,16 @@ pub(crate) enum Wanted {
 }
 
 impl Evaluator<'_> {
-    pub(crate) fn instant_selector(&self, selector: &Selector, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+    pub(crate) fn instant_selector(
+        &self,
+        selector: &Selector,
+        span: Span,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
         let shift = self.shift(&selector.modifiers)?;
         if selector.extension == Some(RangeExtension::Smoothed) {
-            return self.smoothed_selector(selector, shift, grid, sink);
+            return self.smoothed_selector(selector, (span, shift), grid, sink);
         }
         self.selected(&selector.matchers, shift, Wanted::Value, grid, sink)
     }
@@ -110,7 +117,13 @@ impl Evaluator<'_> {
     }
 
     /// `selector smoothed`: the value at each step by linear interpolation between its neighbours.
-    fn smoothed_selector(&self, selector: &Selector, shift: Shift, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+    fn smoothed_selector(
+        &self,
+        selector: &Selector,
+        (span, shift): (Span, Shift),
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
         let mut column = Column::default();
         let lookback_ms = self.lookback_ms;
         let range = Self::read_range(grid, shift, lookback_ms, lookback_ms);
@@ -118,6 +131,11 @@ impl Evaluator<'_> {
             remove_stale_markers(samples);
             self.guard.spend(grid.len)?;
             column.reset(grid.len);
+            if !samples.histograms.is_empty() {
+                let met = smooth(samples, grid, shift, lookback_ms, &mut column);
+                self.tell(met, &head, span)?;
+                return if column.is_empty() { Ok(()) } else { sink(head, &mut column) };
+            }
             let (times, values) = (&samples.timestamps_ms, &samples.values);
             let mut after = 0;
             for (at, slot) in column.slots_mut().iter_mut().enumerate() {

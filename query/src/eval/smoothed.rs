@@ -2,7 +2,6 @@
 //!
 //! Owns the value at a time between two samples, of which at least one may be a histogram. Series of floats alone are
 //! the selectors' own.
-#![expect(dead_code, reason = "instant selectors take it up with the histograms in what they smooth")]
 
 use std::sync::Arc;
 
