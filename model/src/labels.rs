@@ -223,7 +223,17 @@ impl<'a> IntoIterator for &'a Labels {
 /// Label sets order by their pairs, as Prometheus orders them; the packed bytes would order by length first.
 impl Ord for LabelsRef<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
-        if self.0 == other.0 { Ordering::Equal } else { self.iter().cmp(other.iter()) }
+        let same_bytes = common_prefix(self.0.as_bytes(), other.0.as_bytes());
+        if same_bytes == self.0.len() && same_bytes == other.0.len() {
+            return Ordering::Equal;
+        }
+        // Pairs that lie in the common prefix are equal; label sets of one target share most of theirs.
+        let mut at_byte = 0;
+        while let Some(next) = pair_end(self.0, at_byte).filter(|&next| next <= same_bytes) {
+            at_byte = next;
+        }
+        let rest = |packed| LabelIter { packed, at_byte };
+        rest(self.0).cmp(rest(other.0))
     }
 }
 
@@ -523,7 +533,29 @@ fn read_pair(packed: &str, at_byte: usize) -> Option<(&str, &str, usize)> {
     Some((name, value, at_byte))
 }
 
-fn read_text(packed: &str, mut at_byte: usize) -> Option<(&str, usize)> {
+/// Where the pair that begins at `at_byte` ends.
+fn pair_end(packed: &str, at_byte: usize) -> Option<usize> {
+    let (at_byte, name_bytes) = read_length(packed, at_byte)?;
+    let (at_byte, value_bytes) = read_length(packed, at_byte.checked_add(name_bytes)?)?;
+    at_byte.checked_add(value_bytes)
+}
+
+/// How many bytes both begin with.
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let (a_words, b_words) = (a.as_chunks::<16>().0, b.as_chunks::<16>().0);
+    let start = 16 * a_words.iter().zip(b_words).take_while(|(a, b)| a == b).count();
+    let rest = a.get(start..).unwrap_or_default().iter().zip(b.get(start..).unwrap_or_default());
+    start + rest.take_while(|(a, b)| a == b).count()
+}
+
+fn read_text(packed: &str, at_byte: usize) -> Option<(&str, usize)> {
+    let (at_byte, length) = read_length(packed, at_byte)?;
+    let end = at_byte.checked_add(length)?;
+    Some((packed.get(at_byte..end)?, end))
+}
+
+/// The length digits at `at_byte`: where the text begins, and how long it is.
+fn read_length(packed: &str, mut at_byte: usize) -> Option<(usize, usize)> {
     let mut length = 0usize;
     let mut shift = 0u32;
     loop {
@@ -539,8 +571,7 @@ fn read_text(packed: &str, mut at_byte: usize) -> Option<(&str, usize)> {
             break;
         }
     }
-    let end = at_byte.checked_add(length)?;
-    Some((packed.get(at_byte..end)?, end))
+    Some((at_byte, length))
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ const BLOCK_SERIES_MAX: usize = 128;
 const WORK_MIN: usize = 1 << 17;
 /// Estimated time between two samples.
 const SAMPLE_DISTANCE_MS: i64 = 15_000;
+/// Estimated samples that are decoded of each series, however short the range: chunks are decoded whole.
+const CHUNK_SAMPLES: usize = 500;
 /// What lowers the priority of a thread beside the caller's.
 const NICE: i32 = 5;
 
@@ -160,7 +162,7 @@ impl Evaluator<'_> {
         let set = self.select(leaf.matchers, leaf.reads)?;
         let span_ms = leaf.reads.end.0.saturating_sub(leaf.reads.start.0);
         let samples = usize::try_from(span_ms / SAMPLE_DISTANCE_MS).unwrap_or(usize::MAX);
-        let work = samples.saturating_add(grid.len).saturating_mul(set.len());
+        let work = samples.max(CHUNK_SAMPLES).saturating_add(grid.len).saturating_mul(set.len());
         let block = (BLOCK_VALUES / grid.len.max(1)).clamp(1, BLOCK_SERIES_MAX).min(set.len().div_ceil(4)).max(1);
         let blocks = set.len().div_ceil(block);
         let threads = self.guard.options().threads_max.min(blocks);

@@ -83,9 +83,53 @@ impl Sampled {
     }
 }
 
+/// What windows have in common whose samples lie at the same places: with steady samples, nearly all of a series. The
+/// factor is that without the rule that a counter was never below zero.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Steady {
+    /// The gap before the first sample and after the last, and the time between them.
+    places_ms: (i64, i64, i64),
+    samples: usize,
+    window_ms: i64,
+    sampled: f64,
+    start_gap: f64,
+    factor: f64,
+}
+
+impl Steady {
+    /// The factor of a window without known start, if the rule about zero surely does not change it.
+    #[inline]
+    fn factor(&mut self, window: &Window<'_>, kind: RateKind, of: Sampled, first: f64, change: f64) -> Option<f64> {
+        let places_ms = (of.first_ms - window.start_ms, window.end_ms - of.last_ms, of.last_ms - of.first_ms);
+        let window_ms = window.end_ms - window.start_ms;
+        if (places_ms, of.samples, window_ms) != (self.places_ms, self.samples, self.window_ms) {
+            let sampled = seconds(places_ms.2);
+            let distance = sampled / (count(of.samples) - 1.0);
+            let gap = seconds(places_ms.0);
+            *self = Self {
+                places_ms,
+                samples: of.samples,
+                window_ms,
+                sampled,
+                start_gap: if gap >= distance * 1.1 { distance / 2.0 } else { gap },
+                // Without a change the rule does not apply.
+                factor: of.factor(window, kind, first, 0.0)?,
+            };
+        }
+        // More than rounding away from where the counter would have been at zero.
+        let is_far = first * self.sampled > change * self.start_gap * 1.000_001;
+        (!kind.is_counter || change <= 0.0 || first < 0.0 || is_far).then_some(self.factor)
+    }
+}
+
 /// The change of the floats over the window, extrapolated to its ends.
 #[inline]
-pub(crate) fn extrapolated(window: &Window<'_>, kind: RateKind, resets: &mut Resets) -> Option<f64> {
+pub(crate) fn extrapolated(
+    window: &Window<'_>,
+    kind: RateKind,
+    resets: &mut Resets,
+    steady: &mut Steady,
+) -> Option<f64> {
     let (times, values) = (window.times_ms(), window.values());
     let (&[first_ms, ..], &[first, ..]) = (times, values) else { return None };
     let (&[.., last_ms], &[.., last]) = (times, values) else { return None };
@@ -97,6 +141,12 @@ pub(crate) fn extrapolated(window: &Window<'_>, kind: RateKind, resets: &mut Res
         if sampled.began_ms.is_some() {
             change += first;
         }
+    }
+    if sampled.began_ms.is_none()
+        && sampled.samples > 1
+        && let Some(factor) = steady.factor(window, kind, sampled, first, change)
+    {
+        return Some(change * factor);
     }
     Some(change * sampled.factor(window, kind, first, change)?)
 }

@@ -15,7 +15,7 @@ use super::native_range::{self, Kind, Met, kind};
 use super::notes::Note;
 use super::pure::Pure;
 use super::range_call::push;
-use super::rate::{RateKind, extrapolated};
+use super::rate::{RateKind, Steady, extrapolated};
 use super::window::{RangeSink, Window};
 use crate::ast::{Expr, Span};
 use crate::functions::FunctionId;
@@ -33,6 +33,7 @@ impl Evaluator<'_> {
         let Some(rate) = RateKind::of(id) else { return Err(execution("expected a rate")) };
         let mut column = Column::default();
         let mut resets = Resets::default();
+        let mut steady = Steady::default();
         let mut histogram_resets = Marks::default();
         let visit: &mut RangeSink<'_> = &mut |head, samples, frame| {
             let mut met = Met::default();
@@ -48,7 +49,7 @@ impl Evaluator<'_> {
                     if rate.is_counter && resets.has_overlap(window.first, window.after) {
                         met.add_overlap();
                     }
-                    extrapolated(window, rate, &mut resets)
+                    extrapolated(window, rate, &mut resets, &mut steady)
                 };
                 if samples.histograms.is_empty() {
                     frame
