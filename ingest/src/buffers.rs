@@ -10,9 +10,9 @@ use model::WriteBatch;
 use crate::rejected::Rejected;
 use crate::remote_write::RemoteWriteDecoder;
 
-/// Buffers with more bytes than this in one body are given back to the system.
+/// Buffers with more bytes than this in one body or in labels are given back to the system.
 const KEPT_BODY_BYTES_MAX: usize = 1 << 20;
-/// Buffers that held more samples than this are given back to the system.
+/// Buffers that held more samples or exemplars than this are given back to the system.
 const KEPT_SAMPLES_MAX: usize = 20_000;
 
 /// What one request is worked on in.
@@ -31,14 +31,16 @@ impl Buffers {
     fn clear(&mut self) {
         self.body.clear();
         self.plain.clear();
+        self.decoder.clear();
         self.batch.clear();
         self.rejected.clear();
     }
 
-    /// Whether these are small enough to keep. The batch and the decoder grow with the body and its samples.
+    /// Whether these are small enough to keep. The decoder sees to itself.
     fn is_small(&self) -> bool {
-        let body_bytes = self.body.capacity().max(self.plain.capacity());
-        body_bytes <= KEPT_BODY_BYTES_MAX && self.batch.samples_len() <= KEPT_SAMPLES_MAX
+        let bytes = self.body.capacity().max(self.plain.capacity()).max(self.batch.label_bytes());
+        let samples = self.batch.samples_len().max(self.batch.exemplars_len());
+        bytes <= KEPT_BODY_BYTES_MAX && samples <= KEPT_SAMPLES_MAX
     }
 }
 

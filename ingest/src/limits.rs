@@ -11,7 +11,7 @@ pub struct IngestLimits {
     pub decompressed_bytes_max: usize,
     /// Longest time a sender may take to send its body, in milliseconds.
     pub body_read_ms_max: u64,
-    /// Most series in one request.
+    /// Most series in one request, those that are not taken included.
     pub series_per_request_max: usize,
     /// Most samples in one request, histograms included.
     pub samples_per_request_max: usize,
@@ -19,6 +19,9 @@ pub struct IngestLimits {
     pub histogram_bytes_per_request_max: usize,
     /// Most exemplars in one request; the rest are left out.
     pub exemplars_per_request_max: usize,
+    /// Most bytes of all label sets of one request, those of exemplars included. References to symbols and labels
+    /// that are added to every line make more of them than the body has. Raised to what a body may have.
+    pub label_bytes_per_request_max: usize,
     /// Most symbols in one request of remote write 2.0.
     pub symbols_per_request_max: usize,
     /// Most metrics that one request may describe; the rest keep what is known of them.
@@ -47,6 +50,7 @@ impl Default for IngestLimits {
             samples_per_request_max: 1_000_000,
             histogram_bytes_per_request_max: 64 << 20,
             exemplars_per_request_max: 100_000,
+            label_bytes_per_request_max: 64 << 20,
             symbols_per_request_max: 1_000_000,
             metadata_per_request_max: 20_000,
             metadata_bytes_max: 4096,
@@ -66,6 +70,7 @@ impl IngestLimits {
         self.requests_in_flight_max = self.requests_in_flight_max.max(1);
         let one_request_bytes = self.body_bytes_max.saturating_add(self.decompressed_bytes_max);
         self.bytes_in_flight_max = self.bytes_in_flight_max.max(one_request_bytes);
+        self.label_bytes_per_request_max = self.label_bytes_per_request_max.max(self.decompressed_bytes_max);
         self.retry_after_s = self.retry_after_s.max(1);
         self
     }
@@ -81,13 +86,14 @@ mod tests {
             body_bytes_max: 10,
             decompressed_bytes_max: 20,
             bytes_in_flight_max: 5,
+            label_bytes_per_request_max: 0,
             requests_in_flight_max: 0,
             retry_after_s: 0,
             ..IngestLimits::default()
         };
         let limits = limits.consistent();
         assert_eq!((limits.bytes_in_flight_max, limits.requests_in_flight_max, limits.retry_after_s), (30, 1, 1));
-        assert_eq!(limits.consistent(), limits);
+        assert_eq!((limits.label_bytes_per_request_max, limits.consistent()), (20, limits));
         assert_eq!(IngestLimits::default().consistent(), IngestLimits::default());
     }
 }

@@ -14,7 +14,7 @@ mod parts;
 mod v2;
 
 use model::remote_write::{kind_from_number, v2::PROTO as PROTO_2};
-use model::{LabelError, LabelsBuilder, LabelsRef, METRIC_NAME, MetricMetadata, SortedPacker, WriteBatch};
+use model::{LabelError, LabelLimits, LabelsBuilder, LabelsRef, METRIC_NAME, MetricMetadata, SortedPacker, WriteBatch};
 
 use self::exemplar::ExemplarReader;
 use self::parts::Parts;
@@ -94,6 +94,7 @@ impl RemoteWriteDecoder {
                 1 => {
                     field.expect(Coding::Bytes, "WriteRequest.timeseries")?;
                     let series = reader.message("WriteRequest.timeseries")?;
+                    self.parts.begin_series(limits)?;
                     let is_packed = self.read_series(series, limits, rejected)?;
                     self.push_series(series, is_packed, limits, batch, rejected);
                     check_sizes(limits, batch)?;
@@ -128,6 +129,11 @@ impl RemoteWriteDecoder {
         }
     }
 
+    /// Forgets what is gathered, and gives back memory that one large request took.
+    pub(crate) fn clear(&mut self) {
+        self.parts.clear();
+    }
+
     /// How many histograms of the request decoded last are in its batch.
     pub fn histograms(&self) -> u64 {
         self.parts.histograms()
@@ -141,7 +147,6 @@ impl RemoteWriteDecoder {
         rejected: &mut Rejected,
     ) -> Result<bool, IngestError> {
         self.packer.clear();
-        self.parts.begin_series();
         let mut is_packed = true;
         let mut reader = series;
         while let Some(field) = reader.next_field("TimeSeries")? {
@@ -188,44 +193,70 @@ impl RemoteWriteDecoder {
         let labels = if let Some(labels) = packed {
             Ok(labels)
         } else {
-            let mut labels = SlowLabels::new(builder);
+            let mut labels = SlowLabels::new(builder, limits);
             read_labels(series, &mut labels);
-            labels.finish(limits)
+            labels.finish()
         };
         parts.push_into(labels, || metric_name(series), batch, rejected);
         parts.end_series(rejected);
     }
 }
 
-/// Gathers labels that the packer did not take, to find what is wrong with them, if anything.
+/// Gathers labels that the packer did not take, to find what is wrong with them, if anything. References make labels of
+/// any length cheap to send, so that lengths are looked at before texts are.
 struct SlowLabels<'l> {
     builder: &'l mut LabelsBuilder,
+    limits: &'l LabelLimits,
     found: usize,
+    /// Bytes of names and values so far.
+    bytes: usize,
     problem: Option<(Reason, String)>,
 }
 
 impl<'l> SlowLabels<'l> {
-    fn new(builder: &'l mut LabelsBuilder) -> Self {
+    fn new(builder: &'l mut LabelsBuilder, limits: &'l IngestLimits) -> Self {
         builder.clear();
-        Self { builder, found: 0, problem: None }
+        Self { builder, limits: &limits.labels, found: 0, bytes: 0, problem: None }
     }
 
     fn push(&mut self, name: &[u8], value: &[u8]) {
         self.found += 1;
+        if self.problem.is_some() || self.found > SERIES_LABELS_MAX {
+            return;
+        }
+        if let Some(error) = self.too_long(name, value) {
+            return self.fail(label_reason(&error), || error.to_string());
+        }
         match (std::str::from_utf8(name), std::str::from_utf8(value)) {
-            (Ok(name), Ok(value)) if self.found <= SERIES_LABELS_MAX => self.builder.push(name, value),
-            (Ok(_), Ok(_)) => {}
-            _ => self.fail(|| format!("label {:?} is not UTF-8", shown(name))),
+            (Ok(name), Ok(value)) => self.builder.push(name, value),
+            _ => self.fail(Reason::BadLabels, || format!("label {:?} is not UTF-8", shown(name))),
         }
     }
 
+    /// The error of a label that is too long, or with which the set is.
+    fn too_long(&mut self, name: &[u8], value: &[u8]) -> Option<LabelError> {
+        let LabelLimits { name_bytes_max, value_bytes_max, set_bytes_max, .. } = *self.limits;
+        if name.len() > name_bytes_max {
+            let prefix = shown(name).chars().take(32).collect();
+            return Some(LabelError::NameTooLong { prefix, found_bytes: name.len(), limit_bytes: name_bytes_max });
+        }
+        if value.len() > value_bytes_max {
+            let (name, found_bytes) = (shown(name), value.len());
+            return Some(LabelError::ValueTooLong { name, found_bytes, limit_bytes: value_bytes_max });
+        }
+        // Labels with an empty value are left out.
+        self.bytes += if value.is_empty() { 0 } else { name.len() + value.len() };
+        let (found_bytes, limit_bytes) = (self.bytes, set_bytes_max);
+        (found_bytes > limit_bytes).then_some(LabelError::SetTooLong { found_bytes, limit_bytes })
+    }
+
     /// Says that the labels are none, unless that was said before.
-    fn fail(&mut self, problem: impl FnOnce() -> String) {
-        self.problem.get_or_insert_with(|| (Reason::BadLabels, problem()));
+    fn fail(&mut self, reason: Reason, problem: impl FnOnce() -> String) {
+        self.problem.get_or_insert_with(|| (reason, problem()));
     }
 
     /// The labels, or why they are none.
-    fn finish(self, limits: &IngestLimits) -> Result<LabelsRef<'l>, (Reason, String)> {
+    fn finish(self) -> Result<LabelsRef<'l>, (Reason, String)> {
         if let Some(problem) = self.problem {
             return Err(problem);
         }
@@ -233,7 +264,7 @@ impl<'l> SlowLabels<'l> {
             let too_many = LabelError::TooMany { found: self.found, limit: SERIES_LABELS_MAX };
             return Err((label_reason(&too_many), too_many.to_string()));
         }
-        self.builder.pack(&limits.labels).map_err(|error| (label_reason(&error), error.to_string()))
+        self.builder.pack(self.limits).map_err(|error| (label_reason(&error), error.to_string()))
     }
 }
 
@@ -247,21 +278,26 @@ pub(crate) fn label_reason(error: &LabelError) -> Reason {
 
 /// The error when `batch` holds more than one request may.
 pub(crate) fn check_sizes(limits: &IngestLimits, batch: &WriteBatch) -> Result<(), IngestError> {
-    let limit = limits.series_per_request_max;
-    if batch.series_len() > limit {
-        let found = format!("{} or more", batch.series_len());
-        return Err(IngestError::Limit { what: "series", found, limit_name: "series_per_request_max", limit });
-    }
+    check_series(limits, batch.series_len())?;
+    let limit = limits.label_bytes_per_request_max;
+    check(batch.label_bytes(), limit, "bytes of labels", "label_bytes_per_request_max")?;
     check_samples(limits, batch.samples_len())
 }
 
+fn check_series(limits: &IngestLimits, found: usize) -> Result<(), IngestError> {
+    check(found, limits.series_per_request_max, "series", "series_per_request_max")
+}
+
 fn check_samples(limits: &IngestLimits, found: usize) -> Result<(), IngestError> {
-    let limit = limits.samples_per_request_max;
+    check(found, limits.samples_per_request_max, "samples", "samples_per_request_max")
+}
+
+/// The error when `found` is above `limit`; there may be more behind what was looked at.
+fn check(found: usize, limit: usize, what: &'static str, limit_name: &'static str) -> Result<(), IngestError> {
     if found <= limit {
         return Ok(());
     }
-    let found = format!("{found} or more");
-    Err(IngestError::Limit { what: "samples", found, limit_name: "samples_per_request_max", limit })
+    Err(IngestError::Limit { what, found: format!("{found} or more"), limit_name, limit })
 }
 
 /// Puts metadata into `batch`, or says why not.
@@ -272,22 +308,37 @@ pub(crate) fn push_metadata(
     batch: &mut WriteBatch,
     rejected: &mut Rejected,
 ) {
-    let name = metric.as_ref();
-    let found_bytes = name.len() + metadata.unit.len() + metadata.help.len();
+    let found_bytes = metric.as_ref().len() + metadata.unit.len() + metadata.help.len();
+    if metadata_fits(metric.as_ref(), found_bytes, limits, batch, rejected) {
+        batch.push_metadata(metric, metadata);
+    }
+}
+
+/// Whether what is known of a metric, of `found_bytes` with its name, has room in `batch`; says so if it has not.
+fn metadata_fits(
+    name: &str,
+    found_bytes: usize,
+    limits: &IngestLimits,
+    batch: &WriteBatch,
+    rejected: &mut Rejected,
+) -> bool {
+    let start = || name.chars().take(64).collect::<String>();
     if name.is_empty() {
         rejected.add(Reason::BadMetadata, 1, || "metadata without a metric name".to_owned());
     } else if batch.metadata().len() >= limits.metadata_per_request_max {
         let limit = limits.metadata_per_request_max;
-        rejected.add(Reason::BadMetadata, 1, || format!("{name}: metadata beyond metadata_per_request_max of {limit}"));
+        rejected.add(Reason::BadMetadata, 1, || {
+            format!("{}: metadata beyond metadata_per_request_max of {limit}", start())
+        });
     } else if found_bytes > limits.metadata_bytes_max {
         let limit = limits.metadata_bytes_max;
         rejected.add(Reason::BadMetadata, 1, || {
-            let start: String = name.chars().take(64).collect();
-            format!("metadata of {start} has {found_bytes} bytes, the limit metadata_bytes_max is {limit}")
+            format!("metadata of {} has {found_bytes} bytes, the limit metadata_bytes_max is {limit}", start())
         });
     } else {
-        batch.push_metadata(metric, metadata);
+        return true;
     }
+    false
 }
 
 /// Reads name and value, which are checked to be text later.
@@ -326,7 +377,8 @@ fn read_labels(mut series: Reader<'_>, labels: &mut SlowLabels<'_>) {
 
 /// The start of a text that may not be UTF-8, for an error.
 fn shown(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).chars().take(128).collect()
+    let start = text.get(..512).unwrap_or(text);
+    String::from_utf8_lossy(start).chars().take(128).collect()
 }
 
 fn read_metadata(mut reader: Reader<'_>) -> Result<(&str, MetricMetadata), WireError> {

@@ -28,15 +28,17 @@ impl SortedPacker {
         self.packed.clear();
     }
 
-    /// Adds a pair. False, and the pair left out, when a text is empty or too long or the name is not after
-    /// the last one.
+    /// Adds a pair. False, and the pair left out, when a text is empty or too long, the name is not after the last
+    /// one, or the set is too long without it.
     #[inline]
     pub fn push(&mut self, name: &[u8], value: &[u8], limits: &LabelLimits) -> bool {
         let name_fits = name.len() <= limits.name_bytes_max.min(TEXT_BYTES_MAX);
         let value_fits = value.len() <= limits.value_bytes_max.min(TEXT_BYTES_MAX);
         // No name is before the empty one, which the first name is compared with.
         let is_next = name > &self.packed[self.name_start..self.name_end];
-        if !is_next || value.is_empty() || !name_fits || !value_fits {
+        // What is too long already grows no further, however many pairs come.
+        let set_fits = self.packed.len() <= limits.set_bytes_max;
+        if !is_next || value.is_empty() || !name_fits || !value_fits || !set_fits {
             return false;
         }
         push_length(name.len(), |digit| self.packed.push(digit));
@@ -100,6 +102,15 @@ mod tests {
         check(&[("b", b"1"), ("a", b"1")], false);
         check(&[("a", b"1"), ("a", b"1")], false);
         check(&[("a", b"\xc3"), ("b", b"\xa9")], false);
+    }
+
+    #[test]
+    fn a_set_that_is_too_long_stops_growing() {
+        let limits = LabelLimits { set_bytes_max: 100, ..LabelLimits::default() };
+        let mut packer = SortedPacker::new();
+        let names: Vec<String> = (0..1000).map(|at| format!("{at:04}")).collect();
+        assert!(!names.iter().all(|name| packer.push(name.as_bytes(), &[b'x'; 50], &limits)));
+        assert!(packer.packed.len() <= 200, "{} bytes", packer.packed.len());
     }
 
     proptest! {

@@ -20,6 +20,7 @@ pub struct WriteBatch {
     samples: Vec<Sample>,
     full_samples: Vec<FullSample>,
     exemplars: Vec<Exemplar>,
+    exemplar_label_bytes: usize,
     metadata: Vec<(String, MetricMetadata)>,
 }
 
@@ -45,6 +46,7 @@ impl WriteBatch {
         self.samples.clear();
         self.full_samples.clear();
         self.exemplars.clear();
+        self.exemplar_label_bytes = 0;
         self.metadata.clear();
     }
 
@@ -84,6 +86,7 @@ impl WriteBatch {
     pub fn push_exemplar(&mut self, exemplar: Exemplar) {
         debug_assert!(!self.series.is_empty(), "an exemplar needs a series");
         if !self.series.is_empty() {
+            self.exemplar_label_bytes += exemplar.labels.packed().len();
             self.exemplars.push(exemplar);
         }
     }
@@ -121,6 +124,11 @@ impl WriteBatch {
     /// How many exemplars there are.
     pub fn exemplars_len(&self) -> usize {
         self.exemplars.len()
+    }
+
+    /// Bytes of all label sets in packed form, those of exemplars included.
+    pub fn label_bytes(&self) -> usize {
+        self.label_text.len() + self.exemplar_label_bytes
     }
 
     /// How many series were started.
@@ -258,7 +266,8 @@ mod tests {
         assert_eq!((batch.full_samples(0), batch.exemplars(0)), ([full(10)].as_slice(), [].as_slice()));
         assert_eq!((batch.full_samples(1), batch.exemplars(1)), ([full(20)].as_slice(), [exemplar].as_slice()));
         assert_eq!((batch.samples_len(), batch.exemplars_len(), batch.is_empty()), (3, 1, false));
+        assert_eq!(batch.label_bytes(), ["a", "b", "e"].map(|name| labels(name).packed().len()).iter().sum());
         batch.clear();
-        assert!(batch.is_empty());
+        assert_eq!((batch.is_empty(), batch.label_bytes()), (true, 0));
     }
 }

@@ -48,6 +48,9 @@ impl ExemplarReader {
 
     /// Adds a label.
     pub(super) fn push_label(&mut self, name: &[u8], value: &[u8]) {
+        if self.is_bad {
+            return;
+        }
         let is_short = name.len().saturating_add(value.len()) <= EXEMPLAR_LABEL_CHARS_MAX * CHAR_BYTES_MAX;
         let texts = if is_short { std::str::from_utf8(name).ok().zip(std::str::from_utf8(value).ok()) } else { None };
         let Some((name, value)) = texts else {
@@ -57,7 +60,7 @@ impl ExemplarReader {
         self.label_chars += name.chars().count() + value.chars().count();
         if self.label_chars > EXEMPLAR_LABEL_CHARS_MAX {
             self.is_bad = true;
-        } else if !self.is_bad {
+        } else {
             self.labels.push(name, value);
         }
     }

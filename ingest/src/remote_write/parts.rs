@@ -7,12 +7,15 @@
 
 use model::{Exemplar, FullSample, LabelsRef, METRIC_NAME, SampleValue, WriteBatch};
 
-use super::check_samples;
 use super::histogram::HistogramReader;
+use super::{check, check_samples, check_series};
 use crate::error::IngestError;
 use crate::limits::IngestLimits;
 use crate::rejected::{Reason, Rejected};
 use crate::wire::{Coding, Reader, WireError};
+
+/// Room for so many samples of a series is kept from one request to the next.
+const KEPT_MAX: usize = 1 << 12;
 
 /// What is gathered of one series, and counts of the request.
 #[derive(Debug, Default)]
@@ -31,6 +34,7 @@ pub(super) struct Parts {
 
 #[derive(Debug, Default)]
 struct RequestCounts {
+    series: usize,
     exemplars: usize,
     histograms: u64,
     histogram_bytes: usize,
@@ -42,12 +46,26 @@ impl Parts {
         self.request = RequestCounts::default();
     }
 
-    /// Begins a series.
-    pub(super) fn begin_series(&mut self) {
+    /// Begins a series, which counts whether it is taken or not.
+    pub(super) fn begin_series(&mut self, limits: &IngestLimits) -> Result<(), IngestError> {
+        self.forget_series();
+        self.request.series += 1;
+        check_series(limits, self.request.series)
+    }
+
+    fn forget_series(&mut self) {
         self.samples.clear();
         self.full.clear();
         self.exemplars.clear();
         (self.exemplars_left_out, self.histograms) = (0, 0);
+    }
+
+    /// Forgets the last series, and gives back memory that one large series took.
+    pub(super) fn clear(&mut self) {
+        self.forget_series();
+        self.samples.shrink_to(KEPT_MAX);
+        self.full.shrink_to(KEPT_MAX);
+        self.exemplars.shrink_to(KEPT_MAX);
     }
 
     /// How many histograms of the request are in the batch.
@@ -89,7 +107,9 @@ impl Parts {
         match read.histogram {
             Ok(histogram) => {
                 self.request.histogram_bytes += histogram.memory_bytes();
-                check_histogram_bytes(limits, self.request.histogram_bytes)?;
+                let limit = limits.histogram_bytes_per_request_max;
+                let limit_name = "histogram_bytes_per_request_max";
+                check(self.request.histogram_bytes, limit, "bytes of histograms", limit_name)?;
                 let start_ms = if read.start_ms > timestamp_ms { 0 } else { read.start_ms };
                 let value = SampleValue::Histogram(histogram.into());
                 self.full.push(FullSample { timestamp_ms, start_ms, value });
@@ -174,16 +194,6 @@ impl Parts {
         }
         self.exemplars_left_out += self.exemplars.len() as u64;
     }
-}
-
-/// The error when the histograms of one request need more memory than they may.
-fn check_histogram_bytes(limits: &IngestLimits, found: usize) -> Result<(), IngestError> {
-    let limit = limits.histogram_bytes_per_request_max;
-    if found <= limit {
-        return Ok(());
-    }
-    let (what, limit_name) = ("bytes of histograms", "histogram_bytes_per_request_max");
-    Err(IngestError::Limit { what, found: format!("{found} or more"), limit_name, limit })
 }
 
 /// Reads time, value and start, 0 when there is none.

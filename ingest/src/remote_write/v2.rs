@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use model::remote_write::kind_from_number;
 use model::{Exemplar, METRIC_NAME, MetricKind, MetricMetadata, WriteBatch};
 
-use super::{RemoteWriteDecoder, SlowLabels, check_sizes, push_metadata, shown};
+use super::{RemoteWriteDecoder, SlowLabels, check_sizes, metadata_fits, shown};
 use crate::error::IngestError;
 use crate::limits::IngestLimits;
 use crate::rejected::{Reason, Rejected};
@@ -136,6 +136,7 @@ impl RemoteWriteDecoder {
             }
             field.expect(Coding::Bytes, "Request.timeseries")?;
             let series = reader.message("Request.timeseries")?;
+            self.parts.begin_series(limits)?;
             let head = self.read_series_v2(series, symbols, limits, rejected)?;
             self.parts.set_missing_starts(head.created_ms);
             self.push_series_v2(series, &head, symbols, limits, batch, rejected);
@@ -154,7 +155,6 @@ impl RemoteWriteDecoder {
         rejected: &mut Rejected,
     ) -> Result<Head<'b>, IngestError> {
         self.packer.clear();
-        self.parts.begin_series();
         let mut head = Head { is_packed: true, ..Head::default() };
         let mut pairs = Pairs::default();
         let mut reader = series;
@@ -241,11 +241,11 @@ impl RemoteWriteDecoder {
         let labels = if let Some(labels) = packed {
             Ok(labels)
         } else {
-            let mut labels = SlowLabels::new(builder);
+            let mut labels = SlowLabels::new(builder, limits);
             if let Some(problem) = each_pair(series, symbols, |name, value| labels.push(name, value)) {
-                labels.fail(|| problem.to_string());
+                labels.fail(Reason::BadLabels, || problem.to_string());
             }
-            labels.finish(limits)
+            labels.finish()
         };
         parts.push_into(labels, || metric_name(series, symbols), batch, rejected);
         parts.end_series(rejected);
@@ -354,24 +354,32 @@ fn describe<'b>(
     let kind = kind_from_number(head.kind);
     // Position 0 is the empty text.
     let is_told = kind != MetricKind::Unknown || head.help_ref != 0 || head.unit_ref != 0;
-    let family = family_of(metric, kind);
-    if !is_told || !described.insert(family) {
+    if !is_told || metric.len() > limits.labels.value_bytes_max {
+        // A name that is too long was rejected with its series.
         return;
     }
-    let text = |reference| match reference {
-        0 => Some(""),
-        _ => symbols.get(reference).and_then(|text| std::str::from_utf8(text).ok()),
+    let family = family_of(metric, kind);
+    if !described.insert(family) {
+        return;
+    }
+    let text = |reference| if reference == 0 { Some(&[][..]) } else { symbols.get(reference) };
+    let Ok(family) = std::str::from_utf8(family) else {
+        // It was rejected with its series.
+        return;
     };
-    match (std::str::from_utf8(family), text(head.help_ref), text(head.unit_ref)) {
-        (Ok(family), Some(help), Some(unit)) => {
-            let metadata = MetricMetadata { kind, unit: unit.to_owned(), help: help.to_owned() };
-            push_metadata(family, metadata, limits, batch, rejected);
+    let no_text = || format!("{family}: help or unit of its metadata is no symbol, or is not UTF-8");
+    let Some((help, unit)) = text(head.help_ref).zip(text(head.unit_ref)) else {
+        return rejected.add(Reason::BadMetadata, 1, no_text);
+    };
+    // Long texts are cheap to send, so that they are measured before they are copied.
+    if !metadata_fits(family, family.len() + help.len() + unit.len(), limits, batch, rejected) {
+        return;
+    }
+    match (std::str::from_utf8(help), std::str::from_utf8(unit)) {
+        (Ok(help), Ok(unit)) => {
+            batch.push_metadata(family, MetricMetadata { kind, unit: unit.to_owned(), help: help.to_owned() });
         }
-        // A name that is no text was rejected with its series.
-        (Err(_), _, _) => {}
-        _ => rejected.add(Reason::BadMetadata, 1, || {
-            format!("{}: help or unit of its metadata is no symbol, or is not UTF-8", shown(family))
-        }),
+        _ => rejected.add(Reason::BadMetadata, 1, no_text),
     }
 }
 

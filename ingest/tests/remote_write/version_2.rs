@@ -123,6 +123,54 @@ fn symbols_are_bounded() {
     assert_eq!(error.to_string(), "13 or more symbols is more than the limit symbols_per_request_max of 12");
 }
 
+/// A symbol is sent once and may be referred to by every label: what it stands for is bounded, not what is sent.
+#[test]
+fn long_symbols_are_measured_before_they_are_looked_at() {
+    let within = |symbols: &[&[u8]], timeseries, limits: &IngestLimits| {
+        let mut body = v2::Request { symbols: vec![], timeseries }.encode_to_vec();
+        for symbol in symbols {
+            body.push(0x22);
+            prost::encode_length_delimiter(symbol.len(), &mut body).expect("a Vec takes all");
+            body.extend_from_slice(symbol);
+        }
+        walk_within(Version::V2, &body, limits)
+    };
+    let (huge, no_text, long) = (vec![b'x'; 1 << 20], vec![0xff; 5000], vec![b'x'; 4000]);
+    let symbols: [&[u8]; 8] = [b"", b"__name__", b"m", b"job", &huge, &no_text, &long, b"a"];
+    let check = |labels: &[u32], want: &str| {
+        let (said, rejected) = within(&symbols, vec![series(labels)], &IngestLimits::default()).expect("well formed");
+        assert!(said.series.is_empty());
+        assert_eq!((rejected.count(Reason::LabelLimit), rejected.reasons()), (1, &[want.to_owned()][..]));
+    };
+    check(&[1, 2, 3, 4], "m: value of label \"job\" has 1048576 bytes, the limit is 4096");
+    check(&[1, 2, 3, 5], "m: value of label \"job\" has 5000 bytes, the limit is 4096");
+    check(&[1, 2, 6, 7], &format!("m: label name starting {:?} has 4000 bytes, the limit is 512", "x".repeat(32)));
+    let many: Vec<u32> = [1, 2].into_iter().chain([3, 6].repeat(500)).collect();
+    check(&many, "m: label set has 20024 bytes, the limit is 16384");
+
+    let metadata = Some(v2::Metadata { kind: 0, help_ref: 5, unit_ref: 0 });
+    let described = v2::TimeSeries { metadata, ..series(&[1, 2]) };
+    let (_, rejected) = within(&symbols, vec![described], &IngestLimits::default()).expect("well formed");
+    assert_eq!(rejected.reasons(), ["metadata of m has 5001 bytes, the limit metadata_bytes_max is 4096"]);
+
+    let limits = IngestLimits { label_bytes_per_request_max: 9_000, ..IngestLimits::default() };
+    let long = || series(&[1, 2, 7, 6]);
+    assert_eq!(within(&symbols, vec![long(), long()], &limits).expect("fits").0.series.len(), 2);
+    let error = within(&symbols, vec![long(), long(), long()], &limits).expect_err("too much");
+    let want = "or more bytes of labels is more than the limit label_bytes_per_request_max of 9000";
+    assert!(error.to_string().ends_with(want), "{error}");
+    assert_eq!(error.status(), 413);
+}
+
+#[test]
+fn series_that_are_not_taken_count_too() {
+    let limits = IngestLimits { series_per_request_max: 2, ..IngestLimits::default() };
+    for (count, is_ok) in [(2, true), (3, false)] {
+        let bad = request(vec![series(&[3, 4]); count]).encode_to_vec();
+        assert_eq!(walk_within(Version::V2, &bad, &limits).is_ok(), is_ok, "{count} series");
+    }
+}
+
 #[test]
 fn a_decoder_forgets_the_request_before() {
     let mut decoder = ingest::RemoteWriteDecoder::default();
