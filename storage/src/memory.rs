@@ -131,6 +131,7 @@ impl SampleSink for MemoryStore {
             kept.add(labels.to_owned(), full, &mut appended);
             for (timestamp_ms, error) in broken.into_iter().filter_map(Result::err) {
                 appended.samples_rejected += 1;
+                appended.histograms_rejected += 1;
                 if appended.rejections.len() < REJECTIONS_TOLD_MAX {
                     let (series, detail) = (labels.to_string(), error.to_string());
                     appended.rejections.push(Rejection::Histogram { series, timestamp_ms, detail });
@@ -139,14 +140,21 @@ impl SampleSink for MemoryStore {
         }
         for (at, (labels, _)) in batch.iter().enumerate() {
             let labels = labels.to_owned();
-            if kept.series.contains_key(&labels) {
-                let of_series = kept.exemplars.entry(labels).or_default();
-                for exemplar in batch.exemplars(at) {
-                    // Told already, or older than what is known.
-                    let latest_ms = of_series.last().map_or(i64::MIN, |latest: &Exemplar| latest.timestamp_ms);
-                    if exemplar.timestamp_ms >= latest_ms && !of_series.contains(exemplar) {
-                        of_series.push(exemplar.clone());
-                    }
+            if !kept.series.contains_key(&labels) {
+                appended.exemplars_rejected += batch.exemplars(at).len() as u64;
+                continue;
+            }
+            let of_series = kept.exemplars.entry(labels).or_default();
+            for exemplar in batch.exemplars(at) {
+                let latest_ms = of_series.last().map_or(i64::MIN, |latest: &Exemplar| latest.timestamp_ms);
+                // One that was told already is no loss.
+                if of_series.contains(exemplar) {
+                    continue;
+                }
+                if exemplar.timestamp_ms >= latest_ms {
+                    of_series.push(exemplar.clone());
+                } else {
+                    appended.exemplars_rejected += 1;
                 }
             }
         }

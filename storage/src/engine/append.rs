@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use model::{Appended, Labels, MetricMetadata, Rejection, SinkError, WriteBatch};
 use parking_lot::Mutex;
 
+use super::exemplars::Verdict;
 use super::extras::{Extras, cut};
 use super::prepare::Prepared;
 use super::{Core, Counters, Durability, RECORD_PAYLOAD_BYTES, Writer};
@@ -153,7 +154,7 @@ impl Core {
         for (labels, samples) in std::mem::take(&mut prepared.unknown) {
             match self.id_of(&labels, next_series, staged) {
                 Some(id) => samples.iter().for_each(|sample| late.columns.push(id, sample.timestamp.0, sample.value)),
-                None => self.reject_series(&labels, samples.len(), prepared),
+                None => self.reject_series(&labels, samples.iter().map(|_| false), prepared),
             }
         }
         if !prepared.unknown_extras.is_empty() {
@@ -202,13 +203,14 @@ impl Core {
         for (labels, samples) in unknown.full {
             match self.id_of(&labels, next_series, staged) {
                 Some(id) => samples.into_iter().for_each(|sample| into.push(id, sample)),
-                None => self.reject_series(&labels, samples.len(), prepared),
+                None => self.reject_series(&labels, samples.iter().map(|sample| sample.is_histogram), prepared),
             }
         }
         for (labels, exemplars) in unknown.exemplars {
             let known = staged.ids.get(&labels).copied().or_else(|| self.table.find(labels.as_ref()));
-            if let Some(id) = known {
-                into.exemplars.extend(exemplars.into_iter().map(|exemplar| (id, exemplar)));
+            match known {
+                Some(id) => into.exemplars.extend(exemplars.into_iter().map(|exemplar| (id, exemplar))),
+                None => prepared.appended.exemplars_rejected += exemplars.len() as u64,
             }
         }
     }
@@ -227,11 +229,12 @@ impl Core {
         })
     }
 
+    /// Counts the samples of a series that there is no room for; `are_histograms` tells of each what it is.
     #[cold]
-    fn reject_series(&self, labels: &Labels, samples: usize, prepared: &mut Prepared) {
-        for _ in 0..samples {
+    fn reject_series(&self, labels: &Labels, are_histograms: impl Iterator<Item = bool>, prepared: &mut Prepared) {
+        for is_histogram in are_histograms {
             let limit = self.options.series_max;
-            prepared.reject(Rejection::SeriesLimit { series: labels.to_string(), limit });
+            prepared.reject_of(is_histogram, Rejection::SeriesLimit { series: labels.to_string(), limit });
         }
     }
 
@@ -285,12 +288,12 @@ impl Core {
         staged: Staged,
     ) {
         self.create_series(writer, staged.created);
-        for ((prepared, outcome), late) in batches.into_iter().zip(late) {
+        for ((mut prepared, outcome), late) in batches.into_iter().zip(late) {
             // What was unknown when the batch was looked up came before what was known by then.
             self.head.apply(&late.columns);
             self.head.apply(&prepared.columns);
             for extras in [late.extras, prepared.extras] {
-                self.apply_extras(extras);
+                prepared.appended.exemplars_rejected += self.apply_extras(extras);
             }
             if !prepared.metadata.is_empty() {
                 writer.unsaved_metadata.extend(prepared.metadata.iter().map(|(metric, _)| metric.clone()));
@@ -303,15 +306,18 @@ impl Core {
         }
     }
 
-    fn apply_extras(&self, extras: Extras) {
+    /// Returns how many exemplars were not kept.
+    fn apply_extras(&self, extras: Extras) -> u64 {
         if !extras.full.is_empty() {
             self.head.apply_full(&extras.full);
             Counters::add(&self.counters.histograms_appended, extras.histograms);
         }
-        if !extras.exemplars.is_empty() {
-            let mut kept = self.exemplars.write();
-            extras.exemplars.into_iter().for_each(|(id, exemplar)| kept.push(id, exemplar));
+        if extras.exemplars.is_empty() {
+            return 0;
         }
+        let mut kept = self.exemplars.write();
+        let verdicts = extras.exemplars.into_iter().map(|(id, exemplar)| kept.push(id, exemplar));
+        verdicts.filter(|verdict| *verdict == Verdict::Refused).count() as u64
     }
 
     /// Makes new series known; their definitions are in the log.

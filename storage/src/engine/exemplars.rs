@@ -24,6 +24,17 @@ pub(super) struct Exemplars {
     order: VecDeque<u32>,
 }
 
+/// What becomes of an exemplar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is kept.
+    New,
+    /// It was said already, as when a request is sent again.
+    Known,
+    /// A later one of its series is there, or none are kept at all.
+    Refused,
+}
+
 impl Exemplars {
     /// None yet, `limit` at most.
     pub(super) fn new(limit: usize) -> Self {
@@ -35,18 +46,29 @@ impl Exemplars {
         self.order.len()
     }
 
-    /// Whether one is kept: not if it was said already, nor if a later one of its series is there. Of one instant those
-    /// that differ are kept.
-    pub(super) fn takes(&self, id: SeriesId, exemplar: &Exemplar) -> bool {
+    /// What would become of one. Of one instant those that differ are kept.
+    pub(super) fn look(&self, id: SeriesId, exemplar: &Exemplar) -> Verdict {
+        if self.limit == 0 {
+            return Verdict::Refused;
+        }
         let kept = self.by_series.get(&id.0).map(|kept| kept.iter().rev().take(LOOK_BACK)).into_iter().flatten();
-        let mut not_older = kept.take_while(|kept| kept.timestamp_ms >= exemplar.timestamp_ms);
-        self.limit > 0 && not_older.all(|kept| kept.timestamp_ms == exemplar.timestamp_ms && kept != exemplar)
+        let mut verdict = Verdict::New;
+        for kept in kept.take_while(|kept| kept.timestamp_ms >= exemplar.timestamp_ms) {
+            if kept == exemplar {
+                return Verdict::Known;
+            }
+            if kept.timestamp_ms > exemplar.timestamp_ms {
+                verdict = Verdict::Refused;
+            }
+        }
+        verdict
     }
 
-    /// Keeps one, unless it is not [taken](Self::takes).
-    pub(super) fn push(&mut self, id: SeriesId, exemplar: Exemplar) {
-        if !self.takes(id, &exemplar) {
-            return;
+    /// Keeps one that is [new](Self::look).
+    pub(super) fn push(&mut self, id: SeriesId, exemplar: Exemplar) -> Verdict {
+        let verdict = self.look(id, &exemplar);
+        if verdict != Verdict::New {
+            return verdict;
         }
         if self.order.len() >= self.limit
             && let Some(oldest) = self.order.pop_front()
@@ -59,6 +81,7 @@ impl Exemplars {
         }
         self.by_series.entry(id.0).or_default().push_back(exemplar);
         self.order.push_back(id.0);
+        verdict
     }
 
     /// Those of `ids` in `range`, of each series in order of time.
@@ -120,10 +143,16 @@ mod tests {
     #[test]
     fn those_that_came_first_make_room() {
         let mut kept = Exemplars::new(4);
-        for (id, timestamp_ms, value) in
-            [(1, 10, 1.0), (2, 5, 1.0), (1, 10, 1.0), (1, 9, 3.0), (1, 10, 2.0), (2, 6, 1.0)]
-        {
-            kept.push(SeriesId(id), exemplar(timestamp_ms, value));
+        for (id, timestamp_ms, value, want) in [
+            (1, 10, 1.0, Verdict::New),
+            (2, 5, 1.0, Verdict::New),
+            (1, 10, 1.0, Verdict::Known),
+            (1, 9, 3.0, Verdict::Refused),
+            (1, 10, 2.0, Verdict::New),
+            (2, 6, 1.0, Verdict::New),
+            (2, 5, 1.0, Verdict::Known),
+        ] {
+            assert_eq!(kept.push(SeriesId(id), exemplar(timestamp_ms, value)), want, "{id} at {timestamp_ms}");
         }
         check(&kept, 1, &[(10, 1.0), (10, 2.0)]);
         check(&kept, 2, &[(5, 1.0), (6, 1.0)]);
@@ -135,7 +164,7 @@ mod tests {
         check(&kept, 3, &[(1, 1.0), (2, 1.0), (3, 1.0)]);
         assert_eq!((kept.len(), kept.by_series.len()), (4, 2));
         let mut none = Exemplars::new(0);
-        none.push(SeriesId(1), exemplar(1, 1.0));
+        assert_eq!(none.push(SeriesId(1), exemplar(1, 1.0)), Verdict::Refused);
         assert_eq!(none.len(), 0);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use model::{Exemplar, Labels, LabelsRef, Rejection, SampleValue, WriteBatch};
 
+use super::exemplars::Verdict;
 use super::prepare::{Prepared, Window};
 use super::{Core, RECORD_PAYLOAD_BYTES};
 use crate::codec::full;
@@ -37,7 +38,7 @@ pub(super) struct UnknownExtras {
 pub(super) struct Coded {
     timestamp_ms: i64,
     bytes: Arc<[u8]>,
-    is_histogram: bool,
+    pub(super) is_histogram: bool,
 }
 
 impl Extras {
@@ -88,12 +89,19 @@ impl Core {
             let (labels, _) = batch.get(at);
             let full = prepared.code(batch, at, window);
             let inside = batch.exemplars(at).iter().filter(|exemplar| window.takes(exemplar.timestamp_ms));
+            let outside = batch.exemplars(at).len() - inside.clone().count();
+            prepared.appended.exemplars_rejected += outside as u64;
             if let Some(id) = id {
                 for sample in full {
                     prepared.extras.push(id, sample);
                 }
-                let new = inside.filter(|exemplar| self.exemplars.read().takes(id, exemplar));
-                prepared.extras.exemplars.extend(new.map(|exemplar| (id, exemplar.clone())));
+                for exemplar in inside {
+                    match self.exemplars.read().look(id, exemplar) {
+                        Verdict::New => prepared.extras.exemplars.push((id, exemplar.clone())),
+                        Verdict::Known => {}
+                        Verdict::Refused => prepared.appended.exemplars_rejected += 1,
+                    }
+                }
                 continue;
             }
             let exemplars: Vec<Exemplar> = inside.cloned().collect();
@@ -114,18 +122,18 @@ impl Prepared {
         let mut coded = Vec::with_capacity(batch.full_samples(at).len());
         for sample in batch.full_samples(at) {
             let timestamp_ms = sample.timestamp_ms;
+            let is_histogram = matches!(sample.value, SampleValue::Histogram(_));
             if !window.takes(timestamp_ms) {
-                self.reject(window.rejection(labels, timestamp_ms));
+                self.reject_of(is_histogram, window.rejection(labels, timestamp_ms));
                 continue;
             }
             match full::canonical(sample) {
                 Ok(sample) => {
                     let mut bytes = Vec::new();
                     full::encode(&sample, &mut bytes);
-                    let is_histogram = matches!(sample.value, SampleValue::Histogram(_));
                     coded.push(Coded { timestamp_ms, bytes: bytes.into(), is_histogram });
                 }
-                Err(error) => self.reject(broken(labels, timestamp_ms, &error)),
+                Err(error) => self.reject_of(is_histogram, broken(labels, timestamp_ms, &error)),
             }
         }
         coded

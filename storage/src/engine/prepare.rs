@@ -132,8 +132,15 @@ impl Prepared {
         }
     }
 
+    /// Counts a float that is not taken.
     pub(super) fn reject(&mut self, rejection: Rejection) {
+        self.reject_of(false, rejection);
+    }
+
+    /// Counts a float or a histogram that is not taken.
+    pub(super) fn reject_of(&mut self, is_histogram: bool, rejection: Rejection) {
         self.appended.samples_rejected += 1;
+        self.appended.histograms_rejected += u64::from(is_histogram);
         if self.appended.rejections.len() < REJECTIONS_TOLD_MAX {
             self.appended.rejections.push(rejection);
         }

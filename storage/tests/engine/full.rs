@@ -64,6 +64,7 @@ fn what_is_stored_is_canonical_and_the_rest_is_rejected() {
     ];
     let appended = engine.append(&batch_of(&rows)).expect("appended");
     assert_eq!((appended.samples_accepted, appended.samples_rejected, appended.series_created), (2, 4, 1));
+    assert_eq!(appended.histograms_rejected, 4);
     let kinds: Vec<&str> = appended
         .rejections
         .iter()
@@ -181,6 +182,44 @@ fn exemplars_are_bounded_and_need_a_series() {
     let records = engine.stats().log_records;
     engine.append(&with_exemplars(&many[8..], false)).expect("appended");
     assert_eq!(engine.stats().log_records, records);
+}
+
+/// Senders are told how much of each kind was written, so that what is not kept is counted by kind.
+#[test]
+fn what_is_not_kept_is_counted_by_kind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = EngineOptions { series_max: 1, retention_ms: Some(1000), future_lead_ms: Some(1000), ..options() };
+    let engine = open(folder.path(), options);
+    let started = |series, timestamp_ms| {
+        let sample = FullSample { timestamp_ms, start_ms: timestamp_ms - 1, value: SampleValue::Float(1.0) };
+        Row { series, sample, plain: false }
+    };
+    let histogram = |series, timestamp_ms| Row::histogram(series, timestamp_ms, counter(0, 1, &[1.0]));
+    let late = NOW_MS - 1001;
+    engine.append(&batch_of(&[histogram(1, NOW_MS)])).expect("appended");
+    let rows = [
+        histogram(1, NOW_MS + 1),
+        started(1, late),
+        histogram(1, late),
+        Row::plain(1, late, 1.0),
+        started(2, NOW_MS),
+        histogram(2, NOW_MS),
+        Row::plain(2, NOW_MS, 1.0),
+    ];
+    let appended = engine.append(&batch_of(&rows)).expect("appended");
+    let counts = (appended.samples_accepted, appended.samples_rejected, appended.histograms_rejected);
+    assert_eq!(counts, (1, 6, 2));
+
+    let check = |of: &[(u32, Exemplar)], want: u64| {
+        let appended = engine.append(&with_exemplars(of, false)).expect("appended");
+        assert_eq!(appended.exemplars_rejected, want, "{of:?}");
+    };
+    let (first, second) = (exemplar(1, 1.0, NOW_MS), exemplar(2, 1.0, NOW_MS + 1));
+    check(&[(1, first.clone()), (1, second.clone())], 0);
+    check(&[(1, first), (1, second)], 0);
+    check(&[(1, exemplar(3, 1.0, NOW_MS)), (1, exemplar(4, 1.0, late))], 2);
+    check(&[(1, exemplar(5, 1.0, NOW_MS + 9)), (1, exemplar(6, 1.0, NOW_MS + 8))], 1);
+    check(&[(2, exemplar(7, 1.0, NOW_MS))], 1);
 }
 
 /// Exemplars from ahead of the clock would shut out all others; those that retention hides are not shown.
