@@ -126,6 +126,12 @@ pub(crate) const TABLE: &[Setting] = &[
         help: "Most series; samples of more are refused",
     },
     Setting {
+        key: "exemplars_max",
+        default: "100000",
+        kind: Kind::Count,
+        help: "Most exemplars, kept in memory with some 200 bytes each; the oldest make room; 0 keeps none",
+    },
+    Setting {
         key: "disk_reserve_bytes",
         default: "256MiB",
         kind: Kind::Bytes,

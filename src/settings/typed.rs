@@ -51,6 +51,7 @@ impl ServerSettings {
             log_segment_bytes: resolved.bytes("log_segment_bytes"),
             head_bytes_max: resolved.bytes("head_bytes_max"),
             series_max: resolved.count("series_max"),
+            exemplars_max: resolved.count("exemplars_max"),
             disk_reserve_bytes: resolved.bytes("disk_reserve_bytes"),
             ..EngineOptions::default()
         };
@@ -127,6 +128,7 @@ mod tests {
             ("retention", "off"),
             ("durability", "interval"),
             ("durability_interval", "250ms"),
+            ("exemplars_max", "5"),
             ("query_samples_max", "7"),
             ("query_threads", "3"),
             ("query_all_bytes_max", "9MiB"),
@@ -136,6 +138,7 @@ mod tests {
         ]);
         assert_eq!(changed.engine.retention_ms, None);
         assert_eq!(changed.engine.durability, Durability::Interval { interval_ms: 250 });
+        assert_eq!(changed.engine.exemplars_max, 5);
         assert_eq!(changed.server.query.samples_max, 7);
         assert_eq!((changed.server.query.threads_max, changed.server.slow_log_ms), (3, 3000));
         assert_eq!(*changed.server.query.resources, query::Resources::new(9 << 20, 2));
