@@ -23,11 +23,23 @@ pub(crate) fn is_present(value: f64) -> bool {
 }
 
 /// One value, or none, for each step.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Column {
     floats: Vec<f64>,
     /// Empty when no step has a histogram, else one slot a step.
     histograms: Vec<Option<Arc<Histogram>>>,
+}
+
+impl Clone for Column {
+    fn clone(&self) -> Self {
+        Self { floats: self.floats.clone(), histograms: self.histograms.clone() }
+    }
+
+    /// Keeps the memory.
+    fn clone_from(&mut self, other: &Self) {
+        self.floats.clone_from(&other.floats);
+        self.histograms.clone_from(&other.histograms);
+    }
 }
 
 impl Column {
@@ -259,6 +271,7 @@ impl<'g> Gathered<'g> {
     /// Adds a series, merging it into an equal one; two values at one step are an error.
     pub(crate) fn add(&mut self, head: Head, column: &mut Column) -> Result<()> {
         if let Some(&at) = self.index.get(&head) {
+            self.held.grow(column.histogram_bytes())?;
             return match self.series[at].column.merge(column) {
                 Some(_) => Err(same_labels()),
                 None => Ok(()),

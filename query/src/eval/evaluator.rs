@@ -60,12 +60,6 @@ impl<'q> Evaluator<'q> {
     pub(super) fn into_told(self) -> (ToldLists, Trace) {
         (self.notes.take(), self.trace)
     }
-
-    /// Takes over what a worker told.
-    pub(super) fn absorb(&self, (told, trace): (ToldLists, Trace)) {
-        self.notes.absorb(told);
-        self.trace.absorb(trace);
-    }
 }
 
 impl Evaluator<'_> {

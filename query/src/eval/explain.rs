@@ -136,13 +136,15 @@ fn build(expr: &Expr, nodes: &HashMap<usize, NodeCost>, shared: &Shared<'_>) -> 
     } else if let ExprKind::Range(range) = &expr.kind {
         add_reads(&mut explain, nodes, &range.selector.matchers, &mut time);
     }
+    let mut below_us = 0;
     for child in &explain.children {
         explain.chunks += child.chunks;
         explain.samples += child.samples;
         explain.bytes += child.bytes;
-        time = time.max(Duration::from_micros(child.time_us));
+        below_us += child.time_us;
     }
-    explain.time_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    // What was below in several threads took longer than it was waited for.
+    explain.time_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(below_us);
     if shared.is_shared(expr) {
         explain.note = Some(if own.series > 0 && explain.samples == 0 && has_selector(expr) {
             "kept from its first occurrence"

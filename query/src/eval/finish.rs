@@ -112,13 +112,17 @@ fn range_value(evaluator: &Evaluator<'_>, expr: &Expr) -> Result<Value> {
             return Ok(Value::Matrix(vec![Series { labels: Labels::empty(), samples }]));
         }
         ValueType::InstantVector => {
-            let named = Named::vector(evaluator, expr)?;
-            let mut series: Vec<Series> = named
-                .series
-                .into_iter()
-                .map(|(labels, column)| Series { labels, samples: samples_of(grid, &column) })
-                .filter(|series| !series.samples.is_empty())
-                .collect();
+            let Named { series: named, mut held, .. } = Named::vector(evaluator, expr)?;
+            let mut series: Vec<Series> = Vec::with_capacity(named.len());
+            for (labels, column) in named {
+                evaluator.guard.spend(grid.len)?;
+                let samples = samples_of(grid, &column);
+                // The values are accounted for already.
+                held.grow(size_of_val(samples.timestamps_ms.as_slice()))?;
+                if !samples.is_empty() {
+                    series.push(Series { labels, samples });
+                }
+            }
             series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
             return Ok(Value::Matrix(series));
         }
@@ -148,6 +152,7 @@ impl<'g> Named<'g> {
     fn add(&mut self, head: &Head, column: &mut Column) -> Result<()> {
         let labels = final_labels(head);
         if let Some(&at) = self.index.get(&labels) {
+            self.held.grow(column.histogram_bytes())?;
             return match self.series[at].1.merge(column) {
                 Some(_) => Err(same_labels()),
                 None => Ok(()),

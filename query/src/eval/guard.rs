@@ -16,8 +16,19 @@ use super::resources::Resources;
 
 /// Units of work (values touched) between two looks at the clock: some tens of microseconds.
 const UNITS_PER_LOOK: usize = 1 << 14;
+/// What finding a series in storage costs, in values touched.
+const READ_UNITS: usize = 1 << 6;
 /// What one series held in memory costs beside its values and label text.
 const SERIES_OVERHEAD_BYTES: usize = 64;
+
+/// What a query ran out of: its own memory, or that of all queries.
+const BYTES: &str = "bytes of memory";
+const BYTES_OF_ALL: &str = "bytes of memory for all queries together";
+
+/// Whether an error says that there was not enough memory.
+pub(crate) fn is_of_memory(error: &QueryError) -> bool {
+    matches!(error, QueryError::Limit { what: BYTES | BYTES_OF_ALL, .. })
+}
 
 /// Bounds on one query, and the language's defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,16 +170,16 @@ impl<'a> Budget<'a> {
 
     fn grow(&self, bytes: usize) -> Result<()> {
         let limit = self.options.bytes_max;
-        let total = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        if total > limit {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(QueryError::Limit { what: "bytes of memory", limit: limit as u64 });
-        }
+        // Never more than the limit, not even for a moment: what is refused here harms nobody else.
+        let take = |held: usize| held.checked_add(bytes).filter(|&total| total <= limit);
+        let Ok(before) = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) else {
+            return Err(QueryError::Limit { what: BYTES, limit: limit as u64 });
+        };
         if let Err(limit) = self.options.resources.take_bytes(bytes) {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(QueryError::Limit { what: "bytes of memory for all queries together", limit: limit as u64 });
+            return Err(QueryError::Limit { what: BYTES_OF_ALL, limit: limit as u64 });
         }
-        self.bytes_peak.fetch_max(total, Ordering::Relaxed);
+        self.bytes_peak.fetch_max(before + bytes, Ordering::Relaxed);
         let held = self.cancel.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         self.cancel.bytes_peak.fetch_max(held, Ordering::Relaxed);
         Ok(())
@@ -236,7 +247,7 @@ impl<'a> Guard<'a> {
         if samples - self.budget.before.read.samples > limit {
             return Err(QueryError::Limit { what: "samples", limit });
         }
-        self.spend(usize::try_from(cost.samples).unwrap_or(usize::MAX))
+        self.spend(usize::try_from(cost.samples).unwrap_or(usize::MAX).saturating_add(READ_UNITS))
     }
 
     /// Accounts for `bytes` until the returned token is dropped.
@@ -261,6 +272,12 @@ impl Held<'_> {
         budget.grow(bytes)?;
         self.bytes += bytes;
         Ok(())
+    }
+
+    /// Accounts for `bytes` in all, unless that is done already.
+    #[inline]
+    pub(crate) fn reach(&mut self, bytes: usize) -> Result<()> {
+        if bytes > self.bytes { self.grow(bytes - self.bytes) } else { Ok(()) }
     }
 
     /// What is accounted for.

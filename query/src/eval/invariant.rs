@@ -1,7 +1,7 @@
 //! Which expressions have the same value at every step, so that one step is enough.
 
 use super::evaluator::unparen;
-use crate::ast::{Call, Expr, ExprKind, Modifiers};
+use crate::ast::{Call, Expr, ExprKind, Modifiers, RangeExtension};
 use crate::functions::FunctionId;
 
 /// Whether `expr` has the same value at every step of a grid.
@@ -36,7 +36,11 @@ fn is_invariant_call(call: &Call) -> bool {
         }
         // Of a plain selector the sample's time, else the evaluation time.
         F::Timestamp => {
-            args_invariant && call.args.first().is_some_and(|arg| matches!(unparen(arg).kind, ExprKind::Selector(_)))
+            let is_plain = |arg: &Expr| match &unparen(arg).kind {
+                ExprKind::Selector(selector) => selector.extension != Some(RangeExtension::Smoothed),
+                _ => false,
+            };
+            args_invariant && call.args.first().is_some_and(is_plain)
         }
         // The second argument is matchers, looked up where the first one looks.
         F::Info => call.args.first().is_some_and(is_invariant),
@@ -67,6 +71,7 @@ mod tests {
         check("timestamp(x @ 10)", true);
         check("timestamp((x @ 10))", true);
         check("timestamp(x @ 10 + 0)", false);
+        check("timestamp(x smoothed @ 10)", false);
         check("predict_linear(x[5m] @ 10, 60)", false);
         check("sum_over_time((x @ 10)[5m:1m])", false);
         check("sum_over_time(x[5m:1m] @ 10)", true);

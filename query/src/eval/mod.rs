@@ -11,6 +11,7 @@ mod binary;
 mod calendar;
 mod call;
 mod column;
+mod crew;
 mod duration;
 mod error;
 mod evaluator;

@@ -3,25 +3,26 @@
 //! `rate(x[5m])`, `x * 2`, `abs(x)`: series by series, from the chunk to the column, nothing needs another series. Such
 //! an expression is selected once, its series are cut into blocks, and each block is evaluated by whichever thread is
 //! free. The results are handed on in the order of the series, so an answer does not depend on how many threads there
-//! were. Threads beside the caller's come out of [`Resources`](super::resources::Resources); they run at a lower
-//! priority, so that ingestion goes first.
+//! were. Threads beside the caller's come out of [`Resources`](super::resources::Resources) and are led by
+//! [`crew`](super::crew); they run at a lower priority, so that ingestion goes first.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::{Matcher, SeriesSet, TimeRange};
 
 use super::calendar::part_of_time;
 use super::column::{Column, Head, Sink};
-use super::error::{QueryError, Result, execution};
+use super::crew::{Task, in_order};
+use super::error::{Result, execution};
 use super::evaluator::Evaluator;
 use super::explain::Trace;
 use super::grid::Grid;
-use super::guard::Guard;
+use super::guard::{Guard, Held, is_of_memory};
 use super::invariant::is_invariant;
 use super::math::elementwise;
 use super::notes::Notes;
+use super::told::ToldLists;
 use crate::ast::{Call, Expr, ExprKind, RangeExtension, ValueType};
 use crate::functions::FunctionId;
 use crate::value_type;
@@ -37,8 +38,9 @@ const WORK_MIN: usize = 1 << 17;
 const SAMPLE_DISTANCE_MS: i64 = 15_000;
 /// Estimated samples that are decoded of each series, however short the range: chunks are decoded whole.
 const CHUNK_SAMPLES: usize = 500;
-/// What lowers the priority of a thread beside the caller's.
-const NICE: i32 = 5;
+/// The part of a query's memory that blocks may take until they are handed on: one in so many. What does not fit is
+/// computed when its turn comes.
+const MEMORY_PART: usize = 4;
 
 /// The stack that every thread is taken to have left for a query.
 pub(super) const STACK_BYTES_MIN: usize = 1 << 20;
@@ -92,21 +94,12 @@ impl Turn<'_> {
     }
 }
 
-/// What became of a block.
+/// What became of a block: its series, and what is accounted for them until they are handed on.
 #[derive(Debug)]
-struct Done {
+struct Done<'q> {
     series: Vec<(Head, Column)>,
-    told: (super::told::ToldLists, Trace),
-}
-
-/// Where the threads of a pipeline stand.
-#[derive(Debug, Default)]
-struct Progress {
-    next: usize,
-    delivered: usize,
-    ready: BTreeMap<usize, Done>,
-    failed: Option<QueryError>,
-    stopped: bool,
+    told: (ToldLists, Trace),
+    _held: Held<'q>,
 }
 
 impl Evaluator<'_> {
@@ -136,7 +129,7 @@ impl Evaluator<'_> {
     fn leaf_of_call<'e>(&self, call: &'e Call, grid: Grid) -> Result<Option<Leaf<'e>>> {
         let mut vectors = call.args.iter().filter(|arg| !is_constant(arg));
         let (Some(vector), None) = (vectors.next(), vectors.next()) else { return Ok(None) };
-        let looks_before = matches!(call.function.name, "increase_pure" | "rate_pure");
+        let looks_before = matches!(call.function.id, FunctionId::IncreasePure | FunctionId::RatePure);
         let extension = looks_before.then_some(RangeExtension::Anchored);
         match &super::evaluator::unparen(vector).kind {
             ExprKind::Range(range) => {
@@ -168,148 +161,48 @@ impl Evaluator<'_> {
         let threads = self.guard.options().threads_max.min(blocks);
         let helpers = self.guard.options().resources.helpers(if work < WORK_MIN { 0 } else { threads.max(1) - 1 });
         let turn = |series| Turn { leaf, set: &*set, series };
-        if helpers.count == 0 {
-            let worker = self.seed().worker(Guard::new(self.guard.budget()), turn(0..set.len()));
-            let result = worker.vector_here(expr, grid, sink);
-            self.absorb(worker.into_told());
-            return result;
-        }
-        // Blocks that are computed and not handed on yet, those under way included.
-        let ahead = 2 * (helpers.count + 1);
-        let _held = self.guard.hold(ahead.saturating_mul(block * grid.len * size_of::<f64>()))?;
-        let crew = Crew { progress: Mutex::default(), changed: Condvar::new(), blocks, ahead };
-        let budget = self.guard.budget();
-        let seed = self.seed();
-        let compute = |at: usize| {
-            let series = at * block..((at + 1) * block).min(set.len());
+        let (seed, budget) = (self.seed(), self.guard.budget());
+        // What is told of the series comes after what the sink tells, however many threads there are.
+        let mut told = ToldLists::default();
+        // Computes series in this thread, from the source to the sink.
+        let stream = |series, told: &mut ToldLists, sink: &mut Sink<'_>| {
             let worker = seed.worker(Guard::new(budget), turn(series));
-            let mut found = Vec::new();
-            worker.vector_here(expr, grid, &mut |head, column| {
-                found.push((head, std::mem::take(column)));
-                Ok(())
-            })?;
-            Ok(Done { series: found, told: worker.into_told() })
-        };
-        let stack_bytes = stack_bytes(expr);
-        let thread = || std::thread::Builder::new().name("query".to_owned()).stack_size(stack_bytes);
-        std::thread::scope(|scope| {
-            for _ in 0..helpers.count {
-                let (crew, compute) = (&crew, &compute);
-                let work = move || {
-                    // Where that is not allowed, the threads run as others do.
-                    let _ = rustix::process::nice(NICE);
-                    crew.help(compute);
-                };
-                // Without the thread the others do its work.
-                let _ = thread().spawn_scoped(scope, work);
-            }
-            let result = crew.lead(&compute, &mut |done| {
-                self.absorb(done.told);
-                done.series.into_iter().try_for_each(|(head, mut column)| sink(head, &mut column))
-            });
-            crew.stop();
+            let result = worker.vector_here(expr, grid, sink);
+            self.take_over(worker.into_told(), told);
             result
-        })
-    }
-}
-
-/// The threads of one pipeline.
-#[derive(Debug)]
-struct Crew {
-    progress: Mutex<Progress>,
-    changed: Condvar,
-    blocks: usize,
-    ahead: usize,
-}
-
-impl Crew {
-    /// Progress whose thread panicked ends with that panic, when the scope is left.
-    fn lock(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes the next block if it is not too far ahead.
-    fn claim(&self, progress: &mut Progress) -> Option<usize> {
-        let at = progress.next;
-        let may = at < self.blocks && at < progress.delivered + self.ahead && progress.failed.is_none();
-        may.then(|| {
-            progress.next += 1;
-            at
-        })
-    }
-
-    /// Computes blocks until there is none left.
-    fn help(&self, compute: &(dyn Fn(usize) -> Result<Done> + Sync)) {
-        let _stop_on_panic = StopOnPanic(self);
-        let mut progress = self.lock();
-        loop {
-            if progress.stopped || progress.failed.is_some() || progress.next >= self.blocks {
-                return;
-            }
-            let Some(at) = self.claim(&mut progress) else {
-                progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
-                continue;
+        };
+        let result = if helpers.count == 0 {
+            stream(0..set.len(), &mut told, sink)
+        } else {
+            let ahead = 2 * (helpers.count + 1);
+            let task = Task { blocks, helpers: helpers.count, ahead, stack_bytes: stack_bytes(expr) };
+            let bytes_max = self.guard.options().bytes_max / MEMORY_PART / ahead;
+            let series_of = |at: usize| at * block..((at + 1) * block).min(set.len());
+            let is_full = AtomicBool::new(false);
+            let compute = |at: usize| {
+                if is_full.load(Ordering::Relaxed) {
+                    return Ok(None);
+                }
+                let done = seed.gather(expr, grid, (Guard::new(budget), turn(series_of(at))), bytes_max)?;
+                is_full.fetch_or(done.is_none(), Ordering::Relaxed);
+                Ok(done)
             };
-            drop(progress);
-            let done = compute(at);
-            progress = self.lock();
-            self.put(&mut progress, at, done);
-        }
+            in_order(task, &compute, &mut |at, done| match done {
+                Some(Done { series, told: found, _held }) => {
+                    self.take_over(found, &mut told);
+                    series.into_iter().try_for_each(|(head, mut column)| sink(head, &mut column))
+                }
+                None => stream(series_of(at), &mut told, sink),
+            })
+        };
+        self.notes.absorb(told);
+        result
     }
 
-    fn put(&self, progress: &mut Progress, at: usize, done: Result<Done>) {
-        match done {
-            Ok(done) => drop(progress.ready.insert(at, done)),
-            Err(error) => {
-                progress.failed.get_or_insert(error);
-            }
-        }
-        self.changed.notify_all();
-    }
-
-    /// Hands blocks on in order, and computes some meanwhile.
-    fn lead(&self, compute: &dyn Fn(usize) -> Result<Done>, deliver: &mut dyn FnMut(Done) -> Result<()>) -> Result<()> {
-        let mut progress = self.lock();
-        while progress.delivered < self.blocks {
-            if let Some(error) = progress.failed.take() {
-                return Err(error);
-            }
-            if progress.stopped {
-                return Ok(());
-            }
-            let delivered = progress.delivered;
-            if let Some(done) = progress.ready.remove(&delivered) {
-                drop(progress);
-                deliver(done)?;
-                progress = self.lock();
-                progress.delivered += 1;
-                self.changed.notify_all();
-            } else if let Some(at) = self.claim(&mut progress) {
-                drop(progress);
-                let done = compute(at);
-                progress = self.lock();
-                self.put(&mut progress, at, done);
-            } else {
-                progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
-            }
-        }
-        Ok(())
-    }
-
-    fn stop(&self) {
-        self.lock().stopped = true;
-        self.changed.notify_all();
-    }
-}
-
-/// Keeps the leader from waiting for a block whose thread is gone.
-struct StopOnPanic<'c>(&'c Crew);
-
-impl Drop for StopOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.stop();
-        }
+    /// Takes over what a worker found out; what it told goes to `told`.
+    fn take_over(&self, (found, trace): (ToldLists, Trace), told: &mut ToldLists) {
+        told.absorb(found);
+        self.trace.absorb(trace);
     }
 }
 
@@ -365,5 +258,32 @@ impl<'q> Seed<'q> {
             is_instant: self.is_instant,
             lookback_ms: self.lookback_ms,
         }
+    }
+
+    /// Evaluates a block; nothing if its series take more than `bytes_max`, or more than there is.
+    fn gather(
+        self,
+        expr: &Expr,
+        grid: Grid,
+        (guard, turn): (Guard<'q>, Turn<'_>),
+        bytes_max: usize,
+    ) -> Result<Option<Done<'q>>> {
+        let mut held = guard.hold(0)?;
+        let (mut series, mut is_full) = (Vec::new(), false);
+        let worker = self.worker(guard, turn);
+        let result = worker.vector_here(expr, grid, &mut |head, column| {
+            held.grow_series::<f64>(column.len(), head.labels.packed().len() + column.histogram_bytes())?;
+            is_full = held.bytes() > bytes_max;
+            if is_full {
+                return Err(execution("too much to be kept"));
+            }
+            series.push((head, std::mem::take(column)));
+            Ok(())
+        });
+        match result {
+            Err(error) if is_full || is_of_memory(&error) => return Ok(None),
+            other => other?,
+        }
+        Ok(Some(Done { series, told: worker.into_told(), _held: held }))
     }
 }

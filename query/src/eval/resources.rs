@@ -51,11 +51,9 @@ impl Resources {
 
     /// Takes `bytes`, or tells the limit that stands against it.
     pub(crate) fn take_bytes(&self, bytes: usize) -> Result<(), usize> {
-        if self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.bytes_max {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(self.bytes_max);
-        }
-        Ok(())
+        let take = |held: usize| held.checked_add(bytes).filter(|&total| total <= self.bytes_max);
+        let taken = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.map_or(Err(self.bytes_max), |_| Ok(()))
     }
 
     pub(crate) fn give_bytes(&self, bytes: usize) {
@@ -91,6 +89,19 @@ impl Drop for Helpers<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_refused_harms_nobody() {
+        let resources = Resources::new(1000, 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..20_000).for_each(|_| assert_eq!(resources.take_bytes(usize::MAX), Err(1000))));
+            for _ in 0..20_000 {
+                resources.take_bytes(1000).expect("all of it is free");
+                resources.give_bytes(1000);
+            }
+        });
+        assert_eq!(resources.bytes(), 0);
+    }
 
     #[test]
     fn helpers_are_bounded_over_all_queries() {

@@ -97,10 +97,12 @@ impl Evaluator<'_> {
         visit: &mut dyn FnMut(Head, &mut Samples) -> Result<()>,
     ) -> Result<()> {
         let mut samples = Samples::default();
+        let mut held = self.guard.hold(0)?;
         for at in series {
             let started = self.trace.is_on().then(Instant::now);
             let cost = set.read(at, &mut samples)?;
             self.guard.count_read(cost)?;
+            held.reach(memory_bytes(&samples))?;
             self.trace.count_read(matchers, cost, started);
             if !samples.is_empty() {
                 visit(Head::new(set.labels(at).clone()), &mut samples)?;
@@ -158,6 +160,13 @@ impl Evaluator<'_> {
             if column.is_empty() { Ok(()) } else { sink(head, &mut column) }
         })
     }
+}
+
+/// Memory of the samples of a series.
+fn memory_bytes(samples: &Samples) -> usize {
+    let floats = samples.timestamps_ms.len() * size_of::<(i64, f64)>() + size_of_val(samples.starts_ms.as_slice());
+    let histograms = samples.histograms.iter().map(|sample| size_of_val(sample) + sample.histogram.memory_bytes());
+    floats + histograms.sum::<usize>()
 }
 
 /// Fills `slots` with what the newest sample in `(t - lookback, t]` says, unless that is a stale marker.
@@ -220,7 +229,8 @@ fn pick_newest_full(
 /// Drops the stale markers of a range, which are no samples.
 pub(crate) fn remove_stale_markers(samples: &mut Samples) {
     samples.histograms.retain(|sample| !sample.histogram.is_stale_marker());
-    if !samples.values.iter().any(|&value| is_stale_marker(value)) {
+    // All values are looked at, which takes less time than to stop at the first marker: mostly there is none.
+    if !samples.values.iter().fold(false, |found, &value| found | is_stale_marker(value)) {
         return;
     }
     let mut kept = 0;
