@@ -55,6 +55,7 @@ pub use error::{OpenError, StorageError};
 use exemplars::Exemplars;
 use lock::FolderLock;
 pub use options::{Durability, EngineOptions};
+use read::LabelOrder;
 pub use stats::{Cardinality, Count, EngineStats};
 
 /// Most damaged places that are remembered for the statistics.
@@ -82,6 +83,8 @@ struct Core {
     files: Arc<dyn Files>,
     folder: PathBuf,
     table: SeriesTable,
+    /// The order of series by labels, as far as it is known.
+    order: LabelOrder,
     postings: RwLock<Postings>,
     metadata: RwLock<BTreeMap<String, MetricMetadata>>,
     head: Head,

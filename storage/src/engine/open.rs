@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use super::blocks::{Block, BlockSet};
 use super::exemplars::Exemplars;
 use super::lock::FolderLock;
+use super::read::LabelOrder;
 use super::{Core, Counters, EngineOptions, Maintenance, OpenError, OpenFolder, Writer};
 use crate::block::{BlockError, BlockReader, ColumnCache};
 use crate::catalog::{Catalog, State};
@@ -83,6 +84,7 @@ impl Core {
             files,
             folder: folder.to_owned(),
             table,
+            order: LabelOrder::default(),
             postings: RwLock::new(postings),
             metadata: RwLock::new(metadata),
             head,
