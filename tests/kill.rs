@@ -1,4 +1,5 @@
-//! `kill -9` at random moments under load: every acknowledged sample is there exactly once, and no other.
+//! `kill -9` at random moments under load: every acknowledged sample, floats and native histograms, is there exactly
+//! once, and no other.
 //!
 //! `METRICKIT_KILLS` sets how often (a few by default, `make kill-loop` does 200), `METRICKIT_SEED` repeats a run.
 
@@ -14,7 +15,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use support::{REMOTE_WRITE_HEADERS, Server, body, http, request, series, try_post};
+use model::remote_write::TimeSeries;
+use serde_json::Value;
+use support::{REMOTE_WRITE_HEADERS, Server, body, counter_histogram, http, request, series, try_post};
 
 /// Writers at the same time; each has its own series and its own clock.
 const WRITERS: usize = 4;
@@ -49,6 +52,50 @@ fn value(writer: usize, at: usize, number: i64) -> f64 {
     }
 }
 
+/// What of a writer's request belongs to one of its series. Some series have native histograms, some now and then.
+fn one_series(writer: usize, at: usize, number: i64) -> TimeSeries {
+    let labels = [("__name__", "kill"), ("at", &*at.to_string()), ("writer", &*writer.to_string())];
+    if !is_histogram(at, number) {
+        return series(&labels, &[(timestamp_ms(number), value(writer, at, number))]);
+    }
+    let histogram = counter_histogram(timestamp_ms(number), 0, count(writer, number));
+    TimeSeries { histograms: vec![histogram], ..series(&labels, &[]) }
+}
+
+fn is_histogram(at: usize, number: i64) -> bool {
+    at % 5 == 0 || (at % 5 == 1 && number % 7 < 3)
+}
+
+/// The observations of a histogram; the sum is the same.
+fn count(writer: usize, number: i64) -> u64 {
+    writer as u64 * 1_000_000 + number.unsigned_abs()
+}
+
+/// How an answer shows what a request wrote into a series.
+fn shown(writer: usize, at: usize, number: i64) -> String {
+    if is_histogram(at, number) {
+        let count = count(writer, number);
+        return format!("{count} observations of {count}");
+    }
+    match value(writer, at, number) {
+        f64::NEG_INFINITY => "-Inf".to_owned(),
+        value => format!("{value}"),
+    }
+}
+
+/// The samples of both kinds in an element of a matrix: time in milliseconds and how it is [shown].
+fn samples(element: &Value) -> impl Iterator<Item = (i64, String)> + '_ {
+    let list = |key: &str| element[key].as_array().into_iter().flatten();
+    let text = |value: &Value| value.as_str().expect("a number as text").to_owned();
+    let ms = |pair: &Value| (pair[0].as_f64().expect("a time") * 1000.0).round() as i64;
+    let floats = list("values").map(move |pair| (ms(pair), text(&pair[1])));
+    let histograms = list("histograms").map(move |pair| {
+        let (count, sum) = (text(&pair[1]["count"]), text(&pair[1]["sum"]));
+        (ms(pair), format!("{count} observations of {sum}"))
+    });
+    floats.chain(histograms)
+}
+
 /// Writes requests from `first` on until `stop` or a failure; returns the ledger.
 fn write_until_killed(url: &str, writer: usize, first: i64, stop: &AtomicBool) -> Ledger {
     let http = http();
@@ -57,12 +104,7 @@ fn write_until_killed(url: &str, writer: usize, first: i64, stop: &AtomicBool) -
         if stop.load(Ordering::Relaxed) {
             return ledger;
         }
-        let all = (0..SERIES)
-            .map(|at| {
-                let labels = [("__name__", "kill"), ("at", &*at.to_string()), ("writer", &*writer.to_string())];
-                series(&labels, &[(timestamp_ms(number), value(writer, at, number))])
-            })
-            .collect();
+        let all = (0..SERIES).map(|at| one_series(writer, at, number)).collect();
         let answer = try_post(&http, &format!("{url}/api/v1/write"), &REMOTE_WRITE_HEADERS, &body(&request(all)));
         match answer {
             Ok(answer) if answer.status() == 204 => ledger.requests.insert(number, true),
@@ -79,10 +121,6 @@ fn write_until_killed(url: &str, writer: usize, first: i64, stop: &AtomicBool) -
 /// Compares what the server holds of every series with the ledgers; an unacknowledged request may be there or not,
 /// but whole requests only.
 fn check(server: &Server, ledgers: &[Ledger], since: &[i64]) {
-    let shown = |value: f64| match value {
-        f64::NEG_INFINITY => "-Inf".to_owned(),
-        value => format!("{value}"),
-    };
     for (writer, ledger) in ledgers.iter().enumerate() {
         let newest = ledger.requests.keys().copied().max().unwrap_or(0).max(1) + 16;
         let range_s = (newest - since[writer] + 1).max(1);
@@ -94,9 +132,8 @@ fn check(server: &Server, ledgers: &[Ledger], since: &[i64]) {
             series_seen += 1;
             let at: usize = one["metric"]["at"].as_str().and_then(|at| at.parse().ok()).expect("a number");
             let mut got = BTreeMap::new();
-            for pair in one["values"].as_array().expect("samples") {
-                let ms = (pair[0].as_f64().expect("a time") * 1000.0).round() as i64;
-                let twice = got.insert(ms, pair[1].as_str().expect("a value").to_owned());
+            for (ms, shown) in samples(one) {
+                let twice = got.insert(ms, shown);
                 assert!(twice.is_none(), "writer {writer} series {at}: two samples at {ms} ms");
             }
             let first_ms = 1_000_000 + (newest - range_s) * STEP_MS;
@@ -107,7 +144,7 @@ fn check(server: &Server, ledgers: &[Ledger], since: &[i64]) {
                 }
                 match got.remove(&ms) {
                     Some(found) => {
-                        assert_eq!(found, shown(value(writer, at, number)), "writer {writer} series {at} at {ms} ms");
+                        assert_eq!(found, shown(writer, at, number), "writer {writer} series {at} at {ms} ms");
                         if !acknowledged {
                             *kept_unacknowledged.entry(number).or_default() += 1;
                         }

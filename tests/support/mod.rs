@@ -5,6 +5,7 @@
     unreachable_pub,
     missing_docs,
     clippy::print_stdout,
+    clippy::cast_precision_loss,
     clippy::allow_attributes,
     reason = "shared by tests; each uses a part"
 )]
@@ -14,7 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use model::remote_write::{Label, TimeSeries, WireSample, WriteRequest};
+use model::remote_write::{
+    BucketSpan, Label, TimeSeries, WireCount, WireHistogram, WireSample, WireZeroCount, WriteRequest,
+};
 use prost::Message;
 use serde_json::Value;
 
@@ -175,7 +178,29 @@ pub fn read(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> An
 
 /// A remote-write body: protobuf in snappy.
 pub fn body(request: &WriteRequest) -> Vec<u8> {
-    snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).expect("snappy takes any body")
+    snappy(&request.encode_to_vec())
+}
+
+/// One snappy block.
+pub fn snappy(bytes: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(bytes).expect("snappy takes any body")
+}
+
+/// A native histogram of a counter with whole counts: `count` observations of 1, which is the upper bound of bucket 0;
+/// `start_ms` 0 for none.
+pub fn counter_histogram(timestamp_ms: i64, start_ms: i64, count: u64) -> WireHistogram {
+    WireHistogram {
+        count: Some(WireCount::Int(count)),
+        sum: count as f64,
+        schema: 3,
+        zero_threshold: 2f64.powi(-128),
+        zero_count: Some(WireZeroCount::Int(0)),
+        positive_spans: vec![BucketSpan { offset: 0, length: 1 }],
+        positive_deltas: vec![count.cast_signed()],
+        timestamp: timestamp_ms,
+        start_timestamp: start_ms,
+        ..WireHistogram::default()
+    }
 }
 
 /// One series of a request: labels as pairs, samples as (milliseconds, value).
