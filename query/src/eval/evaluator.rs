@@ -103,12 +103,7 @@ impl Evaluator<'_> {
 
     fn vector_on_grid(&self, expr: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
         if grid.len > 1 && is_invariant(expr) {
-            let mut wide = Column::default();
-            return self.vector_by_kind(expr, grid.first(), &mut |head, column| {
-                let Some(value) = column.point(0) else { return Ok(()) };
-                wide.fill_point(grid.len, &value);
-                sink(head, &mut wide)
-            });
+            return widened(grid, sink, |first, sink| self.vector_by_kind(expr, first, sink));
         }
         self.vector_by_kind(expr, grid, sink)
     }
@@ -230,6 +225,20 @@ impl Evaluator<'_> {
     pub(crate) fn scalar_or(&self, expr: Option<&Expr>, default: f64, grid: Grid) -> Result<Vec<f64>> {
         expr.map_or_else(|| Ok(vec![default; grid.len]), |expr| self.scalar(expr, grid))
     }
+}
+
+/// Evaluates at the first step what has the same value at every step.
+pub(crate) fn widened(
+    grid: Grid,
+    sink: &mut Sink<'_>,
+    run: impl FnOnce(Grid, &mut Sink<'_>) -> Result<()>,
+) -> Result<()> {
+    let mut wide = Column::default();
+    run(grid.first(), &mut |head, column| {
+        let Some(value) = column.point(0) else { return Ok(()) };
+        wide.fill_point(grid.len, &value);
+        sink(head, &mut wide)
+    })
 }
 
 /// The expression inside any parentheses.

@@ -18,8 +18,9 @@ use super::resources::Resources;
 const UNITS_PER_LOOK: usize = 1 << 14;
 /// What finding a series in storage costs, in values touched.
 const READ_UNITS: usize = 1 << 6;
-/// What one series held in memory costs beside its values and label text.
-const SERIES_OVERHEAD_BYTES: usize = 64;
+/// What one series held in memory costs beside its values and label text: its place in a list and an index, and what
+/// the allocator adds.
+const SERIES_OVERHEAD_BYTES: usize = 160;
 
 /// What a query ran out of: its own memory, or that of all queries.
 const BYTES: &str = "bytes of memory";

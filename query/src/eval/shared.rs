@@ -11,9 +11,10 @@ use std::rc::Rc;
 
 use super::column::{Column, Head, Sink};
 use super::error::Result;
-use super::evaluator::{Evaluator, unparen};
+use super::evaluator::{Evaluator, unparen, widened};
 use super::grid::Grid;
 use super::guard::Held;
+use super::invariant::is_invariant;
 use super::told::ToldLists;
 use crate::ast::{Call, Expr, ExprKind, ValueType};
 use crate::functions::FunctionId;
@@ -109,6 +110,9 @@ impl<'q> Shared<'q> {
 impl Evaluator<'_> {
     /// Evaluates a repeated expression, or hands on the result that is kept of it.
     pub(super) fn shared_vector(&self, expr: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        if grid.len > 1 && is_invariant(expr) {
+            return widened(grid, sink, |first, sink| self.shared_vector(expr, first, sink));
+        }
         let text = text_of(expr, self.notes.query());
         let (found, will_be_asked) = self.shared.take_turn(text, grid);
         if let Some(kept) = found {

@@ -1,8 +1,5 @@
 //! Queries on several threads: the answer, its annotations, its errors and its end are those of one thread.
 
-#[path = "common/watched.rs"]
-mod watched;
-
 use std::sync::Arc;
 
 use model::histogram::Bucket;
@@ -12,7 +9,8 @@ use model::{
 };
 use query::{Answer, CancelToken, QueryError, QueryOptions, QueryTime, Resources};
 use storage::memory::MemoryStore;
-use watched::{Watched, ask, ending};
+
+use crate::watched::{Watched, ask, ending};
 
 /// So many that a selector is worth threads.
 const SERIES: usize = 300;
