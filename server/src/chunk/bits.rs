@@ -110,6 +110,11 @@ impl XorFloats {
         Self { before: first.to_bits(), window: None }
     }
 
+    /// The float written last.
+    pub(super) fn last(&self) -> f64 {
+        f64::from_bits(self.before)
+    }
+
     pub(super) fn write(&mut self, value: f64, out: &mut BitWriter) {
         let difference = value.to_bits() ^ self.before;
         self.before = value.to_bits();

@@ -2,7 +2,10 @@
 //! for all, then the first histogram whole and the others as differences in bits.
 //!
 //! What a reader concludes about resets comes from the chunk: inside one there are none. So a histogram joins those
-//! before only when its own hint says as much, and the buckets are the same; else it begins a chunk.
+//! before only when the buckets are the same, and its own hint or, where that tells nothing, its counts say as much;
+//! else it begins a chunk.
+
+use std::cmp::Ordering;
 
 use model::remote_write::{BucketSpan, WireHistogram, to_wire};
 use model::{FullSample, Histogram, ResetHint, SampleValue};
@@ -12,6 +15,9 @@ use super::bits::{BitWriter, XorFloats};
 
 /// Largest custom bound, in thousandths, that is written as a whole number of them.
 const THOUSANDTHS_MAX: f64 = 33_554_430.0;
+
+/// Where among the [numbers] of a histogram its sum is.
+const SUM_COLUMN: usize = 2;
 
 /// A chunk under construction.
 #[derive(Debug)]
@@ -56,12 +62,18 @@ impl HistogramChunk {
     /// Adds a later sample if it fits in here. Returns whether it did.
     pub(super) fn push(&mut self, sample: &FullSample) -> bool {
         let SampleValue::Histogram(histogram) = &sample.value else { return false };
-        let continues = histogram.reset_hint == if self.is_gauge { ResetHint::Gauge } else { ResetHint::NotReset };
-        if !continues || self.count >= SAMPLES_MAX || self.is_stale || histogram.is_stale_marker() {
+        let may_continue = match histogram.reset_hint {
+            ResetHint::Gauge => self.is_gauge,
+            ResetHint::NotReset | ResetHint::Unknown => !self.is_gauge,
+            ResetHint::Reset => false,
+        };
+        if !may_continue || self.count >= SAMPLES_MAX || self.is_stale || histogram.is_stale_marker() {
             return false;
         }
         let wire = to_wire(histogram, 0, 0);
-        if !same_layout(&self.layout, &wire) {
+        if !same_layout(&self.layout, &wire)
+            || (histogram.reset_hint == ResetHint::Unknown && self.has_fallen(&wire, histogram))
+        {
             return false;
         }
         // Of the second sample the difference stands for the change: the one before it counts as 0.
@@ -74,6 +86,14 @@ impl HistogramChunk {
         self.timestamp_ms = sample.timestamp_ms;
         self.delta_ms = delta_ms;
         true
+    }
+
+    /// Whether any count is lower than in the histogram before, as after a reset. The sum may fall without one.
+    fn has_fallen(&self, wire: &WireHistogram, histogram: &Histogram) -> bool {
+        let pairs = self.columns.iter().zip(numbers(wire, histogram.count, histogram.zero_count));
+        let falls =
+            |(column, number): (&XorFloats, f64)| number.partial_cmp(&column.last()).is_none_or(Ordering::is_lt);
+        pairs.enumerate().any(|(at, pair)| at != SUM_COLUMN && falls(pair))
     }
 
     /// The chunk's bytes.

@@ -134,6 +134,32 @@ fn histograms_read_back() {
     assert_eq!(got, given);
 }
 
+/// Senders mostly tell nothing about resets; then counts that do not fall share a chunk.
+#[test]
+fn counts_decide_where_hints_do_not() {
+    let of = |count: f64, sum: f64, zero_count: f64, bucket: f64| Histogram {
+        count,
+        sum,
+        zero_count,
+        positive: buckets(&[(1, bucket)]),
+        ..Histogram::default()
+    };
+    let check = |second: Histogram, is_one: bool| {
+        let given = [(0, of(5.0, 1.0, 2.0, 3.0)), (15_000, second)];
+        let chunks: Vec<Chunk> = chunks(&with_histograms(&given)).collect();
+        assert_eq!(chunks.len(), if is_one { 1 } else { 2 }, "{:?}", given[1]);
+        let Decoded::Histograms(got) = decode(chunks.last().unwrap()) else { panic!("not floats") };
+        let reset_hint = if is_one { NotReset } else { Unknown };
+        assert_eq!(got.last(), Some(&(15_000, Histogram { reset_hint, ..given[1].1.clone() })));
+    };
+    check(of(5.0, 1.0, 2.0, 3.0), true);
+    check(of(6.0, -9.0, 2.0, 4.0), true);
+    check(of(4.0, 1.0, 2.0, 3.0), false);
+    check(of(6.0, 1.0, 1.0, 5.0), false);
+    check(of(6.0, 1.0, 4.0, 2.0), false);
+    check(of(f64::NAN, 1.0, 2.0, 3.0), false);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -18,6 +18,8 @@ use crate::reply::{ApiError, ErrorKind};
 const QUERIES_MAX: usize = 100;
 /// Most matchers in one query.
 const MATCHERS_MAX: usize = 100;
+/// Most unknown response types that an error tells.
+const RESPONSE_TYPES_SHOWN_MAX: usize = 10;
 /// Most bytes that one byte of a snappy block stands for: an element of three bytes copies up to 64.
 const SNAPPY_RATIO_MAX: usize = 22;
 
@@ -57,7 +59,11 @@ impl Questions {
         let response_type = match accepted.iter().find_map(known) {
             Some(found) => found,
             None if accepted.is_empty() => ResponseType::Samples,
-            None => return Err(bad(format!("none of the response types {accepted:?} is known; 0 and 1 are"))),
+            None => {
+                let some: Vec<&i32> = accepted.iter().take(RESPONSE_TYPES_SHOWN_MAX).collect();
+                let found = accepted.len();
+                return Err(bad(format!("none of {found} response types {some:?} is known; 0 and 1 are")));
+            }
         };
         let questions = message.queries.into_iter().map(Question::from_message).collect::<Result<_, _>>()?;
         Ok(Self { questions, response_type })
@@ -141,7 +147,9 @@ mod tests {
         ] {
             assert_eq!(of(&accepted, &[]).unwrap().response_type, want, "{accepted:?}");
         }
-        check_error(of(&[7], &[]), ErrorKind::BadData, "[7] is known");
+        check_error(of(&[7], &[]), ErrorKind::BadData, "none of 1 response types [7] is known");
+        let message = of(&vec![7; 100_000], &[]).unwrap_err().message;
+        assert!(message.len() < 200, "{} bytes", message.len());
     }
 
     #[test]
