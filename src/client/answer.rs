@@ -7,6 +7,7 @@ use std::fmt;
 
 use model::labels::{METRIC_NAME, Quoted, is_label_name, is_metric_name};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value as Json;
 
 use super::explain::{NODES_MAX, Plan, Stats};
@@ -118,9 +119,11 @@ impl fmt::Display for Series {
     }
 }
 
+/// The response around a plan of type `P`.
 #[derive(Deserialize)]
-struct Envelope {
-    data: Data,
+#[serde(bound = "P: Deserialize<'de>")]
+struct Envelope<P> {
+    data: Data<P>,
     #[serde(default)]
     warnings: Vec<String>,
     #[serde(default)]
@@ -128,14 +131,34 @@ struct Envelope {
 }
 
 #[derive(Deserialize)]
-struct Data {
+#[serde(bound = "P: Deserialize<'de>")]
+struct Data<P> {
     /// Empty if only a plan was sent.
     #[serde(rename = "resultType", default)]
     kind: String,
     #[serde(default)]
     result: Json,
-    explain: Option<Plan>,
+    explain: Option<P>,
     stats: Option<Stats>,
+}
+
+impl Envelope<Plan> {
+    /// Reads a response. A plan that cannot be read, as it nests deeper than JSON is read here, does not cost the
+    /// answer.
+    fn parse(body: &str) -> Result<Self, String> {
+        let error = match serde_json::from_str(body) {
+            Ok(envelope) => return Ok(envelope),
+            Err(error) => error.to_string(),
+        };
+        match serde_json::from_str::<Envelope<IgnoredAny>>(body) {
+            Ok(Envelope { data, warnings, mut infos }) if data.explain.is_some() => {
+                infos.push(format!("the plan is not shown: {error}"));
+                let data = Data { kind: data.kind, result: data.result, explain: None, stats: data.stats };
+                Ok(Self { data, warnings, infos })
+            }
+            _ => Err(error),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -183,7 +206,7 @@ impl From<WireSeries> for Series {
 impl Answer {
     /// Reads a successful response.
     pub(crate) fn parse(body: String) -> Result<Self, String> {
-        let Envelope { data, warnings, infos } = serde_json::from_str(&body).map_err(|error| error.to_string())?;
+        let Envelope { data, warnings, infos } = Envelope::parse(&body)?;
         let series = |result: Json| -> Result<Vec<Series>, String> {
             let wire: Vec<WireSeries> = serde_json::from_value(result).map_err(|error| error.to_string())?;
             Ok(wire.into_iter().map(Series::from).collect())
@@ -254,6 +277,15 @@ mod tests {
         assert_eq!(value(body), Ok(Value::Matrix(vec![Series { labels: LabelMap::new(), points }])));
         assert!(value(r#"{"resultType":"vector","result":[{"metric":{},"histogram":[1,{"sum":"3"}]}]}"#).is_err());
         assert!(value(r#"{"resultType":"vector","result":[{"metric":{},"value":[1,2]}]}"#).is_err());
+    }
+
+    #[test]
+    fn a_plan_that_nests_too_deep_does_not_cost_the_answer() {
+        let deep = r#"{"node":"+","children":["#.repeat(200) + &"]}".repeat(200);
+        let body = format!(r#"{{"data":{{"resultType":"scalar","result":[1,"2"],"explain":{deep}}}}}"#);
+        let answer = Answer::parse(body).expect("the answer is there");
+        assert_eq!((answer.value, answer.plan), (Value::Scalar(Point::new(1000, "2")), None));
+        assert!(answer.infos[0].starts_with("the plan is not shown: recursion limit"), "{:?}", answer.infos);
     }
 
     #[test]
