@@ -63,7 +63,7 @@ fn one_series(writer: usize, at: usize, number: i64) -> TimeSeries {
 }
 
 fn is_histogram(at: usize, number: i64) -> bool {
-    at % 5 == 0 || (at % 5 == 1 && number % 7 < 3)
+    at.is_multiple_of(5) || (at % 5 == 1 && number % 7 < 3)
 }
 
 /// The observations of a histogram; the sum is the same.

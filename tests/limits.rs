@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::{PATIENCE, REMOTE_WRITE_HEADERS, Server, body, http, now_ms, request, series, try_post};
+use support::{PATIENCE, REMOTE_WRITE_HEADERS, Server, body, escape, http, now_ms, request, series, try_post};
 
 #[test]
 fn label_limits() {
@@ -89,6 +89,73 @@ fn query_limits_end_the_query_not_the_server() {
     assert_eq!(over.status, 422, "{}", over.body);
     assert!(over.body.contains("1000"), "the error names the limit: {}", over.body);
     assert_eq!(server.query("x", "1001")[0]["value"][1], json!("1"), "the server goes on");
+}
+
+/// Queries that need too much memory, several at a time, while a writer goes on.
+#[test]
+fn a_query_over_its_memory_ends_and_writes_go_on() {
+    const SERIES: usize = 100;
+    const SAMPLES: i64 = 500;
+    const QUERIES: usize = 40;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let limits = ["--query-bytes-max", "1MiB", "--query-all-bytes-max", "1536KiB", "--query-threads", "4"];
+    let server = Server::start(folder.path(), &[["--retention", "off"].as_slice(), &limits].concat());
+    let all = (0..SERIES).map(|at| {
+        let samples: Vec<_> = (0..SAMPLES).map(|n| (n * 1000, n as f64)).collect();
+        series(&[("__name__", "wide"), ("at", &at.to_string())], &samples)
+    });
+    assert_eq!(server.write(&request(all.collect())).status, 204);
+    // A hundred series of 500 steps are twice what one query may hold; a number a step is next to nothing.
+    let range = |expr: &str| format!("/api/v1/query_range?query={}&start=0&end=499&step=0.5", escape(expr));
+    let (too_much, little) = (range("wide * 2"), range("sum(wide)"));
+    let (stop, writes) = (AtomicBool::new(false), AtomicI64::new(0));
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let (http, url) = (http(), format!("{}/api/v1/write", server.url));
+            let mut number = 0;
+            while !stop.load(Ordering::SeqCst) {
+                number += 1;
+                let one = request(vec![series(&[("__name__", "live")], &[(number, number as f64)])]);
+                let answer = support::read(try_post(&http, &url, &REMOTE_WRITE_HEADERS, &body(&one)));
+                assert_eq!(answer.status, 204, "{}", answer.body);
+                writes.store(number, Ordering::SeqCst);
+            }
+            number
+        });
+        let askers: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    for _ in 0..QUERIES {
+                        let over = server.get(&too_much);
+                        assert_eq!(over.status, 422, "{}", over.body);
+                        let error = over.json()["error"].to_string();
+                        let (own, together) = ("1048576 bytes of memory", "1572864 bytes of memory for all queries");
+                        assert!(error.contains(own) || error.contains(together), "{error}");
+                    }
+                })
+            })
+            .collect();
+        for asker in askers {
+            asker.join().expect("every query was refused");
+        }
+        // What was refused gave back all it had.
+        let one = server.get(&too_much).json()["error"].to_string();
+        assert!(one.contains("more than 1048576 bytes of memory, which is the limit"), "{one}");
+        let before = writes.load(Ordering::SeqCst);
+        for _ in 0..QUERIES {
+            let answer = server.get(&little);
+            assert_eq!(answer.status, 200, "{}", answer.body);
+        }
+        let until = Instant::now() + PATIENCE;
+        while writes.load(Ordering::SeqCst) < before + 10 {
+            assert!(Instant::now() < until && !writer.is_finished(), "writes go on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        stop.store(true, Ordering::SeqCst);
+        let written = writer.join().expect("every write was acknowledged");
+        let kept = server.query("count_over_time(live[1h])", "3600");
+        assert_eq!(kept[0]["value"][1], json!(written.to_string()));
+    });
 }
 
 #[test]

@@ -98,24 +98,24 @@ fn check_value(server: &Server, expr: &str, time_s: &str, want: &str) {
 }
 
 fn check_queries(server: &Server, first_ms: i64) {
-    let last_ms = first_ms + (COUNT - 1) * STEP_MS;
-    let (first_s, last_s) = (first_ms / 1000, (last_ms / 1000).to_string());
-    let begun = format!("{}", f64::from(u32::try_from(first_s).expect("this century")) - 0.5);
+    let end_ms = first_ms + (COUNT - 1) * STEP_MS;
+    let (seconds_then, time) = (first_ms / 1000, (end_ms / 1000).to_string());
+    let begun = format!("{}", f64::from(u32::try_from(seconds_then).expect("this century")) - 0.5);
     // All observations are in the bucket from 2^(-1/8) to 1.
-    check_value(server, "round(histogram_quantile(1, latency), 0.001)", &last_s, "1");
-    check_value(server, "histogram_count(latency)", &last_s, "600");
-    check_value(server, "histogram_count(rate(latency[30s]))", &last_s, "10");
-    check_value(server, "histogram_avg(sum(increase(latency[30s])))", &last_s, "1");
-    check_value(server, "count_over_time(mixed[60s])", &last_s, "60");
-    check_value(server, "start_timestamp(served_total)", &last_s, &begun);
-    check_value(server, "start_timestamp(young)", &last_s, &begun);
-    check_value(server, "served_total", &last_s, "60");
-    let mixed = server.query("mixed[60s]", &last_s);
+    check_value(server, "round(histogram_quantile(1, latency), 0.001)", &time, "1");
+    check_value(server, "histogram_count(latency)", &time, "600");
+    check_value(server, "histogram_count(rate(latency[30s]))", &time, "10");
+    check_value(server, "histogram_avg(sum(increase(latency[30s])))", &time, "1");
+    check_value(server, "count_over_time(mixed[60s])", &time, "60");
+    check_value(server, "start_timestamp(served_total)", &time, &begun);
+    check_value(server, "start_timestamp(young)", &time, &begun);
+    check_value(server, "served_total", &time, "60");
+    let mixed = server.query("mixed[60s]", &time);
     let lengths = ["values", "histograms"].map(|kind| mixed[0][kind].as_array().map(Vec::len));
     assert_eq!(lengths, [Some(30), Some(30)], "{mixed}");
-    let shown = server.query("latency", &first_s.to_string());
+    let shown = server.query("latency", &seconds_then.to_string());
     let (seconds, histogram) = (&shown[0]["histogram"][0], &shown[0]["histogram"][1]);
-    assert_eq!((seconds, &histogram["count"], &histogram["sum"]), (&json!(first_s), &json!("10"), &json!("10")));
+    assert_eq!((seconds, &histogram["count"], &histogram["sum"]), (&json!(seconds_then), &json!("10"), &json!("10")));
     let metadata = server.get("/api/v1/metadata?metric=served_total").json();
     assert_eq!(metadata["data"]["served_total"][0]["help"], "Requests served.");
 }
@@ -197,11 +197,11 @@ fn check_remote_read(server: &Server, first_ms: i64) {
 
 fn check_federation(server: &Server, first_ms: i64) {
     let page = server.get(&format!("/federate?match[]={}", escape("{__name__=~\"level|latency|served_total\"}")));
-    let last_ms = first_ms + (COUNT - 1) * STEP_MS;
+    let end_ms = first_ms + (COUNT - 1) * STEP_MS;
     let want = format!(
         "# TYPE level untyped\nlevel{{room=\"a\",instance=\"\"}} 21.5 {}\n\
-         # TYPE served_total untyped\nserved_total{{instance=\"\"}} 60 {last_ms}\n",
-        last_ms + STEP_MS
+         # TYPE served_total untyped\nserved_total{{instance=\"\"}} 60 {end_ms}\n",
+        end_ms + STEP_MS
     );
     assert_eq!(page.body, want);
 }
