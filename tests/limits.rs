@@ -105,11 +105,12 @@ fn a_query_over_its_memory_ends_and_writes_go_on() {
         series(&[("__name__", "wide"), ("at", &at.to_string())], &samples)
     });
     assert_eq!(server.write(&request(all.collect())).status, 204);
-    // A hundred series of 500 steps are twice what one query may hold; a number a step is next to nothing.
+    // A hundred series of a thousand steps are 1.6 MB, which one query may not hold; a number a step is next to nothing.
     let range = |expr: &str| format!("/api/v1/query_range?query={}&start=0&end=499&step=0.5", escape(expr));
     let (too_much, little) = (range("wide * 2"), range("sum(wide)"));
     let (stop, writes) = (AtomicBool::new(false), AtomicI64::new(0));
     std::thread::scope(|scope| {
+        let _stop_on_panic = SetOnDrop(&stop);
         let writer = scope.spawn(|| {
             let (http, url) = (http(), format!("{}/api/v1/write", server.url));
             let mut number = 0;
@@ -156,6 +157,14 @@ fn a_query_over_its_memory_ends_and_writes_go_on() {
         let kept = server.query("count_over_time(live[1h])", "3600");
         assert_eq!(kept[0]["value"][1], json!(written.to_string()));
     });
+}
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 #[test]
