@@ -110,7 +110,15 @@ impl Core {
             return Ok(RoaringBitmap::new());
         }
         let ids = self.postings.read().select(matchers);
-        let mut found = self.head.overlapping(&ids, range);
+        // Whole blocks first: a few operations on bitmaps spare a look at each series.
+        let mut found = RoaringBitmap::new();
+        for block in self.view().overlapping(range) {
+            let span = block.span();
+            if range.contains(span.start.0) && range.contains(span.end.0) {
+                found |= &ids & block.ids();
+            }
+        }
+        found |= self.head.overlapping(&(&ids - &found), range);
         let others = ids - &found;
         found |= self.in_blocks(&others, &self.view().overlapping(range), range)?;
         Ok(found)
