@@ -5,7 +5,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::Reopened;
-use query::script::{Plain, Report, Store, run};
+use query::script::{Plain, Report, Store, Unsaid, run};
 use storage::memory::MemoryStore;
 
 fn scripts() -> Vec<PathBuf> {
@@ -23,7 +23,8 @@ fn all_pass(open: &mut dyn FnMut() -> Result<Box<dyn Store>, String>) {
     for path in scripts() {
         let text = std::fs::read_to_string(&path).expect("a readable script");
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let Report { passed, failed } = run(&text, open).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let Report { passed, failed } =
+            run(&text, Unsaid::Refused, open).unwrap_or_else(|error| panic!("{name}: {error}"));
         cases += passed + failed.len();
         failures.extend(failed.iter().map(|case| format!("{name}:{} {}\n    {}", case.line, case.query, case.reason)));
     }

@@ -1,13 +1,13 @@
 //! The script runner tells a wrong answer from a right one, and a broken script from both.
 
 use proptest::prelude::*;
-use query::script::{Plain, Report, ScriptError, Store, run};
+use query::script::{Plain, Report, ScriptError, Store, Unsaid, run};
 use storage::memory::MemoryStore;
 
 const DATA: &str = "load 1m\n  a{x=\"1\"} 1 2 3\n  a{x=\"2\"} 10 20 30\n";
 
 fn run_text(text: &str) -> Result<Report, ScriptError> {
-    run(text, &mut || Ok(Box::new(Plain::new(MemoryStore::new())) as Box<dyn Store>))
+    run(text, Unsaid::Refused, &mut || Ok(Box::new(Plain::new(MemoryStore::new())) as Box<dyn Store>))
 }
 
 /// Runs one case over [`DATA`]; `reason` is a part of why it must fail, empty if it must pass.
@@ -134,6 +134,18 @@ fn start_times() {
     )
     .expect("a well-formed script");
     assert_eq!((report.passed, report.failed), (1, Vec::new()));
+}
+
+#[test]
+fn annotations_that_nobody_speaks_of() {
+    let text = format!("{DATA}\neval instant at 1m rate(a{{x=\"1\"}}[2m])\n  {{x=\"1\"}} 0.016666666666666666\n");
+    let mut open = || Ok(Box::new(Plain::new(MemoryStore::new())) as Box<dyn Store>);
+    let mut failed = |text: &str, unsaid| run(text, unsaid, &mut open).expect("a well-formed script").failed.len();
+    assert_eq!(failed(&text, Unsaid::Refused), 1);
+    assert_eq!(failed(&text, Unsaid::Allowed), 0);
+    assert_eq!(failed(&format!("{text}  expect no_info\n"), Unsaid::Allowed), 1);
+    assert_eq!(failed(&format!("{text}  expect info regex:might\n"), Unsaid::Allowed), 0);
+    assert_eq!(failed(&format!("{text}  expect info msg:nothing\n"), Unsaid::Allowed), 1);
 }
 
 #[test]

@@ -129,11 +129,10 @@ impl Note<'_> {
                 "PromQL info: metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", \
                  got {kind:?}: {metric:?}"
             ),
-            Self::StartsOverlap(metric) => {
-                format!(
-                    "PromQL warning: start times of samples overlap with earlier samples for metric name {metric:?}"
-                )
-            }
+            Self::StartsOverlap(metric) => format!(
+                "PromQL warning: sample has start time that overlaps with previous sample timestamp for metric \
+                 {metric:?}"
+            ),
             Self::ForcedMonotonicity(metric) => named(
                 "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see \
                  https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"

@@ -27,6 +27,8 @@ mod text;
 mod trim;
 
 pub use self::buckets::{Edges, Stretch, buckets};
+#[cfg(test)]
+use self::{buckets::bound, interpolate::interpolate};
 pub(crate) use self::{
     combine::{HistogramSum, Joined, MixedKinds, add, subtract},
     counter::{change, change_over, last_change},
@@ -37,9 +39,8 @@ pub(crate) use self::{
     moments::{average, standard_deviation, variance},
     neighbours::{is_change, is_reset_between, starts_anew, starts_over, starts_overlap},
     quantile::{NanObservations, fraction, quantile},
+    reset::is_reset,
     scale::{divide, equals, multiply, negate},
     text::Text,
     trim::{Keep, trim},
 };
-#[cfg(test)]
-use self::{buckets::bound, interpolate::interpolate, reset::is_reset};

@@ -4,33 +4,37 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::histogram::{Bucket, CUSTOM_SCHEMA};
+use model::histogram::{Bucket, CUSTOM_SCHEMA, ResetHint};
 use model::labels::{BUCKET_LABEL, METRIC_NAME};
 use model::sample::is_stale_marker;
 use model::{FullSample, Histogram, Labels, LabelsBuilder, SampleValue, WriteBatch};
 
 use super::parse::{LoadedSeries, LoadedStarts};
 use super::points::{Point, parse_number};
+use crate::native::is_reset;
 
 /// The samples of a `load`, one point of each series a step from time 0.
 pub(crate) fn batch(step_ms: i64, with_native: bool, series: &[LoadedSeries]) -> Result<WriteBatch, String> {
     let mut batch = WriteBatch::new();
     for one in series {
         batch.push_series(one.labels.as_ref());
-        let mut follows_histogram = false;
+        let mut previous: Option<Arc<Histogram>> = None;
         for (at, point) in one.points.iter().enumerate() {
             let timestamp_ms = time_ms(step_ms, at);
             let start_ms = start_ms(&one.starts, at, timestamp_ms);
             let value = match point {
                 Point::Absent => continue,
-                Point::Histogram(shown) => SampleValue::Histogram(shown.histogram.clone()),
+                Point::Histogram(shown) => SampleValue::Histogram(with_hint(previous.as_deref(), &shown.histogram)),
                 // What ends a series of histograms is a histogram, too.
-                Point::Value(value) if is_stale_marker(*value) && follows_histogram => {
+                Point::Value(value) if is_stale_marker(*value) && previous.is_some() => {
                     SampleValue::Histogram(Arc::new(Histogram::stale_marker()))
                 }
                 Point::Value(value) => SampleValue::Float(*value),
             };
-            follows_histogram = matches!(value, SampleValue::Histogram(_));
+            previous = match &value {
+                SampleValue::Histogram(histogram) => Some(histogram.clone()),
+                SampleValue::Float(_) => None,
+            };
             match value {
                 SampleValue::Float(value) if start_ms == 0 => batch.push_sample(timestamp_ms, value),
                 value => batch.push_full_sample(FullSample { timestamp_ms, start_ms, value }),
@@ -41,6 +45,24 @@ pub(crate) fn batch(step_ms: i64, with_native: bool, series: &[LoadedSeries]) ->
         push_native(step_ms, series, &mut batch)?;
     }
     Ok(batch)
+}
+
+/// `histogram` as Prometheus's storage returns it: it is known not to begin anew if the one before says so and has the
+/// same layout.
+fn with_hint(previous: Option<&Histogram>, histogram: &Arc<Histogram>) -> Arc<Histogram> {
+    let goes_on = |previous: &Histogram| {
+        histogram.reset_hint == ResetHint::Unknown
+            && previous.reset_hint != ResetHint::Gauge
+            && previous.schema == histogram.schema
+            && previous.zero_threshold.to_bits() == histogram.zero_threshold.to_bits()
+            && previous.custom_bounds == histogram.custom_bounds
+            && !previous.is_stale_marker()
+            && !is_reset(previous, histogram)
+    };
+    if previous.is_some_and(goes_on) {
+        return Arc::new(Histogram { reset_hint: ResetHint::NotReset, ..Histogram::clone(histogram) });
+    }
+    histogram.clone()
 }
 
 fn time_ms(step_ms: i64, at: usize) -> i64 {

@@ -18,6 +18,15 @@ use model::{SampleSink, SeriesSource, WriteBatch};
 
 pub use run::run;
 
+/// What becomes of annotations that a case does not speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsaid {
+    /// They may be there, as in the scripts of Prometheus.
+    Allowed,
+    /// A case without any `expect` line must have none.
+    Refused,
+}
+
 /// Where a script's data goes and comes from.
 pub trait Store: fmt::Debug {
     /// Takes samples.

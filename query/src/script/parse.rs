@@ -3,9 +3,9 @@
 use model::Labels;
 use model::time::parse_duration_ms;
 
-use super::ScriptError;
 use super::points::{POINTS_MAX, Point, parse_number, parse_points, parse_series};
 use super::starts::{Starts, parse_starts, split_line};
+use super::{ScriptError, Unsaid};
 
 /// One command of a script.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ pub(crate) struct Case {
 }
 
 /// Reads all commands.
-pub(crate) fn parse(text: &str) -> Result<Vec<Command>, ScriptError> {
+pub(crate) fn parse(text: &str, unsaid: Unsaid) -> Result<Vec<Command>, ScriptError> {
     let mut commands = Vec::new();
     let mut points = 0;
     let mut lines = text.lines().enumerate().peekable();
@@ -114,7 +114,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Command>, ScriptError> {
             }
             "clear" => Command::Clear,
             eval if eval == "eval" || eval.starts_with("eval_") => {
-                let mut case = parse_eval(eval, rest, line_number).map_err(wrap(line_number))?;
+                let mut case = parse_eval(eval, rest, line_number, unsaid).map_err(wrap(line_number))?;
                 for (at, line) in body {
                     parse_expectation(line, &mut case).map_err(wrap(at))?;
                 }
@@ -171,7 +171,7 @@ fn parse_series_line(line: &str) -> Result<(Labels, Vec<Point>), String> {
     Ok((labels, parse_points(points)?))
 }
 
-fn parse_eval(word: &str, rest: &str, line: usize) -> Result<Case, String> {
+fn parse_eval(word: &str, rest: &str, line: usize, unsaid: Unsaid) -> Result<Case, String> {
     let (time, query) = match split_word(rest) {
         ("instant", rest) => {
             let (time, rest) = parse_times(rest, ["at"])?;
@@ -183,8 +183,12 @@ fn parse_eval(word: &str, rest: &str, line: usize) -> Result<Case, String> {
         }
         (other, _) => return Err(format!("expected instant or range, found {other:?}")),
     };
-    // A case of the older form without flag must have no annotations; `expect` lines replace that rule.
-    let flag = |name: &str| if word == name { Annotations::Some(Vec::new()) } else { Annotations::None };
+    let flag = |name: &str| match unsaid {
+        _ if word == name => Annotations::Some(Vec::new()),
+        Unsaid::Allowed => Annotations::Any,
+        // `expect` lines replace this rule.
+        Unsaid::Refused => Annotations::None,
+    };
     let is_fail = word == "eval_fail";
     Ok(Case {
         line,
@@ -276,11 +280,14 @@ fn parse_expect(rest: &str, case: &mut Case) -> Result<(), String> {
 }
 
 fn parse_text(rest: &str) -> Result<Option<Text>, String> {
-    match split_word(rest) {
-        ("", _) => Ok(None),
-        ("msg:", text) => Ok(Some(Text::Exactly(text.to_owned()))),
-        ("regex:", text) => Ok(Some(Text::Matching(text.to_owned()))),
-        (other, _) => Err(format!("expected msg: or regex:, found {other:?}")),
+    if rest.is_empty() {
+        Ok(None)
+    } else if let Some(text) = rest.strip_prefix("msg:") {
+        Ok(Some(Text::Exactly(text.trim().to_owned())))
+    } else if let Some(pattern) = rest.strip_prefix("regex:") {
+        Ok(Some(Text::Matching(pattern.trim().to_owned())))
+    } else {
+        Err(format!("expected msg: or regex:, found {rest:?}"))
     }
 }
 

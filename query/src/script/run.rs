@@ -6,7 +6,7 @@ use model::SeriesSource;
 
 use super::check::{REPEAT_STEP_MS, check_answer, check_error, check_repeated};
 use super::parse::{Case, CaseTime, Command, LoadedSeries, parse};
-use super::{CaseReport, Report, ScriptError, Store, load};
+use super::{CaseReport, Report, ScriptError, Store, Unsaid, load};
 use crate::{Answer, CancelToken, QueryError, QueryOptions, QueryTime, Request, evaluate};
 
 /// Functions of the bounds of the whole query, for which the range query around an instant is another question.
@@ -18,11 +18,15 @@ const OF_THE_QUERY: [&str; 4] = ["start()", "end()", "step()", "range()"];
 /// # Errors
 ///
 /// When the script cannot be read or its data cannot be stored.
-pub fn run(script: &str, open: &mut dyn FnMut() -> Result<Box<dyn Store>, String>) -> Result<Report, ScriptError> {
+pub fn run(
+    script: &str,
+    unsaid: Unsaid,
+    open: &mut dyn FnMut() -> Result<Box<dyn Store>, String>,
+) -> Result<Report, ScriptError> {
     let at_start = |message| ScriptError { line: 0, message };
     let mut stage = Stage::new(open().map_err(at_start)?);
     let mut report = Report::default();
-    for command in parse(script)? {
+    for command in parse(script, unsaid)? {
         match command {
             Command::Clear => stage = Stage::new(open().map_err(at_start)?),
             Command::Load { line, step_ms, with_native, series } => {
