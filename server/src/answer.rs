@@ -3,7 +3,7 @@
 //! Owns the shape of results. Numbers, strings and labels are written by `json`, the envelope by `reply`.
 
 use model::{Labels, SampleValue};
-use query::{Series, Value, VectorElement};
+use query::{AnswerMemory, Series, Value, VectorElement};
 
 use crate::histogram_json::write_histogram;
 use crate::json::{write_labels, write_string, write_timestamp, write_value};
@@ -18,6 +18,8 @@ pub(crate) struct AnswerWriter {
     separator: &'static str,
     /// JSON documents that go beside the result, by their names.
     beside: Vec<(&'static str, Vec<u8>)>,
+    /// What is accounted for the result until all of it is written.
+    _memory: Option<AnswerMemory>,
 }
 
 /// What of the result is still to be written.
@@ -33,7 +35,7 @@ enum Rest {
 }
 
 impl AnswerWriter {
-    pub(crate) fn new(value: Value, beside: Vec<(&'static str, Vec<u8>)>) -> Self {
+    pub(crate) fn new(value: Value, memory: Option<AnswerMemory>, beside: Vec<(&'static str, Vec<u8>)>) -> Self {
         let (result_type, rest) = match value {
             Value::Scalar { timestamp_ms, value } => {
                 ("scalar", Rest::Single(pair(timestamp_ms, |out| write_value(out, value))))
@@ -46,7 +48,7 @@ impl AnswerWriter {
         };
         let bracket = if matches!(rest, Rest::Single(_)) { "" } else { "[" };
         let head = format!(r#"{{"resultType":"{result_type}","result":{bracket}"#);
-        Self { head, rest, separator: "", beside }
+        Self { head, rest, separator: "", beside, _memory: memory }
     }
 }
 
@@ -204,6 +206,7 @@ mod tests {
         for until_bytes in [usize::MAX, 1, 7, 40] {
             let mut writer = AnswerWriter::new(
                 value(),
+                None,
                 stats.map(|stats| ("stats", stats.as_bytes().to_vec())).into_iter().collect(),
             );
             let mut whole = Vec::new();

@@ -18,6 +18,7 @@ use crate::gate::run_blocking;
 use crate::params::{Params, ordered};
 use crate::reply::{Annotations, ApiError, ErrorKind, TRUNCATED, success, success_json};
 use crate::running::{Client, Watched};
+use crate::slow::CountIfDropped;
 
 /// A checked question.
 #[derive(Debug)]
@@ -124,9 +125,9 @@ impl Question {
 async fn answer(app: Arc<App>, question: Question, client: Option<Client>) -> Result<Response, ApiError> {
     let ticket = app.running.enter(&question.text, client);
     let query = ticket.query();
-    let mut unanswered = CountIfDropped { app: &app, query: &query, armed: true };
+    let mut unanswered = CountIfDropped::new(&app, &query);
     let entered = app.gate.enter(question.timeout).await;
-    unanswered.armed = false;
+    unanswered.disarm();
     let place = match entered {
         Ok(place) => place,
         Err(error) => {
@@ -147,22 +148,6 @@ async fn answer(app: Arc<App>, question: Question, client: Option<Client>) -> Re
     let result = run_blocking(place, left, work).await;
     drop(ticket);
     result
-}
-
-/// Counts a query whose client left while it waited; once it runs, its worker counts it.
-struct CountIfDropped<'a> {
-    app: &'a App,
-    query: &'a Watched,
-    armed: bool,
-}
-
-impl Drop for CountIfDropped<'_> {
-    fn drop(&mut self) {
-        if self.armed {
-            let gone = ApiError::new(ErrorKind::Canceled, "the client left");
-            self.app.query_ended(self.query, Some(&gone));
-        }
-    }
 }
 
 fn evaluate(app: &App, question: &Question, left: Duration, query: &Watched) -> Result<Answer, ApiError> {
@@ -202,7 +187,7 @@ fn render(mut answer: Answer, question: &Question, queued: Duration) -> Response
             Err(error) => return ApiError::new(ErrorKind::Internal, error.to_string()).into_response(),
         }
     }
-    success(AnswerWriter::new(answer.value, beside), &annotations)
+    success(AnswerWriter::new(answer.value, answer.memory, beside), &annotations)
 }
 
 fn stats(cost: &query::Cost, queued: Duration) -> Vec<u8> {

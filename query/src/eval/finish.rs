@@ -53,14 +53,15 @@ fn answer_here(source: &dyn SeriesSource, expr: &Expr, request: &Request<'_>) ->
         lookback_ms: request.lookback_ms.unwrap_or(options.lookback_ms).max(1),
     };
     evaluator.guard.look()?;
-    let value = if evaluator.is_instant {
+    let (value, held) = if evaluator.is_instant {
         instant_value(&evaluator, expr, query_grid.start_ms)?
     } else {
         range_value(&evaluator, expr)?
     };
     let explain = evaluator.trace.explain(expr, &evaluator.shared);
     let (warnings, infos) = evaluator.notes.finish();
-    Ok(Answer { value, warnings, infos, cost: budget.cost(), explain })
+    let memory = held.outlive();
+    Ok(Answer { value, warnings, infos, cost: budget.cost(), explain, memory })
 }
 
 fn query_grid(request: &Request<'_>) -> Result<(Grid, i64)> {
@@ -81,35 +82,38 @@ fn query_grid(request: &Request<'_>) -> Result<(Grid, i64)> {
     }
 }
 
-fn instant_value(evaluator: &Evaluator<'_>, expr: &Expr, time_ms: i64) -> Result<Value> {
+/// The value of an instant query, and what is accounted for it.
+fn instant_value<'q>(evaluator: &Evaluator<'q>, expr: &Expr, time_ms: i64) -> Result<(Value, Held<'q>)> {
     let grid = evaluator.query_grid;
     Ok(match value_type(expr) {
         ValueType::Scalar => {
             let value = evaluator.scalar(expr, grid)?.first().copied().unwrap_or(f64::NAN);
-            Value::Scalar { timestamp_ms: time_ms, value }
+            (Value::Scalar { timestamp_ms: time_ms, value }, Held::default())
         }
         ValueType::String => match &unparen(expr).kind {
-            ExprKind::String(text) => Value::String { timestamp_ms: time_ms, text: text.clone() },
+            ExprKind::String(text) => (Value::String { timestamp_ms: time_ms, text: text.clone() }, Held::default()),
             _ => return Err(execution("expected a string literal")),
         },
         ValueType::InstantVector => {
-            let named = Named::vector(evaluator, expr)?;
-            let elements = named.series.into_iter().filter_map(|(labels, column)| {
+            let Named { series, held, .. } = Named::vector(evaluator, expr)?;
+            let elements = series.into_iter().filter_map(|(labels, column)| {
                 column.point(0).map(|value| VectorElement { labels, timestamp_ms: time_ms, value })
             });
-            Value::Vector(elements.collect())
+            (Value::Vector(elements.collect()), held)
         }
-        ValueType::RangeVector => Value::Matrix(raw_matrix(evaluator, expr, time_ms)?),
+        ValueType::RangeVector => raw_matrix(evaluator, expr, time_ms)?,
     })
 }
 
-fn range_value(evaluator: &Evaluator<'_>, expr: &Expr) -> Result<Value> {
+/// The value of a range query, and what is accounted for it.
+fn range_value<'q>(evaluator: &Evaluator<'q>, expr: &Expr) -> Result<(Value, Held<'q>)> {
     let grid = evaluator.query_grid;
     let kind = match value_type(expr) {
         ValueType::Scalar => {
             let column = Column::from_values(evaluator.scalar(expr, grid)?);
             let samples = samples_of(grid, &column);
-            return Ok(Value::Matrix(vec![Series { labels: Labels::empty(), samples }]));
+            let held = evaluator.guard.hold(samples.len() * size_of::<(i64, f64)>())?;
+            return Ok((Value::Matrix(vec![Series { labels: Labels::empty(), samples }]), held));
         }
         ValueType::InstantVector => {
             let Named { series: named, mut held, .. } = Named::vector(evaluator, expr)?;
@@ -124,7 +128,7 @@ fn range_value(evaluator: &Evaluator<'_>, expr: &Expr) -> Result<Value> {
                 }
             }
             series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-            return Ok(Value::Matrix(series));
+            return Ok((Value::Matrix(series), held));
         }
         ValueType::RangeVector => "range vector",
         ValueType::String => "string",
@@ -143,7 +147,7 @@ struct Named<'g> {
 
 impl<'g> Named<'g> {
     /// Evaluates an instant-vector expression over the whole query.
-    fn vector(evaluator: &'g Evaluator<'_>, expr: &Expr) -> Result<Self> {
+    fn vector(evaluator: &Evaluator<'g>, expr: &Expr) -> Result<Self> {
         let mut named = Self { series: Vec::new(), index: HashMap::new(), held: evaluator.guard.hold(0)? };
         evaluator.vector(expr, evaluator.query_grid, &mut |head, column| named.add(&head, column))?;
         Ok(named)
@@ -195,7 +199,7 @@ fn samples_of(grid: Grid, column: &Column) -> Samples {
 }
 
 /// The samples of a range vector at one time, with their own timestamps.
-fn raw_matrix(evaluator: &Evaluator<'_>, expr: &Expr, time_ms: i64) -> Result<Vec<Series>> {
+fn raw_matrix<'q>(evaluator: &Evaluator<'q>, expr: &Expr, time_ms: i64) -> Result<(Value, Held<'q>)> {
     let mut series: Vec<Series> = Vec::new();
     let mut index: HashMap<Labels, usize> = HashMap::new();
     let mut held = evaluator.guard.hold(0)?;
@@ -214,7 +218,7 @@ fn raw_matrix(evaluator: &Evaluator<'_>, expr: &Expr, time_ms: i64) -> Result<Ve
         Ok(())
     })?;
     series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-    Ok(series)
+    Ok((Value::Matrix(series), held))
 }
 
 fn merge_samples(into: &mut Samples, other: &Samples) -> Result<()> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use model::ReadCost;
 
 use super::error::{QueryError, Result};
-use super::resources::Resources;
+use super::resources::{AnswerMemory, Resources};
 
 /// Units of work (values touched) between two looks at the clock: some tens of microseconds.
 const UNITS_PER_LOOK: usize = 1 << 14;
@@ -187,9 +187,14 @@ impl<'a> Budget<'a> {
     }
 
     fn shrink(&self, bytes: usize) {
+        self.leave(bytes);
+        self.options.resources.give_bytes(bytes);
+    }
+
+    /// Holds that less; it is still some of all queries'.
+    fn leave(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.cancel.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.options.resources.give_bytes(bytes);
     }
 }
 
@@ -284,6 +289,15 @@ impl Held<'_> {
     /// What is accounted for.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Goes on accounting after the query has ended, for what it yields.
+    pub(crate) fn outlive(mut self) -> Option<AnswerMemory> {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.budget.map(|budget| {
+            budget.leave(bytes);
+            AnswerMemory::new(budget.options.resources.clone(), bytes)
+        })
     }
 
     /// Accounts for one more series of `steps` states of type `T` with labels of `label_bytes`.

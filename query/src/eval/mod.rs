@@ -56,7 +56,7 @@ use model::{Labels, SampleValue, Samples, SeriesSource};
 pub use error::QueryError;
 pub use explain::Explain;
 pub use guard::{CancelToken, Cost, QueryOptions};
-pub use resources::{QUERIES_BYTES_MAX_DEFAULT, Resources};
+pub use resources::{AnswerMemory, QUERIES_BYTES_MAX_DEFAULT, Resources};
 pub use told::ANNOTATIONS_TOLD_MAX;
 
 use crate::ast::Expr;
@@ -92,7 +92,7 @@ pub enum QueryTime {
 }
 
 /// What a query yields.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Answer {
     /// The result.
     pub value: Value,
@@ -104,6 +104,8 @@ pub struct Answer {
     pub cost: Cost,
     /// What each node of the query took, if that was asked for.
     pub explain: Option<Explain>,
+    /// What is accounted for the value.
+    pub memory: Option<AnswerMemory>,
 }
 
 /// A result.

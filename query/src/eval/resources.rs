@@ -2,6 +2,7 @@
 //!
 //! A query takes what is free and gives it back when it ends; nobody waits here.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Most bytes of values and labels that all queries hold at a time, unless told otherwise.
@@ -49,14 +50,19 @@ impl Resources {
         self.bytes_max
     }
 
-    /// Takes `bytes`, or tells the limit that stands against it.
-    pub(crate) fn take_bytes(&self, bytes: usize) -> Result<(), usize> {
+    /// Takes `bytes`, which whoever takes them [gives back](Self::give_bytes).
+    ///
+    /// # Errors
+    ///
+    /// The limit that stands against it.
+    pub fn take_bytes(&self, bytes: usize) -> Result<(), usize> {
         let take = |held: usize| held.checked_add(bytes).filter(|&total| total <= self.bytes_max);
         let taken = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
         taken.map_or(Err(self.bytes_max), |_| Ok(()))
     }
 
-    pub(crate) fn give_bytes(&self, bytes: usize) {
+    /// Gives back what was [taken](Self::take_bytes).
+    pub fn give_bytes(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -70,6 +76,32 @@ impl Resources {
         // Never refused: taking none is an answer too.
         let _ = self.helpers_free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
         Helpers { resources: self, count }
+    }
+}
+
+/// Memory of an answer, which is accounted for among that of all queries until this is dropped. Keep it as long as any
+/// part of the answer is needed.
+#[derive(Debug)]
+pub struct AnswerMemory {
+    resources: Arc<Resources>,
+    bytes: usize,
+}
+
+impl AnswerMemory {
+    /// Takes over `bytes` that were taken from `resources` before.
+    pub(crate) fn new(resources: Arc<Resources>, bytes: usize) -> Self {
+        Self { resources, bytes }
+    }
+
+    /// Bytes accounted for.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for AnswerMemory {
+    fn drop(&mut self) {
+        self.resources.give_bytes(self.bytes);
     }
 }
 

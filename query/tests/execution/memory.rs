@@ -103,3 +103,23 @@ fn queries_together_keep_to_the_limit_of_all() {
     assert_eq!(resources.bytes(), 0, "all memory is given back");
     ask_for(&store(), "m").expect("alone it fits");
 }
+
+#[test]
+fn an_answer_is_accounted_for_until_it_is_dropped() {
+    let resources = Arc::new(Resources::new(1 << 20, 0));
+    let options = QueryOptions { resources: resources.clone(), ..QueryOptions::default() };
+    let ask = |query, time| ask(&store(), query, time, &options, &CancelToken::new());
+    let answer = ask("m", RANGE).expect("it fits");
+    let memory = answer.memory.expect("it needs some");
+    assert_eq!((memory.bytes(), true), (resources.bytes(), memory.bytes() >= 100 * 600 * 16));
+    drop(answer.value);
+    assert!(ask("m", RANGE).expect_err("two do not").to_string().contains("for all queries together"));
+    drop(memory);
+    drop(ask("m", RANGE).expect("it fits again"));
+    for query in ["m[10m]", "m", "1", "\"text\""] {
+        drop(ask(query, END).expect(query));
+        assert_eq!(resources.bytes(), 0, "{query}");
+    }
+    drop(ask("1 + time()", RANGE).expect("numbers"));
+    assert_eq!(resources.bytes(), 0);
+}
