@@ -1,19 +1,39 @@
 //! The door of the query room: how many queries run at once, how many wait, and for how long.
 //!
-//! Reading is synchronous and busy, so it happens on blocking threads; the door bounds them, so that queries can
-//! never take the threads and processors that ingestion needs. A place is given back when the work has really
-//! ended, not when its client left.
+//! Reading is synchronous and busy, so it happens on threads of its own; the door bounds them, and the system gives
+//! them what ingestion leaves, so that queries can never take the threads and processors that ingestion needs. A place
+//! is given back when the work has really ended, not when its client left.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::reply::{ApiError, ErrorKind};
 
 /// How long after its own deadline work may still answer before its client is told that it took too long.
 const OVERTIME: Duration = Duration::from_secs(2);
+
+/// By how much the threads that read are nicer than others: they get about a tenth of a processor that ingestion wants
+/// whole, and all of one that nobody else wants.
+const NICE: i32 = 10;
+
+/// The threads that read, for the whole process. They are not the runtime's own blocking threads, which ingestion uses:
+/// a thread that is nice once cannot take it back.
+fn readers() -> Option<&'static Runtime> {
+    static READERS: OnceLock<Option<Runtime>> = OnceLock::new();
+    let start = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.thread_name("read").on_thread_start(|| {
+            // Where that is not allowed, the threads run as others do.
+            let _ = rustix::process::nice(NICE);
+        });
+        builder.build().inspect_err(|error| tracing::error!(%error, "no threads of their own for reading")).ok()
+    };
+    READERS.get_or_init(start).as_ref()
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -92,11 +112,15 @@ pub(crate) async fn run_blocking<T: Send + 'static>(
     allowed: Duration,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let task = tokio::task::spawn_blocking(move || {
+    let work = move || {
         let result = work();
         drop(place);
         result
-    });
+    };
+    let task = match readers() {
+        Some(readers) => readers.spawn_blocking(work),
+        None => tokio::task::spawn_blocking(work),
+    };
     match tokio::time::timeout(allowed + OVERTIME, task).await {
         Ok(Ok(result)) => result,
         Ok(Err(failure)) => {
@@ -189,5 +213,20 @@ mod tests {
         let result = run_blocking(place, LONG, || -> Result<(), ApiError> { panic!("on purpose") }).await;
         assert_eq!(result.unwrap_err().kind, ErrorKind::Internal);
         assert!(gate.enter(SHORT).await.is_ok());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn reading_is_nicer_than_the_rest() {
+        let nice = || {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            // Field 19 of proc(5), the name in parentheses aside.
+            let fields = stat.rsplit_once(')').unwrap().1;
+            fields.split_whitespace().nth(16).unwrap().parse::<i32>().unwrap()
+        };
+        let place = Gate::new(1, 0).enter(SHORT).await.unwrap();
+        let reading = run_blocking(place, LONG, move || Ok(nice())).await.unwrap();
+        let usual = tokio::task::spawn_blocking(nice).await.unwrap();
+        assert_eq!(reading, (usual + NICE).min(19));
     }
 }
