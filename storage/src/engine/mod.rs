@@ -23,6 +23,7 @@ mod error;
 mod exemplars;
 mod extras;
 mod flush;
+mod label_order;
 mod lock;
 mod merge;
 mod open;
@@ -53,9 +54,9 @@ use background::Background;
 use blocks::BlockSet;
 pub use error::{OpenError, StorageError};
 use exemplars::Exemplars;
+use label_order::LabelOrder;
 use lock::FolderLock;
 pub use options::{Durability, EngineOptions};
-use read::LabelOrder;
 pub use stats::{Cardinality, Count, EngineStats};
 
 /// Most damaged places that are remembered for the statistics.

@@ -11,8 +11,8 @@ use parking_lot::{Mutex, RwLock};
 
 use super::blocks::{Block, BlockSet};
 use super::exemplars::Exemplars;
+use super::label_order::LabelOrder;
 use super::lock::FolderLock;
-use super::read::LabelOrder;
 use super::{Core, Counters, EngineOptions, Maintenance, OpenError, OpenFolder, Writer};
 use crate::block::{BlockError, BlockReader, ColumnCache};
 use crate::catalog::{Catalog, State};

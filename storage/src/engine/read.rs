@@ -9,7 +9,6 @@ use model::{
     Exemplar, Labels, Matcher, MetricMetadata, ReadCost, Samples, SeriesSet, SeriesSource, SourceError, TimeRange,
     TimestampMs,
 };
-use parking_lot::RwLock;
 use roaring::RoaringBitmap;
 
 use super::blocks::Block;
@@ -99,7 +98,7 @@ impl Core {
                 set.series.push(Selected { labels: labels.clone(), id, head });
             }
         });
-        self.order.sort(&mut set.series);
+        self.order.sort(&mut set.series, |one| (one.id, &one.labels));
         Ok(set)
     }
 
@@ -142,52 +141,6 @@ impl Core {
             }
         }
         Ok(found)
-    }
-}
-
-/// The order of series by labels, as far as a selection found it out: comparing labels is most of the work of an instant
-/// query over many series, and dashboards select the same ones again and again. Ids are not given twice, so what was
-/// found out stays true.
-#[derive(Debug, Default)]
-pub(super) struct LabelOrder {
-    known: RwLock<Arc<Ranks>>,
-}
-
-/// For each id its place in the largest selection so far, or [`UNRANKED`].
-#[derive(Debug, Default)]
-struct Ranks {
-    by_id: Vec<u32>,
-    series: usize,
-}
-
-const UNRANKED: u32 = u32::MAX;
-/// Ids that may be remembered for each series that is: after much churn the living are few among their ids.
-const RANKED_IDS_EACH: usize = 16;
-/// Smaller selections are sorted by their labels each time.
-const RANKED_SERIES_MIN: usize = 256;
-
-impl LabelOrder {
-    /// Sorts by labels.
-    fn sort(&self, series: &mut [Selected]) {
-        let ranks = self.known.read().clone();
-        let rank = |id: SeriesId| ranks.by_id.get(id.0 as usize).copied().unwrap_or(UNRANKED);
-        if series.len() <= ranks.series && series.iter().all(|one| rank(one.id) != UNRANKED) {
-            series.sort_unstable_by_key(|one| rank(one.id));
-            return;
-        }
-        series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        let newest = series.iter().map(|one| one.id.0 as usize).max().unwrap_or(0);
-        if series.len() >= RANKED_SERIES_MIN.max(ranks.series) && newest / RANKED_IDS_EACH < series.len() {
-            let mut found = Ranks { by_id: Vec::new(), series: series.len() };
-            for (place, one) in (0..UNRANKED).zip(&*series) {
-                let id = one.id.0 as usize;
-                if found.by_id.len() <= id {
-                    found.by_id.resize(id + 1, UNRANKED);
-                }
-                found.by_id[id] = place;
-            }
-            *self.known.write() = Arc::new(found);
-        }
     }
 }
 
@@ -247,38 +200,5 @@ impl SeriesSet for EngineSet {
         }
         forget_unknown_starts(into);
         Ok(cost)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Selections of every size and mixture come ordered by labels, whatever was selected before.
-    #[test]
-    fn an_order_found_out_is_an_order_by_labels() {
-        let labels =
-            |id: u32| Labels::from_pairs([("__name__", "m"), ("i", &(id * 7919 % 1000).to_string())]).expect("valid");
-        let order = LabelOrder::default();
-        let mut state = 1u32;
-        for size in [10, 400, 900, 300, 900, 1000, 500, 1000] {
-            let mut ids: Vec<u32> = (0..1000).collect();
-            for at in (1..ids.len()).rev() {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                ids.swap(at, (state >> 16) as usize % (at + 1));
-            }
-            let select = |&id: &u32| Selected { labels: labels(id), id: SeriesId(id), head: Vec::new() };
-            let mut series: Vec<Selected> = ids[..size].iter().map(select).collect();
-            order.sort(&mut series);
-            assert!(series.is_sorted_by(|a, b| a.labels <= b.labels), "{size} series");
-        }
-        assert_eq!(order.known.read().series, 1000, "the largest selection is remembered");
-        let far = Selected { labels: labels(1), id: SeriesId(u32::MAX - 1), head: Vec::new() };
-        let mut series: Vec<Selected> = (0..1500)
-            .map(|id| Selected { labels: labels(id), id: SeriesId(id), head: Vec::new() })
-            .chain([far])
-            .collect();
-        order.sort(&mut series);
-        assert_eq!(order.known.read().series, 1000, "ids far apart are not worth the memory");
     }
 }
