@@ -152,7 +152,7 @@ impl Evaluator<'_> {
         if leaf.reads.is_empty() {
             return Ok(());
         }
-        let set = self.select(leaf.matchers, leaf.reads)?;
+        let (set, _held) = self.select(leaf.matchers, leaf.reads)?;
         let span_ms = leaf.reads.end.0.saturating_sub(leaf.reads.start.0);
         let samples = usize::try_from(span_ms / SAMPLE_DISTANCE_MS).unwrap_or(usize::MAX);
         let work = samples.max(CHUNK_SAMPLES).saturating_add(grid.len).saturating_mul(set.len());

@@ -11,8 +11,13 @@ use super::column::{ABSENT, Column, Head, Sink};
 use super::error::Result;
 use super::evaluator::Evaluator;
 use super::grid::{Grid, Shift, seconds};
+use super::guard::Held;
 use super::smoothed::smooth;
 use crate::ast::{RangeExtension, Selector, Span};
+
+/// What a source is taken to hold for each series it selected: where its samples are, and a copy of those still being
+/// collected.
+const SELECTED_BYTES: usize = 256;
 
 /// What a selector yields for the sample it finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,13 +85,16 @@ impl Evaluator<'_> {
         {
             return self.read_series(turn.set, turn.series.clone(), matchers, visit);
         }
-        let set = self.select(matchers, range)?;
+        let (set, _held) = self.select(matchers, range)?;
         self.read_series(&*set, 0..set.len(), matchers, visit)
     }
 
-    /// The series that fulfil `matchers`.
-    pub(crate) fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Box<dyn SeriesSet>> {
-        Ok(self.source.select(matchers, range, self.guard.options().series_max)?)
+    /// The series that fulfil `matchers`, and what is accounted for the selection.
+    pub(crate) fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<(Box<dyn SeriesSet>, Held<'_>)> {
+        let set = self.source.select(matchers, range, self.guard.options().series_max)?;
+        let held = self.guard.hold(set.len().saturating_mul(SELECTED_BYTES))?;
+        self.guard.look()?;
+        Ok((set, held))
     }
 
     fn read_series(

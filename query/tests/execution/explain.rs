@@ -151,3 +151,30 @@ fn nothing_is_explained_unasked() {
     };
     assert_eq!(query::evaluate(&store(1), &request).expect(query).explain, None);
 }
+
+#[test]
+fn deep_queries_are_explained_within_their_stack() {
+    let store = store(1);
+    for (open, close, nodes) in [
+        ("abs(", ")", 1),
+        ("sum(", ")", 1),
+        ("-(", ")", 2),
+        ("(1 + ", ")", 2),
+        ("(n or ", ")", 2),
+        ("(n{i=\"1\"} + on () ", ")", 2),
+        ("topk(1, ", ")", 1),
+        ("max_over_time(", "[2m:1m])", 2),
+        ("label_replace(", ", \"a\", \"b\", \"\", \"\")", 1),
+    ] {
+        let levels = (query::DEPTH_MAX - 2) / nodes;
+        let query = format!("{}n{{i=\"1\"}}{}", open.repeat(levels), close.repeat(levels));
+        let time = QueryTime::Instant { time_ms: 3_600_000 };
+        let answer = ask(&store, &query, time, &QueryOptions::default(), &CancelToken::new());
+        let mut node = &answer.unwrap_or_else(|error| panic!("{levels} {open}: {error}")).explain.expect("asked for");
+        let mut depth = 1;
+        while let Some(below) = node.children.last() {
+            (node, depth) = (below, depth + 1);
+        }
+        assert!(depth > levels, "{open}: {depth} nodes for {levels} levels");
+    }
+}
