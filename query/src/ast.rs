@@ -102,6 +102,8 @@ pub struct Selector {
     pub modifiers: Modifiers,
     /// `anchored` or `smoothed`.
     pub extension: Option<RangeExtension>,
+    /// Whether counter resets between its histograms must be told where the samples do not tell; the parser says so.
+    pub tells_resets: bool,
 }
 
 impl Selector {

@@ -8,6 +8,7 @@ mod cursor;
 mod duration;
 mod matching;
 mod postfix;
+mod resets;
 mod selector;
 
 use std::borrow::Cow;
@@ -39,8 +40,9 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
         return Err(Fault::new(span, format!("query is longer than {QUERY_BYTES_MAX} bytes")).locate(query));
     }
     let tokens = lex(query);
-    let expr = count_regexes(&tokens).and_then(|()| whole(&tokens)).and_then(|expr| {
+    let expr = count_regexes(&tokens).and_then(|()| whole(&tokens)).and_then(|mut expr| {
         check::check(&expr).map_err(|fault| *fault)?;
+        resets::mark(&mut expr);
         Ok(expr)
     });
     expr.map_err(|fault| fault.locate(query))

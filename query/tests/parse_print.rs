@@ -132,7 +132,7 @@ fn selector() -> impl Strategy<Value = Selector> {
         let name = if bare_name { name } else { any_name };
         let at = if bare_name { 0 } else { matchers.len() };
         matchers.insert(at, Matcher::equal(METRIC_NAME, name));
-        Selector { matchers, bare_name, modifiers: Modifiers::default(), extension: None }
+        Selector { matchers, bare_name, modifiers: Modifiers::default(), extension: None, tells_resets: false }
     })
 }
 

@@ -14,6 +14,7 @@ use super::grid::{Grid, Shift, seconds};
 use super::guard::Held;
 use super::smoothed::smooth;
 use crate::ast::{RangeExtension, Selector, Span};
+use crate::native::tell_resets;
 
 /// What a source is taken to hold for each series it selected: where its samples are, and a copy of those still being
 /// collected.
@@ -24,6 +25,8 @@ const SELECTED_BYTES: usize = 256;
 pub(crate) enum Wanted {
     /// The value.
     Value,
+    /// The value, where a histogram without hint tells whether its counter began anew.
+    ValueTellingResets,
     /// The time of the sample in seconds.
     Time,
     /// The start timestamp of the sample in seconds; 0 for unknown.
@@ -42,7 +45,8 @@ impl Evaluator<'_> {
         if selector.extension == Some(RangeExtension::Smoothed) {
             return self.smoothed_selector(selector, (span, shift), grid, sink);
         }
-        self.selected(&selector.matchers, shift, Wanted::Value, grid, sink)
+        let wanted = if selector.tells_resets { Wanted::ValueTellingResets } else { Wanted::Value };
+        self.selected(&selector.matchers, shift, wanted, grid, sink)
     }
 
     /// The newest samples of the selected series, or their times.
@@ -62,6 +66,9 @@ impl Evaluator<'_> {
             if samples.histograms.is_empty() {
                 pick_newest(samples, grid, shift, self.lookback_ms, wanted, column.slots_mut());
             } else {
+                if wanted == Wanted::ValueTellingResets {
+                    tell_resets(&mut samples.histograms);
+                }
                 pick_newest_full(samples, grid, shift, self.lookback_ms, wanted, &mut column);
             }
             if column.is_empty() { Ok(()) } else { sink(head, &mut column) }
@@ -191,7 +198,7 @@ fn pick_newest(samples: &Samples, grid: Grid, shift: Shift, lookback_ms: i64, wa
         if times[newest] > time_ms.saturating_sub(lookback_ms) {
             *slot = match wanted {
                 _ if is_stale_marker(values[newest]) => ABSENT,
-                Wanted::Value => values[newest],
+                Wanted::Value | Wanted::ValueTellingResets => values[newest],
                 Wanted::Time => seconds(times[newest]),
                 Wanted::StartTime => seconds(samples.start_ms(newest)),
             };
@@ -225,7 +232,7 @@ fn pick_newest_full(
             column.set(
                 at,
                 Some(match wanted {
-                    Wanted::Value => found.value.clone(),
+                    Wanted::Value | Wanted::ValueTellingResets => found.value.clone(),
                     Wanted::Time => SampleValue::Float(seconds(found.timestamp_ms)),
                     Wanted::StartTime => SampleValue::Float(seconds(found.start_ms)),
                 }),

@@ -14,7 +14,7 @@ use super::grid::{Grid, Shift};
 use super::marks::is_drop;
 use super::select::remove_stale_markers;
 use crate::ast::{Expr, ExprKind, RangeExtension, RangeSelector, Subquery};
-use crate::native::starts_anew;
+use crate::native::{starts_anew, tell_resets};
 
 /// What work on one histogram costs, in values touched.
 pub(crate) const HISTOGRAM_UNITS: usize = 64;
@@ -185,6 +185,9 @@ impl Evaluator<'_> {
         let (frame, read) = self.range_reads(range, extension, grid)?;
         self.read_each(&range.selector.matchers, read, &mut |head, samples| {
             remove_stale_markers(samples);
+            if range.selector.tells_resets {
+                tell_resets(&mut samples.histograms);
+            }
             if samples.is_empty() { Ok(()) } else { visit(head, samples, &frame) }
         })
     }

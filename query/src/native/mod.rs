@@ -37,7 +37,7 @@ pub(crate) use self::{
     interpolate::interpolate_instant,
     mean::HistogramMean,
     moments::{average, standard_deviation, variance},
-    neighbours::{is_change, is_reset_between, starts_anew, starts_over, starts_overlap},
+    neighbours::{is_change, is_reset_between, starts_anew, starts_over, starts_overlap, tell_resets},
     quantile::{NanObservations, fraction, quantile},
     reset::is_reset,
     scale::{divide, equals, multiply, negate},

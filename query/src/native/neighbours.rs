@@ -1,5 +1,9 @@
 //! What two samples that follow each other tell: changes and counter resets, by value and by start time.
 
+use std::sync::Arc;
+
+use model::Histogram;
+use model::histogram::ResetHint;
 use model::sample::{FullSample, HistogramSample, SampleValue};
 
 use super::reset::is_reset;
@@ -8,6 +12,21 @@ use super::scale::equals;
 /// Whether a counter began anew between two samples.
 pub(crate) fn starts_over(previous: &HistogramSample, current: &HistogramSample) -> bool {
     starts_anew_between(previous, current) || is_reset(&previous.histogram, &current.histogram)
+}
+
+/// Gives every histogram without a hint the one that the histogram before it implies. Stale markers are none.
+pub(crate) fn tell_resets(samples: &mut [HistogramSample]) {
+    let mut previous: Option<Arc<Histogram>> = None;
+    for sample in samples.iter_mut().filter(|sample| !sample.histogram.is_stale_marker()) {
+        let before = previous.replace(sample.histogram.clone());
+        if let Some(before) = before
+            && sample.histogram.reset_hint == ResetHint::Unknown
+        {
+            let is_reset = is_reset(&before, &sample.histogram);
+            let reset_hint = if is_reset { ResetHint::Reset } else { ResetHint::NotReset };
+            sample.histogram = Arc::new(Histogram { reset_hint, ..Histogram::clone(&sample.histogram) });
+        }
+    }
 }
 
 /// Whether start times tell that a counter began anew between two histograms.
@@ -55,10 +74,24 @@ pub(crate) fn is_reset_between(previous: &FullSample, current: &FullSample) -> b
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::super::testing::histogram;
     use super::*;
+
+    #[test]
+    fn resets_are_told_where_nothing_is_said() {
+        use ResetHint::{Gauge, NotReset, Reset, Unknown};
+
+        let texts = ["count:4", "count:5", "count:3", "count:9 counter_reset_hint:gauge", "count:9", "count:2"];
+        let mut samples: Vec<HistogramSample> = (0..)
+            .zip(texts)
+            .map(|(at, text)| HistogramSample { timestamp_ms: at, start_ms: 0, histogram: Arc::new(histogram(text)) })
+            .collect();
+        let marker = HistogramSample { histogram: Arc::new(Histogram::stale_marker()), ..samples[4].clone() };
+        samples.insert(4, marker);
+        tell_resets(&mut samples);
+        let hints: Vec<ResetHint> = samples.iter().map(|sample| sample.histogram.reset_hint).collect();
+        assert_eq!(hints, [Unknown, NotReset, Reset, Gauge, Unknown, NotReset, Reset]);
+    }
 
     const EXPONENTIAL: &str = "count:1 sum:1 buckets:[1]";
 

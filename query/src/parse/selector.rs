@@ -26,7 +26,8 @@ pub(super) fn unnamed(cursor: Cursor<'_>) -> Parsed<'_, Expr> {
 
 fn selector(after: Cursor<'_>, start: usize, matchers: Vec<Matcher>, bare_name: bool) -> Expr {
     let span = Span { start, end: after.end_of_previous() };
-    let kind = ExprKind::Selector(Selector { matchers, bare_name, modifiers: Modifiers::default(), extension: None });
+    let (modifiers, extension, tells_resets) = (Modifiers::default(), None, false);
+    let kind = ExprKind::Selector(Selector { matchers, bare_name, modifiers, extension, tells_resets });
     Expr { span, kind }
 }
 
