@@ -1,7 +1,7 @@
 //! Subexpressions that occur more than once in a query are evaluated once.
 //!
-//! Occurrences are the same if they are written the same, because nothing in the language means something else
-//! elsewhere in a query but the grid; where that differs they are evaluated apart. The result of the first is kept until
+//! Occurrences are the same if they are written the same and mean the same: what stands around an expression decides the
+//! grid it is evaluated on, and which of its selectors tell resets. Where these differ they are evaluated apart. The result of the first is kept until
 //! the last had it, as long as there is memory for it: what does not fit in a quarter of the query's memory, all kept
 //! results together, is computed again. An annotation stands for the last occurrence, as any does.
 
@@ -16,7 +16,7 @@ use super::grid::Grid;
 use super::guard::Held;
 use super::invariant::is_invariant;
 use super::told::ToldLists;
-use crate::ast::{Call, Expr, ExprKind, ValueType};
+use crate::ast::{Call, Expr, ExprKind, Selector, ValueType};
 use crate::functions::FunctionId;
 use crate::value_type;
 
@@ -28,8 +28,23 @@ const MEMORY_PART: usize = 4;
 pub(crate) struct Shared<'q> {
     /// The addresses of the repeated ones.
     repeated: HashSet<usize>,
-    /// By their text.
-    repeats: RefCell<HashMap<&'q str, Repeat<'q>>>,
+    repeats: RefCell<HashMap<Meaning<'q>, Repeat<'q>>>,
+}
+
+/// What expressions that yield the same on the same grid have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Meaning<'q> {
+    text: &'q str,
+    /// Of each selector in it.
+    tells_resets: Vec<bool>,
+}
+
+impl<'q> Meaning<'q> {
+    fn of(expr: &Expr, query: &'q str) -> Self {
+        let mut tells_resets = Vec::new();
+        each_selector(expr, &mut |selector| tells_resets.push(selector.tells_resets));
+        Self { text: query.get(expr.span.start..expr.span.end).unwrap_or_default(), tells_resets }
+    }
 }
 
 /// A subexpression that occurs more than once.
@@ -61,17 +76,17 @@ struct KeptSeries<'q> {
 impl<'q> Shared<'q> {
     /// Finds what is repeated in `expr`, which `query` is the text of.
     pub(crate) fn of(expr: &Expr, query: &'q str) -> Self {
-        let mut repeats: HashMap<&str, Repeat<'_>> = HashMap::new();
+        let mut repeats: HashMap<Meaning<'_>, Repeat<'_>> = HashMap::new();
         each_vector(expr, &mut |inner| {
-            let repeat = repeats.entry(text_of(inner, query)).or_default();
+            let repeat = repeats.entry(Meaning::of(inner, query)).or_default();
             repeat.left += 1;
             // What is inside is computed with the first one alone.
             repeat.left == 1
         });
-        repeats.retain(|text, repeat| repeat.left > 1 && !text.is_empty());
+        repeats.retain(|meaning, repeat| repeat.left > 1 && !meaning.text.is_empty());
         let mut repeated = HashSet::new();
         each_vector(expr, &mut |inner| {
-            if repeats.contains_key(text_of(inner, query)) {
+            if repeats.contains_key(&Meaning::of(inner, query)) {
                 repeated.insert(address(inner));
             }
             true
@@ -84,10 +99,10 @@ impl<'q> Shared<'q> {
         !self.repeated.is_empty() && self.repeated.contains(&address(expr))
     }
 
-    /// What is kept of `text`, and whether it will be asked for again.
-    fn take_turn(&self, text: &'q str, grid: Grid) -> (Option<Rc<Kept<'q>>>, bool) {
+    /// What is kept of an expression, and whether it will be asked for again.
+    fn take_turn(&self, meaning: &Meaning<'q>, grid: Grid) -> (Option<Rc<Kept<'q>>>, bool) {
         let mut repeats = self.repeats.borrow_mut();
-        let repeat = repeats.entry(text).or_default();
+        let Some(repeat) = repeats.get_mut(meaning) else { return (None, false) };
         repeat.left = repeat.left.saturating_sub(1);
         let found = repeat.kept.iter().find(|(kept_grid, _)| *kept_grid == grid).map(|(_, kept)| kept.clone());
         let is_last = repeat.left == 0;
@@ -97,8 +112,10 @@ impl<'q> Shared<'q> {
         (found, !is_last)
     }
 
-    fn keep(&self, text: &'q str, grid: Grid, kept: Rc<Kept<'q>>) {
-        self.repeats.borrow_mut().entry(text).or_default().kept.push((grid, kept));
+    fn keep(&self, meaning: &Meaning<'q>, grid: Grid, kept: Rc<Kept<'q>>) {
+        if let Some(repeat) = self.repeats.borrow_mut().get_mut(meaning) {
+            repeat.kept.push((grid, kept));
+        }
     }
 
     /// Bytes of all that is kept.
@@ -113,8 +130,8 @@ impl Evaluator<'_> {
         if grid.len > 1 && is_invariant(expr) {
             return widened(grid, sink, |first, sink| self.shared_vector(expr, first, sink));
         }
-        let text = text_of(expr, self.notes.query());
-        let (found, will_be_asked) = self.shared.take_turn(text, grid);
+        let meaning = Meaning::of(expr, self.notes.query());
+        let (found, will_be_asked) = self.shared.take_turn(&meaning, grid);
         if let Some(kept) = found {
             self.notes.absorb(kept.told.moved(kept.start_byte, expr.span.start));
             return self.trace.node(expr, sink, |sink| match Rc::try_unwrap(kept) {
@@ -154,7 +171,7 @@ impl Evaluator<'_> {
             return Ok(());
         }
         let kept = Rc::new(Kept { series, told, start_byte: expr.span.start, bytes });
-        self.shared.keep(text, grid, kept.clone());
+        self.shared.keep(&meaning, grid, kept.clone());
         self.hand_out(&kept, grid, sink)
     }
 
@@ -183,8 +200,24 @@ fn address(expr: &Expr) -> usize {
     std::ptr::from_ref(expr).addr()
 }
 
-fn text_of<'t>(expr: &Expr, query: &'t str) -> &'t str {
-    query.get(expr.span.start..expr.span.end).unwrap_or_default()
+/// Visits the selectors in `expr`.
+fn each_selector(expr: &Expr, visit: &mut dyn FnMut(&Selector)) {
+    match &expr.kind {
+        ExprKind::Number(_) | ExprKind::String(_) => {}
+        ExprKind::Selector(selector) => visit(selector),
+        ExprKind::Range(range) => visit(&range.selector),
+        ExprKind::Unary(_, inner) | ExprKind::Paren(inner) => each_selector(inner, visit),
+        ExprKind::Subquery(subquery) => each_selector(&subquery.expr, visit),
+        ExprKind::Binary(binary) => {
+            each_selector(&binary.left, visit);
+            each_selector(&binary.right, visit);
+        }
+        ExprKind::Aggregate(aggregate) => {
+            aggregate.param.iter().for_each(|param| each_selector(param, visit));
+            each_selector(&aggregate.expr, visit);
+        }
+        ExprKind::Call(call) => call.args.iter().for_each(|arg| each_selector(arg, visit)),
+    }
 }
 
 /// Visits the instant vectors in `expr` that are evaluated as such, outermost first; those inside one only if `visit`
@@ -237,7 +270,8 @@ mod tests {
     fn check(query: &str, want: &[(&str, usize)]) {
         let expr = crate::parse(query).expect("valid query");
         let shared = Shared::of(&expr, query);
-        let mut found: Vec<_> = shared.repeats.borrow().iter().map(|(text, repeat)| (*text, repeat.left)).collect();
+        let mut found: Vec<_> =
+            shared.repeats.borrow().iter().map(|(meaning, repeat)| (meaning.text, repeat.left)).collect();
         found.sort_unstable();
         assert_eq!(found, want, "{query}");
     }
@@ -263,5 +297,8 @@ mod tests {
         check("info(x, {a=\"b\"}) + {a=\"b\"}", &[]);
         check("info(x) + x", &[("x", 2)]);
         check("timestamp(x + 1) - (x + 1)", &[("x + 1", 2)]);
+        // Below the first the selector tells resets, below the second it does not.
+        check("histogram_count(sum(x)) + histogram_quantile(1, sum(x))", &[]);
+        check("histogram_count(sum(x)) + histogram_sum(sum(x))", &[("sum(x)", 2)]);
     }
 }
