@@ -1,10 +1,12 @@
 //! Annotations as clients see them: text, place, each once, and no more than a few.
 
-use model::{Labels, SampleSink, WriteBatch};
+use std::sync::Arc;
+
+use model::{FullSample, Histogram, Labels, SampleSink, SampleValue, WriteBatch};
 use query::{ANNOTATIONS_TOLD_MAX, Answer, CancelToken, QueryOptions, QueryTime, Request, evaluate};
 use storage::memory::MemoryStore;
 
-/// A counter `c_total`, a metric `m` that is none, buckets `b` of which one is malformed.
+/// A counter `c_total`, a metric `m` that is none, buckets `b` of which one is malformed, a histogram `h`.
 fn store() -> MemoryStore {
     let store = MemoryStore::new();
     let mut batch = WriteBatch::new();
@@ -12,6 +14,9 @@ fn store() -> MemoryStore {
         batch.push_series(Labels::from_pairs([("__name__", name), ("le", le)]).expect("valid labels").as_ref());
         (0..10).for_each(|n| batch.push_sample(n * 15_000, 1.0));
     }
+    batch.push_series(Labels::from_pairs([("__name__", "h")]).expect("valid labels").as_ref());
+    let value = SampleValue::Histogram(Arc::new(Histogram::default()));
+    batch.push_full_sample(FullSample { timestamp_ms: 120_000, start_ms: 0, value });
     store.append(&batch).expect("in memory");
     store
 }
@@ -66,6 +71,11 @@ fn places() {
         &["PromQL warning: ratio value should be between -1 and 1, got 1.5, capping to 1 (1:13)"],
     );
     check("rate(c_total[1m])", &[]);
+    // Others tell of the histograms they ignore at their argument, these two at themselves.
+    for (query, place) in [("max(h)", "1:5"), ("1 + topk(1, h)", "1:5"), ("quantile(0.5, h)", "1:15")] {
+        let name = query.trim_start_matches("1 + ").split('(').next().expect("a name");
+        check(query, &[&format!("PromQL info: ignored histogram in {name} aggregation ({place})")]);
+    }
 }
 
 #[test]

@@ -18,12 +18,12 @@ use super::guard::{Guard, Held};
 use super::math::{CompensatedSum, Mean};
 use super::names::KeyMaker;
 use super::notes::{Note, Number};
-use crate::ast::{Aggregate, AggregateOp, Expr};
+use crate::ast::{Aggregate, AggregateOp, Expr, Span};
 use crate::native::{HistogramMean, HistogramSum};
 
 impl Evaluator<'_> {
     /// Evaluates an aggregation.
-    pub(crate) fn aggregate(&self, aggregate: &Aggregate, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+    pub(crate) fn aggregate(&self, aggregate: &Aggregate, span: Span, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
         use AggregateOp as Op;
         match (aggregate.op, &aggregate.param) {
             (Op::Sum, _) => self.joined::<Sum, HistogramSum>(aggregate, grid, sink),
@@ -37,7 +37,7 @@ impl Evaluator<'_> {
                 column.map(f64::sqrt);
                 sink(head, column)
             }),
-            (Op::Topk | Op::Bottomk, Some(k)) => self.best(aggregate, k, grid, sink),
+            (Op::Topk | Op::Bottomk, Some(k)) => self.best((aggregate, span), k, grid, sink),
             (Op::Quantile, Some(q)) => self.quantile_of_groups(aggregate, q, grid, sink),
             (Op::CountValues, Some(label)) => self.count_values(aggregate, label, grid, sink),
             (Op::Limitk, Some(k)) => self.limitk(aggregate, k, grid, sink),
@@ -49,10 +49,11 @@ impl Evaluator<'_> {
     /// Aggregations that fold floats and, of histograms, see at most that there is one.
     fn folded<F: Fold>(&self, aggregate: &Aggregate, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
         let counts_histograms = matches!(aggregate.op, AggregateOp::Count | AggregateOp::Group);
+        let span = unparen(&aggregate.expr).span;
         let mut groups = Groups::<Vec<F>>::new(&self.guard, aggregate)?;
         self.vector(&aggregate.expr, grid, &mut |head, column| {
             self.guard.spend(grid.len)?;
-            if column.has_histograms() && !counts_histograms && !self.without_histograms(aggregate, column) {
+            if column.has_histograms() && !counts_histograms && !self.without_histograms(aggregate, span, column) {
                 return Ok(());
             }
             let at = groups.find(&head, |held, label_bytes| {
@@ -78,11 +79,11 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    /// Removes the histograms of a series for an aggregation that knows floats alone, and tells of it; whether any
-    /// float is left.
-    pub(crate) fn without_histograms(&self, aggregate: &Aggregate, column: &mut Column) -> bool {
+    /// Removes the histograms of a series for an aggregation that knows floats alone, and tells of it at `span`; whether
+    /// any float is left.
+    pub(crate) fn without_histograms(&self, aggregate: &Aggregate, span: Span, column: &mut Column) -> bool {
         if column.drop_histograms() {
-            self.notes.add(Note::IgnoredInAggregation(aggregate.op.as_str()), unparen(&aggregate.expr).span);
+            self.notes.add(Note::IgnoredInAggregation(aggregate.op.as_str()), span);
         }
         !column.is_empty()
     }

@@ -119,7 +119,7 @@ impl Evaluator<'_> {
             ExprKind::Selector(selector) => self.instant_selector(selector, expr.span, grid, sink),
             ExprKind::Binary(binary) => self.binary(binary, expr.span, grid, sink),
             ExprKind::Call(call) => self.call(call, expr.span, grid, sink),
-            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid, sink),
+            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span, grid, sink),
             ExprKind::Number(_) | ExprKind::String(_) | ExprKind::Range(_) | ExprKind::Subquery(_) => {
                 Err(execution("expected an instant vector"))
             }

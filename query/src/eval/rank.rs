@@ -18,7 +18,7 @@ use super::names::build;
 use super::notes::Note;
 use super::order::nan_last;
 use super::xxh64::xxh64;
-use crate::ast::{Aggregate, AggregateOp, Expr};
+use crate::ast::{Aggregate, AggregateOp, Expr, Span};
 use crate::native::Text;
 
 /// A value in a ranking. The worst of a ranking is the greatest, so that a heap has it on top.
@@ -51,8 +51,15 @@ impl PartialEq for Ranked {
 impl Eq for Ranked {}
 
 impl Evaluator<'_> {
-    /// `topk` and `bottomk`. Holds the best k of each group and step, not the input.
-    pub(crate) fn best(&self, aggregate: &Aggregate, k: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+    /// `topk` and `bottomk`. Holds the best k of each group and step, not the input. Unlike others they tell of ignored
+    /// histograms at the aggregation itself.
+    pub(crate) fn best(
+        &self,
+        (aggregate, span): (&Aggregate, Span),
+        k: &Expr,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
         let counts = self.counts(k, grid)?;
         let sign = if aggregate.op == AggregateOp::Topk { -1.0 } else { 1.0 };
         let mut heads: Vec<Head> = Vec::new();
@@ -63,7 +70,7 @@ impl Evaluator<'_> {
             if column.has_histograms() {
                 // Where nothing is wanted nothing is ignored.
                 column.retain(|step| counts[step] > 0);
-                if !self.without_histograms(aggregate, column) {
+                if !self.without_histograms(aggregate, span, column) {
                     return Ok(());
                 }
             }
@@ -130,7 +137,7 @@ impl Evaluator<'_> {
         self.note_quantiles(&wanted, q)?;
         let mut groups = Groups::<Vec<Column>>::new(&self.guard, aggregate)?;
         self.vector(&aggregate.expr, grid, &mut |head, column| {
-            if column.has_histograms() && !self.without_histograms(aggregate, column) {
+            if column.has_histograms() && !self.without_histograms(aggregate, unparen(&aggregate.expr).span, column) {
                 return Ok(());
             }
             let at = groups.find(&head, |_, _| Ok(Vec::new()))?;
