@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::reply::ApiError;
+use crate::reply::{ApiError, ErrorKind};
 use crate::running::{Used, Watched};
 
 /// Most slow queries that are kept.
@@ -91,6 +91,33 @@ impl App {
             "slow query"
         );
         self.slow_log.keep(slow);
+    }
+}
+
+/// Counts a query whose client left while it waited; once it runs, its worker counts it.
+pub(crate) struct CountIfDropped<'a> {
+    app: &'a App,
+    query: &'a Watched,
+    armed: bool,
+}
+
+impl<'a> CountIfDropped<'a> {
+    pub(crate) fn new(app: &'a App, query: &'a Watched) -> Self {
+        Self { app, query, armed: true }
+    }
+
+    /// Says that somebody else counts it.
+    pub(crate) fn disarm(&mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for CountIfDropped<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            let gone = ApiError::new(ErrorKind::Canceled, "the client left");
+            self.app.query_ended(self.query, Some(&gone));
+        }
     }
 }
 
