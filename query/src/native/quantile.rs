@@ -177,7 +177,7 @@ pub(crate) fn fraction(lower: f64, upper: f64, histogram: &Histogram) -> Fractio
 fn count_below(limit: f64, histogram: &Histogram) -> Option<f64> {
     let mut below = 0.0;
     for bucket in buckets(histogram) {
-        let bucket = if histogram.is_custom() { bucket } else { one_sided_zero(histogram, bucket) };
+        let bucket = if histogram.is_custom() { from_zero(bucket) } else { one_sided_zero(histogram, bucket) };
         if bucket.lower >= limit {
             return Some(below);
         }
@@ -192,6 +192,11 @@ fn count_below(limit: f64, histogram: &Histogram) -> Option<f64> {
         below += bucket.count;
     }
     None
+}
+
+/// A custom bucket around zero, which is taken to hold nothing below it. So does Prometheus, and so do classic buckets.
+fn from_zero(bucket: Stretch) -> Stretch {
+    if bucket.lower <= 0.0 && bucket.upper >= 0.0 { Stretch { lower: 0.0, ..bucket } } else { bucket }
 }
 
 #[cfg(test)]
@@ -334,11 +339,18 @@ mod tests {
         );
         check_fractions(
             CUSTOM,
-            &[(5.0, 10.0, 0.5), (0.0, 2.5, 0.0), (-INF, 2.5, 0.25), (10.0, 99.0, 0.0), (10.0, INF, 0.25)],
+            &[(5.0, 10.0, 0.5), (0.0, 2.5, 0.125), (-INF, 2.5, 0.125), (10.0, 99.0, 0.0), (10.0, INF, 0.25)],
         );
         check_fractions(
             "schema:-53 sum:5 count:4 custom_values:[-5 5] buckets:[1 2 1]",
-            &[(-INF, -5.0, 0.25), (-7.0, -5.0, 0.0), (-INF, -7.0, 0.25), (-5.0, 0.0, 0.25), (-INF, 5.0, 0.75)],
+            &[
+                (-INF, -5.0, 0.25),
+                (-7.0, -5.0, 0.0),
+                (-INF, -7.0, 0.25),
+                (-5.0, 0.0, 0.0),
+                (-5.0, 2.5, 0.25),
+                (-INF, 5.0, 0.75),
+            ],
         );
     }
 }
