@@ -16,6 +16,18 @@ struct Date {
     day: i64,
 }
 
+/// A Unix time in seconds as RFC 3339 writes it.
+pub(crate) struct Moment(pub(crate) i64);
+
+impl std::fmt::Display for Moment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Date { year, month, day } = date(day_number(self.0));
+        let second = self.0.rem_euclid(SECONDS_PER_DAY);
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
 /// The part of the Unix time `seconds` that a calendar function asks for, fractions cut off; nothing for other
 /// functions. NaN for what is no time.
 pub(crate) fn part_of_time(id: FunctionId) -> Option<fn(f64) -> f64> {

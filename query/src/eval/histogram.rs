@@ -76,7 +76,7 @@ impl Evaluator<'_> {
             }
         }
         for classic in &histograms.classic {
-            let mut column = self.classic_quantiles(classic, &wanted, vector)?;
+            let mut column = self.classic_quantiles(classic, &wanted, vector, grid)?;
             if !column.is_empty() {
                 sink(classic.head.clone().dropped(), &mut column)?;
             }
@@ -120,7 +120,7 @@ impl Evaluator<'_> {
         }
         for classic in &histograms.classic {
             for wanted in &wanted {
-                let column = self.classic_quantiles(classic, wanted, vector)?;
+                let column = self.classic_quantiles(classic, wanted, vector, grid)?;
                 add_labelled(&mut result, &mut builder, &classic.head.labels, label, wanted, &column)?;
             }
         }
@@ -250,7 +250,7 @@ impl Evaluator<'_> {
         found.value
     }
 
-    fn classic_quantiles(&self, histogram: &Classic, wanted: &[f64], vector: &Expr) -> Result<Column> {
+    fn classic_quantiles(&self, histogram: &Classic, wanted: &[f64], vector: &Expr, grid: Grid) -> Result<Column> {
         let mut buckets = Vec::new();
         let mut column = Column::absent(wanted.len());
         for (step, slot) in column.slots_mut().iter_mut().enumerate() {
@@ -259,10 +259,11 @@ impl Evaluator<'_> {
             if buckets.is_empty() {
                 continue;
             }
-            let (value, was_forced) = classic::quantile(wanted[step], &mut buckets);
+            let (value, forced) = classic::quantile(wanted[step], &mut buckets);
             *slot = value;
-            if was_forced {
-                self.notes.add(Note::ForcedMonotonicity(&metric_name(&histogram.head)), unparen(vector).span);
+            if let Some(forced) = forced {
+                let note = Note::ForcedMonotonicity(&metric_name(&histogram.head), forced.at(grid, step));
+                self.notes.add(note, unparen(vector).span);
             }
         }
         Ok(column)

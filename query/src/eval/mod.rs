@@ -18,6 +18,7 @@ mod evaluator;
 mod explain;
 mod extended;
 mod finish;
+mod forced;
 mod grid;
 mod guard;
 mod histogram;

@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::fmt::Write as _;
 
+use super::forced::Forced;
 use super::told::ToldLists;
 use crate::ast::Span;
 
@@ -32,8 +33,8 @@ pub(crate) enum Note<'a> {
     PossibleNonCounterType(&'a str, &'a str),
     /// A sample that claims to have begun before the one before it, but not with that: metric.
     StartsOverlap(&'a str),
-    /// Bucket counts that decreased with the bound: metric.
-    ForcedMonotonicity(&'a str),
+    /// Bucket counts that decreased with the bound: metric, where and when.
+    ForcedMonotonicity(&'a str, Forced),
     /// An operator that these kinds of operands do not have: left operand, operator, right operand.
     IncompatibleTypes(&'a str, &'a str, &'a str),
     /// An operator between exponential and custom buckets.
@@ -133,7 +134,7 @@ impl Note<'_> {
                 "PromQL warning: sample has start time that overlaps with previous sample timestamp for metric \
                  {metric:?}"
             ),
-            Self::ForcedMonotonicity(metric) => named(
+            Self::ForcedMonotonicity(metric, _) => named(
                 "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see \
                  https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
                     .to_owned(),
@@ -237,7 +238,8 @@ impl<'q> Notes<'q> {
     pub(crate) fn add(&self, note: Note<'_>, span: Span) {
         let mut told = self.told.borrow_mut();
         let list = if note.is_warning() { &mut told.warnings } else { &mut told.infos };
-        list.add(note.text(), span.start);
+        let forced = if let Note::ForcedMonotonicity(_, forced) = note { Some(forced) } else { None };
+        list.add(note.text(), span.start, forced);
     }
 
     /// What was told so far; it is forgotten here.

@@ -7,51 +7,67 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
+use super::forced::Forced;
+
 /// Most annotations of one kind that an answer tells one by one.
 pub const ANNOTATIONS_TOLD_MAX: usize = 10;
+
+/// One annotation.
+#[derive(Debug, Clone)]
+struct Line {
+    text: String,
+    /// The byte of the query it is about.
+    at_byte: usize,
+    /// What is told of raised counts behind the text. It does not make another annotation of it.
+    forced: Option<Forced>,
+}
 
 /// The annotations of one kind.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Told {
-    /// The first ones in order, each with the byte of the query it is about.
-    texts: Vec<(String, usize)>,
+    /// The first ones in order.
+    texts: Vec<Line>,
     /// Hashes of all: a query over many metrics may tell something of each.
     known: HashSet<u64>,
 }
 
 impl Told {
     /// Adds a text about what begins at a byte of the query. Told of several places, it stands for the last of them.
-    pub(super) fn add(&mut self, text: String, at_byte: usize) {
+    pub(super) fn add(&mut self, text: String, at_byte: usize, forced: Option<Forced>) {
         if !self.known.insert(hash_of(&text)) {
-            if let Some((_, told_at)) = self.texts.iter_mut().find(|(told, _)| *told == text) {
-                *told_at = at_byte.max(*told_at);
+            if let Some(told) = self.texts.iter_mut().find(|told| told.text == text) {
+                told.at_byte = at_byte.max(told.at_byte);
+                told.forced = told.forced.zip(forced).map(|(told, forced)| told.join(forced));
             }
         } else if self.texts.len() < ANNOTATIONS_TOLD_MAX {
-            self.texts.push((text, at_byte));
+            self.texts.push(Line { text, at_byte, forced });
         }
     }
 
     /// Adds those of another list.
     fn absorb(&mut self, other: Self) {
-        for (text, at_byte) in other.texts {
-            self.add(text, at_byte);
+        for Line { text, at_byte, forced } in other.texts {
+            self.add(text, at_byte, forced);
         }
         self.known.extend(other.known);
     }
 
     /// The same about an expression that is written the same elsewhere.
     fn moved(&self, from_byte: usize, to_byte: usize) -> Self {
-        let moved =
-            self.texts.iter().map(|(text, at_byte)| (text.clone(), (at_byte + to_byte).saturating_sub(from_byte)));
+        let moved = self
+            .texts
+            .iter()
+            .map(|told| Line { at_byte: (told.at_byte + to_byte).saturating_sub(from_byte), ..told.clone() });
         Self { texts: moved.collect(), known: self.known.clone() }
     }
 
     /// The texts with their places, and a line that says how many more there were.
     pub(super) fn finish(self, kind: &str, place: impl Fn(usize) -> (usize, usize)) -> Vec<String> {
         let more = self.known.len() - self.texts.len();
-        let told = self.texts.into_iter().map(|(text, at_byte)| {
+        let told = self.texts.into_iter().map(|Line { text, at_byte, forced }| {
             let (line, column) = place(at_byte);
-            format!("{text} ({line}:{column})")
+            let forced = forced.map_or_else(String::new, |forced| forced.to_string());
+            format!("{text}{forced} ({line}:{column})")
         });
         let omitted = (more > 0).then(|| format!("{more} more {kind} annotations omitted"));
         told.chain(omitted).collect()
@@ -87,7 +103,7 @@ mod tests {
 
     fn many(range: std::ops::Range<usize>, at_byte: usize) -> Told {
         let mut told = Told::default();
-        range.for_each(|text| told.add(text.to_string(), at_byte));
+        range.for_each(|text| told.add(text.to_string(), at_byte, None));
         told
     }
 

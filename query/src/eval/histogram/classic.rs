@@ -2,6 +2,7 @@
 //! count of all observations up to that bound.
 
 use super::super::column::{Column, Head};
+use super::super::forced::Forced;
 
 /// Relative differences of counts up to which a decrease is taken for rounding.
 const LEVEL_TOLERANCE: f64 = 1e-12;
@@ -39,25 +40,25 @@ impl Classic {
     }
 }
 
-/// The `q`-quantile, and whether counts had to be raised to be monotonic.
-pub(super) fn quantile(q: f64, buckets: &mut [Bucket]) -> (f64, bool) {
+/// The `q`-quantile, and which counts had to be raised to be monotonic.
+pub(super) fn quantile(q: f64, buckets: &mut [Bucket]) -> (f64, Option<Forced>) {
     if q.is_nan() {
-        return (f64::NAN, false);
+        return (f64::NAN, None);
     }
     if q < 0.0 {
-        return (f64::NEG_INFINITY, false);
+        return (f64::NEG_INFINITY, None);
     }
     if q > 1.0 {
-        return (f64::INFINITY, false);
+        return (f64::INFINITY, None);
     }
     if buckets.last().is_none_or(|last| last.bound != f64::INFINITY) {
-        return (f64::NAN, false);
+        return (f64::NAN, None);
     }
-    let was_forced = make_monotonic(buckets);
-    let [.., before_last, last] = &*buckets else { return (f64::NAN, was_forced) };
+    let forced = make_monotonic(buckets);
+    let [.., before_last, last] = &*buckets else { return (f64::NAN, forced) };
     let total = last.count;
     if total == 0.0 {
-        return (f64::NAN, was_forced);
+        return (f64::NAN, forced);
     }
     let rank = q * total;
     let hit =
@@ -71,25 +72,26 @@ pub(super) fn quantile(q: f64, buckets: &mut [Bucket]) -> (f64, bool) {
             below.bound + (bucket.bound - below.bound) * ((rank - below.count) / (bucket.count - below.count))
         }
     };
-    (value, was_forced)
+    (value, forced)
 }
 
-/// Raises counts that decrease to the one before; whether that was more than rounding.
-fn make_monotonic(buckets: &mut [Bucket]) -> bool {
-    let mut was_forced = false;
+/// Raises counts that decrease to the one before; where that was more than rounding.
+fn make_monotonic(buckets: &mut [Bucket]) -> Option<Forced> {
+    let mut forced: Option<Forced> = None;
     let mut buckets = buckets.iter_mut();
-    let Some(mut highest) = buckets.next().map(|bucket| bucket.count) else { return false };
+    let mut highest = buckets.next()?.count;
     for bucket in buckets {
         if is_level(highest, bucket.count) {
             bucket.count = highest;
         } else if bucket.count < highest {
+            let raised = Forced::new(bucket.bound, highest - bucket.count);
+            forced = Some(forced.map_or(raised, |forced| forced.and(raised)));
             bucket.count = highest;
-            was_forced = true;
         } else {
             highest = bucket.count;
         }
     }
-    was_forced
+    forced
 }
 
 /// Whether two counts differ by rounding at most.
@@ -147,9 +149,9 @@ mod tests {
 
     #[track_caller]
     fn check_quantile(q: f64, pairs: &[(f64, f64)], want: (f64, bool)) {
-        let (value, was_forced) = quantile(q, &mut buckets(pairs));
+        let (value, forced) = quantile(q, &mut buckets(pairs));
         assert!((value - want.0).abs() < 1e-9 || value.is_nan() && want.0.is_nan(), "{value}");
-        assert_eq!(was_forced, want.1);
+        assert_eq!(forced.is_some(), want.1);
     }
 
     const INF: f64 = f64::INFINITY;
