@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::gate::run_blocking;
 use crate::json::write_number;
 use crate::params::Params;
-use crate::reading::{Entered, Reading, enter, too_much};
+use crate::reading::{Entered, Reading, enter};
 use crate::reply::{ApiError, ErrorKind, WriteData, plain};
 use crate::running::Client;
 
@@ -64,19 +64,14 @@ impl Row {
 
 /// The rows of all selectors, each series once, by name and then by labels.
 fn rows(reading: &mut Reading, selectors: &[Vec<Matcher>], range: TimeRange) -> Result<Vec<Row>, ApiError> {
-    let bytes_max = reading.app().options.query.bytes_max;
     let mut rows: Vec<Row> = Vec::new();
-    let mut bytes = 0_usize;
     for matchers in selectors {
         let set = reading.select(matchers, range)?;
         reading.each_series(set.as_ref(), |labels, samples| {
             if let Some((timestamp_ms, value)) = newest(samples)
                 && !labels.metric_name().is_empty()
             {
-                bytes += ROW_BYTES + labels.packed().len();
-                if bytes > bytes_max {
-                    return Err(too_much("bytes", bytes_max as u64));
-                }
+                reading.hold(ROW_BYTES + labels.packed().len())?;
                 rows.push(Row { labels: labels.clone(), timestamp_ms, value });
             }
             Ok(())

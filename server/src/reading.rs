@@ -2,7 +2,7 @@
 //! queries have.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use model::{Labels, Matcher, ReadCost, Samples, SeriesSet, SourceError, TimeRange};
@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::query_api::query_error;
 use crate::reply::{ApiError, ErrorKind};
 use crate::running::{Client, Ticket, Watched};
+use crate::slow::CountIfDropped;
 
 /// A request that has its place.
 #[derive(Debug)]
@@ -30,7 +31,10 @@ pub(crate) async fn enter(app: &Arc<App>, text: &str, client: Option<Client>) ->
     let patience = Duration::from_millis(app.options.query.timeout_ms);
     let ticket = app.running.enter(text, client);
     let query = ticket.query();
-    let place = match app.gate.enter(patience).await {
+    let mut unanswered = CountIfDropped::new(app, &query);
+    let entered = app.gate.enter(patience).await;
+    unanswered.disarm();
+    let place = match entered {
         Ok(place) => place,
         Err(error) => {
             app.query_ended(&query, Some(&error));
@@ -39,7 +43,9 @@ pub(crate) async fn enter(app: &Arc<App>, text: &str, client: Option<Client>) ->
     };
     let left = patience.saturating_sub(query.age());
     let series_left = app.options.query.series_max;
-    let reading = Reading { app: Arc::clone(app), query, deadline: Instant::now() + left, series_left };
+    let deadline = Instant::now() + left;
+    let held_bytes = AtomicUsize::new(0);
+    let reading = Reading { app: Arc::clone(app), query: ticket.query(), deadline, series_left, held_bytes };
     Ok(Entered { place, ticket, left, reading })
 }
 
@@ -51,13 +57,17 @@ pub(crate) struct Reading {
     deadline: Instant,
     /// Series that may still be selected.
     series_left: usize,
+    /// What the answer takes of the memory of all queries, until this is dropped.
+    held_bytes: AtomicUsize,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.app.options.query.resources.give_bytes(*self.held_bytes.get_mut());
+    }
 }
 
 impl Reading {
-    pub(crate) fn app(&self) -> &App {
-        &self.app
-    }
-
     /// When the answer must be there, sent where it is sent piece by piece.
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline
@@ -94,6 +104,20 @@ impl Reading {
         Ok(())
     }
 
+    /// Takes memory for the answer: of what one query may hold, and of what all together may.
+    pub(crate) fn hold(&self, bytes: usize) -> Result<(), ApiError> {
+        let limits = &self.app.options.query;
+        if self.held_bytes.load(Ordering::Relaxed).saturating_add(bytes) > limits.bytes_max {
+            return Err(too_much("bytes", limits.bytes_max as u64));
+        }
+        limits.resources.take_bytes(bytes).map_err(|limit| {
+            let message = format!("the answer takes more than {limit} bytes, the limit of all queries together");
+            ApiError::new(ErrorKind::Execution, message)
+        })?;
+        self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Counts the request with its outcome.
     pub(crate) fn end<T>(&self, result: &Result<T, ApiError>) {
         self.app.query_ended(&self.query, result.as_ref().err());
@@ -122,6 +146,6 @@ impl Reading {
 }
 
 /// The failure of a request beyond a limit.
-pub(crate) fn too_much(what: &'static str, limit: u64) -> ApiError {
+fn too_much(what: &'static str, limit: u64) -> ApiError {
     ApiError::new(ErrorKind::Execution, format!("the answer takes more than {limit} {what}, the limit of one query"))
 }

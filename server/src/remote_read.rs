@@ -20,6 +20,7 @@ use bytes::Bytes;
 use hyper::body::Frame;
 use model::SeriesSet;
 use model::remote_write::read::ResponseType;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::app::App;
@@ -54,8 +55,10 @@ pub(crate) async fn read(State(app): State<Arc<App>>, request: Request) -> Resul
             Ok(([(CONTENT_TYPE, SAMPLES_TYPE), (CONTENT_ENCODING, "snappy")], body).into_response())
         }
         ResponseType::StreamedXorChunks => {
+            // The threads that read may have no clock of their own to wait by.
+            let runtime = Handle::current();
             let pieces = run_on(place, left, move |begin| {
-                let result = stream(&mut reading, &questions, begin);
+                let result = stream(&mut reading, &questions, runtime, begin);
                 reading.end(&result);
             })
             .await?;
@@ -72,9 +75,9 @@ fn select(reading: &mut Reading, questions: &Questions) -> Result<Vec<Box<dyn Se
 
 /// The whole answer of the kind `SAMPLES`.
 fn samples(reading: &mut Reading, questions: &Questions) -> Result<Vec<u8>, ApiError> {
-    let mut answer = ReadBytes::new(reading.app().options.query.bytes_max);
+    let mut answer = ReadBytes::default();
     for set in select(reading, questions)? {
-        reading.each_series(set.as_ref(), |labels, samples| answer.push_series(labels, samples))?;
+        reading.each_series(set.as_ref(), |labels, samples| answer.push_series(labels, samples, reading))?;
         answer.end_query()?;
     }
     answer.finish()
@@ -85,6 +88,7 @@ fn samples(reading: &mut Reading, questions: &Questions) -> Result<Vec<u8>, ApiE
 fn stream(
     reading: &mut Reading,
     questions: &Questions,
+    runtime: Handle,
     begin: impl FnOnce(Result<mpsc::Receiver<Piece>, ApiError>),
 ) -> Result<(), ApiError> {
     let sets = match select(reading, questions) {
@@ -96,7 +100,7 @@ fn stream(
     };
     let (sender, receiver) = mpsc::channel(PIECES_WAITING_MAX);
     begin(Ok(receiver));
-    let mut pieces = Pieces::new(sender, reading.deadline());
+    let mut pieces = Pieces::new(sender, runtime, reading.deadline());
     for (query_index, set) in sets.iter().enumerate() {
         let mut frames = Frames::new(query_index);
         reading.each_series(set.as_ref(), |labels, samples| frames.push_series(labels, samples, &mut pieces))?;

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::Piece;
 use crate::chunk::chunks;
 use crate::query_api::query_error;
-use crate::reading::too_much;
+use crate::reading::Reading;
 use crate::reply::{ApiError, ErrorKind};
 
 /// Bytes of chunks after which a frame is closed, as in Prometheus; a long series takes several.
@@ -29,21 +29,21 @@ const RESULTS_KEY: u8 = 0x0a;
 
 /// An answer of the kind `SAMPLES` under construction. Zeros are not written in these messages, so that a negative zero
 /// arrives as a positive one, as it does from Prometheus; chunks keep it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ReadBytes {
     message: Vec<u8>,
     /// The results of the query that is being answered.
     result: Vec<u8>,
-    bytes_max: usize,
 }
 
 impl ReadBytes {
-    /// An answer of at most `bytes_max` bytes before compression.
-    pub(super) fn new(bytes_max: usize) -> Self {
-        Self { message: Vec::new(), result: Vec::new(), bytes_max }
-    }
-
-    pub(super) fn push_series(&mut self, labels: &Labels, samples: &Samples) -> Result<(), ApiError> {
+    /// Adds a series; its bytes before compression are held by `reading`.
+    pub(super) fn push_series(
+        &mut self,
+        labels: &Labels,
+        samples: &Samples,
+        reading: &Reading,
+    ) -> Result<(), ApiError> {
         let series = TimeSeries {
             labels: wire_labels(labels),
             samples: samples
@@ -54,10 +54,7 @@ impl ReadBytes {
             ..TimeSeries::default()
         };
         let part = QueryResult { timeseries: vec![series] };
-        let needed = self.message.len() + self.result.len() + part.encoded_len();
-        if needed > self.bytes_max {
-            return Err(too_much("bytes", self.bytes_max as u64));
-        }
+        reading.hold(part.encoded_len())?;
         part.encode(&mut self.result).map_err(internal)
     }
 
@@ -125,13 +122,14 @@ impl Frames {
 pub(super) struct Pieces {
     ready: Vec<u8>,
     sender: mpsc::Sender<Piece>,
+    runtime: Handle,
     deadline: Instant,
 }
 
 impl Pieces {
-    /// Sends until `deadline`. For a blocking thread of a runtime.
-    pub(super) fn new(sender: mpsc::Sender<Piece>, deadline: Instant) -> Self {
-        Self { ready: Vec::new(), sender, deadline }
+    /// Sends until `deadline`, waiting by the clock of `runtime`. For a thread that may block.
+    pub(super) fn new(sender: mpsc::Sender<Piece>, runtime: Handle, deadline: Instant) -> Self {
+        Self { ready: Vec::new(), sender, runtime, deadline }
     }
 
     /// Sends what is ready.
@@ -150,8 +148,8 @@ impl Pieces {
     }
 
     fn send(&self, piece: Piece) -> Result<(), ApiError> {
-        let sending = tokio::time::timeout_at(self.deadline.into(), self.sender.send(piece));
-        match Handle::current().block_on(sending) {
+        let sending = async { tokio::time::timeout_at(self.deadline.into(), self.sender.send(piece)).await };
+        match self.runtime.block_on(sending) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(query_error(&QueryError::Canceled)),
             Err(_) => Err(ApiError::new(ErrorKind::Timeout, "the client did not take its answer in time")),

@@ -131,8 +131,15 @@ async fn a_client_that_leaves_the_queue_is_counted() {
     until(&server, "metrickit_queries_waiting", 1.0).await;
     waiting.abort();
     until(&server, CANCELED, 1.0).await;
-    running.abort();
+    let reading = tokio::spawn({
+        let server = Arc::clone(&server);
+        async move { server.get("/federate?match[]=x").await }
+    });
+    until(&server, "metrickit_queries_waiting", 1.0).await;
+    reading.abort();
     until(&server, CANCELED, 2.0).await;
+    running.abort();
+    until(&server, CANCELED, 3.0).await;
 }
 
 #[tokio::test]

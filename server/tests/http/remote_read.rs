@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 use crate::chunk_decoder::{Decoded, decode};
 use crate::fixed::Fixed;
 use crate::overload::{Endless, options, until};
-use crate::support::{Server, block_on};
+use crate::support::{NOW_MS, Server, block_on};
 
 /// Asks for series of the name `x` and more, from 0 to 100 s.
 fn query(more: &[(i32, &str, &str)]) -> Query {
@@ -247,6 +247,26 @@ fn streams_that_fail_break_off() {
     let (head, body) = stream(&server, vec![query(&[])]);
     assert_eq!(head.status, 422, "before the first frame an error can be told");
     assert!(String::from_utf8(body.unwrap()).unwrap().contains("more than 1 series"));
+}
+
+/// What answers hold counts as what queries hold, and is given back.
+#[test]
+fn memory_is_shared_with_queries() {
+    let resources = Arc::new(query::Resources::new(70, 0));
+    let mut options = ServerOptions::default();
+    options.query.resources = Arc::clone(&resources);
+    let one = Fixed::default().with(&[("__name__", "x")], &[(1, 1.0), (NOW_MS, 1.0)], &[]);
+    let server = Server::with(options, Some(one.source()));
+    let few = || post(vec![query(&[])], &[]);
+    assert_eq!(block_on(server.call_raw(few())).0.status, 200);
+    assert_eq!(resources.bytes(), 0, "given back");
+    resources.take_bytes(60).unwrap();
+    let message = "the answer takes more than 70 bytes, the limit of all queries together";
+    let refused = block_on(server.call(few()));
+    assert_eq!(refused.status, 422, "{}", refused.body);
+    assert!(refused.body.contains(message), "{}", refused.body);
+    server.check_error("/federate?match[]=x", 422, "execution", message);
+    assert_eq!(resources.bytes(), 60);
 }
 
 #[test]
