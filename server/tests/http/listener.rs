@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use server::{ServeOptions, ServerOptions, serve_with};
+use server::{ServeOptions, serve_with};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -107,11 +107,7 @@ async fn stopping_under_load_breaks_no_answer() {
 }
 
 fn endless() -> Server {
-    let mut options = ServerOptions::default();
-    options.query.samples_max = u64::MAX;
-    options.query.bytes_max = usize::MAX;
-    options.query.series_max = usize::MAX;
-    Server::with(options, Some(Arc::new(Endless::default())))
+    Server::with(options(|_| {}), Some(Arc::new(Endless::default())))
 }
 
 const HEAVY: &str = "/api/v1/query?query=sum(count_over_time(x%5B20s%5D))&time=20";

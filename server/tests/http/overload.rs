@@ -79,6 +79,7 @@ pub(crate) fn options(change: impl FnOnce(&mut ServerOptions)) -> ServerOptions 
     let mut options = ServerOptions::default();
     options.query.samples_max = u64::MAX;
     options.query.bytes_max = usize::MAX;
+    options.query.resources = Arc::new(query::Resources::new(usize::MAX, 0));
     options.query.series_max = usize::MAX;
     change(&mut options);
     options
@@ -218,7 +219,7 @@ async fn storage_failures_are_internal() {
 #[tokio::test]
 async fn slow_queries_are_kept() {
     let server = endless(|options| {
-        options.query.timeout_ms = 50;
+        options.query.timeout_ms = 100;
         options.slow_log_ms = 50;
     });
     assert_eq!(server.get("/api/v1/query?query=1").await.status, 200);
