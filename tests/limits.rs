@@ -108,7 +108,7 @@ fn a_query_over_its_memory_ends_and_writes_go_on() {
     // A hundred series of a thousand steps are 1.6 MB, which one query may not hold; a number a step is next to nothing.
     let range = |expr: &str| format!("/api/v1/query_range?query={}&start=0&end=499&step=0.5", escape(expr));
     let (too_much, little) = (range("wide * 2"), range("sum(wide)"));
-    let (stop, writes) = (AtomicBool::new(false), AtomicI64::new(0));
+    let (stop, newest) = (AtomicBool::new(false), AtomicI64::new(0));
     std::thread::scope(|scope| {
         let _stop_on_panic = SetOnDrop(&stop);
         let writer = scope.spawn(|| {
@@ -119,7 +119,7 @@ fn a_query_over_its_memory_ends_and_writes_go_on() {
                 let one = request(vec![series(&[("__name__", "live")], &[(number, number as f64)])]);
                 let answer = support::read(try_post(&http, &url, &REMOTE_WRITE_HEADERS, &body(&one)));
                 assert_eq!(answer.status, 204, "{}", answer.body);
-                writes.store(number, Ordering::SeqCst);
+                newest.store(number, Ordering::SeqCst);
             }
             number
         });
@@ -142,13 +142,13 @@ fn a_query_over_its_memory_ends_and_writes_go_on() {
         // What was refused gave back all it had.
         let one = server.get(&too_much).json()["error"].to_string();
         assert!(one.contains("more than 1048576 bytes of memory, which is the limit"), "{one}");
-        let before = writes.load(Ordering::SeqCst);
+        let before = newest.load(Ordering::SeqCst);
         for _ in 0..QUERIES {
             let answer = server.get(&little);
             assert_eq!(answer.status, 200, "{}", answer.body);
         }
         let until = Instant::now() + PATIENCE;
-        while writes.load(Ordering::SeqCst) < before + 10 {
+        while newest.load(Ordering::SeqCst) < before + 10 {
             assert!(Instant::now() < until && !writer.is_finished(), "writes go on");
             std::thread::sleep(Duration::from_millis(5));
         }
