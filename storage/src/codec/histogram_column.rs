@@ -1,5 +1,5 @@
 //! Histograms of blocks, column by column: everything that one layout of buckets shares is written once, then each
-//! number of all samples is a column of [`values`](super::values).
+//! number of all samples is a column of [`values`].
 //!
 //! A chunk holds histograms of one schema, zero threshold and set of custom bounds. Its buckets are the union of those
 //! of its samples; in canonical form a bucket without observations is not there, so zeros fill the columns.
