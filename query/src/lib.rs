@@ -4,6 +4,7 @@
 
 pub mod ast;
 mod check;
+mod compensated;
 mod eval;
 pub mod functions;
 mod lex;

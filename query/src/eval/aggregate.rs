@@ -15,10 +15,11 @@ use super::error::{Result, execution};
 use super::evaluator::{Evaluator, unparen};
 use super::grid::Grid;
 use super::guard::{Guard, Held};
-use super::math::{CompensatedSum, Mean};
+use super::math::Mean;
 use super::names::KeyMaker;
 use super::notes::{Note, Number};
 use crate::ast::{Aggregate, AggregateOp, Expr, Span};
+use crate::compensated::CompensatedSum;
 use crate::native::{HistogramMean, HistogramSum};
 
 impl Evaluator<'_> {

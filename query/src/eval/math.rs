@@ -1,46 +1,7 @@
-//! Numbers: compensated sums, means, quantiles, and the elementwise functions.
+//! Numbers: means, quantiles, and the elementwise functions.
 
+use crate::compensated::CompensatedSum;
 use crate::functions::FunctionId;
-
-/// A sum with the error its additions lost (Neumaier, "Rundungsfehleranalyse einiger Verfahren zur Summation
-/// endlicher Summen", 1974).
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct CompensatedSum {
-    sum: f64,
-    lost: f64,
-}
-
-impl CompensatedSum {
-    /// A sum that starts at `first`.
-    pub(crate) fn starting_at(first: f64) -> Self {
-        Self { sum: first, lost: 0.0 }
-    }
-
-    /// Adds one number. An infinite sum has lost nothing worth keeping.
-    #[inline]
-    pub(crate) fn add(&mut self, value: f64) {
-        let total = self.sum + value;
-        if total.is_infinite() {
-            self.lost = 0.0;
-        } else if self.sum.abs() >= value.abs() {
-            self.lost += (self.sum - total) + value;
-        } else {
-            self.lost += (value - total) + self.sum;
-        }
-        self.sum = total;
-    }
-
-    /// The sum by `count`, unless the sum is infinite or NaN.
-    pub(crate) fn finite_over(self, count: f64) -> Option<f64> {
-        self.sum.is_finite().then(|| self.sum / count + self.lost / count)
-    }
-
-    /// The sum, compensated.
-    #[inline]
-    pub(crate) fn total(self) -> f64 {
-        if self.sum.is_infinite() { self.sum } else { self.sum + self.lost }
-    }
-}
 
 /// A mean: the compensated sum by the count, until the sum would overflow; incremental from there on.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,17 +24,15 @@ impl Mean {
         if !self.incremental {
             let mut next = self.state;
             next.add(value);
-            if !next.sum.is_infinite() {
+            if !next.is_infinite() {
                 self.state = next;
                 return;
             }
             self.incremental = true;
-            self.state.sum /= self.count - 1.0;
-            self.state.lost /= self.count - 1.0;
+            self.state.divide(self.count - 1.0);
         }
         let share = (self.count - 1.0) / self.count;
-        self.state.sum *= share;
-        self.state.lost *= share;
+        self.state.multiply(share);
         self.state.add(value / self.count);
     }
 
@@ -82,9 +41,9 @@ impl Mean {
         if self.count < 1.0 {
             None
         } else if self.incremental {
-            Some(self.state.sum + self.state.lost)
+            Some(self.state.total())
         } else {
-            Some(self.state.sum / self.count + self.state.lost / self.count)
+            Some(self.state.over(self.count))
         }
     }
 }

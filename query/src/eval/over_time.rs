@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use super::error::{Result, execution};
 use super::grid::seconds;
-use super::math::{CompensatedSum, Mean, count, quantile};
+use super::math::{Mean, count, quantile};
 use super::window::Window;
+use crate::compensated::CompensatedSum;
 use crate::functions::FunctionId;
 
 /// A function of the floats of a window alone, which has at least one.

@@ -295,9 +295,9 @@ impl Sliding<Products, 4> {
 mod tests {
     use model::Samples;
 
-    use super::super::math::CompensatedSum;
     use super::super::over_time::{of_window, regression};
     use super::*;
+    use crate::compensated::CompensatedSum;
     use crate::functions::FunctionId;
 
     /// Samples of an odd distance, with values of the given classes.

@@ -5,8 +5,8 @@
 use model::Histogram;
 use model::histogram::{Bucket, ResetHint};
 
-use super::compensated::Compensated;
 use super::layout::{Layout, Slot, Summed};
+use crate::compensated::CompensatedSum;
 
 /// Histograms with exponential and with custom buckets do not combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -108,7 +108,7 @@ impl<S: Slot> Total<S> {
 
 impl Total<Summed> {
     /// Changes all counts.
-    pub(super) fn for_each(&mut self, mut change: impl FnMut(&mut Compensated)) {
+    pub(super) fn for_each(&mut self, mut change: impl FnMut(&mut CompensatedSum)) {
         for slot in self.layout.positive.iter_mut().chain(&mut self.layout.negative) {
             change(&mut slot.count);
         }

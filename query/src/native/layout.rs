@@ -6,7 +6,7 @@ use model::Histogram;
 use model::histogram::{Bucket, CUSTOM_SCHEMA};
 
 use super::buckets::bound;
-use super::compensated::Compensated;
+use crate::compensated::CompensatedSum;
 
 /// The count of a bucket in the making.
 pub(super) trait Slot: Copy {
@@ -54,12 +54,12 @@ impl Slot for Bucket {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Summed {
     index: i32,
-    pub(super) count: Compensated,
+    pub(super) count: CompensatedSum,
 }
 
 impl Slot for Summed {
     fn new(index: i32, count: f64) -> Self {
-        Self { index, count: Compensated::of(count) }
+        Self { index, count: CompensatedSum::starting_at(count) }
     }
 
     fn index(&self) -> i32 {

@@ -7,7 +7,6 @@
 
 mod buckets;
 mod combine;
-mod compensated;
 mod counter;
 mod extended;
 mod findings;

@@ -3,7 +3,7 @@
 use model::Histogram;
 
 use super::buckets::{Stretch, buckets};
-use super::compensated::Compensated;
+use crate::compensated::CompensatedSum;
 
 /// The mean of the observations.
 pub(crate) fn average(histogram: &Histogram) -> f64 {
@@ -13,7 +13,7 @@ pub(crate) fn average(histogram: &Histogram) -> f64 {
 /// The variance of the observations, each taken for the middle of its bucket.
 pub(crate) fn variance(histogram: &Histogram) -> f64 {
     let mean = average(histogram);
-    let mut squares = Compensated::default();
+    let mut squares = CompensatedSum::default();
     for bucket in buckets(histogram) {
         let away = middle(bucket, histogram.is_custom()) - mean;
         squares.add(bucket.count * away * away);

@@ -4,8 +4,8 @@ use model::Histogram;
 use model::histogram::{Bucket, ResetHint};
 
 use super::buckets::bound;
-use super::compensated::Compensated;
 use super::layout::{Layout, reduced_index, shared_bounds};
+use crate::compensated::CompensatedSum;
 
 /// Whether the counter began anew between `previous` and `current`: the hint says so, or, where it says nothing, some
 /// count shrank or the buckets changed as those of a running counter never do. Sums do not matter: observations may be
@@ -44,7 +44,7 @@ fn is_exponential_reset(previous: &Histogram, current: &Histogram) -> bool {
     if current.schema > previous.schema || threshold < previous.zero_threshold {
         return true;
     }
-    let mut zero = Compensated::of(previous.zero_count);
+    let mut zero = CompensatedSum::starting_at(previous.zero_count);
     if threshold > previous.zero_threshold {
         for side in [&previous.positive, &previous.negative] {
             for bucket in side {

@@ -3,20 +3,20 @@
 
 /// A compensated sum.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Compensated {
+pub(crate) struct CompensatedSum {
     sum: f64,
     lost: f64,
 }
 
-impl Compensated {
-    /// A sum of one number.
-    pub(super) fn of(value: f64) -> Self {
+impl CompensatedSum {
+    /// A sum that starts at `value`.
+    pub(crate) fn starting_at(value: f64) -> Self {
         Self { sum: value, lost: 0.0 }
     }
 
     /// Adds a number. An infinite sum has lost nothing worth keeping.
     #[inline]
-    pub(super) fn add(&mut self, value: f64) {
+    pub(crate) fn add(&mut self, value: f64) {
         let total = self.sum + value;
         if total.is_infinite() {
             self.lost = 0.0;
@@ -29,7 +29,7 @@ impl Compensated {
     }
 
     /// Adds another sum.
-    pub(super) fn absorb(&mut self, other: Self) {
+    pub(crate) fn absorb(&mut self, other: Self) {
         self.add(other.sum);
         if !self.sum.is_infinite() {
             self.lost += other.lost;
@@ -37,25 +37,38 @@ impl Compensated {
     }
 
     /// Multiplies what was summed so far.
-    pub(super) fn multiply(&mut self, factor: f64) {
+    #[inline]
+    pub(crate) fn multiply(&mut self, factor: f64) {
         self.sum *= factor;
         self.lost *= factor;
     }
 
     /// Divides what was summed so far.
-    pub(super) fn divide(&mut self, divisor: f64) {
+    #[inline]
+    pub(crate) fn divide(&mut self, divisor: f64) {
         self.sum /= divisor;
         self.lost /= divisor;
     }
 
+    /// The sum by `count`, unless the sum is infinite or NaN.
+    pub(crate) fn finite_over(self, count: f64) -> Option<f64> {
+        self.sum.is_finite().then(|| self.over(count))
+    }
+
+    /// The sum by `count`, each part by itself.
+    pub(crate) fn over(self, count: f64) -> f64 {
+        self.sum / count + self.lost / count
+    }
+
     /// Whether the sum left the range of a double.
-    pub(super) fn is_infinite(self) -> bool {
+    #[inline]
+    pub(crate) fn is_infinite(self) -> bool {
         self.sum.is_infinite()
     }
 
     /// The sum, compensated.
     #[inline]
-    pub(super) fn total(self) -> f64 {
+    pub(crate) fn total(self) -> f64 {
         if self.sum.is_infinite() { self.sum } else { self.sum + self.lost }
     }
 }
