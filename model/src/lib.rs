@@ -15,6 +15,7 @@ pub mod remote_write;
 pub mod sample;
 pub mod sink;
 pub mod source;
+pub mod summary;
 pub mod time;
 
 pub use exemplar::Exemplar;
@@ -26,4 +27,5 @@ pub use metadata::{MetricKind, MetricMetadata};
 pub use sample::{FullSample, HistogramSample, Sample, SampleValue, Samples};
 pub use sink::{Appended, Rejection, SampleSink, SinkError, WriteBatch};
 pub use source::{ReadCost, SeriesSet, SeriesSource, SourceError};
+pub use summary::{Summary, window_end_ms};
 pub use time::{Clock, ManualClock, SystemClock, TimeRange, TimestampMs};

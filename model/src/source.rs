@@ -9,6 +9,7 @@ use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::metadata::MetricMetadata;
 use crate::sample::Samples;
+use crate::summary::Summary;
 use crate::time::TimeRange;
 
 /// Why a read failed.
@@ -101,6 +102,28 @@ pub trait SeriesSet: fmt::Debug + Send + Sync {
     ///
     /// When storage fails.
     fn read(&self, at: usize, into: &mut Samples) -> Result<ReadCost, SourceError>;
+
+    /// As [`read`](Self::read), with summaries where samples are kept no more. Replaces both: `summaries` with those
+    /// whose windows end inside the selected range, ascending in time, and `into` with what is kept one by one. Of any
+    /// instant at most one of both tells. Where there are summaries of several lengths, those of the longest up to
+    /// `window_ms_max` are chosen, or of the shortest if all are longer.
+    ///
+    /// [`read`](Self::read) stands the latest value of each summary in for its samples, at its time.
+    ///
+    /// # Errors
+    ///
+    /// When storage fails.
+    fn read_with_summaries(
+        &self,
+        at: usize,
+        window_ms_max: i64,
+        into: &mut Samples,
+        summaries: &mut Vec<Summary>,
+    ) -> Result<ReadCost, SourceError> {
+        let _ = window_ms_max;
+        summaries.clear();
+        self.read(at, into)
+    }
 }
 
 /// What reading one series took.
