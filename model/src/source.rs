@@ -43,6 +43,29 @@ pub trait SeriesSource: fmt::Debug + Send + Sync {
         series_max: usize,
     ) -> Result<Box<dyn SeriesSet>, SourceError>;
 
+    /// As [`select`](Self::select) for who wants nothing of a series but its newest sample inside `range`, stale
+    /// markers included: reading a series yields that one, and may yield earlier ones.
+    ///
+    /// # Errors
+    ///
+    /// As [`select`](Self::select).
+    fn select_newest(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        series_max: usize,
+    ) -> Result<Box<dyn SeriesSet>, SourceError> {
+        self.select(matchers, range, series_max)
+    }
+
+    /// Length of the longest window whose summary may be met inside `range`, in milliseconds; 0 where all samples are
+    /// kept one by one. The newest summary before an instant may be as old as that, so whoever looks for it selects
+    /// from that much earlier on.
+    fn summary_window_ms(&self, range: TimeRange) -> i64 {
+        let _ = range;
+        0
+    }
+
     /// The label sets that fulfil all `matchers` and may have samples inside `range`, ordered by labels,
     /// at most `limit`. May be coarser in time than [`select`](Self::select).
     ///
@@ -104,8 +127,8 @@ pub trait SeriesSet: fmt::Debug + Send + Sync {
     fn read(&self, at: usize, into: &mut Samples) -> Result<ReadCost, SourceError>;
 
     /// As [`read`](Self::read), with summaries where samples are kept no more. Replaces both: `summaries` with those
-    /// whose windows end inside the selected range, ascending in time, and `into` with what is kept one by one. Of any
-    /// instant at most one of both tells. Where there are summaries of several lengths, those of the longest up to
+    /// whose latest samples lie inside the selected range, ascending in time, and `into` with what is kept one by one.
+    /// Of any instant at most one of both tells. Where there are summaries of several lengths, those of the longest up to
     /// `window_ms_max` are chosen, or of the shortest if all are longer.
     ///
     /// [`read`](Self::read) stands the latest value of each summary in for its samples, at its time.
@@ -133,7 +156,7 @@ pub struct ReadCost {
     pub chunks: u64,
     /// Encoded bytes decoded.
     pub bytes: u64,
-    /// Samples decoded, also those outside the range.
+    /// Samples decoded, also those outside the range; a summary counts as one.
     pub samples: u64,
 }
 
