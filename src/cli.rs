@@ -59,6 +59,9 @@ pub(crate) enum Command {
     /// Type queries, with completion, tables and charts; or read them from a pipe
     #[command(after_help = REPL_EXAMPLES)]
     Repl(ReplArgs),
+    /// Make a server write or merge its blocks now
+    #[command(subcommand, after_help = ADMIN_EXAMPLES)]
+    Admin(AdminCommand),
     /// Measure a server: how fast it takes samples and answers queries
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -105,6 +108,34 @@ Examples:
 
 In the REPL, .help lists the commands, .help rate tells how a function is called. From a pipe, open brackets continue on the next line and an empty line ends
 a query; at the end of input the exit status is 1 if any line failed.";
+
+const ADMIN_EXAMPLES: &str = "\
+Examples:
+  metrickit admin flush
+  metrickit admin merge --url http://127.0.0.1:9595
+  metrickit admin merge --json | jq .after.bytes
+
+A server does both by itself. Its setting admin_api says who may ask for it: programs on its own machine unless changed.";
+
+/// What a server is made to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Write what is in memory into blocks
+    Flush(AdminArgs),
+    /// Write what is in memory into blocks, and merge those of every day into one
+    Merge(AdminArgs),
+}
+
+/// Arguments of `admin`.
+#[derive(Debug, Args)]
+pub(crate) struct AdminArgs {
+    /// Server to ask [default: <http://127.0.0.1:9595>]
+    #[arg(long, value_name = "URL", env = "METRICKIT_URL")]
+    pub(crate) url: Option<String>,
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// Where queries go.
 #[derive(Debug, Args)]

@@ -69,6 +69,7 @@ fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
             target.close()?;
             Ok(worked)
         }
+        Command::Admin(command) => commands::admin::run(&command, output).map(|()| true),
         Command::Bench(command) => bench::run(&command, output).map(|()| true),
     };
     Ok(if worked? { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })

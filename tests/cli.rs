@@ -118,6 +118,24 @@ fn the_repl_reads_a_pipe() {
 }
 
 #[test]
+fn blocks_are_written_and_merged_on_request() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = filled(&folder);
+    let (code, out, err) = run(&["admin", "flush", "--url", &server.url]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with("flushed 111 samples in ") && out.contains("blocks     0 → 1\n"), "{out}");
+    let (code, out, _) = run(&["admin", "merge", "--url", &server.url, "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &answer["merges"], &answer["after"]["blocks"]), (0, &json!(1), &json!(1)), "{out}");
+    let proxied = server.post("/api/v1/admin/flush", &[("X-Forwarded-For", "10.0.0.7")], b"");
+    assert_eq!(proxied.status, 403, "{}", proxied.body);
+    drop(server);
+    let server = Server::start(folder.path(), &["--retention", "off", "--admin-api", "off"]);
+    let (code, _, err) = run(&["admin", "merge", "--url", &server.url]);
+    assert!(code == 1 && err.contains("--admin-api local"), "{err}");
+}
+
+#[test]
 fn settings_say_where_they_came_from() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("metrickit.toml");

@@ -11,13 +11,16 @@ use axum::response::Response;
 use axum::routing::{delete, get, post};
 use model::{Clock, SeriesSource, TimestampMs};
 use query::QueryOptions;
+use tokio::sync::Semaphore;
 
+use crate::admin_guard::{self, AdminAccess};
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::running::Running;
 use crate::slow::SlowLog;
 use crate::{
-    compress, exemplars_api, federate, metrics_page, pages, query_api, remote_read, series_api, status_api, syntax_api,
+    admin_api, compress, exemplars_api, federate, metrics_page, pages, query_api, remote_read, series_api, status_api,
+    syntax_api,
 };
 
 /// Bounds on the HTTP surface's reading side, and the language's options.
@@ -35,6 +38,8 @@ pub struct ServerOptions {
     pub listed_max: usize,
     /// Queries that take this long or longer, waiting included, are logged and listed as slow; 0 for none.
     pub slow_log_ms: u64,
+    /// Who may use the admin routes.
+    pub admin: AdminAccess,
     /// Further settings the program runs with, told as they are by `/api/v1/status/flags`. The retention belongs
     /// under `storage.tsdb.retention.time`, where clients look for it.
     pub settings: Vec<(String, String)>,
@@ -50,6 +55,7 @@ impl Default for ServerOptions {
             form_body_bytes_max: 4 << 20,
             listed_max: 1_000_000,
             slow_log_ms: 10_000,
+            admin: AdminAccess::default(),
             settings: Vec::new(),
         }
     }
@@ -68,6 +74,8 @@ pub struct App {
     pub(crate) running: Arc<Running>,
     pub(crate) counters: Counters,
     pub(crate) slow_log: SlowLog,
+    /// Whoever holds it works for an admin request.
+    pub(crate) admin_place: Arc<Semaphore>,
 }
 
 impl App {
@@ -100,6 +108,7 @@ impl App {
             slow_log: SlowLog::new(options.slow_log_ms),
             options,
             running: Arc::default(),
+            admin_place: Arc::new(Semaphore::new(1)),
             counters: Counters::default(),
         })
     }
@@ -137,12 +146,21 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/status/config", get(status_api::config))
         .route("/api/v1/status/flags", get(status_api::flags))
         .route("/api/v1/status/tsdb", get(status_api::tsdb))
+        .merge(admin_routes(&app))
         .with_state(Arc::clone(&app))
         .merge(writes)
         .fallback(pages::not_found)
         .method_not_allowed_fallback(pages::method_not_allowed)
         .layer(compress::compressed())
         .layer(middleware::from_fn_with_state(app, count_requests))
+}
+
+/// What changes stored data by hand, behind its guard.
+fn admin_routes(app: &Arc<App>) -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/v1/admin/flush", post(admin_api::flush))
+        .route("/api/v1/admin/merge", post(admin_api::merge))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(app), admin_guard::guard))
 }
 
 async fn count_requests(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {

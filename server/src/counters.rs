@@ -54,7 +54,7 @@ impl Counters {
     /// Counts a query that ended.
     pub(crate) fn query_ended(&self, failure: Option<&ApiError>, took: Duration) {
         let outcome = failure.map_or("success", |error| match error.kind {
-            ErrorKind::NotFound => ErrorKind::Internal.as_str(),
+            ErrorKind::NotFound | ErrorKind::Forbidden => ErrorKind::Internal.as_str(),
             kind => kind.as_str(),
         });
         if let Some(at) = OUTCOMES.iter().position(|&name| name == outcome) {

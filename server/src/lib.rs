@@ -4,6 +4,8 @@
 //! loop that accepts connections and stops gracefully. Reading is synchronous and runs on blocking threads behind
 //! a gate, so that queries never take the threads that ingestion needs.
 
+mod admin_api;
+mod admin_guard;
 mod answer;
 mod app;
 mod chunk;
@@ -34,5 +36,6 @@ mod syntax_api;
 mod syntax_tree;
 mod time;
 
+pub use admin_guard::AdminAccess;
 pub use app::{App, ServerOptions, router};
 pub use serve::{ServeOptions, serve, serve_with};

@@ -39,6 +39,8 @@ pub(crate) enum ErrorKind {
     MethodNotAllowed,
     /// The body is longer than allowed.
     TooLarge,
+    /// This client may not.
+    Forbidden,
 }
 
 impl ErrorKind {
@@ -53,6 +55,7 @@ impl ErrorKind {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Forbidden => StatusCode::FORBIDDEN,
         }
     }
 
@@ -65,6 +68,7 @@ impl ErrorKind {
             Self::Canceled => "canceled",
             Self::Internal => "internal",
             Self::NotFound => "not_found",
+            Self::Forbidden => "forbidden",
         }
     }
 }
@@ -311,6 +315,7 @@ mod tests {
             (ErrorKind::NotFound, 404, "not_found"),
             (ErrorKind::MethodNotAllowed, 405, "bad_data"),
             (ErrorKind::TooLarge, 413, "bad_data"),
+            (ErrorKind::Forbidden, 403, "forbidden"),
         ] {
             let response = ApiError::new(kind, "it \"broke\"").into_response();
             assert_eq!(response.status().as_u16(), status);

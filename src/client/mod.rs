@@ -187,8 +187,21 @@ impl Client {
     /// `data` of a GET.
     pub(crate) fn get(&self, path: &str, pairs: &[(&str, &str)]) -> Result<Json, ClientError> {
         let request = self.agent.get(format!("{}{path}", self.base)).query_pairs(pairs.iter().copied());
-        let (status, body) = self.read(request.call())?;
+        self.data(request.call())
+    }
+
+    /// `data` of a POST of a form.
+    pub(crate) fn post(&self, path: &str, pairs: &[(&str, &str)]) -> Result<Json, ClientError> {
+        let request = self.agent.post(format!("{}{path}", self.base));
+        self.data(request.send_form(pairs.iter().copied()))
+    }
+
+    fn data(&self, response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Json, ClientError> {
+        let (status, body) = self.read(response)?;
         self.check(status, &body)?;
+        if status == 204 {
+            return Ok(Json::Null);
+        }
         let mut parsed: Json = serde_json::from_str(&body).map_err(|error| self.foreign(status, error.to_string()))?;
         Ok(parsed["data"].take())
     }
@@ -233,7 +246,7 @@ impl Client {
 
     /// An error unless the envelope says success.
     fn check(&self, status: u16, body: &str) -> Result<(), ClientError> {
-        if status == 200 {
+        if matches!(status, 200 | 204) {
             return Ok(());
         }
         let envelope: Option<Json> = serde_json::from_str(body).ok();

@@ -1,5 +1,6 @@
 //! What the subcommands do. `bench` and `repl` are rooms of their own.
 
+pub(crate) mod admin;
 pub(crate) mod agent;
 pub(crate) mod query;
 pub(crate) mod server;

@@ -189,6 +189,12 @@ pub(crate) const TABLE: &[Setting] = &[
         help: "Queries that take this long or longer are logged and listed as slow",
     },
     Setting {
+        key: "admin_api",
+        default: "local",
+        kind: Kind::Choice(&["local", "on", "off"]),
+        help: "Who may flush, merge and delete by /api/v1/admin: programs on this machine (local), all (on), nobody (off)",
+    },
+    Setting {
         key: "stop_timeout",
         default: "10s",
         kind: Kind::Duration,

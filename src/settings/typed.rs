@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ingest::IngestLimits;
-use server::{ServeOptions, ServerOptions};
+use server::{AdminAccess, ServeOptions, ServerOptions};
 use storage::{Durability, EngineOptions};
 
 use super::{Resolved, SettingsError, layers};
@@ -76,7 +76,12 @@ impl ServerSettings {
         };
         let settings = vec![("storage.tsdb.retention.time".to_owned(), resolved.text("retention").to_owned())];
         let slow_log_ms = unsigned_ms("query_slow_log");
-        let server = ServerOptions { query, slow_log_ms, settings, ..ServerOptions::default() };
+        let admin = match resolved.text("admin_api") {
+            "on" => AdminAccess::On,
+            "off" => AdminAccess::Off,
+            _ => AdminAccess::Local,
+        };
+        let server = ServerOptions { query, slow_log_ms, admin, settings, ..ServerOptions::default() };
         let serve = ServeOptions {
             connections_max: resolved.count("connections_max"),
             drain_ms: unsigned_ms("stop_timeout"),
@@ -117,6 +122,7 @@ mod tests {
         assert_eq!(defaults.engine, EngineOptions::default());
         assert_eq!(defaults.ingest, IngestLimits::default());
         assert_eq!(defaults.server.query, query::QueryOptions::default());
+        assert_eq!(defaults.server.admin, AdminAccess::default());
         let serve = ServeOptions::default();
         assert_eq!((defaults.serve.connections_max, defaults.serve.drain_ms), (serve.connections_max, serve.drain_ms));
         assert_eq!(defaults.listen, SocketAddr::from(([127, 0, 0, 1], 9595)));
@@ -134,6 +140,7 @@ mod tests {
             ("query_all_bytes_max", "9MiB"),
             ("query_slow_log", "3s"),
             ("request_bytes_max", "1MiB"),
+            ("admin_api", "off"),
             ("listen", ":0"),
         ]);
         assert_eq!(changed.engine.retention_ms, None);
@@ -143,6 +150,7 @@ mod tests {
         assert_eq!((changed.server.query.threads_max, changed.server.slow_log_ms), (3, 3000));
         assert_eq!(*changed.server.query.resources, query::Resources::new(9 << 20, 2));
         assert_eq!(changed.ingest.body_bytes_max, 1 << 20);
+        assert_eq!(changed.server.admin, AdminAccess::Off);
         assert!(changed.listen.ip().is_unspecified());
     }
 }

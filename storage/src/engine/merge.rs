@@ -39,15 +39,26 @@ const JOIN_PARTITIONS_MIN: usize = 64;
 
 /// Blocks to merge, and the partitions that their samples go to.
 #[derive(Debug, PartialEq, Eq)]
-struct Plan {
+pub(super) struct Plan {
     inputs: Vec<BlockId>,
     outputs: Vec<Partition>,
     level: u8,
 }
 
+/// Why a round of merges ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Nothing is left to merge.
+    Done,
+    /// The engine closes, or has to flush first.
+    Interrupted,
+    /// The disk has no room for what a merge writes before its inputs go.
+    NoSpace,
+}
+
 /// What a plan is made from.
 #[derive(Debug)]
-struct Known<'a> {
+pub(super) struct Known<'a> {
     /// From the oldest to the newest write.
     blocks: Vec<(BlockId, &'a BlockRecord)>,
     /// Partitions with a block that cannot be read: nothing is merged there until it is repaired or expires.
@@ -123,6 +134,15 @@ fn due_run<'a, 'b>(
     })
 }
 
+/// The next merge on the way to one block a partition, in the smallest coding, whatever its size and age.
+pub(super) fn plan_final(known: &Known<'_>) -> Option<Plan> {
+    known.partitions().into_iter().find_map(|(partition, blocks)| {
+        let is_final = blocks.len() == 1 && blocks.iter().all(|(_, record)| record.level == LEVEL_MAX);
+        let inputs = &blocks[..blocks.len().min(INPUTS_MAX)];
+        (!is_final).then(|| Plan { inputs: ids_of(inputs), outputs: vec![partition], level: LEVEL_MAX })
+    })
+}
+
 /// How many of the first `blocks` can be merged at once.
 fn fitting(blocks: &[(BlockId, &BlockRecord)], bytes_max: u64) -> usize {
     let mut bytes = 0;
@@ -181,9 +201,18 @@ impl MergePlan for Keep<'_> {
 }
 
 impl Core {
-    /// Merges until nothing is due, or the engine closes. With a background, a flush that is due goes first: the
-    /// background flushes, and then merges on.
-    pub(super) fn merge_all(&self, maintenance: &mut Maintenance) -> Result<(), StorageError> {
+    /// Merges what is due, until nothing is, or the engine closes. With a background, a flush that is due goes first:
+    /// the background flushes, and then merges on.
+    pub(super) fn merge_all(&self, maintenance: &mut Maintenance) -> Result<Ended, StorageError> {
+        self.merge_by(plan, maintenance)
+    }
+
+    /// Merges by `plan` until it finds nothing more to merge, or something else goes first.
+    pub(super) fn merge_by(
+        &self,
+        plan: fn(&Known<'_>) -> Option<Plan>,
+        maintenance: &mut Maintenance,
+    ) -> Result<Ended, StorageError> {
         let interrupted = || self.closing() || (self.options.background && self.flush_due());
         while !interrupted() {
             let view = self.view();
@@ -194,10 +223,10 @@ impl Core {
                 now_ms: self.clock.now().0,
                 bytes_max: self.options.merge_bytes_max,
             };
-            let Some(due) = plan(&known) else { return Ok(()) };
+            let Some(due) = plan(&known) else { return Ok(Ended::Done) };
             match self.run_merge(maintenance, &view, &due) {
                 Ok(true) => {}
-                Ok(false) => return Ok(()),
+                Ok(false) => return Ok(Ended::NoSpace),
                 Err(StorageError::Block(BlockError::Damaged(damage))) => {
                     let damaged = view.blocks.iter().find(|block| damage.file.ends_with(&block.record.file));
                     if !damaged.is_some_and(|block| maintenance.unmergeable.insert(block.id)) {
@@ -208,7 +237,7 @@ impl Core {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(Ended::Interrupted)
     }
 
     /// Says whether there was space for it.

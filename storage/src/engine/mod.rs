@@ -233,6 +233,17 @@ impl Engine {
         self.core.maintain()
     }
 
+    /// As [`maintain`](Self::maintain), but merges the blocks of every partition into one, the current day's too,
+    /// however large they are. What is flushed meanwhile is merged with them. For measurements, and before a folder is
+    /// put away; the background never does as much.
+    ///
+    /// # Errors
+    ///
+    /// As [`maintain`](Self::maintain), and when the disk has no room for a merge or the engine closes meanwhile.
+    pub fn merge_to_end(&self) -> Result<(), StorageError> {
+        self.core.merge_to_end()
+    }
+
     /// Numbers about the engine.
     pub fn stats(&self) -> EngineStats {
         self.core.stats()

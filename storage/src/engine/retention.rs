@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 use model::TimeRange;
 use roaring::RoaringBitmap;
 
+use super::merge::{Ended, plan_final};
 use super::{Core, Counters, Maintenance, StorageError};
+use crate::files::FileError;
 use crate::ids::{BlockId, SeriesId};
 
 /// Most series removed in one round; appends wait for it.
@@ -22,6 +24,31 @@ impl Core {
         self.drop_expired(&mut maintenance)?;
         self.merge_all(&mut maintenance)?;
         self.remove_series(&mut maintenance)
+    }
+
+    /// As [`maintain`](Self::maintain), but merges every partition to its end, and lets a flush go first rather than
+    /// ending there.
+    pub(super) fn merge_to_end(&self) -> Result<(), StorageError> {
+        loop {
+            let mut maintenance = self.maintenance.lock();
+            maintenance.catalog()?;
+            self.check_poison()?;
+            self.drop_expired(&mut maintenance)?;
+            let ended = match self.merge_by(plan_final, &mut maintenance)? {
+                // What is one block a partition may still be cut in two or joined.
+                Ended::Done => self.merge_all(&mut maintenance)?,
+                ended => ended,
+            };
+            match ended {
+                Ended::Done => return self.remove_series(&mut maintenance),
+                Ended::NoSpace => {
+                    return Err(FileError::DiskFull { operation: "merge blocks in", path: self.blocks_folder() }.into());
+                }
+                Ended::Interrupted if self.closing() => return Err(StorageError::Closed),
+                Ended::Interrupted => drop(maintenance),
+            }
+            self.flush()?;
+        }
     }
 
     fn drop_expired(&self, maintenance: &mut Maintenance) -> Result<(), StorageError> {

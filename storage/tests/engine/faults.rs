@@ -294,6 +294,7 @@ fn without_space_for_the_catalog_nothing_is_poisoned() {
     files.set_available_bytes(Some(1 << 20));
     engine.maintain().expect("merging waits for space");
     assert_eq!(engine.stats().merges, 0);
+    assert!(engine.merge_to_end().expect_err("told to who asked").to_string().contains("disk is full"));
     files.set_available_bytes(None);
     engine.maintain().expect("merged");
     assert_eq!((engine.stats().merges, everything(&*engine)[0].1.len()), (1, 4));

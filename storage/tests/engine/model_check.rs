@@ -14,6 +14,7 @@ enum Step {
     Append(Vec<Row>),
     Flush,
     Maintain,
+    MergeToEnd,
     /// Closed and opened again.
     Reopen,
     /// Dropped and opened again.
@@ -71,6 +72,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         }),
         3 => Just(Step::Flush),
         2 => Just(Step::Maintain),
+        1 => Just(Step::MergeToEnd),
         1 => Just(Step::Reopen),
         2 => Just(Step::Crash),
     ]
@@ -124,6 +126,7 @@ proptest! {
                 }
                 Step::Flush => engine.flush().expect("flushed"),
                 Step::Maintain => engine.maintain().expect("maintained"),
+                Step::MergeToEnd => engine.merge_to_end().expect("merged"),
                 Step::Reopen => {
                     engine.close().expect("closed");
                     drop(engine);
@@ -172,6 +175,32 @@ fn many_flushes_merge_into_few_blocks() {
     assert_eq!(result, ControlFlow::Continue(()));
     assert!(engine.stats().merges > 16, "{:?}", engine.stats());
     assert_eq!(everything(&*engine), everything(&model));
+}
+
+/// Merging to the end leaves a block a day, today's too, in the smallest coding.
+#[test]
+fn merging_to_the_end_leaves_one_block_a_day() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = MemoryStore::new();
+    let engine = open(folder.path(), options());
+    for round in 0..3 {
+        let rows: Vec<(u32, i64, f64)> = (0..600)
+            .map(|at| (at % 3, NOW_MS - i64::from(at % 2) * DAY_MS + i64::from(at) + round, f64::from(at % 97) * 0.1))
+            .collect();
+        for sink in [&*engine as &dyn SampleSink, &model] {
+            sink.append(&batch(&rows)).expect("appended");
+        }
+        engine.flush().expect("flushed");
+        let before = engine.stats();
+        engine.merge_to_end().expect("merged");
+        let after = engine.stats();
+        assert_eq!((after.blocks, after.head_bytes), (2, 0));
+        assert!(after.block_bytes < before.block_bytes, "{} < {}", after.block_bytes, before.block_bytes);
+        assert_eq!(everything(&*engine), everything(&model));
+    }
+    let merges = engine.stats().merges;
+    engine.merge_to_end().expect("nothing to do");
+    assert_eq!(engine.stats().merges, merges);
 }
 
 /// Days that are far apart and many share blocks.
