@@ -24,10 +24,10 @@ docs:
 fuzz:
 	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run
 
-## first figures: ingestion, disk, memory, queries
+## MetricKit, VictoriaMetrics and Prometheus side by side, those that are installed: some ten minutes
 bench:
-	$(CARGO) run --release --locked -- bench ingest
-	$(CARGO) run --release --locked -- bench query
+	$(CARGO) run --release --locked -- bench compare
+	$(CARGO) run --release --locked -- bench query --hours 2 --repeat 5 --servers victoriametrics,prometheus
 
 ## 200 random kills of the real server under load: nothing lost, nothing twice
 kill-loop:

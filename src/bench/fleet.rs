@@ -52,10 +52,18 @@ const METRICS: [(&str, Motion); 29] = [
     ("process_start_time_seconds", Motion::Still),
     ("up", Motion::Still),
 ];
+/// The metric of the histogram that every process has.
+const BUCKET_METRIC: &str = "http_request_duration_seconds_bucket";
+/// A selector of the first series, and of no other.
+pub(super) const FIRST_SERIES: &str = "go_goroutines{instance=\"10.0.0.0:8080\"}";
 /// The upper bounds of the histogram that every process has.
 const BUCKETS: [&str; 11] = ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "+Inf"];
 /// Series of one process.
 const SERIES_PER_PROCESS: usize = METRICS.len() + BUCKETS.len();
+/// Processes of one cluster: as many as have the series of one request of the usual size.
+const PROCESSES_PER_CLUSTER: usize = 125;
+/// Series of one cluster.
+pub(super) const SERIES_PER_CLUSTER: usize = SERIES_PER_PROCESS * PROCESSES_PER_CLUSTER;
 /// Services; each has many processes.
 const SERVICES: [&str; 8] =
     ["checkout", "catalogue", "payments", "sessions", "search", "shipping", "notifications", "recommendations"];
@@ -85,6 +93,16 @@ impl Fleet {
         let mut random = fastrand::Rng::with_seed(seed);
         let series = (0..count).map(|at| series(at, &mut random)).collect();
         Self { series, random, encoder: snap::raw::Encoder::new(), message: Vec::new() }
+    }
+
+    /// How many series there are.
+    pub(super) fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// The value of the [first series](FIRST_SERIES) as of the last round.
+    pub(super) fn first_value(&self) -> f64 {
+        self.series.first().map_or(f64::NAN, |state| state.value)
     }
 
     /// Bytes of names and values in an average label set.
@@ -140,19 +158,30 @@ impl SeriesState {
     }
 }
 
+/// The cluster of series `at`.
+pub(super) fn cluster(at: usize) -> String {
+    format!("production-eu-central-{:02}", at / SERIES_PER_CLUSTER)
+}
+
+/// The names of all metrics.
+pub(super) fn metric_names() -> impl Iterator<Item = &'static str> {
+    METRICS.iter().map(|&(name, _)| name).chain([BUCKET_METRIC])
+}
+
 fn series(at: usize, random: &mut fastrand::Rng) -> SeriesState {
     let (process, metric) = (at / SERIES_PER_PROCESS, at % SERIES_PER_PROCESS);
     let service = SERVICES[process % SERVICES.len()];
     let (name, motion, bound) = if let Some(&(name, motion)) = METRICS.get(metric) {
         (name, motion, None)
     } else {
-        ("http_request_duration_seconds_bucket", Motion::Counter, Some(BUCKETS[metric - METRICS.len()]))
+        (BUCKET_METRIC, Motion::Counter, Some(BUCKETS[metric - METRICS.len()]))
     };
     let host = format!("10.{}.{}.{}:8080", process / 65_536 % 256, process / 256 % 256, process % 256);
     let pod = format!("{service}-7d9f8b6c54-{process:06x}");
+    let cluster = cluster(at);
     let mut pairs = vec![
         ("__name__", name),
-        ("cluster", "production-eu-central-1a"),
+        ("cluster", cluster.as_str()),
         ("env", "production"),
         ("instance", host.as_str()),
         ("job", service),
@@ -219,6 +248,8 @@ mod tests {
             assert!(seen.insert(pairs), "label sets are distinct");
         }
         assert_eq!(seen.len(), 90);
+        let names: HashSet<&str> = metric_names().collect();
+        assert!(seen.iter().all(|pairs| names.contains(&*pairs[0].1) && pairs[1].1 == cluster(0)));
         let average = fleet.label_bytes_average();
         assert!((180..=230).contains(&average), "label sets of {average} bytes");
     }

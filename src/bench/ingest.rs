@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use model::time::{Clock, SystemClock};
 use serde::Serialize;
@@ -20,13 +20,15 @@ use crate::render::unit::{BYTES, PLAIN, Unit};
 /// Distance of two samples of a series.
 pub(super) const INTERVAL_MS: i64 = 15_000;
 /// How far back the first sample lies: inside the retention that servers have by default.
-const START_AGO_MS: i64 = 24 * 86_400_000;
+pub(super) const START_AGO_MS: i64 = 24 * 86_400_000;
 /// Bodies made before the first are sent, in bytes: little, so that short runs are short.
 const FIRST_BODIES_BYTES_MAX: usize = 32 << 20;
 /// Bodies made at a time later on, in bytes.
 const BODIES_BYTES_MAX: usize = 256 << 20;
 /// Pause after a server said that it has too much under way.
-const BUSY_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// How often a request is sent again.
+pub(super) const BUSY_TRIES_MAX: u32 = 6_000;
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -108,7 +110,6 @@ pub(super) fn run(args: &IngestArgs, output: &mut Output) -> anyhow::Result<()> 
         sent.add(send(&subject, rounds, args.connections as usize, Some(start + wanted.saturating_sub(timed)))?);
         timed += start.elapsed();
         bar.set_position(u64::try_from(timed.as_millis()).unwrap_or(u64::MAX));
-        #[expect(clippy::cast_precision_loss, reason = "shown in a few digits")]
         bar.set_message(format!("{} samples/s", short(sent.samples as f64 / timed.as_secs_f64(), PLAIN)));
     }
     bar.finish_and_clear();
@@ -155,30 +156,24 @@ pub(super) fn send(
 }
 
 fn send_lane(url: &str, lane: Vec<Body>, until: Option<Instant>) -> anyhow::Result<Sent> {
-    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(REQUEST_TIMEOUT));
-    let http: ureq::Agent = config.build().into();
+    let http = write_client();
     let mut sent = Sent::default();
     for body in lane {
-        loop {
+        for tries in 0.. {
             if until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(sent);
             }
             let start = Instant::now();
-            let mut response = http
-                .post(url)
-                .header("Content-Type", "application/x-protobuf")
-                .header("Content-Encoding", "snappy")
-                .header("X-Prometheus-Remote-Write-Version", "0.1.0")
-                .send(body.bytes.as_slice())
-                .with_context(|| format!("cannot write to {url}"))?;
-            let answer = response.body_mut().read_to_string().unwrap_or_default();
-            let status = response.status();
-            if matches!(status.as_u16(), 429 | 503) {
-                sent.busy += 1;
-                std::thread::sleep(BUSY_PAUSE);
-                continue;
+            match post(&http, url, &body.bytes)? {
+                Outcome::Taken => {}
+                Outcome::Busy => {
+                    ensure!(tries < BUSY_TRIES_MAX, "{url} has had too much under way for too long");
+                    sent.busy += 1;
+                    std::thread::sleep(BUSY_PAUSE);
+                    continue;
+                }
+                Outcome::Refused(reason) => bail!("{url} answered {reason}"),
             }
-            ensure!(status.is_success(), "{url} answered {status}: {}", answer.trim());
             sent.latencies.push(start.elapsed());
             sent.samples += body.samples as u64;
             sent.bytes += body.bytes.len() as u64;
@@ -188,6 +183,39 @@ fn send_lane(url: &str, lane: Vec<Body>, until: Option<Instant>) -> anyhow::Resu
     Ok(sent)
 }
 
+/// What a server said to a write.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Taken,
+    /// It has too much under way; to be sent again.
+    Busy,
+    Refused(String),
+}
+
+/// A client that gives error answers as answers.
+pub(super) fn write_client() -> ureq::Agent {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(REQUEST_TIMEOUT));
+    config.build().into()
+}
+
+/// Writes one body. An error is one of the connection.
+pub(super) fn post(http: &ureq::Agent, url: &str, body: &[u8]) -> anyhow::Result<Outcome> {
+    let mut response = http
+        .post(url)
+        .header("Content-Type", "application/x-protobuf")
+        .header("Content-Encoding", "snappy")
+        .header("X-Prometheus-Remote-Write-Version", "0.1.0")
+        .send(body)
+        .with_context(|| format!("cannot write to {url}"))?;
+    let answer = response.body_mut().read_to_string().unwrap_or_default();
+    let status = response.status();
+    Ok(match status.as_u16() {
+        429 | 503 => Outcome::Busy,
+        _ if status.is_success() => Outcome::Taken,
+        _ => Outcome::Refused(format!("{status}: {}", answer.trim())),
+    })
+}
+
 /// A progress bar on standard error; nothing where that is no terminal.
 pub(super) fn progress(length: u64, template: &str) -> anyhow::Result<ProgressBar> {
     let bar = ProgressBar::new(length).with_style(ProgressStyle::with_template(template)?);
@@ -195,14 +223,13 @@ pub(super) fn progress(length: u64, template: &str) -> anyhow::Result<ProgressBa
     Ok(bar)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "figures are shown in a few digits")]
 fn figures(
     args: &IngestArgs,
     label_bytes_average: usize,
     mut sent: Sent,
     timed: Duration,
     cpu_seconds: Option<f64>,
-    running: Option<super::subject::Usage>,
+    running: Option<super::process::Usage>,
     disk_bytes: Option<u64>,
 ) -> Figures {
     let [latency_p50_ms, latency_p99_ms, latency_max_ms] = sent.latencies.quantiles_ms();
@@ -233,7 +260,6 @@ fn figures(
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "figures are shown in a few digits")]
 fn show(figures: &Figures) -> String {
     let plain = |value: f64| short(value, PLAIN);
     let bytes = |value: Option<u64>| value.map_or("unknown".to_owned(), |value| short(value as f64, BYTES));

@@ -1,13 +1,27 @@
 //! The load generator: first figures on any machine with one command.
 //!
-//! `ingest` writes as fast as the server takes it, `query` asks a fixed list over generated data. Bodies come from
-//! `fleet`, the server under load is a process of its own (`subject`), so that its processor time is its own.
+//! `compare` measures several servers side by side, `ingest` writes as fast as one takes it, `query` asks a fixed list
+//! over generated data. Bodies come from `fleet`, a server under load is a process of its own (`subject`, `servers`),
+//! so that its processor time is its own, and `guard` sees to it that none outlives the benchmark.
+
+#![expect(clippy::cast_precision_loss, reason = "figures are shown in a few digits")]
 
 mod agree;
+mod compare;
+mod compare_table;
+mod disk;
 mod fleet;
+mod guard;
 mod ingest;
+mod kill_load;
+mod machine;
+mod process;
 mod queries;
 mod query;
+mod query_table;
+mod record;
+mod recording;
+mod servers;
 mod subject;
 
 use clap::{Args, Subcommand};
@@ -17,11 +31,41 @@ use crate::output::Output;
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
+    /// MetricKit, VictoriaMetrics and Prometheus side by side on the same data, in one table
+    #[command(after_help = COMPARE_HELP)]
+    Compare(compare::CompareArgs),
+    /// What a recording of real metrics takes on disk, server by server, and whether their answers are equal
+    #[command(after_help = DISK_HELP)]
+    Disk(disk::DiskArgs),
+    /// Keep the pages that real targets expose, for bench disk
+    #[command(after_help = RECORD_HELP)]
+    Record(record::RecordArgs),
     /// Remote write as fast as it is taken: samples per second and per processor second, latency, disk, memory
     Ingest(IngestArgs),
     /// A fixed list of queries over generated data: latency of each
     Query(QueryArgs),
 }
+
+const COMPARE_HELP: &str = "\
+Each server runs alone, on a temporary folder, with its own defaults. METRICKIT_BENCH_VICTORIAMETRICS and
+METRICKIT_BENCH_PROMETHEUS name other programs than the installed victoria-metrics and prometheus.
+
+Examples:
+  metrickit bench compare
+  metrickit bench compare --series 100000 --seconds 60 --servers metrickit,victoriametrics
+  metrickit bench compare --json > compare.json";
+
+const DISK_HELP: &str = "\
+Every page is written at the time it was recorded, with the labels job and instance. MetricKit and VictoriaMetrics then
+merge what they have; Prometheus cuts blocks by time alone, so its head and log are measured as they are.
+
+Example:
+  metrickit bench disk --recording ./recording --servers metrickit,victoriametrics";
+
+const RECORD_HELP: &str = "\
+Example:
+  metrickit bench record --target api=http://127.0.0.1:8080/metrics --target db=http://127.0.0.1:9187/metrics \\
+    --every 2s --for 25m --out ./recording";
 
 /// What both benchmarks take.
 #[derive(Debug, Args)]
@@ -79,6 +123,9 @@ pub(crate) struct QueryArgs {
     /// prometheus=http://127.0.0.1:9090 or, with its process for its processor time, prometheus=http://127.0.0.1:9090,1234
     #[arg(long, value_name = "NAME=URL[,PID]", value_parser = Beside::parse)]
     pub(crate) beside: Vec<Beside>,
+    /// Other servers to start, load with the same data and ask the same: victoriametrics, prometheus
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub(crate) servers: Vec<servers::Kind>,
     /// Ask only queries whose name contains this
     #[arg(long, value_name = "TEXT")]
     pub(crate) only: Option<String>,
@@ -120,7 +167,13 @@ impl Beside {
 
 /// Runs one benchmark and prints its figures.
 pub(crate) fn run(command: &BenchCommand, output: &mut Output) -> anyhow::Result<()> {
+    if !matches!(command, BenchCommand::Record(_)) {
+        guard::clean_up_on_signals()?;
+    }
     match command {
+        BenchCommand::Compare(args) => compare::run(args, output),
+        BenchCommand::Disk(args) => disk::run(args, output),
+        BenchCommand::Record(args) => record::run(args, output),
         BenchCommand::Ingest(args) => ingest::run(args, output),
         BenchCommand::Query(args) => query::run(args, output),
     }
@@ -140,7 +193,6 @@ impl Latencies {
     }
 
     /// The smallest in milliseconds; zero without any latency.
-    #[expect(clippy::cast_precision_loss, reason = "a latency is far below 2^52 microseconds")]
     fn smallest_ms(&self) -> f64 {
         self.0.iter().min().copied().unwrap_or(0) as f64 / 1000.0
     }
@@ -150,7 +202,6 @@ impl Latencies {
         self.0.sort_unstable();
         let last = self.0.len().saturating_sub(1);
         let at = |percent: usize| (self.0.len() * percent).div_ceil(100).saturating_sub(1).min(last);
-        #[expect(clippy::cast_precision_loss, reason = "a latency is far below 2^52 microseconds")]
         let ms = |at: usize| self.0.get(at).copied().unwrap_or(0) as f64 / 1000.0;
         [ms(at(50)), ms(at(99)), ms(last)]
     }

@@ -12,15 +12,20 @@ use model::time::{Clock, SystemClock};
 use serde::Serialize;
 
 use super::agree::Points;
+use super::compare::available;
 use super::fleet::Fleet;
 use super::ingest::{progress, send};
+use super::machine::Machine;
 use super::queries::{BenchQuery, Over, QUERIES};
+use super::query_table::show;
+use super::servers::{Kind, Options};
 use super::subject::Subject;
 use super::{Latencies, QueryArgs};
 use crate::output::Output;
-use crate::render::table::columns;
 use crate::when::api_seconds;
 
+/// The name of our own server.
+pub(super) const OURS: &str = "MetricKit";
 /// Samples in one request while loading.
 const SAMPLES_PER_REQUEST: usize = 5_000;
 /// Connections while loading.
@@ -36,38 +41,39 @@ const SETTLE: Duration = Duration::from_secs(3);
 
 /// The figures of one query at one server.
 #[derive(Debug, Serialize)]
-struct QueryFigures {
-    server: String,
-    query: &'static str,
-    text: &'static str,
-    step_ms: Option<i64>,
-    series: usize,
-    points: usize,
-    bytes: usize,
-    min_ms: f64,
-    p50_ms: f64,
-    p99_ms: f64,
+pub(super) struct QueryFigures {
+    pub(super) server: String,
+    pub(super) query: &'static str,
+    pub(super) text: &'static str,
+    pub(super) step_ms: Option<i64>,
+    pub(super) series: usize,
+    pub(super) points: usize,
+    pub(super) bytes: usize,
+    pub(super) min_ms: f64,
+    pub(super) p50_ms: f64,
+    pub(super) p99_ms: f64,
     /// Processor time of the server an answer, if its process is known.
-    cpu_ms: Option<f64>,
+    pub(super) cpu_ms: Option<f64>,
     /// How the answer compares with ours.
-    agrees: String,
+    pub(super) agrees: String,
     /// Why there is no answer.
-    refused: Option<String>,
+    pub(super) refused: Option<String>,
 }
 
 /// The figures of one run.
 #[derive(Debug, Serialize)]
-struct Figures {
-    seed: u64,
-    series: u32,
-    hours: u32,
-    interval_seconds: u32,
-    samples_loaded: u64,
-    repeat: u32,
+pub(super) struct Figures {
+    pub(super) machine: Machine,
+    pub(super) seed: u64,
+    pub(super) series: u32,
+    pub(super) hours: u32,
+    pub(super) interval_seconds: u32,
+    pub(super) samples_loaded: u64,
+    pub(super) repeat: u32,
     /// From the start of the process on the written folder until it is ready.
-    restart_ms: Option<f64>,
-    resident_bytes: Option<u64>,
-    queries: Vec<QueryFigures>,
+    pub(super) restart_ms: Option<f64>,
+    pub(super) resident_bytes: Option<u64>,
+    pub(super) queries: Vec<QueryFigures>,
 }
 
 /// A server with the name it is shown by.
@@ -79,7 +85,12 @@ struct Contender {
 
 /// Loads, measures and prints.
 pub(super) fn run(args: &QueryArgs, output: &mut Output) -> anyhow::Result<()> {
-    let mut contenders = vec![Contender { name: "metrickit".to_owned(), subject: Subject::new(&args.common)? }];
+    let kinds = if args.servers.is_empty() { Vec::new() } else { available(&args.servers, output)? };
+    let mut contenders = vec![Contender { name: OURS.to_owned(), subject: Subject::new(&args.common)? }];
+    for kind in kinds.into_iter().filter(|&kind| kind != Kind::MetricKit) {
+        let subject = Subject::start(kind, Options::default(), args.common.data.as_deref())?;
+        contenders.push(Contender { name: kind.to_string(), subject });
+    }
     for other in &args.beside {
         let subject = Subject::running(&other.url, other.pid)?;
         contenders.push(Contender { name: other.name.clone(), subject });
@@ -87,10 +98,14 @@ pub(super) fn run(args: &QueryArgs, output: &mut Output) -> anyhow::Result<()> {
     let interval_ms = i64::from(args.interval_seconds) * 1000;
     let end_ms = args.end_ms.unwrap_or_else(|| SystemClock.now().0) / interval_ms * interval_ms;
     let samples_loaded = if args.loaded { 0 } else { load(args, &contenders, end_ms)? };
-    if args.common.url.is_none() {
-        contenders[0].subject.stop()?;
+    let mut restart_ms = None;
+    for contender in contenders.iter_mut().rev() {
+        if contender.subject.is_own() {
+            contender.subject.stop()?;
+            restart_ms = contender.subject.start_again()?.map(|took| took.as_secs_f64() * 1000.0);
+        }
     }
-    let restart_ms = contenders[0].subject.start_again()?.map(|took| took.as_secs_f64() * 1000.0);
+    let restart_ms = restart_ms.filter(|_| contenders[0].subject.is_own());
     std::thread::sleep(SETTLE);
 
     let wanted = |query: &&BenchQuery| args.only.as_deref().is_none_or(|only| query.name.contains(only));
@@ -105,6 +120,7 @@ pub(super) fn run(args: &QueryArgs, output: &mut Output) -> anyhow::Result<()> {
     }
     bar.finish_and_clear();
     let figures = Figures {
+        machine: Machine::this(),
         seed: args.common.seed,
         series: args.series,
         hours: args.hours,
@@ -119,7 +135,8 @@ pub(super) fn run(args: &QueryArgs, output: &mut Output) -> anyhow::Result<()> {
     if args.common.json {
         output.line(&serde_json::to_string(&figures).context("figures are JSON")?)?;
     } else {
-        show(&figures, output)?;
+        let width = output.is_terminal.then(|| output.width());
+        output.text(&show(&figures, width))?;
     }
     Ok(())
 }
@@ -242,43 +259,4 @@ fn fetch(
         http.get(format!("{url}{path}")).header("Accept-Encoding", "identity").query_pairs(pairs).call()?;
     let status = response.status().as_u16();
     Ok((status, response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string()?))
-}
-
-fn show(figures: &Figures, output: &mut Output) -> anyhow::Result<()> {
-    output.line(&format!(
-        "{} series, {} hours, a sample every {} s, {} samples; each query {} times, reading the answer included; seed {}",
-        figures.series, figures.hours, figures.interval_seconds, figures.samples_loaded, figures.repeat, figures.seed
-    ))?;
-    let ms = |value: f64| format!("{value:.2}");
-    let mut ours_ms = 0.0;
-    let rows: Vec<Vec<String>> = figures
-        .queries
-        .iter()
-        .map(|figures| {
-            let is_ours = figures.server == "metrickit";
-            if is_ours {
-                ours_ms = figures.p50_ms;
-            }
-            let refused = figures.refused.is_some();
-            let shown = |text: String| if refused { "-".to_owned() } else { text };
-            vec![
-                if is_ours { figures.query.to_owned() } else { String::new() },
-                figures.server.clone(),
-                shown(figures.points.max(figures.series).to_string()),
-                shown(ms(figures.min_ms)),
-                shown(ms(figures.p50_ms)),
-                shown(ms(figures.p99_ms)),
-                shown(figures.cpu_ms.map_or_else(|| "-".to_owned(), ms)),
-                if is_ours || refused { "-".to_owned() } else { format!("{:.1}", figures.p50_ms / ours_ms) },
-                if is_ours { String::new() } else { figures.agrees.clone() },
-            ]
-        })
-        .collect();
-    let width = output.is_terminal.then(|| output.width());
-    let head = ["query", "server", "points", "min ms", "p50 ms", "p99 ms", "CPU ms", "ratio", "answer"];
-    output.text(&columns(&head, &rows, width))?;
-    if let Some(restart_ms) = figures.restart_ms {
-        output.line(&format!("ready {restart_ms:.0} ms after its start on this data"))?;
-    }
-    Ok(())
 }

@@ -1,34 +1,30 @@
 //! The server under load: a process of our own on a temporary folder, or one that runs already.
-//!
-//! Reads a process's time and memory from `/proc`, as the kernel counts them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::MetadataExt;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::CommonArgs;
+use super::guard::{Folder, Server};
+use super::process::{Usage, cpu_seconds, disk_bytes, disk_bytes_where};
+use super::servers::{Kind, Options, Part};
 use crate::client::Client;
 
 /// How long the server may take to start or stop.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// How long it may take to bring its files to their final form.
+const SETTLE_PATIENCE: Duration = Duration::from_mins(10);
 /// Pause between looks at a process.
-const POLL: Duration = Duration::from_millis(5);
-/// Deepest nesting of a data folder that is measured.
-const DEPTH_MAX: usize = 16;
-
-/// What a process used so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Usage {
-    pub(super) cpu_seconds: f64,
-    pub(super) resident_bytes: u64,
-    pub(super) resident_peak_bytes: u64,
-}
+const POLL: Duration = Duration::from_millis(2);
+/// Most of a server's last words that are shown when it does not start, in bytes.
+const LAST_WORDS_BYTES: usize = 600;
+/// Where what a server prints is kept, below its folder's parent.
+const OUTPUT_FILE: &str = "output.txt";
 
 /// See the module.
 #[derive(Debug)]
@@ -41,33 +37,34 @@ pub(super) struct Subject {
 
 #[derive(Debug)]
 struct Own {
-    child: Child,
-    durability: String,
-    /// Removed with its content when dropped.
-    temporary: tempfile::TempDir,
+    kind: Kind,
+    options: Options,
+    server: Server,
+    /// The server's folder and its output. Removed after the server is gone, which the order of fields ensures.
+    temporary: Folder,
 }
 
 impl Subject {
-    /// Starts a server, or takes the one named.
+    /// Starts MetricKit, or takes the server named.
     pub(super) fn new(common: &CommonArgs) -> anyhow::Result<Self> {
         if let Some(url) = &common.url {
             let client = Client::new(url)?;
             return Ok(Self { client, pid: common.pid, folder: common.data.clone(), own: None });
         }
-        let mut builder = tempfile::Builder::new();
-        builder.prefix("metrickit-bench-");
-        let temporary = match &common.data {
-            Some(parent) => {
-                fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-                builder.tempdir_in(parent)
-            }
-            None => builder.tempdir(),
-        };
-        let temporary = temporary.context("cannot make a temporary folder")?;
-        let (child, client) = spawn(temporary.path(), &common.durability)?;
-        let folder = Some(temporary.path().to_owned());
-        let own = Own { child, durability: common.durability.clone(), temporary };
-        Ok(Self { client, pid: Some(own.child.id()), folder, own: Some(own) })
+        let options = Options { durability: Some(common.durability.clone()), ..Options::default() };
+        Self::start(Kind::MetricKit, options, common.data.as_deref())
+    }
+
+    /// Starts a server on a temporary folder in `parent`, and waits until it is ready.
+    pub(super) fn start(kind: Kind, options: Options, parent: Option<&Path>) -> anyhow::Result<Self> {
+        let temporary = Folder::make(parent)?;
+        let folder = temporary.path().join("data");
+        fs::create_dir(&folder).context("cannot make the server's folder")?;
+        let (server, client) = spawn(kind, &options, temporary.path())?;
+        let own = Own { kind, options, server, temporary };
+        let mut subject = Self { client, pid: Some(own.server.id()), folder: Some(folder), own: Some(own) };
+        subject.wait_until(|client| client.status(ready_path(kind)).ok() == Some(200))?;
+        Ok(subject)
     }
 
     /// A server that runs already.
@@ -75,123 +72,163 @@ impl Subject {
         Ok(Self { client: Client::new(url)?, pid, folder: None, own: None })
     }
 
+    /// Whether this program started it.
+    pub(super) fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
     /// What the server used so far, if its process is known.
     pub(super) fn usage(&self) -> Option<Usage> {
-        self.pid.and_then(|pid| usage(&PathBuf::from(format!("/proc/{pid}"))))
+        self.pid.and_then(Usage::of)
     }
 
     /// Bytes of its folder on disk, if known.
     pub(super) fn disk_bytes(&self) -> Option<u64> {
-        self.folder.as_deref().map(|folder| disk_bytes(folder, DEPTH_MAX))
+        self.folder.as_deref().map(disk_bytes)
     }
 
-    /// Asks our own server to stop, which writes everything to blocks. Returns its last usage.
+    /// Bytes on disk of one part of its files, if they are known.
+    pub(super) fn part_bytes(&self, part: Part) -> Option<u64> {
+        let kind = self.own.as_ref()?.kind;
+        self.folder.as_deref().map(|folder| disk_bytes_where(folder, &|path| kind.part(path) == part))
+    }
+
+    /// Asks our own server to stop, which writes everything to its files. Returns its last usage.
     /// A server that is not ours goes on.
     pub(super) fn stop(&mut self) -> anyhow::Result<Option<Usage>> {
         let Some(own) = &mut self.own else { return Ok(self.usage()) };
-        let folder = PathBuf::from(format!("/proc/{}", own.child.id()));
-        let pid = i32::try_from(own.child.id()).ok().and_then(Pid::from_raw).context("the server has no process id")?;
-        kill_process(pid, Signal::TERM).context("cannot signal the server")?;
+        let id = own.server.id();
+        own.server.terminate().context("cannot signal the server")?;
         let until = Instant::now() + PATIENCE;
-        let mut last = usage(&folder);
+        let mut last = Usage::of(id);
         // A process that ended keeps its times until it is waited for.
-        while !fs::read_to_string(folder.join("stat")).is_ok_and(|stat| stat.contains(") Z ")) {
-            ensure!(Instant::now() < until, "the server does not stop within {PATIENCE:?}");
-            last = usage(&folder).map_or(last, |now| Some(Usage { resident_bytes: now.resident_bytes.max(1), ..now }));
+        while !own.server.is_over() {
+            ensure!(Instant::now() < until, "{} does not stop within {PATIENCE:?}", own.kind);
+            last = Usage::of(id).or(last);
             std::thread::sleep(POLL);
         }
-        let cpu_seconds = cpu_seconds(&folder);
-        let status = own.child.wait()?;
-        ensure!(status.success(), "the server ended with {status}");
+        let cpu_seconds = cpu_seconds(id);
+        let status = own.server.wait()?;
+        ensure!(status.success(), "{} ended with {status}", own.kind);
         Ok(last.map(|usage| Usage { cpu_seconds: cpu_seconds.unwrap_or(usage.cpu_seconds), ..usage }))
     }
 
-    /// Starts our own server again on the same folder. Returns how long it took to be ready.
+    /// Ends our own server at once, as `kill -9` does.
+    pub(super) fn kill(&mut self) -> anyhow::Result<()> {
+        let own = self.own.as_mut().context("a server that is not ours is not killed")?;
+        own.server.kill().context("cannot kill the server")?;
+        Ok(())
+    }
+
+    /// Starts our own server again on the same folder, once it has ended. Returns how long it took to be ready.
     pub(super) fn start_again(&mut self) -> anyhow::Result<Option<Duration>> {
-        let Some(own) = &mut self.own else { return Ok(None) };
+        let Some(own) = &self.own else { return Ok(None) };
+        let path = ready_path(own.kind);
+        self.start_again_until(|client| client.status(path).ok() == Some(200)).map(Some)
+    }
+
+    /// As [`start_again`](Self::start_again). Returns how long it took until `is_there` says so.
+    pub(super) fn start_again_until(&mut self, is_there: impl FnMut(&Client) -> bool) -> anyhow::Result<Duration> {
+        let own = self.own.as_mut().context("a server that is not ours is not started")?;
         let start = Instant::now();
-        let (child, client) = spawn(own.temporary.path(), &own.durability)?;
-        self.pid = Some(child.id());
-        own.child = child;
+        let (server, client) = spawn(own.kind, &own.options, own.temporary.path())?;
+        self.pid = Some(server.id());
+        own.server = server;
         self.client = client;
-        Ok(Some(start.elapsed()))
+        self.wait_until(is_there)?;
+        Ok(start.elapsed())
+    }
+
+    fn wait_until(&mut self, mut is_there: impl FnMut(&Client) -> bool) -> anyhow::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while !is_there(&self.client) {
+            let own = self.own.as_ref().context("only our own servers are waited for")?;
+            let words = || last_words(own.temporary.path());
+            ensure!(!own.server.is_over(), "{} ended while starting; its last words: {}", own.kind, words());
+            ensure!(Instant::now() < until, "{} gives no answer within {PATIENCE:?}: {}", own.kind, words());
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Brings its files to their final form, as far as it can be asked to. Whether it could.
+    pub(super) fn settle(&self) -> anyhow::Result<bool> {
+        let Some(own) = &self.own else { return Ok(false) };
+        let http: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(SETTLE_PATIENCE))
+            .build()
+            .into();
+        let asked = own.kind.settling();
+        let mut all = !asked.is_empty();
+        for (method, path) in asked {
+            let url = format!("{}{path}", self.client.url());
+            let response = if *method == "POST" { http.post(url).send_empty() } else { http.get(url).call() };
+            let status = response.with_context(|| format!("{} of {}", path, own.kind))?.status();
+            all &= status.is_success();
+        }
+        self.wait_until_quiet();
+        Ok(all)
+    }
+
+    /// Waits until the server has nothing to do any more: a while without processor time, bounded.
+    fn wait_until_quiet(&self) {
+        const LOOK: Duration = Duration::from_millis(500);
+        const QUIET_LOOKS: u32 = 4;
+        const LOOKS_MAX: u32 = 240;
+        let mut quiet = 0;
+        let mut before = f64::NEG_INFINITY;
+        for _ in 0..LOOKS_MAX {
+            let Some(usage) = self.usage() else { return };
+            quiet = if usage.cpu_seconds - before < LOOK.as_secs_f64() * 0.2 { quiet + 1 } else { 0 };
+            if quiet >= QUIET_LOOKS {
+                return;
+            }
+            before = usage.cpu_seconds;
+            std::thread::sleep(LOOK);
+        }
     }
 }
 
-impl Drop for Own {
-    fn drop(&mut self) {
-        // Ended already on the good path.
-        drop(self.child.kill());
-        drop(self.child.wait());
+fn ready_path(kind: Kind) -> &'static str {
+    match kind {
+        Kind::MetricKit | Kind::Prometheus => "/-/ready",
+        Kind::VictoriaMetrics => "/health",
     }
 }
 
-/// Starts this program as a server on `folder` and waits until it is ready.
-fn spawn(folder: &Path, durability: &str) -> anyhow::Result<(Child, Client)> {
-    let program = std::env::current_exe().context("the path of this program is unknown")?;
-    let mut command = Command::new(program);
-    command
-        .args(["server", "--listen", "127.0.0.1:0", "--retention", "off", "--log-level", "warn", "--durability"])
-        .arg(durability)
-        .arg("--data")
-        .arg(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    // Settings of the user's environment would change what is measured.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("METRICKIT_")) {
-        command.env_remove(name);
+/// Starts a server on the folder `data` in `place`. MetricKit listens when this returns; others may not yet.
+fn spawn(kind: Kind, options: &Options, place: &Path) -> anyhow::Result<(Server, Client)> {
+    let address = free_address().context("no free port")?;
+    let mut command = kind.command(&place.join("data"), &address, options)?;
+    let output = File::options().create(true).append(true).open(place.join(OUTPUT_FILE));
+    let output = output.context("cannot make a file for the server's output")?;
+    if kind != Kind::MetricKit {
+        command.stdout(output.try_clone()?).stderr(output);
+        let server = Server::spawn(&mut command).with_context(|| format!("cannot start {kind}"))?;
+        return Ok((server, Client::new(&format!("http://{address}"))?));
     }
-    let mut child = command.spawn().context("cannot start the server")?;
-    let stdout = child.stdout.take().context("the server has no output")?;
+    command.stdout(Stdio::piped()).stderr(output);
+    let mut server = Server::spawn(&mut command).context("cannot start the server")?;
+    let stdout = server.child().stdout.take().context("the server has no output")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
     let Some(url) = line.trim().strip_prefix("listening on ") else {
-        drop(child.kill());
-        bail!("the server did not start; it ended with {}", child.wait()?);
+        bail!("the server did not start; its last words: {}", last_words(place));
     };
-    let client = Client::new(url)?;
-    let until = Instant::now() + PATIENCE;
-    while client.status("/-/ready").ok() != Some(200) {
-        ensure!(child.try_wait()?.is_none(), "the server ended while starting");
-        ensure!(Instant::now() < until, "the server is not ready within {PATIENCE:?}");
-        std::thread::sleep(POLL);
-    }
-    Ok((child, client))
+    Ok((server, Client::new(url)?))
 }
 
-fn usage(process: &Path) -> Option<Usage> {
-    let status = fs::read_to_string(process.join("status")).ok()?;
-    let bytes = |key: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
-    };
-    Some(Usage {
-        cpu_seconds: cpu_seconds(process)?,
-        resident_bytes: bytes("VmRSS")?,
-        resident_peak_bytes: bytes("VmHWM")?,
-    })
+/// A loopback address that nobody listened on a moment ago.
+fn free_address() -> anyhow::Result<String> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 
-/// User and system time: fields 14 and 15 of `stat`, in clock ticks (proc(5)).
-fn cpu_seconds(process: &Path) -> Option<f64> {
-    let stat = fs::read_to_string(process.join("stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    #[expect(clippy::cast_precision_loss, reason = "ticks of one process")]
-    Some((user + system) as f64 / rustix::param::clock_ticks_per_second() as f64)
-}
-
-/// Bytes that `folder` takes on disk, in blocks as the file system counts them.
-fn disk_bytes(folder: &Path, depth: usize) -> u64 {
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    let of = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() && depth > 0 => disk_bytes(&entry.path(), depth - 1),
-        Ok(metadata) if metadata.is_file() => metadata.blocks() * 512,
-        // Files come and go while a server runs.
-        _ => 0,
-    };
-    entries.flatten().map(of).sum()
+/// The end of what the server in `place` printed.
+fn last_words(place: &Path) -> String {
+    let printed = fs::read(place.join(OUTPUT_FILE)).unwrap_or_default();
+    let end = &printed[printed.len().saturating_sub(LAST_WORDS_BYTES)..];
+    String::from_utf8_lossy(end).trim().to_owned()
 }
 
 #[cfg(test)]
@@ -199,19 +236,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_can_be_read() {
-        let usage = usage(Path::new("/proc/self")).expect("Linux");
-        assert!(usage.cpu_seconds >= 0.0);
-        assert!(usage.resident_bytes > 100_000 && usage.resident_peak_bytes >= usage.resident_bytes);
-    }
-
-    #[test]
-    fn folders_are_measured_with_what_is_inside() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        fs::create_dir(folder.path().join("a")).expect("made");
-        fs::write(folder.path().join("a/b"), vec![1; 100_000]).expect("written");
-        assert!(disk_bytes(folder.path(), DEPTH_MAX) >= 100_000);
-        assert_eq!(disk_bytes(folder.path(), 0), 0);
-        assert_eq!(disk_bytes(&folder.path().join("none"), 1), 0);
+    fn last_words_are_the_end_of_what_was_printed() {
+        let place = tempfile::tempdir().expect("a temporary folder");
+        assert_eq!(last_words(place.path()), "");
+        fs::write(place.path().join(OUTPUT_FILE), format!("{}end\n", "x".repeat(10_000))).expect("written");
+        let words = last_words(place.path());
+        assert!(words.ends_with("xend") && words.len() <= LAST_WORDS_BYTES, "{words}");
     }
 }
