@@ -22,7 +22,7 @@ pub(super) enum StoredVersion {
     V1 { folder_version: u32 },
 }
 
-/// Value in the tree `series`.
+/// Value in the tree `series` of a folder of version 1.
 #[derive(Debug, Encode, Decode)]
 pub(super) enum StoredSeries {
     V1 { packed: String },
