@@ -1,9 +1,12 @@
-//! Any bytes as a remote-write request of both versions: our walk and prost agree on what is one, and on what it says.
+//! Any bytes as a remote-write request of both versions: our walk and prost agree on what is one, and on what it says,
+//! and it says the same to a sink that knows its series already.
 
 use ingest::{IngestLimits, Rejected, RemoteWriteDecoder, Version};
 use model::remote_write::{WireHistogram, WireSample, WriteRequest, from_wire, v2};
-use model::{Labels, SampleValue, WriteBatch};
+use model::{KnownSeries, Labels, LabelsRef, NoCursor, Sample, SampleValue, SeriesCursor, WriteBatch};
 use prost::Message;
+use storage::ids::SeriesId;
+use storage::index::{Followers, Predictor, SeriesTable};
 
 /// The decompressed body.
 pub fn run(data: &[u8]) {
@@ -34,10 +37,62 @@ pub fn run(data: &[u8]) {
 type Declared<'m> = (Option<Labels>, &'m [WireSample], &'m [WireHistogram]);
 
 fn walk(data: &[u8], version: Version) -> Option<(WriteBatch, Rejected)> {
+    let walked = walk_with(data, version, &mut NoCursor);
+    if let Some((batch, rejected)) = &walked {
+        check_recognised(data, version, batch, rejected);
+    }
+    walked
+}
+
+fn walk_with(data: &[u8], version: Version, cursor: &mut dyn SeriesCursor) -> Option<(WriteBatch, Rejected)> {
     let (mut batch, mut rejected) = (WriteBatch::new(), Rejected::default());
     let mut decoder = RemoteWriteDecoder::default();
     let limits = IngestLimits::default();
-    decoder.decode_version(version, data, &limits, &mut batch, &mut rejected).ok().map(|()| (batch, rejected))
+    decoder.decode(version, data, &limits, cursor, &mut batch, &mut rejected).ok().map(|()| (batch, rejected))
+}
+
+/// The storage's guesses as its cursor makes them.
+#[derive(Debug)]
+struct Guesses<'t>(Predictor<'t>);
+
+impl SeriesCursor for Guesses<'_> {
+    fn guess(&mut self, is_next: &mut dyn FnMut(LabelsRef<'_>) -> bool) -> Option<KnownSeries> {
+        self.0.guess(is_next).map(|id| KnownSeries { number: id.0, as_of: 0 })
+    }
+
+    fn find(&mut self, labels: LabelsRef<'_>) -> Option<KnownSeries> {
+        self.0.find(labels).map(|id| KnownSeries { number: id.0, as_of: 0 })
+    }
+}
+
+/// Walks the body again with all but every fifth of its series known, and then with the order known too.
+fn check_recognised(data: &[u8], version: Version, batch: &WriteBatch, rejected: &Rejected) {
+    let (table, followers): (SeriesTable, _) = (SeriesTable::default(), Followers::default());
+    for (id, (labels, _)) in (0..).zip(batch.iter()) {
+        if id % 5 != 4 && table.find(labels).is_none() {
+            table.insert(SeriesId(id), &labels.to_owned());
+        }
+    }
+    for _ in 0..2 {
+        let mut cursor = Guesses(Predictor::new(&table, &followers));
+        let (with, rejected_with) = walk_with(data, version, &mut cursor).expect("it was a request");
+        assert_eq!(format!("{rejected_with:?}"), format!("{rejected:?}"));
+        assert_eq!((with.series_len(), with.label_bytes()), (batch.series_len(), batch.label_bytes()));
+        assert_eq!(with.metadata(), batch.metadata());
+        for at in 0..batch.series_len() {
+            let (labels, samples) = batch.get(at);
+            assert_eq!(with.known(at).map(SeriesId), table.find(labels), "{labels}");
+            assert!(with.known(at).is_some() || with.get(at).0 == labels, "{labels}");
+            assert!(same_bits(with.get(at).1, samples), "{labels}");
+            let full = |of: &WriteBatch| format!("{:?}", (of.full_samples(at), of.exemplars(at)));
+            assert_eq!(full(&with), full(batch), "{labels}");
+        }
+    }
+}
+
+fn same_bits(a: &[Sample], b: &[Sample]) -> bool {
+    let bits = |samples: &[Sample]| samples.iter().map(|of| (of.timestamp, of.value.to_bits())).collect::<Vec<_>>();
+    bits(a) == bits(b)
 }
 
 fn check(data: &[u8], version: Version, declared: &[Declared<'_>]) {

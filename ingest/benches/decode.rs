@@ -8,9 +8,9 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use ingest::{IngestLimits, Rejected, RemoteWriteDecoder};
-use model::WriteBatch;
+use ingest::{IngestLimits, Rejected, RemoteWriteDecoder, Version};
 use model::remote_write::{Label, TimeSeries, WireSample, WriteRequest};
+use model::{NoCursor, WriteBatch};
 use prost::Message;
 
 /// Series of one request, one sample each.
@@ -89,7 +89,9 @@ fn main() {
         (RemoteWriteDecoder::default(), WriteBatch::new(), Rejected::default());
     measure("decode", || {
         batch.clear();
-        decoder.decode(black_box(&plain), &limits, &mut batch, &mut rejected).expect("whole");
+        decoder
+            .decode(Version::V1, black_box(&plain), &limits, &mut NoCursor, &mut batch, &mut rejected)
+            .expect("whole");
         assert_eq!(black_box(&batch).samples_len(), SERIES as usize);
     });
     measure("prost, for comparison", || {

@@ -3,18 +3,22 @@
 //! Owns what version of the protocol a request speaks, and version 1.0 (`prometheus.WriteRequest`); `v2` has version
 //! 2.0, `parts`, `histogram` and `exemplar` what both share. Field numbers are those of [`model::remote_write`], whose
 //! messages are what the tests compare this walk with. A request that is not the wire format is refused whole, with
-//! the place; a series or histogram that is none is rejected alone. Strings are copied once, into the batch's packed
-//! labels.
+//! the place; a series or histogram that is none is rejected alone. Series that the sink's cursor guessed are recognised
+//! by their bytes (`recognise`), and have no label decoded; strings of others are copied once, into packed labels.
 
 #![warn(clippy::indexing_slicing)]
 
 mod exemplar;
 mod histogram;
 mod parts;
+mod recognise;
 mod v2;
 
 use model::remote_write::{kind_from_number, v2::PROTO as PROTO_2};
-use model::{LabelError, LabelLimits, LabelsBuilder, LabelsRef, METRIC_NAME, MetricMetadata, SortedPacker, WriteBatch};
+use model::{
+    KnownSeries, LabelError, LabelLimits, LabelsBuilder, LabelsRef, METRIC_NAME, MetricMetadata, SeriesCursor,
+    SortedPacker, WriteBatch,
+};
 
 use self::exemplar::ExemplarReader;
 use self::parts::Parts;
@@ -72,61 +76,74 @@ pub struct RemoteWriteDecoder {
     symbols: Vec<(usize, usize)>,
 }
 
+/// Where what is decoded goes, and what it goes by.
+struct Target<'t> {
+    limits: &'t IngestLimits,
+    cursor: &'t mut (dyn SeriesCursor + 't),
+    batch: &'t mut WriteBatch,
+    rejected: &'t mut Rejected,
+}
+
+/// A series that was recognised.
+#[derive(Debug, Clone, Copy)]
+struct Recognised<'b> {
+    series: KnownSeries,
+    /// Length of its packed labels.
+    label_bytes: usize,
+    /// Behind its labels.
+    rest: Reader<'b>,
+    /// Time and value, if one plain sample is all that comes there.
+    sample: Option<(i64, f64)>,
+}
+
 impl RemoteWriteDecoder {
     /// Adds the series and metadata of `body`, which is decompressed, to `batch`, and what can't be taken to
-    /// `rejected`.
+    /// `rejected`. Series that `cursor` knows, which is of the sink that `batch` is for, are added as known.
     ///
     /// # Errors
     ///
-    /// When the bytes are no write request of version 1.0 or pass a limit on requests; `batch` is then to be thrown
+    /// When the bytes are no write request of `version` or pass a limit on requests; `batch` is then to be thrown
     /// away.
     pub fn decode(
         &mut self,
+        version: Version,
         body: &[u8],
         limits: &IngestLimits,
+        cursor: &mut dyn SeriesCursor,
         batch: &mut WriteBatch,
         rejected: &mut Rejected,
     ) -> Result<(), IngestError> {
         self.parts.begin_request();
+        let mut target = Target { limits, cursor, batch, rejected };
+        match version {
+            Version::V1 => self.decode_v1(body, &mut target),
+            Version::V2 => self.decode_v2(body, &mut target),
+        }
+    }
+
+    fn decode_v1(&mut self, body: &[u8], target: &mut Target<'_>) -> Result<(), IngestError> {
         let mut reader = Reader::new(body);
         while let Some(field) = reader.next_field("WriteRequest")? {
             match field.number {
                 1 => {
                     field.expect(Coding::Bytes, "WriteRequest.timeseries")?;
                     let series = reader.message("WriteRequest.timeseries")?;
-                    self.parts.begin_series(limits)?;
-                    let is_packed = self.read_series(series, limits, rejected)?;
-                    self.push_series(series, is_packed, limits, batch, rejected);
-                    check_sizes(limits, batch)?;
+                    self.parts.begin_series(target.limits)?;
+                    match recognise(series, target) {
+                        Some(recognised) => self.take_recognised(series, recognised, target)?,
+                        None => self.take_series(series, target)?,
+                    }
+                    check_sizes(target.limits, target.batch)?;
                 }
                 3 => {
                     field.expect(Coding::Bytes, "WriteRequest.metadata")?;
                     let (metric, metadata) = read_metadata(reader.message("WriteRequest.metadata")?)?;
-                    push_metadata(metric, metadata, limits, batch, rejected);
+                    push_metadata(metric, metadata, target.limits, target.batch, target.rejected);
                 }
                 _ => reader.skip(field.coding, "WriteRequest, unknown field")?,
             }
         }
         Ok(())
-    }
-
-    /// Decodes a request of either version, as [`decode`](Self::decode) does one of version 1.0.
-    ///
-    /// # Errors
-    ///
-    /// When the bytes are no write request of that version or pass a limit on requests.
-    pub fn decode_version(
-        &mut self,
-        version: Version,
-        body: &[u8],
-        limits: &IngestLimits,
-        batch: &mut WriteBatch,
-        rejected: &mut Rejected,
-    ) -> Result<(), IngestError> {
-        match version {
-            Version::V1 => self.decode(body, limits, batch, rejected),
-            Version::V2 => self.decode_v2(body, limits, batch, rejected),
-        }
     }
 
     /// Forgets what is gathered, and gives back memory that one large request took.
@@ -139,16 +156,57 @@ impl RemoteWriteDecoder {
         self.parts.histograms()
     }
 
-    /// Reads one series into `parts` and, as far as it takes them, `packer`; tells whether it took all labels.
+    /// Takes a series whose labels are known: mostly one sample is all there is left.
+    #[inline]
+    fn take_recognised(
+        &mut self,
+        series: Reader<'_>,
+        recognised: Recognised<'_>,
+        target: &mut Target<'_>,
+    ) -> Result<(), IngestError> {
+        if let Some((timestamp_ms, value)) = recognised.sample {
+            target.batch.push_known(recognised.series, recognised.label_bytes);
+            target.batch.push_sample(timestamp_ms, value);
+            return Ok(());
+        }
+        self.read_series(series, recognised.rest, target)?;
+        self.parts.push_known_into(recognised.series, recognised.label_bytes, target.batch);
+        self.parts.end_series(target.rejected);
+        Ok(())
+    }
+
+    /// Decodes a series and puts it into the batch, or says why not.
+    fn take_series(&mut self, series: Reader<'_>, target: &mut Target<'_>) -> Result<(), IngestError> {
+        let is_packed = self.read_series(series, series, target)?;
+        let Self { packer, labels: builder, parts, .. } = self;
+        if parts.is_empty() {
+            parts.end_series(target.rejected);
+            return Ok(());
+        }
+        let packed = if is_packed { packer.packed(&target.limits.labels) } else { None };
+        let labels = if let Some(labels) = packed {
+            Ok(labels)
+        } else {
+            let mut labels = SlowLabels::new(builder, target.limits);
+            read_labels(series, &mut labels);
+            labels.finish()
+        };
+        parts.push_into(labels, || metric_name(series), target);
+        parts.end_series(target.rejected);
+        Ok(())
+    }
+
+    /// Reads `series` from `reader` on into `parts` and, as far as it takes them, `packer`; tells whether it took all
+    /// labels.
     fn read_series(
         &mut self,
         series: Reader<'_>,
-        limits: &IngestLimits,
-        rejected: &mut Rejected,
+        mut reader: Reader<'_>,
+        target: &mut Target<'_>,
     ) -> Result<bool, IngestError> {
+        let limits = target.limits;
         self.packer.clear();
         let mut is_packed = true;
-        let mut reader = series;
         while let Some(field) = reader.next_field("TimeSeries")? {
             match field.number {
                 1 => {
@@ -168,37 +226,40 @@ impl RemoteWriteDecoder {
                 4 => {
                     field.expect(Coding::Bytes, "TimeSeries.histograms")?;
                     let histogram = reader.message("TimeSeries.histograms")?;
-                    self.parts.read_histogram(histogram, limits, rejected, || metric_name(series))?;
+                    self.parts.read_histogram(histogram, limits, target.rejected, || metric_name(series))?;
                 }
                 _ => reader.skip(field.coding, "TimeSeries, unknown field")?,
             }
         }
         Ok(is_packed)
     }
+}
 
-    /// Puts the series that was read last into `batch`, or says why not.
-    fn push_series(
-        &mut self,
-        series: Reader<'_>,
-        is_packed: bool,
-        limits: &IngestLimits,
-        batch: &mut WriteBatch,
-        rejected: &mut Rejected,
-    ) {
-        let Self { packer, labels: builder, parts, .. } = self;
-        if parts.is_empty() {
-            return parts.end_series(rejected);
+/// The series that the cursor guesses, if its labels are those at the start of `series`, and all that it has.
+#[inline]
+fn recognise<'b>(series: Reader<'b>, target: &mut Target<'_>) -> Option<Recognised<'b>> {
+    let (message, limits) = (series.rest(), &target.limits.labels);
+    let (mut wire_bytes, mut label_bytes) = (0, 0);
+    let known = target.cursor.guess(&mut |labels| {
+        let taken = recognise::label_fields(message, labels, limits);
+        (wire_bytes, label_bytes) = (taken.unwrap_or(0), labels.packed().len());
+        taken.is_some()
+    })?;
+    let rest = series.behind(wire_bytes);
+    let sample = recognise::only_sample(rest.rest());
+    let is_whole = sample.is_some() || !has_labels(rest);
+    is_whole.then_some(Recognised { series: known, label_bytes, rest, sample })
+}
+
+/// Whether there are labels in what is left of a series, of either version; what is damaged may have some.
+#[cold]
+fn has_labels(mut rest: Reader<'_>) -> bool {
+    loop {
+        match rest.next_field("TimeSeries") {
+            Ok(Some(field)) if field.number != 1 && rest.skip(field.coding, "TimeSeries").is_ok() => {}
+            Ok(None) => return false,
+            _ => return true,
         }
-        let packed = if is_packed { packer.packed(&limits.labels) } else { None };
-        let labels = if let Some(labels) = packed {
-            Ok(labels)
-        } else {
-            let mut labels = SlowLabels::new(builder, limits);
-            read_labels(series, &mut labels);
-            labels.finish()
-        };
-        parts.push_into(labels, || metric_name(series), batch, rejected);
-        parts.end_series(rejected);
     }
 }
 

@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, Response};
 use axum::routing::post;
 use http_body_util::BodyExt;
 use model::exposition::TextFormat;
-use model::{Appended, Clock, SampleSink};
+use model::{Appended, Clock, NoCursor, SampleSink, SeriesCursor, SinkError};
 
 use crate::admission::{Admission, Reservation, Turn};
 use crate::buffers::{Buffers, Loan, Pool};
@@ -212,13 +212,38 @@ fn text_header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&
 impl Shared {
     /// Decompresses, decodes and appends. Blocks.
     fn work(&self, received: Received) -> Result<Done, IngestError> {
-        let Received { route, content, encoding, mut buffers, mut reservation, _turn } = received;
-        let Buffers { body, plain, decoder, batch, rejected } = &mut *buffers;
-        encoding.decompress(body, &self.limits, &mut reservation, plain)?;
-        self.metrics.add_bytes(route, body.len(), plain.len());
-        let histograms = match &content {
+        let Received { route, content, encoding, buffers: mut loan, mut reservation, _turn } = received;
+        let buffers: &mut Buffers = &mut loan;
+        encoding.decompress(&buffers.body, &self.limits, &mut reservation, &mut buffers.plain)?;
+        self.metrics.add_bytes(route, buffers.body.len(), buffers.plain.len());
+        let taken = self.take(&content, buffers, &mut *self.sink.cursor());
+        let (appended, histograms) = match taken {
+            // It was recognised a moment ago: this time the labels go with the samples.
+            Err(IngestError::Sink(SinkError::SeriesRemoved)) => {
+                buffers.batch.clear();
+                buffers.rejected.clear();
+                self.take(&content, buffers, &mut NoCursor)?
+            }
+            taken => taken?,
+        };
+        let Buffers { batch, rejected, .. } = buffers;
+        rejected.add_appended(&appended);
+        let written = Written::of(&appended, histograms, batch.exemplars_len() as u64);
+        self.metrics.add_taken(route, written, appended.series_created, rejected);
+        Ok(Done { written, metadata_accepted: batch.metadata().len(), rejected: std::mem::take(rejected) })
+    }
+
+    /// Decodes the plain body and appends it; says how many histograms it has.
+    fn take(
+        &self,
+        content: &Content,
+        buffers: &mut Buffers,
+        cursor: &mut dyn SeriesCursor,
+    ) -> Result<(Appended, u64), IngestError> {
+        let Buffers { plain, decoder, batch, rejected, .. } = buffers;
+        let histograms = match content {
             Content::RemoteWrite(version) => {
-                decoder.decode_version(*version, plain, &self.limits, batch, rejected)?;
+                decoder.decode(*version, plain, &self.limits, cursor, batch, rejected)?;
                 decoder.histograms()
             }
             Content::Page { format, options } => {
@@ -228,10 +253,7 @@ impl Shared {
             }
         };
         let appended = if batch.is_empty() { Appended::default() } else { self.sink.append(batch)? };
-        rejected.add_appended(&appended);
-        let written = Written::of(&appended, histograms, batch.exemplars_len() as u64);
-        self.metrics.add_taken(route, written, appended.series_created, rejected);
-        Ok(Done { written, metadata_accepted: batch.metadata().len(), rejected: std::mem::take(rejected) })
+        Ok((appended, histograms))
     }
 }
 

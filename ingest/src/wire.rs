@@ -92,6 +92,18 @@ impl<'b> Reader<'b> {
         self.at
     }
 
+    /// What is left of the message.
+    #[inline]
+    pub(crate) fn rest(&self) -> &'b [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    /// The place so many bytes further on, which are there.
+    #[inline]
+    pub(crate) fn behind(self, bytes: usize) -> Self {
+        Self { at: self.at.saturating_add(bytes).min(self.bytes.len()), ..self }
+    }
+
     /// Hands every element of a repeated field of numbers to `take`, which reads one: all of a packed run, or the one
     /// that comes next. `coding` is that of one element.
     pub(crate) fn each(

@@ -3,14 +3,18 @@
 mod common;
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::channel::{Channel, Sender};
-use ingest::{IngestLimits, Outcome, Reason, Route};
+use ingest::{IngestLimits, IngestState, Outcome, Reason, Route};
 use model::remote_write::{WireCount, WireHistogram, WireSample, WriteRequest, v2};
-use model::{Appended, MetricKind, Rejection, SinkError};
+use model::{
+    Appended, KnownSeries, LabelsRef, ManualClock, MetricKind, Rejection, SampleSink, SeriesCursor, SinkError,
+    TimestampMs, WriteBatch,
+};
 use prost::Message;
 
 use common::{Answer, NOW_MS, Server, post, request_of, send, snappy};
@@ -44,6 +48,54 @@ async fn remote_write_is_taken() {
     let snapshot = server.metrics.snapshot();
     assert_eq!((snapshot.routes[0].samples, snapshot.series_created), (2, 2));
     assert_eq!(snapshot.routes[0].decompressed_bytes, request_of(&["a", "b"]).encode_to_vec().len() as u64);
+}
+
+/// A sink that knows every series, until samples of one come.
+#[derive(Debug, Default)]
+struct Forgetful(std::sync::Mutex<Vec<(Option<u32>, String)>>);
+
+impl SampleSink for Forgetful {
+    fn append(&self, batch: &WriteBatch) -> Result<Appended, SinkError> {
+        let seen = batch.iter().enumerate().map(|(at, (labels, _))| (batch.known(at), labels.to_string()));
+        self.0.lock().unwrap().extend(seen);
+        match batch.known_as_of() {
+            Some(_) => Err(SinkError::SeriesRemoved),
+            None => Ok(Appended { samples_accepted: batch.samples_len() as u64, ..Appended::default() }),
+        }
+    }
+
+    fn cursor(&self) -> Box<dyn SeriesCursor + '_> {
+        Box::new(Everything)
+    }
+}
+
+/// Finds every series.
+#[derive(Debug)]
+struct Everything;
+
+impl SeriesCursor for Everything {
+    fn guess(&mut self, _: &mut dyn FnMut(LabelsRef<'_>) -> bool) -> Option<KnownSeries> {
+        None
+    }
+
+    fn find(&mut self, _: LabelsRef<'_>) -> Option<KnownSeries> {
+        Some(KnownSeries { number: 3, as_of: 0 })
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_series_was_removed_meanwhile_is_decoded_again() {
+    let sink = Arc::new(Forgetful::default());
+    let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
+    let state = IngestState::new(Arc::clone(&sink) as Arc<dyn SampleSink>, clock, IngestLimits::default());
+    let metrics = state.metrics();
+    let mut request = request_of(&["a", "b"]);
+    request.timeseries[1].labels.clear();
+    let answered = send(ingest::router(state), post("/api/v1/write", &[], snappy(&request.encode_to_vec()))).await;
+    assert_eq!(answered.status, 400, "one series has no name: {answered:?}");
+    assert_eq!(*sink.0.lock().unwrap(), [(Some(3), "{}".to_owned()), (None, "a".to_owned())]);
+    let snapshot = metrics.snapshot();
+    assert_eq!((snapshot.routes[0].samples, snapshot.rejected[Reason::NoMetricName as usize]), (1, 1));
 }
 
 #[tokio::test]

@@ -3,9 +3,11 @@
 //!
 //! Depends on no sibling. Nothing here does input or output.
 
+pub mod cursor;
 pub mod exemplar;
 pub mod exposition;
 pub mod histogram;
+pub mod label_bytes;
 pub mod label_packer;
 pub mod labels;
 pub mod matcher;
@@ -18,8 +20,10 @@ pub mod source;
 pub mod summary;
 pub mod time;
 
+pub use cursor::{KnownSeries, NoCursor, SeriesCursor};
 pub use exemplar::Exemplar;
 pub use histogram::{Bucket, Histogram, HistogramError, ResetHint};
+pub use label_bytes::LabelBytes;
 pub use label_packer::SortedPacker;
 pub use labels::{LabelError, LabelLimits, Labels, LabelsBuilder, LabelsRef, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::cursor::{KnownSeries, NoCursor, SeriesCursor};
 use crate::exemplar::Exemplar;
 use crate::labels::LabelsRef;
 use crate::metadata::MetricMetadata;
@@ -16,6 +17,10 @@ use crate::time::TimestampMs;
 pub struct WriteBatch {
     /// Packed label sets, end to end.
     label_text: String,
+    /// Bytes of the label sets of known series, which are not in `label_text`.
+    known_label_bytes: usize,
+    /// As of when all known series are known.
+    known_as_of: Option<u64>,
     series: Vec<SeriesSpan>,
     samples: Vec<Sample>,
     full_samples: Vec<FullSample>,
@@ -26,6 +31,8 @@ pub struct WriteBatch {
 
 #[derive(Debug, Clone, Copy)]
 struct SeriesSpan {
+    /// The number of a known series, whose labels are left out.
+    known: Option<u32>,
     label_start: usize,
     label_end: usize,
     sample_start: usize,
@@ -42,6 +49,7 @@ impl WriteBatch {
     /// Empties the batch, keeps its memory.
     pub fn clear(&mut self) {
         self.label_text.clear();
+        (self.known_label_bytes, self.known_as_of) = (0, None);
         self.series.clear();
         self.samples.clear();
         self.full_samples.clear();
@@ -54,10 +62,22 @@ impl WriteBatch {
     pub fn push_series(&mut self, labels: LabelsRef<'_>) {
         let label_start = self.label_text.len();
         self.label_text.push_str(labels.packed());
-        let label_end = self.label_text.len();
+        self.push_span(None, label_start);
+    }
+
+    /// Starts a series that the sink knows, as its own cursor told for this batch. `label_bytes` is the length of its
+    /// packed labels, which are counted but not kept.
+    pub fn push_known(&mut self, series: KnownSeries, label_bytes: usize) {
+        self.known_label_bytes += label_bytes;
+        self.known_as_of = Some(self.known_as_of.map_or(series.as_of, |as_of| as_of.min(series.as_of)));
+        self.push_span(Some(series.number), self.label_text.len());
+    }
+
+    fn push_span(&mut self, known: Option<u32>, label_start: usize) {
         self.series.push(SeriesSpan {
+            known,
             label_start,
-            label_end,
+            label_end: self.label_text.len(),
             sample_start: self.samples.len(),
             full_start: self.full_samples.len(),
             exemplar_start: self.exemplars.len(),
@@ -96,17 +116,28 @@ impl WriteBatch {
         self.metadata.push((metric.into(), metadata));
     }
 
-    /// The series in order, each with its plain samples.
+    /// The series in order, each with its plain samples, as [`get`](Self::get) has them.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (LabelsRef<'_>, &[Sample])> + '_ {
         (0..self.series.len()).map(|at| self.get(at))
     }
 
-    /// Series `at`, which is below [`series_len`](Self::series_len), with its plain samples.
+    /// Series `at`, which is below [`series_len`](Self::series_len), with its plain samples. The labels of a
+    /// [known](Self::known) series are left out: the set is empty.
     pub fn get(&self, at: usize) -> (LabelsRef<'_>, &[Sample]) {
         let span = self.series[at];
         let sample_end = self.series.get(at + 1).map_or(self.samples.len(), |next| next.sample_start);
         let labels = LabelsRef::trusted(&self.label_text[span.label_start..span.label_end]);
         (labels, &self.samples[span.sample_start..sample_end])
+    }
+
+    /// The number of series `at` if the sink's cursor knew it.
+    pub fn known(&self, at: usize) -> Option<u32> {
+        self.series[at].known
+    }
+
+    /// As of when the known series were known, by the sink's own count; nothing if there is none.
+    pub fn known_as_of(&self) -> Option<u64> {
+        self.known_as_of
     }
 
     /// The samples of series `at` that are more than a float at a time.
@@ -126,9 +157,9 @@ impl WriteBatch {
         self.exemplars.len()
     }
 
-    /// Bytes of all label sets in packed form, those of exemplars included.
+    /// Bytes of all label sets in packed form, those of known series and of exemplars included.
     pub fn label_bytes(&self) -> usize {
-        self.label_text.len() + self.exemplar_label_bytes
+        self.label_text.len() + self.known_label_bytes + self.exemplar_label_bytes
     }
 
     /// How many series were started.
@@ -213,6 +244,9 @@ pub enum SinkError {
     /// The engine is closing.
     #[error("storage is closed")]
     Closed,
+    /// A series that the batch names by its number was removed meanwhile; decode the request again, without numbers.
+    #[error("a series was removed while samples of it were on their way; try again")]
+    SeriesRemoved,
 }
 
 /// Something that keeps samples.
@@ -224,6 +258,11 @@ pub trait SampleSink: fmt::Debug + Send + Sync {
     ///
     /// When nothing of the batch can be acknowledged.
     fn append(&self, batch: &WriteBatch) -> Result<Appended, SinkError>;
+
+    /// Recognises the series of one request while it is decoded into a batch for this sink.
+    fn cursor(&self) -> Box<dyn SeriesCursor + '_> {
+        Box::new(NoCursor)
+    }
 }
 
 #[cfg(test)]
@@ -249,6 +288,23 @@ mod tests {
             assert_eq!(got, [(a.clone(), 0), (b.clone(), 2), (a.clone(), 1)]);
             assert_eq!((batch.series_len(), batch.samples_len()), (3, 3));
         }
+    }
+
+    #[test]
+    fn known_series_have_a_number_instead_of_labels() {
+        let labels = Labels::from_pairs([("__name__", "a")]).expect("valid");
+        let mut batch = WriteBatch::new();
+        assert_eq!(batch.known_as_of(), None);
+        batch.push_known(KnownSeries { number: 7, as_of: 3 }, 12);
+        batch.push_sample(1, 1.0);
+        batch.push_series(labels.as_ref());
+        batch.push_known(KnownSeries { number: 0, as_of: 2 }, 5);
+        let got: Vec<_> =
+            (0..3).map(|at| (batch.known(at), batch.get(at).0.to_owned(), batch.get(at).1.len())).collect();
+        assert_eq!(got, [(Some(7), Labels::empty(), 1), (None, labels.clone(), 0), (Some(0), Labels::empty(), 0)]);
+        assert_eq!((batch.known_as_of(), batch.label_bytes()), (Some(2), 17 + labels.packed().len()));
+        batch.clear();
+        assert_eq!((batch.known_as_of(), batch.label_bytes()), (None, 0));
     }
 
     #[test]

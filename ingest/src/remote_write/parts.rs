@@ -5,10 +5,10 @@
 
 #![warn(clippy::indexing_slicing)]
 
-use model::{Exemplar, FullSample, LabelsRef, METRIC_NAME, SampleValue, WriteBatch};
+use model::{Exemplar, FullSample, KnownSeries, LabelsRef, METRIC_NAME, SampleValue, WriteBatch};
 
 use super::histogram::HistogramReader;
-use super::{check, check_samples, check_series};
+use super::{Target, check, check_samples, check_series};
 use crate::error::IngestError;
 use crate::limits::IngestLimits;
 use crate::rejected::{Reason, Rejected};
@@ -157,25 +157,40 @@ impl Parts {
         self.samples.is_empty() && self.full.is_empty() && self.exemplars.is_empty()
     }
 
-    /// Puts the series into `batch`, or says why not. `series` is asked for its name only for a reason.
+    /// Puts the series into the batch, or says why not. `series` is asked for its name only for a reason.
     pub(super) fn push_into(
         &mut self,
         labels: Result<LabelsRef<'_>, (Reason, String)>,
         series: impl FnOnce() -> String,
-        batch: &mut WriteBatch,
-        rejected: &mut Rejected,
+        target: &mut Target<'_>,
     ) {
+        let rejected = &mut *target.rejected;
         match labels {
-            Ok(labels) if labels.get(METRIC_NAME).is_some() => {
-                batch.push_series(labels);
-                self.samples.iter().for_each(|&(timestamp_ms, value)| batch.push_sample(timestamp_ms, value));
-                self.full.drain(..).for_each(|sample| batch.push_full_sample(sample));
-                self.exemplars.drain(..).for_each(|exemplar| batch.push_exemplar(exemplar));
-                self.request.histograms += self.histograms;
-            }
+            Ok(labels) if labels.get(METRIC_NAME).is_some() => match target.cursor.find(labels) {
+                Some(known) => self.push_known_into(known, labels.packed().len(), target.batch),
+                None => {
+                    target.batch.push_series(labels);
+                    self.move_into(target.batch);
+                }
+            },
             Ok(labels) => self.reject(Reason::NoMetricName, || format!("{labels}: no metric name"), rejected),
             Err((reason, problem)) => self.reject(reason, || format!("{}: {problem}", series()), rejected),
         }
+    }
+
+    /// Puts the series, which is `known` and has packed labels of `label_bytes`, into `batch`.
+    pub(super) fn push_known_into(&mut self, known: KnownSeries, label_bytes: usize, batch: &mut WriteBatch) {
+        if !self.is_empty() {
+            batch.push_known(known, label_bytes);
+            self.move_into(batch);
+        }
+    }
+
+    fn move_into(&mut self, batch: &mut WriteBatch) {
+        self.samples.iter().for_each(|&(timestamp_ms, value)| batch.push_sample(timestamp_ms, value));
+        self.full.drain(..).for_each(|sample| batch.push_full_sample(sample));
+        self.exemplars.drain(..).for_each(|exemplar| batch.push_exemplar(exemplar));
+        self.request.histograms += self.histograms;
     }
 
     /// Counts exemplars that were left out. They are not told.

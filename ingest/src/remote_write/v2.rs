@@ -9,12 +9,13 @@
 use std::collections::HashSet;
 
 use model::remote_write::kind_from_number;
-use model::{Exemplar, METRIC_NAME, MetricKind, MetricMetadata, WriteBatch};
+use model::{Exemplar, LabelLimits, LabelsRef, METRIC_NAME, MetricKind, MetricMetadata};
 
-use super::{RemoteWriteDecoder, SlowLabels, check_sizes, metadata_fits, shown};
+use super::recognise::{SetCheck, is_same};
+use super::{Recognised, RemoteWriteDecoder, SlowLabels, Target, check_sizes, has_labels, metadata_fits, shown};
 use crate::error::IngestError;
 use crate::limits::IngestLimits;
-use crate::rejected::{Reason, Rejected};
+use crate::rejected::Reason;
 use crate::wire::{Coding, Field, Reader, WireError};
 
 /// A table with room for more symbols than this is given back to the system after the request.
@@ -93,25 +94,12 @@ impl std::fmt::Display for BadRefs {
 }
 
 impl RemoteWriteDecoder {
-    /// Adds the series and metadata of `body`, which is decompressed, to `batch`, and what can't be taken to
-    /// `rejected`.
-    ///
-    /// # Errors
-    ///
-    /// When the bytes are no write request of version 2.0 or pass a limit on requests; `batch` is then to be thrown
-    /// away.
-    pub fn decode_v2(
-        &mut self,
-        body: &[u8],
-        limits: &IngestLimits,
-        batch: &mut WriteBatch,
-        rejected: &mut Rejected,
-    ) -> Result<(), IngestError> {
+    pub(super) fn decode_v2(&mut self, body: &[u8], target: &mut Target<'_>) -> Result<(), IngestError> {
         let mut places = std::mem::take(&mut self.symbols);
         places.clear();
-        let result = find_symbols(body, limits, &mut places).and_then(|()| {
+        let result = find_symbols(body, target.limits, &mut places).and_then(|()| {
             let symbols = Symbols { body, places: &places };
-            self.decode_series_v2(symbols, limits, batch, rejected)
+            self.decode_series_v2(symbols, target)
         });
         if places.capacity() <= KEPT_SYMBOLS_MAX {
             self.symbols = places;
@@ -119,14 +107,7 @@ impl RemoteWriteDecoder {
         result
     }
 
-    fn decode_series_v2(
-        &mut self,
-        symbols: Symbols<'_>,
-        limits: &IngestLimits,
-        batch: &mut WriteBatch,
-        rejected: &mut Rejected,
-    ) -> Result<(), IngestError> {
-        self.parts.begin_request();
+    fn decode_series_v2(&mut self, symbols: Symbols<'_>, target: &mut Target<'_>) -> Result<(), IngestError> {
         let mut described = HashSet::new();
         let mut reader = Reader::new(symbols.body);
         while let Some(field) = reader.next_field("Request")? {
@@ -136,28 +117,36 @@ impl RemoteWriteDecoder {
             }
             field.expect(Coding::Bytes, "Request.timeseries")?;
             let series = reader.message("Request.timeseries")?;
-            self.parts.begin_series(limits)?;
-            let head = self.read_series_v2(series, symbols, limits, rejected)?;
+            self.parts.begin_series(target.limits)?;
+            let recognised = recognise(series, symbols, target);
+            let from = recognised.map_or(series, |(recognised, _)| recognised.rest);
+            let mut head = self.read_series_v2(series, from, symbols, target)?;
             self.parts.set_missing_starts(head.created_ms);
-            self.push_series_v2(series, &head, symbols, limits, batch, rejected);
-            check_sizes(limits, batch)?;
-            describe(&head, symbols, &mut described, limits, batch, rejected);
+            if let Some((recognised, metric)) = recognised {
+                head.metric = Some(metric);
+                self.parts.push_known_into(recognised.series, recognised.label_bytes, target.batch);
+                self.parts.end_series(target.rejected);
+            } else {
+                self.push_series_v2(series, &head, symbols, target);
+            }
+            check_sizes(target.limits, target.batch)?;
+            describe(&head, symbols, &mut described, target);
         }
         Ok(())
     }
 
-    /// Reads one series into `parts` and, as far as it takes them, `packer`.
+    /// Reads one series from `reader` on into `parts` and, as far as it takes them, `packer`.
     fn read_series_v2<'b>(
         &mut self,
         series: Reader<'b>,
+        mut reader: Reader<'b>,
         symbols: Symbols<'b>,
-        limits: &IngestLimits,
-        rejected: &mut Rejected,
+        target: &mut Target<'_>,
     ) -> Result<Head<'b>, IngestError> {
+        let limits = target.limits;
         self.packer.clear();
         let mut head = Head { is_packed: true, ..Head::default() };
         let mut pairs = Pairs::default();
-        let mut reader = series;
         while let Some(field) = reader.next_field("TimeSeries")? {
             match field.number {
                 1 => each_ref(&mut reader, field, "TimeSeries.labels_refs", |reference| {
@@ -174,7 +163,7 @@ impl RemoteWriteDecoder {
                 3 => {
                     field.expect(Coding::Bytes, "TimeSeries.histograms")?;
                     let histogram = reader.message("TimeSeries.histograms")?;
-                    self.parts.read_histogram(histogram, limits, rejected, || metric_name(series, symbols))?;
+                    self.parts.read_histogram(histogram, limits, target.rejected, || metric_name(series, symbols))?;
                 }
                 4 => {
                     field.expect(Coding::Bytes, "TimeSeries.exemplars")?;
@@ -223,33 +212,71 @@ impl RemoteWriteDecoder {
         Ok(self.exemplar.finish(&limits.labels))
     }
 
-    /// Puts the series that was read last into `batch`, or says why not.
-    fn push_series_v2(
-        &mut self,
-        series: Reader<'_>,
-        head: &Head<'_>,
-        symbols: Symbols<'_>,
-        limits: &IngestLimits,
-        batch: &mut WriteBatch,
-        rejected: &mut Rejected,
-    ) {
+    /// Puts the series that was read last into the batch, or says why not.
+    fn push_series_v2(&mut self, series: Reader<'_>, head: &Head<'_>, symbols: Symbols<'_>, target: &mut Target<'_>) {
         let Self { packer, labels: builder, parts, .. } = self;
         if parts.is_empty() {
-            return parts.end_series(rejected);
+            return parts.end_series(target.rejected);
         }
-        let packed = if head.is_packed { packer.packed(&limits.labels) } else { None };
+        let packed = if head.is_packed { packer.packed(&target.limits.labels) } else { None };
         let labels = if let Some(labels) = packed {
             Ok(labels)
         } else {
-            let mut labels = SlowLabels::new(builder, limits);
+            let mut labels = SlowLabels::new(builder, target.limits);
             if let Some(problem) = each_pair(series, symbols, |name, value| labels.push(name, value)) {
                 labels.fail(Reason::BadLabels, || problem.to_string());
             }
             labels.finish()
         };
-        parts.push_into(labels, || metric_name(series, symbols), batch, rejected);
-        parts.end_series(rejected);
+        parts.push_into(labels, || metric_name(series, symbols), target);
+        parts.end_series(target.rejected);
     }
+}
+
+/// The series that the cursor guesses, if its labels are the references at the start of `series`, and all that it has;
+/// with the metric's name.
+fn recognise<'b>(
+    series: Reader<'b>,
+    symbols: Symbols<'b>,
+    target: &mut Target<'_>,
+) -> Option<(Recognised<'b>, &'b [u8])> {
+    let mut rest = series;
+    let field = rest.next_field("TimeSeries").ok()??;
+    if field.number != 1 || field.coding != Coding::Bytes {
+        return None;
+    }
+    let references = rest.message("TimeSeries.labels_refs").ok()?;
+    let limits = &target.limits.labels;
+    let (mut metric, mut label_bytes) = (None, 0);
+    let series = target.cursor.guess(&mut |labels| {
+        metric = metric_of_same(references, symbols, labels, limits);
+        label_bytes = labels.packed().len();
+        metric.is_some()
+    })?;
+    (!has_labels(rest)).then_some((Recognised { series, label_bytes, rest, sample: None }, metric?))
+}
+
+/// The metric's name, if `references` are the labels in order and within `limits`.
+fn metric_of_same<'b>(
+    mut references: Reader<'_>,
+    symbols: Symbols<'b>,
+    labels: LabelsRef<'_>,
+    limits: &LabelLimits,
+) -> Option<&'b [u8]> {
+    let mut check = SetCheck::new(labels, limits)?;
+    let mut next = || symbols.get(references.varint32("TimeSeries.labels_refs").ok()?);
+    let mut metric = None;
+    for (name, value) in labels.byte_pairs() {
+        check.take(name, value)?;
+        let (found_name, found_value) = (next()?, next()?);
+        if !is_same(found_name, name) || !is_same(found_value, value) {
+            return None;
+        }
+        if name == METRIC_NAME.as_bytes() {
+            metric = Some(found_value);
+        }
+    }
+    metric.filter(|_| references.rest().is_empty())
 }
 
 /// Finds the symbols of `body`.
@@ -342,14 +369,8 @@ fn read_metadata(mut reader: Reader<'_>, head: &mut Head<'_>) -> Result<(), Wire
 }
 
 /// Puts what a series tells of its metric into `batch`, once a metric, or says why not.
-fn describe<'b>(
-    head: &Head<'b>,
-    symbols: Symbols<'b>,
-    described: &mut HashSet<&'b [u8]>,
-    limits: &IngestLimits,
-    batch: &mut WriteBatch,
-    rejected: &mut Rejected,
-) {
+fn describe<'b>(head: &Head<'b>, symbols: Symbols<'b>, described: &mut HashSet<&'b [u8]>, target: &mut Target<'_>) {
+    let Target { limits, batch, rejected, .. } = target;
     let Some(metric) = head.metric else { return };
     let kind = kind_from_number(head.kind);
     // Position 0 is the empty text.

@@ -2,6 +2,7 @@
 
 mod histograms;
 mod properties;
+mod recognised;
 mod series;
 mod version_2;
 mod walk;

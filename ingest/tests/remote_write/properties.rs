@@ -37,7 +37,7 @@ fn any_series() -> impl Strategy<Value = TimeSeries> {
     )
 }
 
-fn any_request() -> impl Strategy<Value = WriteRequest> {
+pub(crate) fn any_request() -> impl Strategy<Value = WriteRequest> {
     let metadata = (any::<i32>(), "\\PC{0,9}", "\\PC{0,30}", "[a-z]{0,5}")
         .prop_map(|(kind, metric_family_name, help, unit)| Metadata { kind: kind % 9, metric_family_name, help, unit });
     (prop::collection::vec(any_series(), 0..5), prop::collection::vec(metadata, 0..3))
@@ -80,7 +80,7 @@ fn any_series_v2() -> impl Strategy<Value = v2::TimeSeries> {
     )
 }
 
-fn any_request_v2() -> impl Strategy<Value = v2::Request> {
+pub(crate) fn any_request_v2() -> impl Strategy<Value = v2::Request> {
     let others = prop::collection::vec("\\PC{0,70}", 0..5);
     (others, prop::collection::vec(any_series_v2(), 0..5)).prop_map(|(others, timeseries)| {
         let symbols = std::iter::once("").chain(SYMBOLS).map(str::to_owned).chain(others).collect();

@@ -2,7 +2,7 @@
 
 use ingest::{IngestLimits, Reason, Rejected, Version};
 use model::remote_write::{WireSample, kind_number, v2};
-use model::{MetricKind, WriteBatch};
+use model::{MetricKind, NoCursor, WriteBatch};
 use prost::Message;
 
 use crate::walk::{Said, walk, walk_within};
@@ -178,15 +178,16 @@ fn a_decoder_forgets_the_request_before() {
     let limits = IngestLimits::default();
     let mut read = |request: &v2::Request, batch: &mut WriteBatch| {
         batch.clear();
-        decoder.decode_v2(&request.encode_to_vec(), &limits, batch, &mut rejected)
+        decoder.decode(Version::V2, &request.encode_to_vec(), &limits, &mut NoCursor, batch, &mut rejected)
     };
     read(&request(vec![series(&[1, 2])]), &mut batch).expect("well formed");
     let without = v2::Request { symbols: vec![String::new()], timeseries: vec![series(&[1, 2])] };
     read(&without, &mut batch).expect("well formed");
     assert_eq!(batch.series_len(), 0, "symbols are those of this request");
     let broken = v2::Request { symbols: vec!["x".into()], timeseries: vec![] }.encode_to_vec();
-    assert!(decoder.decode_v2(&broken[..2], &limits, &mut batch, &mut rejected).is_err());
-    decoder.decode_v2(&request(vec![series(&[1, 2])]).encode_to_vec(), &limits, &mut batch, &mut rejected).expect("ok");
+    assert!(decoder.decode(Version::V2, &broken[..2], &limits, &mut NoCursor, &mut batch, &mut rejected).is_err());
+    let whole = request(vec![series(&[1, 2])]).encode_to_vec();
+    decoder.decode(Version::V2, &whole, &limits, &mut NoCursor, &mut batch, &mut rejected).expect("ok");
     assert_eq!(batch.series_len(), 1);
 }
 

@@ -8,7 +8,10 @@ use model::remote_write::{
     BucketSpan, Label, TimeSeries, WireCount, WireExemplar, WireHistogram, WireSample, WireZeroCount, WriteRequest,
     from_wire, kind_from_number, v2,
 };
-use model::{Exemplar, FullSample, HistogramSample, Labels, MetricKind, MetricMetadata, SampleValue, WriteBatch};
+use model::{
+    Exemplar, FullSample, HistogramSample, Labels, MetricKind, MetricMetadata, NoCursor, SampleValue, SeriesCursor,
+    WriteBatch,
+};
 use proptest::prelude::*;
 
 /// What a series says. Lists are sorted, as a batch promises no order.
@@ -43,10 +46,21 @@ pub(crate) fn walk_within(
     body: &[u8],
     limits: &IngestLimits,
 ) -> Result<(Said, Rejected), IngestError> {
+    walk_knowing(version, body, limits, &mut NoCursor, &[])
+}
+
+/// As [`walk_within`], with a cursor whose numbers are places in `known`.
+pub(crate) fn walk_knowing(
+    version: Version,
+    body: &[u8],
+    limits: &IngestLimits,
+    cursor: &mut dyn SeriesCursor,
+    known: &[Labels],
+) -> Result<(Said, Rejected), IngestError> {
     let mut batch = WriteBatch::new();
     let mut rejected = Rejected::default();
     let mut decoder = RemoteWriteDecoder::default();
-    decoder.decode_version(version, body, limits, &mut batch, &mut rejected)?;
+    decoder.decode(version, body, limits, cursor, &mut batch, &mut rejected)?;
     let mut said = Said {
         metadata: batch.metadata().to_vec(),
         samples_rejected: rejected.told_count() - rejected.count(Reason::BadMetadata),
@@ -56,7 +70,7 @@ pub(crate) fn walk_within(
     };
     for (at, (labels, samples)) in batch.iter().enumerate() {
         let mut series = SaidSeries {
-            labels: labels.to_owned(),
+            labels: batch.known(at).map_or_else(|| labels.to_owned(), |number| known[number as usize].clone()),
             plain: samples.iter().map(|sample| (sample.timestamp.0, sample.value.to_bits())).collect(),
             exemplars: batch.exemplars(at).to_vec(),
             ..SaidSeries::default()

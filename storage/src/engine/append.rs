@@ -62,7 +62,7 @@ impl Core {
     pub(super) fn append(&self, batch: &WriteBatch) -> Result<Appended, SinkError> {
         loop {
             self.admit()?;
-            let prepared = self.prepare(batch);
+            let prepared = self.prepare(batch)?;
             if prepared.is_empty() {
                 Counters::add(&self.counters.samples_rejected, prepared.appended.samples_rejected);
                 return Ok(prepared.appended);
@@ -234,7 +234,7 @@ impl Core {
     fn reject_series(&self, labels: &Labels, are_histograms: impl Iterator<Item = bool>, prepared: &mut Prepared) {
         for is_histogram in are_histograms {
             let limit = self.options.series_max;
-            prepared.reject_of(is_histogram, Rejection::SeriesLimit { series: labels.to_string(), limit });
+            prepared.reject(is_histogram, || Rejection::SeriesLimit { series: labels.to_string(), limit });
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use model::{Exemplar, Labels, LabelsRef, Rejection, SampleValue, WriteBatch};
+use model::{Exemplar, FullSample, Labels, Rejection, SampleValue, WriteBatch};
 
 use super::exemplars::Verdict;
 use super::prepare::{Prepared, Window};
@@ -87,7 +87,7 @@ impl Core {
     ) {
         for (at, &id) in ids.iter().enumerate() {
             let (labels, _) = batch.get(at);
-            let full = prepared.code(batch, at, window);
+            let full = prepared.code(batch.full_samples(at), window, || self.series_shown(batch, at));
             let inside = batch.exemplars(at).iter().filter(|exemplar| window.takes(exemplar.timestamp_ms));
             let outside = batch.exemplars(at).len() - inside.clone().count();
             prepared.appended.exemplars_rejected += outside as u64;
@@ -116,15 +116,14 @@ impl Core {
 }
 
 impl Prepared {
-    /// The samples of series `at` that are more than floats, coded; what cannot be kept is rejected.
-    fn code(&mut self, batch: &WriteBatch, at: usize, window: Window) -> Vec<Coded> {
-        let (labels, _) = batch.get(at);
-        let mut coded = Vec::with_capacity(batch.full_samples(at).len());
-        for sample in batch.full_samples(at) {
+    /// The samples of a series that are more than floats, coded; what cannot be kept is rejected, of a series as `shown`.
+    fn code(&mut self, samples: &[FullSample], window: Window, shown: impl Fn() -> String) -> Vec<Coded> {
+        let mut coded = Vec::with_capacity(samples.len());
+        for sample in samples {
             let timestamp_ms = sample.timestamp_ms;
             let is_histogram = matches!(sample.value, SampleValue::Histogram(_));
             if !window.takes(timestamp_ms) {
-                self.reject_of(is_histogram, window.rejection(labels, timestamp_ms));
+                self.reject(is_histogram, || window.rejection(shown(), timestamp_ms));
                 continue;
             }
             match full::canonical(sample) {
@@ -133,16 +132,14 @@ impl Prepared {
                     full::encode(&sample, &mut bytes);
                     coded.push(Coded { timestamp_ms, bytes: bytes.into(), is_histogram });
                 }
-                Err(error) => self.reject_of(is_histogram, broken(labels, timestamp_ms, &error)),
+                Err(error) => self.reject(is_histogram, || {
+                    let (series, detail) = (shown(), error.to_string());
+                    Rejection::Histogram { series, timestamp_ms, detail }
+                }),
             }
         }
         coded
     }
-}
-
-#[cold]
-fn broken(labels: LabelsRef<'_>, timestamp_ms: i64, error: &model::HistogramError) -> Rejection {
-    Rejection::Histogram { series: labels.to_string(), timestamp_ms, detail: error.to_string() }
 }
 
 /// Cuts rows of `length` bytes each into parts that fit a section, and with it a record.

@@ -19,6 +19,7 @@
 mod append;
 mod background;
 mod blocks;
+mod cursor;
 mod error;
 mod exemplars;
 mod extras;
@@ -39,7 +40,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use model::{Appended, Clock, MetricMetadata, SampleSink, SinkError, WriteBatch};
+use model::{Appended, Clock, MetricMetadata, SampleSink, SeriesCursor, SinkError, WriteBatch};
 use parking_lot::{Mutex, RwLock};
 
 use crate::block::ColumnCache;
@@ -48,7 +49,7 @@ use crate::damage::Damage;
 use crate::files::{FileError, Files, RealFiles};
 use crate::head::{Generation, Head};
 use crate::ids::{BlockId, Sequence, SeriesId};
-use crate::index::{Postings, SeriesTable};
+use crate::index::{Followers, Postings, SeriesTable};
 use crate::log::Log;
 use background::Background;
 use blocks::BlockSet;
@@ -84,6 +85,8 @@ struct Core {
     files: Arc<dyn Files>,
     folder: PathBuf,
     table: SeriesTable,
+    /// In what order senders send series.
+    followers: Followers,
     /// The order of series by labels, as far as it is known.
     order: LabelOrder,
     postings: RwLock<Postings>,
@@ -284,6 +287,10 @@ impl Drop for Engine {
 impl SampleSink for Engine {
     fn append(&self, batch: &WriteBatch) -> Result<Appended, SinkError> {
         self.core.append(batch)
+    }
+
+    fn cursor(&self) -> Box<dyn SeriesCursor + '_> {
+        Box::new(self.core.cursor())
     }
 }
 

@@ -20,7 +20,7 @@ use crate::damage::{Damage, keep_copy};
 use crate::files::Files;
 use crate::head::Head;
 use crate::ids::{Sequence, SeriesId};
-use crate::index::{Postings, SeriesTable};
+use crate::index::{Followers, Postings, SeriesTable};
 use crate::log::payload::{FullRow, PayloadReader, SampleColumns, Section};
 use crate::log::replay::Record;
 use crate::log::{Log, Replayed};
@@ -100,6 +100,7 @@ impl Core {
                 unmergeable: std::collections::BTreeSet::new(),
                 check_series: true,
             }),
+            followers: Followers::default(),
             removals: AtomicU64::new(0),
             poison: OnceLock::new(),
             closed: AtomicBool::new(false),

@@ -5,11 +5,12 @@
 use std::sync::atomic::Ordering;
 
 use model::sink::REJECTIONS_TOLD_MAX;
-use model::{Appended, Labels, LabelsRef, MetricMetadata, Rejection, Sample, WriteBatch};
+use model::{Appended, Labels, LabelsRef, MetricMetadata, Rejection, Sample, SinkError, WriteBatch};
 
 use super::Core;
 use super::extras::{Extras, UnknownExtras};
 use crate::ids::SeriesId;
+use crate::index::Predictor;
 use crate::log::payload::{SampleColumns, push_samples};
 
 /// Most samples in one section of a record.
@@ -42,33 +43,54 @@ pub(super) struct Window {
 }
 
 impl Core {
-    pub(super) fn prepare(&self, batch: &WriteBatch) -> Prepared {
-        let mut prepared = Prepared { removals: self.removals.load(Ordering::Acquire), ..Prepared::default() };
+    /// # Errors
+    ///
+    /// When a series is gone that the batch knows by its number.
+    pub(super) fn prepare(&self, batch: &WriteBatch) -> Result<Prepared, SinkError> {
+        let removals = self.removals.load(Ordering::Acquire);
+        self.check_known(batch, removals)?;
+        let mut prepared = Prepared { removals, ..Prepared::default() };
         let window = self.window();
-        let samples = batch.samples_len();
-        prepared.columns.ids.reserve(samples);
-        prepared.columns.timestamps_ms.reserve(samples);
-        prepared.columns.values.reserve(samples);
-        let labels = batch.iter().map(|(labels, _)| labels);
+        prepared.columns.reserve(batch.samples_len());
         let plain = batch.is_plain();
         let mut ids = Vec::new();
-        self.table.resolve(labels, |at, id| {
+        let mut predictor = Predictor::new(&self.table, &self.followers);
+        for (at, (labels, samples)) in batch.iter().enumerate() {
+            let id = batch.known(at).map(SeriesId).or_else(|| predictor.resolve(labels));
+            match id {
+                Some(id) => prepared.take_known(id, samples, window, || self.series_shown(batch, at)),
+                None => prepared.take_unknown(labels, samples, window),
+            }
             if !plain {
                 ids.push(id);
             }
-            let (labels, samples) = batch.get(at);
-            match id {
-                Some(id) => prepared.take_known(id, labels, samples, window),
-                None => prepared.take_unknown(labels, samples, window),
-            }
-        });
+        }
         if !plain {
             self.take_extras(batch, &ids, window, &mut prepared);
         }
         prepared.appended.samples_accepted = (prepared.columns.len() + prepared.extras.full.len()) as u64;
         prepared.encode();
         self.take_metadata(batch, &mut prepared);
-        prepared
+        Ok(prepared)
+    }
+
+    /// Series may have been removed since the batch was decoded, when no sample of it was in the engine yet. An id is
+    /// never given to another series.
+    fn check_known(&self, batch: &WriteBatch, removals: u64) -> Result<(), SinkError> {
+        if batch.known_as_of().is_none_or(|as_of| as_of == removals) {
+            return Ok(());
+        }
+        let mut known = (0..batch.series_len()).filter_map(|at| batch.known(at));
+        if known.all(|id| self.table.labels(SeriesId(id)).is_some()) { Ok(()) } else { Err(SinkError::SeriesRemoved) }
+    }
+
+    /// A series of the batch, for a rejection.
+    #[cold]
+    pub(super) fn series_shown(&self, batch: &WriteBatch, at: usize) -> String {
+        match batch.known(at) {
+            Some(id) => self.table.labels(SeriesId(id)).map_or_else(|| format!("series {id}"), |of| of.to_string()),
+            None => batch.get(at).0.to_string(),
+        }
     }
 
     fn window(&self) -> Window {
@@ -108,12 +130,13 @@ impl Prepared {
             && self.unknown_extras.is_empty()
     }
 
-    fn take_known(&mut self, id: SeriesId, labels: LabelsRef<'_>, samples: &[Sample], window: Window) {
+    /// Takes the samples of a known series; `shown` tells which one for a rejection.
+    fn take_known(&mut self, id: SeriesId, samples: &[Sample], window: Window, shown: impl Fn() -> String) {
         for sample in samples {
             if window.takes(sample.timestamp.0) {
                 self.columns.push(id, sample.timestamp.0, sample.value);
             } else {
-                self.reject(window.rejection(labels, sample.timestamp.0));
+                self.reject(false, || window.rejection(shown(), sample.timestamp.0));
             }
         }
     }
@@ -124,7 +147,7 @@ impl Prepared {
             if window.takes(sample.timestamp.0) {
                 taken.push(*sample);
             } else {
-                self.reject(window.rejection(labels, sample.timestamp.0));
+                self.reject(false, || window.rejection(labels.to_string(), sample.timestamp.0));
             }
         }
         if !taken.is_empty() {
@@ -132,17 +155,13 @@ impl Prepared {
         }
     }
 
-    /// Counts a float that is not taken.
-    pub(super) fn reject(&mut self, rejection: Rejection) {
-        self.reject_of(false, rejection);
-    }
-
-    /// Counts a float or a histogram that is not taken.
-    pub(super) fn reject_of(&mut self, is_histogram: bool, rejection: Rejection) {
+    /// Counts a float or a histogram that is not taken; the first ones are told.
+    #[cold]
+    pub(super) fn reject(&mut self, is_histogram: bool, rejection: impl FnOnce() -> Rejection) {
         self.appended.samples_rejected += 1;
         self.appended.histograms_rejected += u64::from(is_histogram);
         if self.appended.rejections.len() < REJECTIONS_TOLD_MAX {
-            self.appended.rejections.push(rejection);
+            self.appended.rejections.push(rejection());
         }
     }
 
@@ -164,9 +183,7 @@ impl Window {
         (self.oldest_ms..=self.newest_ms).contains(&timestamp_ms)
     }
 
-    #[cold]
-    pub(super) fn rejection(self, labels: LabelsRef<'_>, timestamp_ms: i64) -> Rejection {
-        let series = labels.to_string();
+    pub(super) fn rejection(self, series: String, timestamp_ms: i64) -> Rejection {
         if timestamp_ms < self.oldest_ms {
             Rejection::TooOld { series, timestamp_ms, oldest_ms: self.oldest_ms }
         } else {

@@ -101,6 +101,7 @@ impl Core {
         for &id in &gone {
             if let Some(labels) = self.table.remove(id) {
                 postings.remove(id, labels.as_ref());
+                self.followers.forget(id);
             }
         }
         drop(postings);

@@ -2,8 +2,7 @@
 //!
 //! Ids lead to labels through pages of 256 series that are locked one by one. Label sets lead to ids through a sharded
 //! hash table that holds ids alone: the bytes of the labels are compared on every hit, so that two sets with one hash
-//! stay two series. Senders repeat their series in the order of their first request, and ids are given out in that
-//! order, so the first guess for the next set is the id after the one before it: it costs one comparison, no hash.
+//! stay two series. Most sets are recognised without that, by the guesses of [`predict`](super::predict).
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -19,7 +18,8 @@ pub const PAGE_SERIES: usize = 256;
 /// Parts of the hash table, each with its lock.
 const SHARDS: usize = 32;
 
-type Page = RwLock<Box<[Option<Labels>; PAGE_SERIES]>>;
+/// The labels of a page's series, by id.
+pub(super) type Page = RwLock<Box<[Option<Labels>; PAGE_SERIES]>>;
 
 /// The series that exist.
 #[derive(Debug)]
@@ -54,38 +54,6 @@ impl<S: BuildHasher> SeriesTable<S> {
         let hash = self.hash(labels);
         let shard = self.shard(hash).read();
         shard.find(hash, |&id| self.has_labels(SeriesId(id), labels)).map(|&id| SeriesId(id))
-    }
-
-    /// Resolves the label sets of `batch` in order, `found` is told position and id of each; unknown ones have none.
-    pub fn resolve<'a>(
-        &self,
-        batch: impl Iterator<Item = LabelsRef<'a>>,
-        mut found: impl FnMut(usize, Option<SeriesId>),
-    ) {
-        let mut batch = batch.enumerate().peekable();
-        let mut guess: Option<SeriesId> = None;
-        while batch.peek().is_some() {
-            // One lock of a page serves as long as the guesses hold and stay on it.
-            if let Some(page) = guess.and_then(|id| self.page(place(id).0)) {
-                let names = page.read();
-                while let (Some(id), Some(&(at, labels))) = (guess, batch.peek()) {
-                    let slot = place(id).1;
-                    if names[slot].as_ref().is_none_or(|known| known.as_ref() != labels) {
-                        break;
-                    }
-                    found(at, Some(id));
-                    batch.next();
-                    guess = next_id(id);
-                    if slot + 1 == PAGE_SERIES {
-                        break;
-                    }
-                }
-            }
-            let Some((at, labels)) = batch.next() else { return };
-            let id = self.find(labels);
-            found(at, id);
-            guess = id.and_then(next_id).or(guess);
-        }
     }
 
     /// Adds a series that does not exist. One caller at a time.
@@ -145,7 +113,7 @@ impl<S: BuildHasher> SeriesTable<S> {
         self.page(page).is_some_and(|page| page.read()[slot].as_ref().is_some_and(|known| known.as_ref() == labels))
     }
 
-    fn page(&self, page: usize) -> Option<Arc<Page>> {
+    pub(super) fn page(&self, page: usize) -> Option<Arc<Page>> {
         self.pages.read().get(page)?.clone()
     }
 
@@ -168,10 +136,6 @@ impl<S: BuildHasher> SeriesTable<S> {
         // The table itself uses the lowest and the seven highest bits.
         &self.shards[(hash >> 40) as usize % SHARDS]
     }
-}
-
-fn next_id(id: SeriesId) -> Option<SeriesId> {
-    id.0.checked_add(1).map(SeriesId)
 }
 
 #[cfg(test)]
@@ -207,13 +171,10 @@ mod tests {
         let orders: [Vec<u32>; 3] =
             [(0..series).collect(), (0..series).rev().collect(), (0..series).flat_map(|at| [at, series, at]).collect()];
         for order in orders {
-            let asked = order.iter().map(|&at| sets.get(at as usize).unwrap_or(&stranger).as_ref());
-            let mut got = Vec::new();
-            table.resolve(asked, |at, id| {
-                assert_eq!(at, got.len());
-                got.push(id.map_or(series, |id| id.0));
-            });
-            assert_eq!(got, order);
+            for at in order {
+                let asked = sets.get(at as usize).unwrap_or(&stranger).as_ref();
+                assert_eq!(table.find(asked), (at < series).then_some(SeriesId(at)));
+            }
         }
         for id in 0..series {
             assert_eq!(table.remove(SeriesId(id)), Some(labels(id)));

@@ -5,4 +5,5 @@ mod full;
 mod life;
 mod model_check;
 mod races;
+mod recognised;
 mod support;

@@ -44,6 +44,13 @@ impl SampleColumns {
         self.ids.is_empty()
     }
 
+    /// Makes room for so many more samples.
+    pub fn reserve(&mut self, samples: usize) {
+        self.ids.reserve(samples);
+        self.timestamps_ms.reserve(samples);
+        self.values.reserve(samples);
+    }
+
     /// Empties the columns, keeps their memory.
     pub fn clear(&mut self) {
         self.ids.clear();
