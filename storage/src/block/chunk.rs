@@ -40,6 +40,15 @@ pub(super) fn decode(
     Ok(())
 }
 
+/// The name of a chunk's coding for people.
+pub(super) fn name(tag: u8) -> &'static str {
+    match tag {
+        histogram_column::TAG => "histogram columns",
+        started_column::TAG => "floats with starts",
+        _ => ValueCoding::from_tag(tag).map_or("unknown", ValueCoding::name),
+    }
+}
+
 /// Encodes chunks of series that have more than plain floats; keeps its buffers.
 #[derive(Debug, Default)]
 pub(super) struct FullEncoder {

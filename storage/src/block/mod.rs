@@ -30,6 +30,7 @@
 #![warn(clippy::indexing_slicing)]
 
 mod cache;
+mod census;
 mod chunk;
 mod directory;
 mod known;
@@ -48,6 +49,7 @@ use crate::damage::Damage;
 use crate::files::FileError;
 
 pub use cache::ColumnCache;
+pub use census::{Census, CodingShare};
 pub use merge::{KeepAll, MergePlan, merge};
 pub use overlay::overlay;
 pub use reader::{BlockReader, SeriesInfo, SeriesIter};
