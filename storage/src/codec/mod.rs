@@ -36,6 +36,7 @@ pub mod full;
 pub mod gorilla;
 pub mod histogram_column;
 mod numbers;
+mod packed;
 pub mod pco_column;
 mod scaled;
 pub mod started_column;

@@ -37,22 +37,33 @@ pub enum Effort {
 
 /// Appends `numbers` to `out`. Returns false, with `out` as before, if pco refuses them.
 pub fn encode<T: Number>(numbers: &[T], effort: Effort, out: &mut Vec<u8>) -> bool {
+    encode_planned(numbers, effort, None, out)
+}
+
+/// As [`encode`]; who knows how often to take differences spares pco trying it out.
+pub fn encode_planned<T: Number>(numbers: &[T], effort: Effort, order: Option<u8>, out: &mut Vec<u8>) -> bool {
     let before = out.len();
-    let done = try_encode(numbers, effort, out).is_ok();
+    let done = try_encode(numbers, effort, order, out).is_ok();
     if !done {
         out.truncate(before);
     }
     done
 }
 
-fn try_encode<T: Number>(numbers: &[T], effort: Effort, out: &mut Vec<u8>) -> pco::errors::PcoResult<()> {
+fn try_encode<T: Number>(
+    numbers: &[T],
+    effort: Effort,
+    order: Option<u8>,
+    out: &mut Vec<u8>,
+) -> pco::errors::PcoResult<()> {
     let config = ChunkConfig::default().with_paging_spec(PagingSpec::Exact(vec![numbers.len()]));
-    let config = match effort {
-        Effort::Small => config,
-        Effort::Fast => config
+    let config = match (effort, order) {
+        (Effort::Small, None) => config,
+        (Effort::Small, Some(order)) => config.with_delta_spec(DeltaSpec::TryConsecutive(order.into())),
+        (Effort::Fast, order) => config
             .with_compression_level(4)
             .with_mode_spec(ModeSpec::Classic)
-            .with_delta_spec(DeltaSpec::TryConsecutive(1)),
+            .with_delta_spec(DeltaSpec::TryConsecutive(order.unwrap_or(1).into())),
     };
     let mut chunk = FileCompressor::default().chunk_compressor(numbers, &config)?;
     chunk.write_meta(&mut *out)?;

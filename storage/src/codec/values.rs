@@ -1,9 +1,11 @@
 //! Value columns of blocks: the encoder looks at the column, leaves out what cannot win, and keeps the smallest.
 //!
 //! Most columns of real metrics are constant or whole numbers, some are short decimals, few are true floats. So:
-//! constant; constant step; integers with a decimal scale by tsz or pco; floats by pco; XOR, which is our own and holds anything.
-//! `docs/format.md` has the bytes. What third-party codings wrote is decoded again before it is trusted.
+//! constant; constant step; integers with a decimal scale, packed, by tsz or by pco; floats by pco; XOR, which holds anything.
+//! How integers spread decides which of these are worth a trial. `docs/format.md` has the bytes. What third-party codings wrote
+//! is decoded again before it is trusted; what our own wrote is not.
 
+use super::packed::{self, PackedEncoder};
 use super::pco_column::{self, Effort};
 use super::scaled::{self, Exception, SCALE_MAX};
 use super::times::{constant_step, steps};
@@ -13,8 +15,14 @@ use super::{CodecError, check_count, tsz, xor};
 /// Fewer values than this are not worth the header of a pco chunk.
 const PCO_SAMPLES_MIN: usize = 24;
 
-/// Above so many values XOR has not been seen to win against the integer codings.
-const XOR_INTEGERS_MAX: usize = 256;
+/// In a block that will soon be merged, fewer values than this are not worth pco's time.
+const PCO_FAST_SAMPLES_MIN: usize = 96;
+
+/// Above so many values tsz has not been seen to win against the other integer codings.
+const SHORT_COLUMN_MAX: usize = 64;
+
+/// What pco's header and its verdicts of bins take at least.
+const PCO_BYTES_MIN: usize = 14;
 
 /// The bit of a chunk's tag that says exceptions come first.
 pub const EXCEPTIONS_BIT: u8 = 0x10;
@@ -29,6 +37,8 @@ enum Coding {
     Xor = 3,
     PcoIntegers = 4,
     PcoFloats = 5,
+    // 6 and 7 are histograms and floats with starts.
+    Packed = 8,
 }
 
 /// The tag of a value chunk: coding in the low four bits, [`EXCEPTIONS_BIT`].
@@ -52,6 +62,7 @@ impl ValueCoding {
             3 => Coding::Xor,
             4 => Coding::PcoIntegers,
             5 => Coding::PcoFloats,
+            8 => Coding::Packed,
             _ => return Err(CodecError::UnknownCoding { tag }),
         };
         Ok(Self { coding, exceptions: tag & EXCEPTIONS_BIT != 0 })
@@ -71,6 +82,7 @@ impl ValueCoding {
             Coding::Xor => "XOR",
             Coding::PcoIntegers => "pco integers",
             Coding::PcoFloats => "pco floats",
+            Coding::Packed => "packed integers",
         }
     }
 }
@@ -84,6 +96,7 @@ pub struct ValueEncoder {
     best: Vec<u8>,
     candidate: Vec<u8>,
     again: Vec<f64>,
+    packed: PackedEncoder,
 }
 
 impl ValueEncoder {
@@ -129,36 +142,73 @@ impl ValueEncoder {
             push_i64(&mut self.best, step);
             return Coding::ConstantStep;
         }
+        let coding = match scale {
+            Some(scale) => self.encode_integers(scale, values, effort),
+            None => self.encode_floats(values, effort),
+        };
+        coding.unwrap_or_else(|| {
+            self.best.clear();
+            xor::encode(values, &mut self.best);
+            Coding::Xor
+        })
+    }
+
+    /// Puts the smallest coding of `self.numbers`, which are `values` at `scale`, into `self.best`.
+    fn encode_integers(&mut self, scale: u8, values: &[f64], effort: Effort) -> Option<Coding> {
+        let numbers = std::mem::take(&mut self.numbers);
+        let plan = self.packed.plan(&numbers);
         let mut coding = None;
-        let candidates: &[Coding] =
-            if scale.is_some() { &[Coding::TszIntegers, Coding::PcoIntegers] } else { &[Coding::PcoFloats] };
-        for &candidate in candidates {
-            if self.try_candidate(candidate, scale.unwrap_or(0), values, effort) {
-                coding = Some(candidate);
-            }
+        if let Some(plan) = plan {
+            self.best.push(scale);
+            self.packed.encode(&plan, &numbers, &mut self.best);
+            coding = Some(Coding::Packed);
         }
-        if coding.is_none() || scale.is_none() || values.len() <= XOR_INTEGERS_MAX {
-            self.candidate.clear();
-            xor::encode(values, &mut self.candidate);
-            if coding.is_none() || self.candidate.len() < self.best.len() {
-                std::mem::swap(&mut self.best, &mut self.candidate);
-                return Coding::Xor;
-            }
+        self.numbers = numbers;
+        let (fast, order) = (effort == Effort::Fast, plan.map(|plan| plan.order));
+        let hopeless = plan.is_some_and(|plan| {
+            let wanted_bytes = if fast { plan.entropy_bytes / 4 * 5 } else { plan.entropy_bytes / 8 * 7 };
+            self.best.len() <= wanted_bytes + PCO_BYTES_MIN
+        });
+        let samples_min = if fast && plan.is_some() { PCO_FAST_SAMPLES_MIN } else { PCO_SAMPLES_MIN };
+        if !hopeless
+            && values.len() >= samples_min
+            && self.try_candidate(Coding::PcoIntegers, scale, values, (effort, order))
+        {
+            coding = Some(Coding::PcoIntegers);
         }
-        coding.unwrap_or(Coding::Xor)
+        let short = !fast && values.len() <= SHORT_COLUMN_MAX;
+        if (short || coding.is_none()) && self.try_candidate(Coding::TszIntegers, scale, values, (effort, None)) {
+            coding = Some(Coding::TszIntegers);
+        }
+        coding
+    }
+
+    /// Puts the smallest coding of `values`, which are no short decimals, into `self.best`.
+    fn encode_floats(&mut self, values: &[f64], effort: Effort) -> Option<Coding> {
+        xor::encode(values, &mut self.best);
+        let samples_min = if effort == Effort::Fast { PCO_FAST_SAMPLES_MIN } else { PCO_SAMPLES_MIN };
+        if values.len() >= samples_min && self.try_candidate(Coding::PcoFloats, 0, values, (effort, None)) {
+            return Some(Coding::PcoFloats);
+        }
+        Some(Coding::Xor)
     }
 
     /// Tries one coding of `values`, which are `self.numbers` if it is one of integers; whether it is the best so far.
-    fn try_candidate(&mut self, coding: Coding, scale: u8, values: &[f64], effort: Effort) -> bool {
-        let pays = values.len() >= PCO_SAMPLES_MIN;
+    fn try_candidate(
+        &mut self,
+        coding: Coding,
+        scale: u8,
+        values: &[f64],
+        (effort, order): (Effort, Option<u8>),
+    ) -> bool {
         self.candidate.clear();
         if coding != Coding::PcoFloats {
             self.candidate.push(scale);
         }
         let written = match coding {
             Coding::TszIntegers => tsz::encode(&self.numbers, &mut self.candidate),
-            Coding::PcoIntegers => pays && pco_column::encode(&self.numbers, effort, &mut self.candidate),
-            _ => pays && pco_column::encode(values, effort, &mut self.candidate),
+            Coding::PcoIntegers => pco_column::encode_planned(&self.numbers, effort, order, &mut self.candidate),
+            _ => pco_column::encode(values, effort, &mut self.candidate),
         };
         written && self.candidate_wins(coding, values)
     }
@@ -205,7 +255,9 @@ fn decode_plain(coding: Coding, bytes: &[u8], count: usize, out: &mut Vec<f64>) 
         }
         Coding::Xor => xor::decode(bytes, count, out),
         Coding::PcoFloats => pco_column::decode(bytes, count, out),
-        Coding::ConstantStep | Coding::TszIntegers | Coding::PcoIntegers => decode_numbers(coding, bytes, count, out),
+        Coding::ConstantStep | Coding::TszIntegers | Coding::PcoIntegers | Coding::Packed => {
+            decode_numbers(coding, bytes, count, out)
+        }
     }
 }
 
@@ -223,6 +275,7 @@ fn decode_numbers(coding: Coding, bytes: &[u8], count: usize, out: &mut Vec<f64>
             numbers.extend(steps(first, step, count));
         }
         Coding::TszIntegers => tsz::decode(rest, count, &mut numbers)?,
+        Coding::Packed => packed::decode(rest, count, &mut numbers)?,
         _ => pco_column::decode(rest, count, &mut numbers)?,
     }
     scaled::push_unscaled(&numbers, scale, out);
