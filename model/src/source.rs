@@ -158,6 +158,8 @@ pub struct ReadCost {
     pub bytes: u64,
     /// Samples decoded, also those outside the range; a summary counts as one.
     pub samples: u64,
+    /// Chunks that may have had samples in the range and were left out because they are damaged.
+    pub chunks_lost: u64,
 }
 
 impl std::ops::AddAssign for ReadCost {
@@ -165,5 +167,6 @@ impl std::ops::AddAssign for ReadCost {
         self.chunks += other.chunks;
         self.bytes += other.bytes;
         self.samples += other.samples;
+        self.chunks_lost += other.chunks_lost;
     }
 }

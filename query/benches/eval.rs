@@ -164,7 +164,7 @@ impl SeriesSet for Selected {
         into.values.extend_from_slice(&from.values[first..after]);
         let native = from.histograms.iter().filter(|one| self.range.contains(one.timestamp_ms));
         into.histograms.extend(native.cloned());
-        Ok(ReadCost { chunks: 1, bytes: 0, samples: into.len() as u64 })
+        Ok(ReadCost { chunks: 1, bytes: 0, samples: into.len() as u64, ..ReadCost::default() })
     }
 }
 

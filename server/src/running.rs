@@ -53,6 +53,7 @@ struct Reads {
     chunks: AtomicU64,
     bytes: AtomicU64,
     samples: AtomicU64,
+    chunks_lost: AtomicU64,
 }
 
 impl Watched {
@@ -81,6 +82,7 @@ impl Watched {
         reads.series.fetch_add(1, Ordering::Relaxed);
         reads.chunks.fetch_add(cost.chunks, Ordering::Relaxed);
         reads.bytes.fetch_add(cost.bytes, Ordering::Relaxed);
+        reads.chunks_lost.fetch_add(cost.chunks_lost, Ordering::Relaxed);
         reads.samples.fetch_add(cost.samples, Ordering::Relaxed).saturating_add(cost.samples)
     }
 
@@ -90,8 +92,12 @@ impl Watched {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let reads = &self.reads;
         cost.series += count(&reads.series);
-        cost.read +=
-            ReadCost { chunks: count(&reads.chunks), bytes: count(&reads.bytes), samples: count(&reads.samples) };
+        cost.read += ReadCost {
+            chunks: count(&reads.chunks),
+            bytes: count(&reads.bytes),
+            samples: count(&reads.samples),
+            chunks_lost: count(&reads.chunks_lost),
+        };
         cost
     }
 }
@@ -203,7 +209,7 @@ mod tests {
         let running = Arc::new(Running::default());
         let first = running.enter("up", Some(Client(([127, 0, 0, 1], 7).into())));
         let second = running.enter(&"é".repeat(TEXT_SHOWN_BYTES), None);
-        let read = ReadCost { chunks: 1, bytes: 20, samples: 300 };
+        let read = ReadCost { chunks: 1, bytes: 20, samples: 300, ..ReadCost::default() };
         assert_eq!((first.query().count_read(read), first.query().count_read(read)), (300, 600));
         let listed = running.list();
         assert_eq!(listed.iter().map(|line| (line.id, line.canceled)).collect::<Vec<_>>(), [(1, false), (2, false)]);

@@ -19,7 +19,7 @@ use storage::codec::Effort;
 use storage::files::RealFiles;
 
 /// Blocks that are merged into one.
-const PARTS: usize = 4;
+const PARTS: i64 = 4;
 
 fn main() {
     if let Ok(folder) = std::env::var("METRICKIT_RECORDING") {
@@ -89,8 +89,8 @@ fn made_up(series: usize, samples: usize) -> Vec<Samples> {
 
 fn measure(what: &str, series: &[Samples]) {
     let folder = tempfile::tempdir().unwrap();
-    let first_ms = series.iter().flat_map(|samples| samples.timestamps_ms.first()).min().copied().unwrap_or(0);
-    let last_ms = series.iter().flat_map(|samples| samples.timestamps_ms.last()).max().copied().unwrap_or(0);
+    let first_ms = series.iter().filter_map(|samples| samples.timestamps_ms.first()).min().copied().unwrap_or(0);
+    let last_ms = series.iter().filter_map(|samples| samples.timestamps_ms.last()).max().copied().unwrap_or(0);
     let days = (storage::block::day_of(first_ms), storage::block::day_of(last_ms));
     let path = |name: &str| folder.path().join(name);
     let writer = |name: &str, effort| {
@@ -100,7 +100,7 @@ fn measure(what: &str, series: &[Samples]) {
     let mut parts = Vec::new();
     let (mut written, mut written_cpu) = (0, Duration::ZERO);
     for part in 0..PARTS {
-        let at_ms = |part: usize| first_ms + (last_ms + 1 - first_ms) * i64::try_from(part).unwrap() / PARTS as i64;
+        let at_ms = |part: i64| first_ms + (last_ms + 1 - first_ms) * part / PARTS;
         let range = at_ms(part)..at_ms(part + 1);
         let name = format!("part-{part}");
         let cut: Vec<Samples> = series.iter().map(|samples| cut(samples, range.clone())).collect();
@@ -110,12 +110,12 @@ fn measure(what: &str, series: &[Samples]) {
             writer.add_series(id, samples).unwrap();
         }
         written += writer.finish().unwrap().bytes;
-        written_cpu += cpu_time() - started;
+        written_cpu += spent_since(started);
         parts.push(open(&name));
     }
     let started = cpu_time();
     let summary = merge(&parts.iter().collect::<Vec<_>>(), &mut KeepAll, writer("merged", Effort::Small)).unwrap();
-    let merge_cpu = cpu_time() - started;
+    let merge_cpu = spent_since(started);
     let summary = summary.unwrap();
     let samples = summary.samples as f64;
     let each = |spent: Duration| spent.as_nanos() as f64 / samples;
@@ -131,19 +131,19 @@ fn measure(what: &str, series: &[Samples]) {
     tell(&reader, &summary);
     let started = cpu_time();
     let mut out = Samples::default();
-    for id in 0..series.len() as u64 {
+    for (id, samples) in (0..).zip(series) {
         out.clear();
         reader.read(id, TimeRange::ALL, &mut out).unwrap();
-        let same = out.values.iter().map(|v| v.to_bits()).eq(series[id as usize].values.iter().map(|v| v.to_bits()));
-        assert!(same && out.timestamps_ms == series[id as usize].timestamps_ms, "series {id} came back otherwise");
+        let same = out.values.iter().map(|v| v.to_bits()).eq(samples.values.iter().map(|v| v.to_bits()));
+        assert!(same && out.timestamps_ms == samples.timestamps_ms, "series {id} came back otherwise");
     }
-    println!("  read whole: {:.1} ns a sample", each(cpu_time() - started));
+    println!("  read whole: {:.1} ns a sample", each(spent_since(started)));
     let started = cpu_time();
     for id in 0..series.len() as u64 {
         out.clear();
         reader.read(id, TimeRange::new(last_ms - 60_000, last_ms), &mut out).unwrap();
     }
-    let spent = (cpu_time() - started).as_nanos() as f64 / series.len() as f64;
+    let spent = (spent_since(started)).as_nanos() as f64 / series.len() as f64;
     println!("  read the last minute: {spent:.0} ns a series");
 }
 
@@ -177,6 +177,10 @@ fn tell(reader: &BlockReader, summary: &BlockSummary) {
     for (name, bytes) in rest {
         println!("  {name:>18} {:>51.4}", bytes as f64 / all);
     }
+}
+
+fn spent_since(started: Duration) -> Duration {
+    cpu_time().saturating_sub(started)
 }
 
 /// User and system time of this process.

@@ -260,7 +260,7 @@ impl SeriesSet for MemorySet {
         into.starts_ms.extend_from_slice(&samples.starts_ms);
         into.histograms.extend_from_slice(&samples.histograms);
         let count = samples.len() as u64;
-        Ok(ReadCost { chunks: 1, bytes: count * 16, samples: count })
+        Ok(ReadCost { chunks: 1, bytes: count * 16, samples: count, ..ReadCost::default() })
     }
 }
 

@@ -149,7 +149,9 @@ fn the_coding_follows_the_column() {
     check_coding(&column(&|at| (noise(at) % 200) as f64 / 100.0), "pco integers", 760);
     check_coding(&column(&|at| if at % 50 == 9 { stale } else { (noise(at) % 200) as f64 }), "pco integers", 800);
     check_coding(&column(&|at| (noise(at) as f64).sqrt()), "pco floats", 5400);
-    check_coding(&[1.0, 2.0, 4.0], "XOR", 16);
+    check_coding(&column(&|at| f64::from(at / 50)), "packed integers", 40);
+    check_coding(&[1.0, 2.0, 4.0], "packed integers", 8);
+    check_coding(&[0.1, 1e300, f64::MIN_POSITIVE], "XOR", 32);
 }
 
 #[test]

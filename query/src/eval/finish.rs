@@ -59,9 +59,14 @@ fn answer_here(source: &dyn SeriesSource, expr: &Expr, request: &Request<'_>) ->
         range_value(&evaluator, expr)?
     };
     let explain = evaluator.trace.explain(expr, &evaluator.shared);
-    let (warnings, infos) = evaluator.notes.finish();
-    let memory = held.outlive();
-    Ok(Answer { value, warnings, infos, cost: budget.cost(), explain, memory })
+    let (mut warnings, infos) = evaluator.notes.finish();
+    let (memory, cost) = (held.outlive(), budget.cost());
+    if cost.read.chunks_lost > 0 {
+        let lost = cost.read.chunks_lost;
+        warnings
+            .push(format!("stored data is damaged: {lost} chunks were left out, and their samples are missing here"));
+    }
+    Ok(Answer { value, warnings, infos, cost, explain, memory })
 }
 
 fn query_grid(request: &Request<'_>) -> Result<(Grid, i64)> {

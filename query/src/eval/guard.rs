@@ -78,6 +78,7 @@ pub struct CancelToken {
     chunks: AtomicU64,
     encoded_bytes: AtomicU64,
     samples: AtomicU64,
+    chunks_lost: AtomicU64,
     series: AtomicU64,
     bytes: AtomicUsize,
     bytes_peak: AtomicUsize,
@@ -91,6 +92,7 @@ impl CancelToken {
             chunks: AtomicU64::new(0),
             encoded_bytes: AtomicU64::new(0),
             samples: AtomicU64::new(0),
+            chunks_lost: AtomicU64::new(0),
             series: AtomicU64::new(0),
             bytes: AtomicUsize::new(0),
             bytes_peak: AtomicUsize::new(0),
@@ -114,6 +116,7 @@ impl CancelToken {
                 chunks: self.chunks.load(Ordering::Relaxed),
                 bytes: self.encoded_bytes.load(Ordering::Relaxed),
                 samples: self.samples.load(Ordering::Relaxed),
+                chunks_lost: self.chunks_lost.load(Ordering::Relaxed),
             },
             series: self.series.load(Ordering::Relaxed),
             bytes_peak: self.bytes_peak.load(Ordering::Relaxed) as u64,
@@ -162,6 +165,7 @@ impl<'a> Budget<'a> {
                 chunks: now.read.chunks - before.read.chunks,
                 bytes: now.read.bytes - before.read.bytes,
                 samples: now.read.samples - before.read.samples,
+                chunks_lost: now.read.chunks_lost - before.read.chunks_lost,
             },
             series: now.series - before.series,
             bytes_peak: self.bytes_peak.load(Ordering::Relaxed) as u64,
@@ -248,6 +252,7 @@ impl<'a> Guard<'a> {
         let (token, limit) = (self.budget.cancel, self.budget.options.samples_max);
         token.chunks.fetch_add(cost.chunks, Ordering::Relaxed);
         token.encoded_bytes.fetch_add(cost.bytes, Ordering::Relaxed);
+        token.chunks_lost.fetch_add(cost.chunks_lost, Ordering::Relaxed);
         token.series.fetch_add(1, Ordering::Relaxed);
         let samples = token.samples.fetch_add(cost.samples, Ordering::Relaxed) + cost.samples;
         if samples - self.budget.before.read.samples > limit {
@@ -364,7 +369,9 @@ mod tests {
         for round in 1..=2 {
             let budget = Budget::new(&options, 1000, &token);
             let guard = Guard::new(&budget);
-            guard.count_read(ReadCost { chunks: 1, bytes: 10, samples: 100 }).expect("within limits");
+            guard
+                .count_read(ReadCost { chunks: 1, bytes: 10, samples: 100, ..ReadCost::default() })
+                .expect("within limits");
             assert_eq!((budget.cost().series, budget.cost().read.samples), (1, 100), "a query's own");
             assert_eq!((token.cost().series, token.cost().read.samples), (round, round * 100));
         }

@@ -250,7 +250,7 @@ impl SeriesSet for Endless {
     fn read(&self, _: usize, into: &mut Samples) -> Result<ReadCost, SourceError> {
         into.clear();
         (0..10).for_each(|n| into.push(n * 60_000 + 600_000, 1.0));
-        Ok(ReadCost { chunks: 1, bytes: 10, samples: 10 })
+        Ok(ReadCost { chunks: 1, bytes: 10, samples: 10, ..ReadCost::default() })
     }
 }
 

@@ -126,6 +126,6 @@ impl SeriesSet for Fixed {
             return Err(SourceError::Damaged { detail: "a test's damage".into() });
         }
         *into = self.series[at].1.clone();
-        Ok(ReadCost { chunks: 1, bytes: 1, samples: into.len() as u64 })
+        Ok(ReadCost { chunks: 1, bytes: 1, samples: into.len() as u64, ..ReadCost::default() })
     }
 }

@@ -71,7 +71,7 @@ impl SeriesSet for EndlessSet {
         into.clear();
         into.timestamps_ms.extend(1..=SAMPLES);
         into.values.resize(into.timestamps_ms.len(), 1.0);
-        Ok(ReadCost { chunks: 1, bytes: 1, samples: into.timestamps_ms.len() as u64 })
+        Ok(ReadCost { chunks: 1, bytes: 1, samples: into.timestamps_ms.len() as u64, ..ReadCost::default() })
     }
 }
 

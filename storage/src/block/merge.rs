@@ -5,6 +5,7 @@ use model::{Samples, TimeRange};
 use super::directory::{SeriesCursor, SeriesEntry};
 use super::overlay::{Mark, Scratch};
 use super::{BlockError, BlockReader, BlockSummary, BlockWriter};
+use crate::damage::Damage;
 
 /// What becomes of each series in a merge, and whether to go on.
 pub trait MergePlan {
@@ -17,6 +18,12 @@ pub trait MergePlan {
     /// Cuts the merged samples of a series further. What is left stays ascending and unique; nothing left drops the series.
     fn edit(&mut self, series_id: u64, samples: &mut Samples) {
         let _ = (series_id, samples);
+    }
+
+    /// Told of a damaged chunk: true leaves it out and goes on with the rest, false ends the merge with an error.
+    fn leave_out(&mut self, damage: Damage) -> bool {
+        let _ = damage;
+        false
     }
 
     /// Asked before each series; false stops the merge without a trace.
@@ -36,7 +43,7 @@ impl MergePlan for KeepAll {}
 ///
 /// # Errors
 ///
-/// When an input is damaged (leave that one out and merge the rest), the file cannot be written, or the plan stopped.
+/// When an input is damaged and the plan does not leave that out, the file cannot be written, or the plan stopped.
 pub fn merge(
     inputs: &[&BlockReader],
     plan: &mut dyn MergePlan,
@@ -58,7 +65,9 @@ pub fn merge(
         for head in heads.iter_mut().filter(|head| !head.at_end && head.entry.id == id) {
             if let Some(range) = range {
                 let before = Mark::of(&merged);
-                head.input.read_entry(&head.entry, range, &mut merged)?;
+                head.input.read_sound(&head.entry, range, &mut merged, &mut |damage| {
+                    if plan.leave_out(damage.clone()) { Ok(()) } else { Err(BlockError::Damaged(damage)) }
+                })?;
                 before.settle(&mut merged, &mut scratch);
             }
             head.advance()?;

@@ -14,6 +14,7 @@ use super::layout::{
 use super::overlay::Mark;
 use super::{BlockError, BlockSummary, ColumnCache, Fault, check_crc, chunk as coding};
 use crate::codec::times::{self, TimeCoding};
+use crate::damage::Damage;
 use crate::files::{FileBytes, Files};
 
 /// An open block.
@@ -114,29 +115,50 @@ impl BlockReader {
     ///
     /// When a chunk or its column is damaged: the first damage found. `into` then has what could be read of the others.
     pub fn read(&self, id: u64, range: TimeRange, into: &mut Samples) -> Result<ReadCost, BlockError> {
+        let mut first: Option<Damage> = None;
+        let cost = self.read_around(id, range, into, &mut |damage| first = first.take().or(Some(damage)))?;
+        first.map_or(Ok(cost), |damage| Err(BlockError::Damaged(damage)))
+    }
+
+    /// As [`read`](Self::read), but leaves damaged chunks out, telling `told` of each and counting it in the cost.
+    ///
+    /// # Errors
+    ///
+    /// When the directory is malformed.
+    pub fn read_around(
+        &self,
+        id: u64,
+        range: TimeRange,
+        into: &mut Samples,
+        told: &mut dyn FnMut(Damage),
+    ) -> Result<ReadCost, BlockError> {
         match self.find(id).map_err(|fault| self.damaged(fault))? {
-            Some(entry) => self.read_entry(&entry, range, into),
+            Some(entry) => self.read_sound(&entry, range, into, &mut |damage| {
+                told(damage);
+                Ok(())
+            }),
             None => Ok(ReadCost::default()),
         }
     }
 
-    /// Appends the samples of a series inside `range` to `into`, as [`read`](Self::read) does.
-    pub(super) fn read_entry(
+    /// Appends the samples of a series inside `range` to `into`. What a damaged chunk means is for `damaged` to say.
+    pub(super) fn read_sound(
         &self,
         entry: &SeriesEntry,
         range: TimeRange,
         into: &mut Samples,
+        damaged: &mut dyn FnMut(Damage) -> Result<(), BlockError>,
     ) -> Result<ReadCost, BlockError> {
         let mut cost = ReadCost::default();
-        let mut damage = None;
         for chunk in &entry.chunks {
             let before = Mark::of(into);
             if let Err(fault) = self.read_chunk(chunk, range, into, &mut cost) {
                 before.restore(into);
-                damage.get_or_insert(fault);
+                cost.chunks_lost += 1;
+                damaged(fault.in_file(&self.path))?;
             }
         }
-        damage.map_or(Ok(cost), |fault| Err(self.damaged(fault)))
+        Ok(cost)
     }
 
     /// What the footer says.

@@ -68,8 +68,8 @@ impl PackedEncoder {
         let plain =
             Plan { order: 0, signed: false, base: found.number.0, multiple: 1, width: 0, bytes: 0, entropy_bytes: 0 };
         let stepped = Plan { order: 1, signed, base: if signed { 0 } else { min_step }, ..plain };
-        let bent = Plan { order: 2, signed: true, base: 0, ..plain };
-        let sized = [plain.sized(by_number), stepped.sized(by_step), bent.sized(by_bend)];
+        let curved = Plan { order: 2, signed: true, base: 0, ..plain };
+        let sized = [plain.sized(by_number), stepped.sized(by_step), curved.sized(by_bend)];
         let best = sized.into_iter().min_by_key(|plan| plan.bytes.min(plan.entropy_bytes + ENTROPY_HEADER_BYTES))?;
         self.fill(numbers, &best);
         let multiple = common_factor(&self.residuals, best.signed);

@@ -142,15 +142,8 @@ impl ValueEncoder {
             push_i64(&mut self.best, step);
             return Coding::ConstantStep;
         }
-        let coding = match scale {
-            Some(scale) => self.encode_integers(scale, values, effort),
-            None => self.encode_floats(values, effort),
-        };
-        coding.unwrap_or_else(|| {
-            self.best.clear();
-            xor::encode(values, &mut self.best);
-            Coding::Xor
-        })
+        let integers = scale.and_then(|scale| self.encode_integers(scale, values, effort));
+        integers.unwrap_or_else(|| self.encode_floats(values, effort))
     }
 
     /// Puts the smallest coding of `self.numbers`, which are `values` at `scale`, into `self.best`.
@@ -183,14 +176,15 @@ impl ValueEncoder {
         coding
     }
 
-    /// Puts the smallest coding of `values`, which are no short decimals, into `self.best`.
-    fn encode_floats(&mut self, values: &[f64], effort: Effort) -> Option<Coding> {
+    /// Puts the smallest coding of `values` as floats into `self.best`.
+    fn encode_floats(&mut self, values: &[f64], effort: Effort) -> Coding {
+        self.best.clear();
         xor::encode(values, &mut self.best);
         let samples_min = if effort == Effort::Fast { PCO_FAST_SAMPLES_MIN } else { PCO_SAMPLES_MIN };
         if values.len() >= samples_min && self.try_candidate(Coding::PcoFloats, 0, values, (effort, None)) {
-            return Some(Coding::PcoFloats);
+            return Coding::PcoFloats;
         }
-        Some(Coding::Xor)
+        Coding::Xor
     }
 
     /// Tries one coding of `values`, which are `self.numbers` if it is one of integers; whether it is the best so far.

@@ -1,6 +1,6 @@
-//! The thread that flushes, merges, drops and, with durability by interval, syncs.
+//! The threads of an engine: one flushes and, with durability by interval, syncs; one merges and drops beside it.
 //!
-//! It wakes once in a while and asks the clock what is due. It can be woken early, and stops at once.
+//! They wake once in a while and ask the clock what is due. They can be woken early, and stop at once.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// Pause after a flush that failed.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// How others reach the thread.
+/// How others reach a thread.
 #[derive(Debug, Default)]
 pub(super) struct Wake {
     asked: Mutex<Asked>,
@@ -46,44 +46,75 @@ impl Wake {
         self.asked.lock().stop
     }
 
-    /// Waits at most `pause`; says whether to go on.
-    fn wait(&self, pause: Duration) -> bool {
+    /// Waits at most `pause`; says whether to go on, and whether it was asked to look.
+    fn wait(&self, pause: Duration) -> Next {
         let mut asked = self.asked.lock();
         if !asked.look && !asked.stop {
             self.changed.wait_for(&mut asked, pause);
         }
-        asked.look = false;
-        !asked.stop
+        let look = std::mem::take(&mut asked.look);
+        if asked.stop { Next::Stop } else { Next::GoOn { asked: look } }
     }
 }
 
-/// The running thread.
+/// What comes after a pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    GoOn { asked: bool },
+    Stop,
+}
+
+/// The running threads.
 #[derive(Debug)]
 pub(super) struct Background {
     core: Arc<Core>,
-    thread: JoinHandle<()>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Background {
-    /// Starts the thread if the options want one.
+    /// Starts the threads that the options want.
     pub(super) fn start(core: &Arc<Core>) -> Result<Option<Self>, OpenError> {
         let by_interval = matches!(core.options.durability, Durability::Interval { .. });
-        if !core.options.background && !by_interval {
-            return Ok(None);
+        let mut background = Self { core: core.clone(), threads: Vec::new() };
+        if core.options.background || by_interval {
+            background.spawn("storage", Core::flush_when_due)?;
         }
-        let of_thread = core.clone();
-        let thread = std::thread::Builder::new()
-            .name("storage".to_owned())
-            .spawn(move || of_thread.run_background())
-            .map_err(|source| OpenError::Thread { source })?;
-        Ok(Some(Self { core: core.clone(), thread }))
+        if core.options.background {
+            background.spawn("storage-merge", Core::maintain_when_due)?;
+        }
+        Ok((!background.threads.is_empty()).then_some(background))
     }
 
-    /// Ends the thread and waits for it.
-    pub(super) fn stop(self) {
+    fn spawn(&mut self, name: &'static str, work: fn(&Core)) -> Result<(), OpenError> {
+        let core = self.core.clone();
+        let run = move || {
+            // Without it nothing would be flushed any more, and appends would be told to come back later for ever.
+            let guard = core.poison_on_panic("a background thread of storage");
+            work(&core);
+            guard.disarm();
+        };
+        match std::thread::Builder::new().name(name.to_owned()).spawn(run) {
+            Ok(thread) => self.threads.push(thread),
+            Err(source) => {
+                self.end();
+                return Err(OpenError::Thread { source });
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the threads and waits for them.
+    pub(super) fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
         self.core.wake.stop();
-        if self.thread.join().is_err() {
-            tracing::error!("the background thread of storage panicked");
+        self.core.wake_merge.stop();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a background thread of storage panicked");
+            }
         }
     }
 }
@@ -91,25 +122,26 @@ impl Background {
 impl Core {
     /// Whether long work should end.
     pub(super) fn closing(&self) -> bool {
-        self.wake.stopped()
+        self.wake.stopped() || self.closed.load(Ordering::Acquire)
     }
 
-    fn run_background(&self) {
-        // Without it nothing would be flushed any more, and appends would be told to come back later for ever.
-        let guard = self.poison_on_panic("the background thread of storage");
-        self.look_after();
-        guard.disarm();
+    /// Holds up a merge while appends wait for a flush, which can use the processor then; false when it should end.
+    pub(super) fn merge_may_go_on(&self) -> bool {
+        while self.options.background && self.head.bytes() > self.options.head_bytes_max && !self.closing() {
+            if self.poison.get().is_some() || self.wake_merge.wait(TICK / 20) == Next::Stop {
+                return false;
+            }
+        }
+        !self.closing()
     }
 
-    fn look_after(&self) {
+    fn flush_when_due(&self) {
         let sync_every = match self.options.durability {
             Durability::Interval { interval_ms } => Some(Duration::from_millis(interval_ms.max(1))),
             Durability::Sync | Durability::Off => None,
         };
-        let maintain_every = Duration::from_millis(self.options.maintain_every_ms);
-        let mut maintained = Instant::now();
         let mut retry_at: Option<Instant> = None;
-        while self.wake.wait(sync_every.unwrap_or(TICK).min(TICK)) {
+        while self.wake.wait(sync_every.unwrap_or(TICK).min(TICK)) != Next::Stop {
             if self.poison.get().is_some() {
                 continue;
             }
@@ -123,11 +155,23 @@ impl Core {
                 Some(retry_at) => Instant::now() >= retry_at,
                 None => self.flush_due(),
             };
-            let flushed = due && self.report("flush", self.flush().err());
             if due {
+                let flushed = self.report("flush", self.flush().err());
                 retry_at = (!flushed).then(|| Instant::now() + RETRY);
+                self.wake_merge.now();
             }
-            if flushed || maintained.elapsed() >= maintain_every {
+        }
+    }
+
+    fn maintain_when_due(&self) {
+        let maintain_every = Duration::from_millis(self.options.maintain_every_ms);
+        let mut maintained = Instant::now();
+        loop {
+            let asked = match self.wake_merge.wait(TICK) {
+                Next::Stop => return,
+                Next::GoOn { asked } => asked,
+            };
+            if self.poison.get().is_none() && (asked || maintained.elapsed() >= maintain_every) {
                 self.report("maintenance", self.maintain().err());
                 maintained = Instant::now();
             }

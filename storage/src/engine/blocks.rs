@@ -9,6 +9,7 @@ use roaring::RoaringBitmap;
 use super::partition::Partition;
 use crate::block::{BlockError, BlockReader};
 use crate::catalog::BlockRecord;
+use crate::damage::Damage;
 use crate::ids::{BlockId, SeriesId};
 
 /// An open block.
@@ -73,9 +74,19 @@ impl Block {
         Ok(info.is_some_and(|info| info.bounds.overlaps(range)))
     }
 
-    /// Appends the samples of `id` in `range`.
-    pub(super) fn read(&self, id: SeriesId, range: TimeRange, into: &mut Samples) -> Result<ReadCost, BlockError> {
-        if self.ids().contains(id.0) { self.reader.read(u64::from(id.0), range, into) } else { Ok(ReadCost::default()) }
+    /// Appends the samples of `id` in `range`. Damaged chunks are left out, and `told` of.
+    pub(super) fn read(
+        &self,
+        id: SeriesId,
+        range: TimeRange,
+        into: &mut Samples,
+        told: &mut dyn FnMut(Damage),
+    ) -> Result<ReadCost, BlockError> {
+        if self.ids().contains(id.0) {
+            self.reader.read_around(u64::from(id.0), range, into, told)
+        } else {
+            Ok(ReadCost::default())
+        }
     }
 }
 

@@ -34,6 +34,8 @@ impl Core {
 
     /// Flushes, and lets go of the folder if nothing is left to do in it.
     pub(super) fn flush_and_release(&self) -> Result<(), StorageError> {
+        // A merge that somebody else runs ends soon, and must not write into a folder that was let go of.
+        let _merging = self.merging.lock();
         let mut maintenance = self.maintenance.lock();
         if maintenance.open.is_some() {
             self.flush_all(&mut maintenance)?;

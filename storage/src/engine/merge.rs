@@ -9,19 +9,24 @@
 //! 3. A partition of several days that has grown large is cut in two.
 //! 4. Where there are many partitions, two small neighbours as in 2 become one partition.
 //!
-//! One merge holds the samples of one series at a time.
+//! A merge is planned under the maintenance lock, written without it, beside flushes and reads, and committed under it if
+//! what it was planned on still stands. It holds the samples of one series at a time, pauses while appends wait for a flush,
+//! and ends when the engine closes. Only who holds the merging lock replaces or removes blocks. Chunks that are damaged are
+//! left out, after a copy of their file went to the quarantine.
 
 use std::sync::Arc;
 
 use model::TimeRange;
+use parking_lot::MutexGuard;
 
 use super::blocks::{Block, BlockSet};
 use super::flush::{block_name, record_of};
 use super::partition::{DAY_MS, Partition, day_of};
-use super::{CATALOG_SPACE_BYTES, Core, Counters, Maintenance, StorageError};
+use super::{CATALOG_SPACE_BYTES, Core, Counters, DAMAGE_KEPT_MAX, Maintenance, StorageError};
 use crate::block::{BlockError, BlockWriter, MergePlan, merge};
 use crate::catalog::{BlockRecord, Change};
 use crate::codec::Effort;
+use crate::damage::{Damage, keep_copy};
 use crate::ids::{BlockId, Sequence};
 
 /// Blocks of a level that become one of the next.
@@ -50,7 +55,7 @@ pub(super) struct Plan {
 pub(super) enum Ended {
     /// Nothing is left to merge.
     Done,
-    /// The engine closes, or has to flush first.
+    /// The engine closes.
     Interrupted,
     /// The disk has no room for what a merge writes before its inputs go.
     NoSpace,
@@ -186,8 +191,10 @@ fn join(known: &Known<'_>, partitions: &[(Partition, Vec<(BlockId, &BlockRecord)
 
 /// What one output of a merge keeps.
 struct Keep<'a> {
+    core: &'a Core,
     range: TimeRange,
-    closed: &'a dyn Fn() -> bool,
+    /// What was left out because it is damaged.
+    damage: Vec<Damage>,
 }
 
 impl MergePlan for Keep<'_> {
@@ -195,55 +202,100 @@ impl MergePlan for Keep<'_> {
         Some(self.range)
     }
 
+    fn leave_out(&mut self, damage: Damage) -> bool {
+        self.damage.push(damage);
+        self.damage.len() <= DAMAGE_KEPT_MAX
+    }
+
     fn go_on(&mut self) -> bool {
-        !(self.closed)()
+        self.core.merge_may_go_on()
+    }
+}
+
+/// A merge under way.
+#[derive(Debug)]
+struct Running {
+    inputs: Vec<Arc<Block>>,
+    /// The blocks that it writes.
+    outputs: Vec<(BlockId, Partition)>,
+    level: u8,
+}
+
+impl Running {
+    /// Whether the blocks are still as the merge was planned: its inputs are there, and if it changes partitions, nobody
+    /// wrote to them or between them meanwhile.
+    fn stands(&self, view: &BlockSet) -> bool {
+        let there = self.inputs.iter().all(|input| view.blocks.iter().any(|block| block.id == input.id));
+        let same = |input: &Arc<Block>| self.outputs.iter().all(|(_, output)| *output == input.partition());
+        if !there || self.inputs.iter().all(same) {
+            return there;
+        }
+        let of_inputs = self.inputs.iter().map(|input| input.partition());
+        let touched: Vec<Partition> = of_inputs.chain(self.outputs.iter().map(|(_, output)| *output)).collect();
+        let first_day = touched.iter().map(|partition| partition.first_day).min();
+        let last_day = touched.iter().map(|partition| partition.last_day).max();
+        let apart = |other: Partition| Some(other.last_day) < first_day || Some(other.first_day) > last_day;
+        let is_input = |id: BlockId| self.inputs.iter().any(|input| input.id == id);
+        view.blocks.iter().all(|block| is_input(block.id) || apart(block.partition()))
+            && view.quarantined.iter().all(|(_, record)| apart(super::blocks::partition_of(record)))
     }
 }
 
 impl Core {
-    /// Merges what is due, until nothing is, or the engine closes. With a background, a flush that is due goes first:
-    /// the background flushes, and then merges on.
-    pub(super) fn merge_all(&self, maintenance: &mut Maintenance) -> Result<Ended, StorageError> {
-        self.merge_by(plan, maintenance)
+    /// Merges what is due, until nothing is, or the engine closes.
+    pub(super) fn merge_all(&self, merging: &MutexGuard<'_, ()>) -> Result<Ended, StorageError> {
+        self.merge_by(plan, merging)
     }
 
-    /// Merges by `plan` until it finds nothing more to merge, or something else goes first.
+    /// Merges by `plan` until it finds nothing more to merge, or the engine closes.
     pub(super) fn merge_by(
         &self,
         plan: fn(&Known<'_>) -> Option<Plan>,
-        maintenance: &mut Maintenance,
+        _: &MutexGuard<'_, ()>,
     ) -> Result<Ended, StorageError> {
-        let interrupted = || self.closing() || (self.options.background && self.flush_due());
-        while !interrupted() {
-            let view = self.view();
-            let known = Known {
-                blocks: view.blocks.iter().map(|block| (block.id, &block.record)).collect(),
-                blocked: view.blocked(&maintenance.unmergeable),
-                flushed: maintenance.state.flushed,
-                now_ms: self.clock.now().0,
-                bytes_max: self.options.merge_bytes_max,
-            };
-            let Some(due) = plan(&known) else { return Ok(Ended::Done) };
-            match self.run_merge(maintenance, &view, &due) {
+        while !self.closing() {
+            let Some(running) = self.begin_merge(plan)? else { return Ok(Ended::Done) };
+            match self.run_merge(&running) {
                 Ok(true) => {}
                 Ok(false) => return Ok(Ended::NoSpace),
                 Err(StorageError::Block(BlockError::Damaged(damage))) => {
-                    let damaged = view.blocks.iter().find(|block| damage.file.ends_with(&block.record.file));
-                    if !damaged.is_some_and(|block| maintenance.unmergeable.insert(block.id)) {
+                    let damaged = running.inputs.iter().find(|block| damage.file.ends_with(&block.record.file));
+                    if !damaged.is_some_and(|block| self.maintenance.lock().unmergeable.insert(block.id)) {
                         return Err(BlockError::Damaged(damage).into());
                     }
                     self.damage.add(damage);
                 }
+                Err(StorageError::Block(BlockError::Stopped)) => return Ok(Ended::Interrupted),
                 Err(error) => return Err(error),
             }
         }
         Ok(Ended::Interrupted)
     }
 
-    /// Says whether there was space for it.
-    fn run_merge(&self, maintenance: &mut Maintenance, view: &BlockSet, due: &Plan) -> Result<bool, StorageError> {
+    /// Plans the next merge, if one is due.
+    fn begin_merge(&self, plan: fn(&Known<'_>) -> Option<Plan>) -> Result<Option<Running>, StorageError> {
+        let mut maintenance = self.maintenance.lock();
+        maintenance.catalog()?;
         self.check_poison()?;
-        let inputs: Vec<&Arc<Block>> = view.blocks.iter().filter(|block| due.inputs.contains(&block.id)).collect();
+        let view = self.view();
+        let known = Known {
+            blocks: view.blocks.iter().map(|block| (block.id, &block.record)).collect(),
+            blocked: view.blocked(&maintenance.unmergeable),
+            flushed: maintenance.state.flushed,
+            now_ms: self.clock.now().0,
+            bytes_max: self.options.merge_bytes_max,
+        };
+        let Some(due) = plan(&known) else { return Ok(None) };
+        let inputs = view.blocks.iter().filter(|block| due.inputs.contains(&block.id)).cloned().collect();
+        let first = maintenance.state.next_block;
+        maintenance.state.next_block += due.outputs.len() as u64;
+        let outputs = (first..).map(BlockId).zip(due.outputs).collect();
+        Ok(Some(Running { inputs, outputs, level: due.level }))
+    }
+
+    /// Says whether there was space for it.
+    fn run_merge(&self, running: &Running) -> Result<bool, StorageError> {
+        let inputs = &running.inputs;
         let needed_bytes = inputs.iter().map(|block| block.record.bytes).sum::<u64>();
         // Merging waits for space; it needs as much again until its inputs are removed.
         if self
@@ -254,9 +306,9 @@ impl Core {
             return Ok(false);
         }
         let mut added: Vec<Arc<Block>> = Vec::new();
-        for &output in &due.outputs {
-            let written = self.write_merged(maintenance, &inputs, output, due.level);
-            match written {
+        let mut damage = Vec::new();
+        for &output in &running.outputs {
+            match self.write_merged(running, output, &mut damage) {
                 Ok(block) => added.extend(block),
                 Err(error) => {
                     self.remove_blocks(&added);
@@ -264,35 +316,68 @@ impl Core {
                 }
             }
         }
-        self.check_catalog_space().inspect_err(|_| self.remove_blocks(&added))?;
-        self.replace(maintenance, &inputs.iter().map(|block| block.id).collect::<Vec<_>>(), added)?;
-        for block in inputs {
+        self.finish_merge(running, added, damage).map(|()| true)
+    }
+
+    /// Puts what was written in the place of the inputs, unless these have changed meanwhile.
+    fn finish_merge(&self, running: &Running, added: Vec<Arc<Block>>, damage: Vec<Damage>) -> Result<(), StorageError> {
+        if let Err(error) = self.keep_damaged_blocks(running, damage) {
+            self.remove_blocks(&added);
+            return Err(error);
+        }
+        let mut maintenance = self.maintenance.lock();
+        let ready = maintenance.catalog().map(drop).and_then(|()| self.check_catalog_space());
+        if ready.is_err() || !running.stands(&self.view()) {
+            self.remove_blocks(&added);
+            return ready;
+        }
+        let removed: Vec<BlockId> = running.inputs.iter().map(|block| block.id).collect();
+        self.replace(&mut maintenance, &removed, added)?;
+        drop(maintenance);
+        for block in &running.inputs {
             self.remove_file(&block.record.file);
         }
         Counters::add(&self.counters.merges, 1);
-        Ok(true)
+        Ok(())
+    }
+
+    /// Reports what a merge left out, and keeps the files that it is in, once each.
+    fn keep_damaged_blocks(&self, running: &Running, damage: Vec<Damage>) -> Result<(), StorageError> {
+        let quarantine = self.folder.join("quarantine");
+        for block in &running.inputs {
+            let path = block.reader.path();
+            if damage.iter().any(|damage| damage.file == path) {
+                keep_copy(&*self.files, path, "block", &quarantine)?;
+            }
+        }
+        for damage in damage {
+            self.damage.add(damage);
+        }
+        Ok(())
     }
 
     fn write_merged(
         &self,
-        maintenance: &mut Maintenance,
-        inputs: &[&Arc<Block>],
-        output: Partition,
-        level: u8,
+        running: &Running,
+        (id, output): (BlockId, Partition),
+        damage: &mut Vec<Damage>,
     ) -> Result<Option<Arc<Block>>, StorageError> {
-        let id = BlockId(maintenance.state.next_block);
-        maintenance.state.next_block += 1;
+        let inputs = &running.inputs;
         let path = self.blocks_folder().join(block_name(id));
         let Partition { first_day, last_day } = output;
-        let writer = BlockWriter::create_spanning(self.files.clone(), &path, first_day, last_day, Effort::Small)?;
+        // What will be merged again need not be as small as can be.
+        let effort = if running.level < LEVEL_MAX { Effort::Fast } else { Effort::Small };
+        let writer = BlockWriter::create_spanning(self.files.clone(), &path, first_day, last_day, effort)?;
         let start_ms = first_day.saturating_mul(DAY_MS).max(self.retention_start_ms());
-        let closed = || self.closing();
-        let mut keep = Keep { range: TimeRange::new(start_ms, output.end_ms()), closed: &closed };
+        let range = TimeRange::new(start_ms, output.end_ms());
+        let mut keep = Keep { core: self, range, damage: Vec::new() };
         let readers: Vec<_> = inputs.iter().map(|block| &block.reader).collect();
-        let Some(summary) = merge(&readers, &mut keep, writer)? else { return Ok(None) };
+        let merged = merge(&readers, &mut keep, writer)?;
+        damage.append(&mut keep.damage);
+        let Some(summary) = merged else { return Ok(None) };
         let first = inputs.iter().map(|block| block.record.first_sequence).min().unwrap_or(0);
         let last = inputs.iter().map(|block| block.record.last_sequence).max().unwrap_or(0);
-        let record = record_of(id, output, level, &summary, Sequence(first), Sequence(last));
+        let record = record_of(id, output, running.level, &summary, Sequence(first), Sequence(last));
         self.open_block(id, record).map(Some)
     }
 
@@ -395,5 +480,65 @@ mod tests {
         let known = Known { blocks, blocked: Vec::new(), flushed: 2, now_ms: NOW_MS, bytes_max: 1 << 40 };
         let halves = [(-7, -1), (0, 5)].map(|(first_day, last_day)| Partition { first_day, last_day });
         assert_eq!(plan(&known).map(|plan| plan.outputs), Some(halves.to_vec()));
+    }
+
+    fn engine(folder: &std::path::Path) -> Arc<crate::Engine> {
+        let options = crate::EngineOptions { background: false, retention_ms: None, ..crate::EngineOptions::default() };
+        crate::Engine::open(folder, options, Arc::new(model::ManualClock::new(model::TimestampMs(NOW_MS))))
+            .expect("opens")
+    }
+
+    fn append(engine: &crate::Engine, days: &[i64]) {
+        let mut batch = model::WriteBatch::new();
+        let up = model::Labels::from_pairs([("__name__", "up")]).expect("valid labels");
+        batch.push_series(up.as_ref());
+        for day in days {
+            batch.push_sample(day * DAY_MS + 1, 0.5);
+        }
+        model::SampleSink::append(engine, &batch).expect("appended");
+        engine.flush().expect("flushed");
+    }
+
+    fn files(folder: &std::path::Path) -> usize {
+        std::fs::read_dir(folder.join("blocks")).expect("a folder").count()
+    }
+
+    #[test]
+    fn a_flush_goes_on_while_a_merge_is_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let engine = engine(folder.path());
+        for _ in 0..FAN_IN {
+            append(&engine, &[10]);
+        }
+        let again = engine.core.begin_merge(plan).expect("planned").expect("due");
+        let running = engine.core.begin_merge(plan).expect("planned").expect("due");
+        append(&engine, &[10]);
+        assert!(engine.core.run_merge(&running).expect("merged"));
+        let view = engine.core.view();
+        assert_eq!(view.blocks.iter().map(|block| block.record.level).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(files(folder.path()), 2);
+        // The inputs of the other are gone: it changes nothing.
+        assert!(engine.core.run_merge(&again).expect("given up"));
+        assert_eq!((engine.core.view().blocks.len(), files(folder.path())), (2, 2));
+    }
+
+    #[test]
+    fn a_merge_that_moves_partitions_gives_way_to_a_flush_into_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let engine = engine(folder.path());
+        append(&engine, &[3]);
+        append(&engine, &[5]);
+        let join = |known: &Known<'_>| {
+            let outputs = vec![Partition { first_day: 3, last_day: 5 }];
+            Some(Plan { inputs: ids_of(&known.blocks), outputs, level: LEVEL_MAX })
+        };
+        let running = engine.core.begin_merge(join).expect("planned").expect("due");
+        append(&engine, &[4]);
+        assert!(engine.core.run_merge(&running).expect("given up"));
+        let days: Vec<i64> = engine.core.view().partitions().iter().map(|partition| partition.first_day).collect();
+        assert_eq!((days, files(folder.path())), (vec![3, 4, 5], 3));
+        let running = engine.core.begin_merge(join).expect("planned").expect("due");
+        assert!(engine.core.run_merge(&running).expect("merged"));
+        assert_eq!((engine.core.view().partitions().len(), files(folder.path())), (1, 1));
     }
 }

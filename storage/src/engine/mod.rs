@@ -100,7 +100,9 @@ struct Core {
     queue: Mutex<Vec<append::Pending>>,
     /// Whoever holds it writes for all that wait.
     writer: Mutex<Writer>,
-    /// Held while blocks are made or removed; taken before `writer`.
+    /// Held by whoever replaces or removes blocks, for as long as it takes; taken before `maintenance`.
+    merging: Mutex<()>,
+    /// Held while a flush writes, and while any other change of the blocks is planned or committed; taken before `writer`.
     maintenance: Mutex<Maintenance>,
     /// Goes up whenever series are removed, so that ids looked up before are looked up again.
     removals: AtomicU64,
@@ -110,8 +112,10 @@ struct Core {
     closed: AtomicBool,
     counters: Counters,
     damage: Arc<DamageList>,
-    /// Wakes the background thread.
+    /// Wakes the thread that flushes.
     wake: background::Wake,
+    /// Wakes the thread that merges.
+    wake_merge: background::Wake,
 }
 
 /// What one writer at a time changes.
@@ -127,7 +131,7 @@ struct Writer {
     records: Vec<u8>,
 }
 
-/// What one flush, merge or retention round at a time changes.
+/// What the catalog holds, and what is about to change in it.
 #[derive(Debug)]
 struct Maintenance {
     /// Until the engine is closed.
@@ -192,7 +196,7 @@ struct Counters {
 }
 
 impl Engine {
-    /// Opens or creates the data folder and recovers what it holds. Starts the background thread.
+    /// Opens or creates the data folder and recovers what it holds. Starts the background threads.
     ///
     /// # Errors
     ///
@@ -227,7 +231,7 @@ impl Engine {
         self.core.flush()
     }
 
-    /// One round of retention and merging, until nothing is left to merge or the background has to flush.
+    /// One round of retention and merging, until nothing is left to merge. Flushes go on meanwhile.
     ///
     /// # Errors
     ///
@@ -257,7 +261,7 @@ impl Engine {
         self.core.cardinality(top)
     }
 
-    /// Stops taking appends, ends the background thread, flushes, and lets go of the folder: it can be opened again at
+    /// Stops taking appends, ends the background threads, flushes, and lets go of the folder: it can be opened again at
     /// once, also while this engine is still read. Closing again does nothing.
     ///
     /// # Errors

@@ -106,7 +106,9 @@ impl Core {
             closed: AtomicBool::new(false),
             counters,
             damage: Arc::default(),
+            merging: Mutex::default(),
             wake: super::background::Wake::default(),
+            wake_merge: super::background::Wake::default(),
         };
         for damage in damage {
             core.damage.add(damage);

@@ -41,7 +41,7 @@ pub struct EngineOptions {
     pub disk_reserve_bytes: u64,
     /// Pause between two looks at what is to be merged or dropped.
     pub maintain_every_ms: u64,
-    /// Most bytes of blocks that are merged at once. A flush waits for the merge under way, at some 2 MiB a second.
+    /// Most bytes of blocks that are merged at once; while it lasts, they take their space twice.
     pub merge_bytes_max: u64,
     /// Memory for decoded timestamps of blocks.
     pub column_cache_bytes: usize,

@@ -189,14 +189,14 @@ impl SeriesSet for EngineSet {
         let mut cost = ReadCost::default();
         for block in &self.blocks {
             let before = Mark::of(into);
-            let read = block.read(series.id, self.range, into);
+            let read = block.read(series.id, self.range, into, &mut |damage| self.damage.add(damage));
             cost += read.map_err(|error| source_error(error, &self.damage))?;
             before.settle(into, &mut scratch);
         }
         for layer in &series.head {
             let read = layer.read(self.range, into);
             let read = read.map_err(|error| SourceError::Damaged { detail: error.to_string() })?;
-            cost += ReadCost { chunks: read.chunks, bytes: read.bytes, samples: read.samples };
+            cost += ReadCost { chunks: read.chunks, bytes: read.bytes, samples: read.samples, ..ReadCost::default() };
         }
         forget_unknown_starts(into);
         Ok(cost)

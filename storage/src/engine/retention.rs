@@ -5,6 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use model::TimeRange;
+use parking_lot::MutexGuard;
 use roaring::RoaringBitmap;
 
 use super::merge::{Ended, plan_final};
@@ -18,37 +19,36 @@ const SERIES_ROUND_MAX: usize = 10_000;
 impl Core {
     /// One round: drops blocks, merges, removes series.
     pub(super) fn maintain(&self) -> Result<(), StorageError> {
-        let mut maintenance = self.maintenance.lock();
-        maintenance.catalog()?;
-        self.check_poison()?;
-        self.drop_expired(&mut maintenance)?;
-        self.merge_all(&mut maintenance)?;
-        self.remove_series(&mut maintenance)
+        let merging = self.merging.lock();
+        self.drop_expired(&mut *self.open_maintenance()?)?;
+        self.merge_all(&merging)?;
+        self.remove_series(&mut *self.open_maintenance()?)
     }
 
-    /// As [`maintain`](Self::maintain), but merges every partition to its end, and lets a flush go first rather than
-    /// ending there.
+    /// As [`maintain`](Self::maintain), but merges every partition to its end.
     pub(super) fn merge_to_end(&self) -> Result<(), StorageError> {
-        loop {
-            let mut maintenance = self.maintenance.lock();
-            maintenance.catalog()?;
-            self.check_poison()?;
-            self.drop_expired(&mut maintenance)?;
-            let ended = match self.merge_by(plan_final, &mut maintenance)? {
-                // What is one block a partition may still be cut in two or joined.
-                Ended::Done => self.merge_all(&mut maintenance)?,
-                ended => ended,
-            };
-            match ended {
-                Ended::Done => return self.remove_series(&mut maintenance),
-                Ended::NoSpace => {
-                    return Err(FileError::DiskFull { operation: "merge blocks in", path: self.blocks_folder() }.into());
-                }
-                Ended::Interrupted if self.closing() => return Err(StorageError::Closed),
-                Ended::Interrupted => drop(maintenance),
+        let merging = self.merging.lock();
+        self.drop_expired(&mut *self.open_maintenance()?)?;
+        let ended = match self.merge_by(plan_final, &merging)? {
+            // What is one block a partition may still be cut in two or joined.
+            Ended::Done => self.merge_all(&merging)?,
+            ended => ended,
+        };
+        match ended {
+            Ended::Done => self.remove_series(&mut *self.open_maintenance()?),
+            Ended::NoSpace => {
+                Err(FileError::DiskFull { operation: "merge blocks in", path: self.blocks_folder() }.into())
             }
-            self.flush()?;
+            Ended::Interrupted => Err(StorageError::Closed),
         }
+    }
+
+    /// The maintenance lock, of an engine that can still change its catalog.
+    fn open_maintenance(&self) -> Result<MutexGuard<'_, Maintenance>, StorageError> {
+        let maintenance = self.maintenance.lock();
+        maintenance.catalog()?;
+        self.check_poison()?;
+        Ok(maintenance)
     }
 
     fn drop_expired(&self, maintenance: &mut Maintenance) -> Result<(), StorageError> {

@@ -220,9 +220,9 @@ fn damaged_log_and_blocks_are_reported_and_the_rest_is_read() {
     assert_eq!(set.len(), 4);
 }
 
-/// A damaged chunk costs its series, is reported, and keeps nothing else from being read or merged.
+/// A damaged chunk costs its samples, is reported, and keeps nothing else from being read or merged.
 #[test]
-fn a_damaged_chunk_costs_one_series() {
+fn a_damaged_chunk_costs_itself() {
     let folder = tempfile::tempdir().expect("a folder");
     let engine = open(folder.path(), options());
     for day in [0, 1] {
@@ -245,18 +245,22 @@ fn a_damaged_chunk_costs_one_series() {
     let set = engine.select(&[], TimeRange::ALL, 9).expect("selected");
     let mut samples = model::Samples::default();
     for _ in 0..2 {
-        assert!(set.read(0, &mut samples).is_err());
+        let cost = set.read(0, &mut samples).expect("the rest is read");
+        assert_eq!((cost.chunks_lost, samples.len()), (1, 14));
         assert_eq!(engine.stats().damage.len(), 1, "a reader reports it, once");
     }
     for _ in 0..2 {
-        engine.maintain().expect("the other day is merged");
+        engine.maintain().expect("both days are merged");
         let stats = engine.stats();
-        assert_eq!((stats.merges, stats.blocks, stats.damage.len()), (1, 5, 1), "{:?}", stats.damage);
+        assert_eq!((stats.merges, stats.blocks, stats.damage.len()), (2, 2, 1), "{:?}", stats.damage);
         assert_eq!(stats.damage[0].file, path);
     }
+    assert!(folder.path().join("quarantine/block-00000001.blk").exists(), "what is lost can still be looked at");
+    assert!(!path.exists());
     let set = engine.select(&[], TimeRange::ALL, 9).expect("selected");
-    let read: Vec<bool> = (0..set.len()).map(|at| set.read(at, &mut samples).is_ok()).collect();
-    assert_eq!(read, [false, true, true]);
+    let read: Vec<(u64, usize)> =
+        (0..set.len()).map(|at| (set.read(at, &mut samples).expect("read").chunks_lost, samples.len())).collect();
+    assert_eq!(read, [(0, 14), (0, 16), (0, 16)]);
 }
 
 #[test]
