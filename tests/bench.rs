@@ -68,6 +68,22 @@ fn a_recording_is_replayed() {
 }
 
 #[test]
+fn growth_has_a_step_for_each_size() {
+    let sizes = ["--series", "40,80", "--samples-per-series", "4", "--days", "1,2", "--days-series", "40"];
+    let bounds = ["--days-samples-max", "8000", "--repeat", "1"];
+    let figures = figures(&[&["growth"], &sizes[..], &bounds].concat());
+    let growths = figures["growths"].as_array().expect("a list");
+    let steps: Vec<&Value> = growths.iter().flat_map(|growth| growth["steps"].as_array().expect("a list")).collect();
+    let samples: Vec<Option<u64>> = steps.iter().map(|step| step["samples"].as_u64()).collect();
+    // A sample every half hour: every ten minutes it would be more than 8000 in 2 days.
+    assert_eq!(samples, [Some(160), Some(320), Some(40 * 48), Some(40 * 96)], "{figures}");
+    for step in steps {
+        positive(step, &["cpu_ns_per_sample", "resident_bytes_per_series", "disk_bytes_per_sample", "restart_ms"]);
+        positive(&step["queries"][4], &["p50_ms"]);
+    }
+}
+
+#[test]
 fn a_signal_ends_servers_and_removes_folders() {
     let place = tempfile::tempdir().expect("a temporary folder");
     let data = place.path().to_str().expect("a UTF-8 path");

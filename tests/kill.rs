@@ -1,5 +1,6 @@
 //! `kill -9` at random moments under load: every acknowledged sample, floats and native histograms, is there exactly
-//! once, and no other.
+//! once, and no other. Meanwhile blocks are written and merged, asked for or not, and samples and whole series become
+//! older than the retention.
 //!
 //! `METRICKIT_KILLS` sets how often (a few by default, `make kill-loop` does 200), `METRICKIT_SEED` repeats a run.
 
@@ -12,12 +13,13 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::remote_write::TimeSeries;
 use serde_json::Value;
-use support::{REMOTE_WRITE_HEADERS, Server, body, counter_histogram, http, request, series, try_post};
+use support::{REMOTE_WRITE_HEADERS, Server, body, counter_histogram, http, now_ms, request, series, try_post};
 
 /// Writers at the same time; each has its own series and its own clock.
 const WRITERS: usize = 4;
@@ -25,6 +27,20 @@ const WRITERS: usize = 4;
 const SERIES: usize = 25;
 /// Distance of two samples of a series.
 const STEP_MS: i64 = 1_000;
+/// How long the server keeps samples.
+const RETENTION_MS: i64 = 48 * 3_600_000;
+/// The setting for that.
+const RETENTION: &str = "48h";
+/// The time of the first sample that is to stay: far enough from both ends of what the server takes.
+static FIRST_MS: LazyLock<i64> = LazyLock::new(|| (now_ms() - 40 * 3_600_000) / STEP_MS * STEP_MS);
+/// Most requests of one writer: the next would be of the future.
+const REQUESTS_MAX: i64 = 39 * 3_600_000 / STEP_MS;
+/// How long the samples live that expire in the course of the loop.
+const LIFE_MS: i64 = 4_000;
+/// Series in each request of those.
+const EXPIRING_SERIES: usize = 5;
+/// Pause between two tries while the server has too much under way.
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
@@ -40,7 +56,7 @@ struct Ledger {
 /// Every other request goes back in time, so that late samples are killed too.
 fn timestamp_ms(number: i64) -> i64 {
     let swapped = if number % 16 < 8 { number ^ 1 } else { number };
-    1_000_000 + swapped * STEP_MS
+    *FIRST_MS + swapped * STEP_MS
 }
 
 /// A value that tells series and request apart; some have to survive bit by bit.
@@ -96,26 +112,99 @@ fn samples(element: &Value) -> impl Iterator<Item = (i64, String)> + '_ {
     floats.chain(histograms)
 }
 
+/// Sends one request again until it is neither refused as too much nor cut off; the status, or nothing when the
+/// connection died.
+fn write(http: &ureq::Agent, url: &str, all: Vec<TimeSeries>) -> Option<u16> {
+    let body = body(&request(all));
+    loop {
+        match try_post(http, &format!("{url}/api/v1/write"), &REMOTE_WRITE_HEADERS, &body) {
+            Ok(answer) if answer.status() == 503 => std::thread::sleep(BUSY_PAUSE),
+            Ok(answer) => return Some(answer.status().as_u16()),
+            Err(_) => return None,
+        }
+    }
+}
+
 /// Writes requests from `first` on until `stop` or a failure; returns the ledger.
 fn write_until_killed(url: &str, writer: usize, first: i64, stop: &AtomicBool) -> Ledger {
     let http = http();
     let mut ledger = Ledger::default();
-    for number in first.. {
+    for number in first..REQUESTS_MAX {
         if stop.load(Ordering::Relaxed) {
             return ledger;
         }
         let all = (0..SERIES).map(|at| one_series(writer, at, number)).collect();
-        let answer = try_post(&http, &format!("{url}/api/v1/write"), &REMOTE_WRITE_HEADERS, &body(&request(all)));
-        match answer {
-            Ok(answer) if answer.status() == 204 => ledger.requests.insert(number, true),
-            Ok(answer) => panic!("writer {writer} got status {}", answer.status()),
-            Err(_) => {
+        match write(&http, url, all) {
+            Some(204) => ledger.requests.insert(number, true),
+            Some(status) => panic!("writer {writer} got status {status}"),
+            None => {
                 ledger.requests.insert(number, false);
                 return ledger;
             }
         };
     }
-    ledger
+    panic!("more than {REQUESTS_MAX} requests; take fewer kills")
+}
+
+/// Requests whose samples expire soon after they were written, by their time: whether they were acknowledged. Each life
+/// of the server has series of its own, which go with their samples.
+#[derive(Debug, Default)]
+struct Expiring(BTreeMap<i64, (u64, bool)>);
+
+impl Expiring {
+    /// Writes until `stop` or a failure, in the life `life`.
+    fn write_until_killed(url: &str, life: u64, stop: &AtomicBool) -> Self {
+        let http = http();
+        let mut written = Self::default();
+        while !stop.load(Ordering::Relaxed) {
+            let time_ms = now_ms() - RETENTION_MS + LIFE_MS;
+            let labels =
+                |at: usize| [("__name__", "expiring".to_owned()), ("at", at.to_string()), ("life", life.to_string())];
+            let one = |at| {
+                let labels = labels(at);
+                let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                series(&labels, &[(time_ms, life as f64)])
+            };
+            let status = write(&http, url, (0..EXPIRING_SERIES).map(one).collect());
+            match status {
+                // On a busy machine it may have expired on its way.
+                Some(204 | 400) | None => written.0.insert(time_ms, (life, status == Some(204))),
+                Some(status) => panic!("the writer of what expires got status {status}"),
+            };
+            if status.is_none() {
+                break;
+            }
+            // One value a time.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        written
+    }
+
+    /// Compares with what the server holds: everything acknowledged that is young enough, nothing that is too old.
+    fn check(&mut self, server: &Server) {
+        let before_ms = now_ms() - RETENTION_MS;
+        let end_ms = before_ms + 2 * LIFE_MS;
+        let result = server.query("expiring[1m]", &format!("{}.{:03}", end_ms / 1000, end_ms % 1000));
+        let after_ms = now_ms() - RETENTION_MS;
+        let mut found = BTreeMap::<i64, usize>::new();
+        for one in result.as_array().expect("a matrix") {
+            for (ms, shown) in samples(one) {
+                let known = self.0.get(&ms).map(|(life, _)| life.to_string());
+                assert_eq!(known.as_deref(), Some(shown.as_str()), "a sample nobody wrote, of {}", one["metric"]);
+                assert_eq!(one["metric"]["life"].as_str(), known.as_deref());
+                assert!(ms >= before_ms, "a sample is read {} ms after it expired", before_ms - ms);
+                *found.entry(ms).or_default() += 1;
+            }
+        }
+        for (ms, (_, acknowledged)) in self.0.range(after_ms + 1..) {
+            let count = found.get(ms).copied().unwrap_or(0);
+            assert!(
+                count == EXPIRING_SERIES || (!acknowledged && count == 0),
+                "{count} samples of a request at {ms} ms"
+            );
+        }
+        self.0 = self.0.split_off(&before_ms);
+    }
 }
 
 /// Compares what the server holds of every series with the ledgers; an unacknowledged request may be there or not,
@@ -124,7 +213,7 @@ fn check(server: &Server, ledgers: &[Ledger], since: &[i64]) {
     for (writer, ledger) in ledgers.iter().enumerate() {
         let newest = ledger.requests.keys().copied().max().unwrap_or(0).max(1) + 16;
         let range_s = (newest - since[writer] + 1).max(1);
-        let end_s = (1_000_000 + newest * STEP_MS) / 1000;
+        let end_s = (*FIRST_MS + newest * STEP_MS) / 1000;
         let result = server.query(&format!("kill{{writer=\"{writer}\"}}[{range_s}s]"), &end_s.to_string());
         let mut kept_unacknowledged = BTreeMap::<i64, usize>::new();
         let mut series_seen = 0;
@@ -136,7 +225,7 @@ fn check(server: &Server, ledgers: &[Ledger], since: &[i64]) {
                 let twice = got.insert(ms, shown);
                 assert!(twice.is_none(), "writer {writer} series {at}: two samples at {ms} ms");
             }
-            let first_ms = 1_000_000 + (newest - range_s) * STEP_MS;
+            let first_ms = *FIRST_MS + (newest - range_s) * STEP_MS;
             for (&number, &acknowledged) in &ledger.requests {
                 let ms = timestamp_ms(number);
                 if ms <= first_ms {
@@ -162,6 +251,14 @@ fn check(server: &Server, ledgers: &[Ledger], since: &[i64]) {
     }
 }
 
+/// Asks the server, after a moment, for what it does by itself now and then: blocks written, and all merged.
+fn ask_for_blocks(url: &str, pause: Duration, merge: bool) {
+    std::thread::sleep(pause);
+    let path = if merge { "merge" } else { "flush" };
+    // It is killed meanwhile, or busy with another.
+    drop(try_post(&http(), &format!("{url}/api/v1/admin/{path}"), &[], &[]));
+}
+
 #[test]
 fn kills_lose_and_double_nothing() {
     let kills = setting("METRICKIT_KILLS", 6);
@@ -170,43 +267,68 @@ fn kills_lose_and_double_nothing() {
     let mut random = fastrand::Rng::with_seed(seed);
     let folder = tempfile::tempdir().expect("a temporary folder");
     // Small enough that flushes and merges are killed too.
-    let args = ["--retention", "off", "--flush-log-bytes", "128KiB", "--log-segment-bytes", "32KiB"];
+    let args = ["--retention", RETENTION, "--flush-log-bytes", "128KiB", "--log-segment-bytes", "32KiB"];
     let mut ledgers = vec![Ledger::default(); WRITERS];
+    let mut expiring = Expiring::default();
+    let begun = Instant::now();
     for kill in 0..kills {
         let server = Server::start(folder.path(), &args);
         // Everything now and then, else what is recent: the whole would make the loop quadratic.
-        let whole = kill % 20 == 0;
+        let whole = kill.is_power_of_two();
         let since: Vec<i64> = ledgers
             .iter()
             .map(|ledger| if whole { 0 } else { ledger.requests.keys().copied().max().unwrap_or(0) - 300 })
             .collect();
         check(&server, &ledgers, &since);
-        let stop = AtomicBool::new(false);
-        let url = server.url.clone();
-        let pause = Duration::from_millis(random.u64(5..400));
-        std::thread::scope(|scope| {
-            let writers: Vec<_> = ledgers
-                .iter()
-                .enumerate()
-                .map(|(writer, ledger)| {
-                    let first = ledger.requests.keys().copied().max().map_or(0, |newest| newest + 1);
-                    let (url, stop) = (&url, &stop);
-                    scope.spawn(move || write_until_killed(url, writer, first, stop))
-                })
-                .collect();
-            std::thread::sleep(pause);
-            server.kill();
-            stop.store(true, Ordering::Relaxed);
-            for (ledger, writer) in ledgers.iter_mut().zip(writers) {
-                ledger.requests.extend(writer.join().expect("a writer ends").requests);
-            }
-        });
+        expiring.check(&server);
+        load_and_kill(server, kill, &mut random, &mut ledgers, &mut expiring);
     }
+    let cycle_ms = begun.elapsed().as_millis() / u128::from(kills.max(1));
     let server = Server::start(folder.path(), &args);
     check(&server, &ledgers, &[0; WRITERS]);
+    expiring.check(&server);
     let acknowledged: usize = ledgers.iter().map(|l| l.requests.values().filter(|&&a| a).count()).sum();
-    println!("{kills} kills, {} samples acknowledged, none lost, none twice", acknowledged * SERIES);
+    println!(
+        "{kills} kills, {cycle_ms} ms each, {} samples acknowledged, none lost, none twice",
+        acknowledged * SERIES
+    );
     assert!(acknowledged > 0, "writers got something through");
     let (status, _) = server.stop();
     assert!(status.success(), "a clean stop exits with 0, not {status}");
+}
+
+/// Writes with all writers at the same time, and kills the server at some moment of it.
+fn load_and_kill(
+    server: Server,
+    kill: u64,
+    random: &mut fastrand::Rng,
+    ledgers: &mut [Ledger],
+    expiring: &mut Expiring,
+) {
+    let stop = AtomicBool::new(false);
+    let url = server.url.clone();
+    let pause = Duration::from_millis(random.u64(5..400));
+    let blocks = (random.u8(..3) == 0).then(|| (pause.mul_f64(random.f64()), random.bool()));
+    std::thread::scope(|scope| {
+        let (url, stop) = (&url, &stop);
+        let writers: Vec<_> = ledgers
+            .iter()
+            .enumerate()
+            .map(|(writer, ledger)| {
+                let first = ledger.requests.keys().copied().max().map_or(0, |newest| newest + 1);
+                scope.spawn(move || write_until_killed(url, writer, first, stop))
+            })
+            .collect();
+        let expires = scope.spawn(move || Expiring::write_until_killed(url, kill, stop));
+        if let Some((pause, merge)) = blocks {
+            scope.spawn(move || ask_for_blocks(url, pause, merge));
+        }
+        std::thread::sleep(pause);
+        server.kill();
+        stop.store(true, Ordering::Relaxed);
+        for (ledger, writer) in ledgers.iter_mut().zip(writers) {
+            ledger.requests.extend(writer.join().expect("a writer ends").requests);
+        }
+        expiring.0.extend(expires.join().expect("a writer ends").0);
+    });
 }

@@ -11,6 +11,8 @@ mod compare;
 mod compare_table;
 mod disk;
 mod fleet;
+mod growth;
+mod growth_table;
 mod guard;
 mod ingest;
 mod kill_load;
@@ -37,6 +39,9 @@ pub(crate) enum BenchCommand {
     /// What a recording of real metrics takes on disk, server by server, and whether their answers are equal
     #[command(after_help = DISK_HELP)]
     Disk(disk::DiskArgs),
+    /// How costs grow with series and with days: bytes, memory, processor time, queries, per unit
+    #[command(after_help = GROWTH_HELP)]
+    Growth(growth::GrowthArgs),
     /// Keep the pages that real targets expose, for bench disk
     #[command(after_help = RECORD_HELP)]
     Record(record::RecordArgs),
@@ -61,6 +66,12 @@ merge what they have; Prometheus cuts blocks by time alone, so its head and log 
 
 Example:
   metrickit bench disk --recording ./recording --servers metrickit,victoriametrics";
+
+const GROWTH_HELP: &str = "\
+Examples:
+  metrickit bench growth
+  metrickit bench growth --days 1,7,30,365 --days-series 100
+  metrickit bench growth --series 10000,100000 --servers metrickit,victoriametrics --json";
 
 const RECORD_HELP: &str = "\
 Example:
@@ -173,6 +184,7 @@ pub(crate) fn run(command: &BenchCommand, output: &mut Output) -> anyhow::Result
     match command {
         BenchCommand::Compare(args) => compare::run(args, output),
         BenchCommand::Disk(args) => disk::run(args, output),
+        BenchCommand::Growth(args) => growth::run(args, output),
         BenchCommand::Record(args) => record::run(args, output),
         BenchCommand::Ingest(args) => ingest::run(args, output),
         BenchCommand::Query(args) => query::run(args, output),
