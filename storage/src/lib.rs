@@ -14,6 +14,10 @@ pub mod ids;
 pub mod index;
 pub mod log;
 pub mod memory;
+pub mod summary;
 
-pub use engine::{Cardinality, Count, Durability, Engine, EngineOptions, EngineStats, OpenError, StorageError};
+pub use engine::{
+    Cardinality, Count, Durability, Engine, EngineOptions, EngineStats, KeptSeries, KeptStep, LifetimeRule,
+    LifetimeStep, OpenError, RetentionReport, StorageError, SummaryBlocks,
+};
 pub use memory::{MemorySource, MemoryStore};

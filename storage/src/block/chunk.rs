@@ -1,4 +1,5 @@
-//! What a chunk's bytes are, by its tag: plain floats, floats with starts, or histograms.
+//! What a chunk's bytes are, by its tag: plain floats, floats with starts, histograms, or summaries, of which the latest
+//! values are read here.
 //!
 //! Owns the cutting of a series of several kinds into chunks of one each. The codings are
 //! [`codec`](crate::codec)'s.
@@ -10,6 +11,7 @@ use model::Samples;
 use crate::codec::histogram_column::{self, HistogramEncoder, front_run};
 use crate::codec::values::{self, ValueCoding, ValueEncoder};
 use crate::codec::{CodecError, Effort, started_column};
+use crate::summary;
 
 /// Appends the samples `wanted` of the chunk at `times` to `into`. After a failure `into` may hold some more of any
 /// column.
@@ -29,7 +31,10 @@ pub(super) fn decode(
         into.starts_ms.resize(start, 0);
         into.starts_ms.extend_from_slice(starts_ms.get(wanted.clone()).unwrap_or_default());
     } else {
-        values::decode(ValueCoding::from_tag(tag)?, bytes, times.len(), &mut into.values)?;
+        match tag {
+            summary::column::TAG => summary::column::decode_last(bytes, times.len(), &mut into.values)?,
+            _ => values::decode(ValueCoding::from_tag(tag)?, bytes, times.len(), &mut into.values)?,
+        }
         if !into.starts_ms.is_empty() {
             into.starts_ms.resize(start + wanted.len(), 0);
         }

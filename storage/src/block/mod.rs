@@ -38,6 +38,7 @@ mod layout;
 mod merge;
 pub(crate) mod overlay;
 mod reader;
+mod summarised;
 mod verify;
 mod writer;
 

@@ -171,7 +171,8 @@ impl BlockReader {
         self.series_directory().seek(0)
     }
 
-    fn read_chunk(
+    /// Appends the samples of a chunk inside `range` to `into`; after a failure `into` may have some more.
+    pub(super) fn read_chunk(
         &self,
         chunk: &ChunkEntry,
         range: TimeRange,
@@ -213,6 +214,18 @@ impl BlockReader {
         Ok(())
     }
 
+    /// Column `number`, from the cache or decoded.
+    pub(super) fn column(&self, number: u64, cost: &mut ReadCost) -> Result<Arc<[i64]>, Fault> {
+        if let Some(column) = self.cache.get(self.cache_key, number) {
+            return Ok(column);
+        }
+        let entry = self.column_directory().column(number)?;
+        cost.bytes += entry.bytes;
+        let column = self.decode_column(&entry)?;
+        self.cache.insert(self.cache_key, number, column.clone());
+        Ok(column)
+    }
+
     /// Checks and decodes a column.
     pub(super) fn decode_column(&self, entry: &ColumnEntry) -> Result<Arc<[i64]>, Fault> {
         let fault = |detail: String| Fault::new("column", entry.offset, entry.bytes, detail);
@@ -229,7 +242,8 @@ impl BlockReader {
         Ok(times.into())
     }
 
-    fn find(&self, id: u64) -> Result<Option<SeriesEntry>, Fault> {
+    /// The entry of series `id`.
+    pub(super) fn find(&self, id: u64) -> Result<Option<SeriesEntry>, Fault> {
         let mut entry = SeriesEntry::default();
         let mut cursor = self.series_directory().seek(id);
         while cursor.next_into(&mut entry)? && entry.id <= id {

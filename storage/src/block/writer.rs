@@ -27,16 +27,16 @@ pub struct BlockWriter {
     path: PathBuf,
     file: Option<Box<dyn WriteFile>>,
     days: Days,
-    effort: Effort,
-    buffer: Vec<u8>,
+    pub(super) effort: Effort,
+    pub(super) buffer: Vec<u8>,
     /// Length of the file with the buffer.
     end: u64,
     columns: ColumnDirectoryWriter,
     known: KnownColumns,
     series: SeriesDirectoryWriter,
     entry: SeriesEntry,
-    encoder: ValueEncoder,
-    full: FullEncoder,
+    pub(super) encoder: ValueEncoder,
+    pub(super) full: FullEncoder,
     totals: Footer,
 }
 
@@ -99,21 +99,36 @@ impl BlockWriter {
     ///
     /// When the order is broken, or the file cannot be written; after the latter give the writer up.
     pub fn add_series(&mut self, series_id: u64, samples: &Samples) -> Result<(), BlockError> {
-        let (Some(first), Some(last)) = (first_ms(samples), last_ms(samples)) else { return Ok(()) };
-        self.check(series_id, samples, first, last)?;
-        self.entry.id = series_id;
-        self.entry.chunks.clear();
+        if !self.begin(series_id, samples)? {
+            return Ok(());
+        }
         if is_plain(samples) {
             self.add_plain(&samples.timestamps_ms, &samples.values)?;
         } else {
             self.add_full(samples)?;
         }
+        self.end(samples);
+        Ok(())
+    }
+
+    /// Begins the entry of a series that will have `samples`, once they are found in order; says whether there are any.
+    pub(super) fn begin(&mut self, series_id: u64, samples: &Samples) -> Result<bool, BlockError> {
+        let (Some(first), Some(last)) = (first_ms(samples), last_ms(samples)) else { return Ok(false) };
+        self.check(series_id, samples, first, last)?;
+        self.entry.id = series_id;
+        self.entry.chunks.clear();
+        Ok(true)
+    }
+
+    /// Ends the entry of a series whose chunks are added.
+    pub(super) fn end(&mut self, samples: &Samples) {
         self.series.push(&self.entry);
         self.totals.chunks += self.entry.chunks.len() as u64;
         self.totals.samples += samples.len() as u64;
-        self.totals.min_ms = self.totals.min_ms.min(first);
-        self.totals.max_ms = self.totals.max_ms.max(last);
-        Ok(())
+        if let (Some(first), Some(last)) = (first_ms(samples), last_ms(samples)) {
+            self.totals.min_ms = self.totals.min_ms.min(first);
+            self.totals.max_ms = self.totals.max_ms.max(last);
+        }
     }
 
     fn check(&self, series_id: u64, samples: &Samples, first: i64, last: i64) -> Result<(), BlockError> {
@@ -176,7 +191,7 @@ impl BlockWriter {
     }
 
     /// A column that `times` begins with: one that is known, or a new one.
-    fn place_times(&mut self, times: &[i64]) -> Result<Found, BlockError> {
+    pub(super) fn place_times(&mut self, times: &[i64]) -> Result<Found, BlockError> {
         if let Some(found) = self.known.find(times) {
             return Ok(found);
         }
@@ -210,7 +225,13 @@ impl BlockWriter {
     }
 
     /// Registers the chunk whose bytes begin at `start` of the buffer; `times` begins with its timestamps.
-    fn add_chunk(&mut self, coding_tag: u8, place: Found, times: &[i64], start: usize) -> Result<(), BlockError> {
+    pub(super) fn add_chunk(
+        &mut self,
+        coding_tag: u8,
+        place: Found,
+        times: &[i64],
+        start: usize,
+    ) -> Result<(), BlockError> {
         let encoded = self.buffer.get(start..).unwrap_or_default();
         let (bytes, crc) = (encoded.len() as u64, crc32fast::hash(encoded));
         let first_ms = times.first().copied().unwrap_or(0);

@@ -220,7 +220,7 @@ impl Catalog {
     pub fn commit(&self, change: &Change) -> Result<(), CatalogError> {
         let mut batch = sled::Batch::default();
         for (id, record) in &change.added {
-            batch.insert(&block_key(*id), encode(&StoredBlock::V1(record.clone())));
+            batch.insert(&block_key(*id), encode(&StoredBlock::from(record.clone())));
         }
         for id in &change.removed {
             batch.remove(&block_key(*id));
@@ -276,7 +276,7 @@ impl Catalog {
             let (key, value) = entry.map_err(|source| self.failed(source))?;
             let id = key.get(1..).and_then(|id| <[u8; 8]>::try_from(id).ok());
             let id = id.ok_or_else(|| stored::value_error("manifest", &key, "key is not 9 bytes"))?;
-            let StoredBlock::V1(record) = decode("manifest", &key, &value)?;
+            let record = decode::<StoredBlock>("manifest", &key, &value)?.into();
             Ok((BlockId(u64::from_be_bytes(id)), record))
         })
     }

@@ -43,7 +43,26 @@ pub(super) enum StoredState {
 /// Value of a block in the tree `manifest`.
 #[derive(Debug, Encode, Decode)]
 pub(super) enum StoredBlock {
-    V1(BlockRecord),
+    /// Samples.
+    V1(StoredRecord),
+    /// Summaries.
+    V2 { record: StoredRecord, window_ms: i64 },
+}
+
+/// What both have.
+#[derive(Debug, Encode, Decode)]
+pub(super) struct StoredRecord {
+    file: String,
+    first_day: i64,
+    last_day: i64,
+    level: u8,
+    min_ms: i64,
+    max_ms: i64,
+    series: u64,
+    samples: u64,
+    bytes: u64,
+    first_sequence: u64,
+    last_sequence: u64,
 }
 
 /// How far the folder is.
@@ -58,7 +77,7 @@ pub struct State {
 }
 
 /// A block that exists.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct BlockRecord {
     /// Its file's name in the folder `blocks`.
     pub file: String,
@@ -82,6 +101,56 @@ pub struct BlockRecord {
     pub first_sequence: u64,
     /// Last log record whose samples it may hold.
     pub last_sequence: u64,
+    /// Length of the windows it has summaries of, in milliseconds; 0 if it holds samples.
+    pub window_ms: i64,
+}
+
+impl From<BlockRecord> for StoredBlock {
+    fn from(of: BlockRecord) -> Self {
+        let BlockRecord { file, first_day, last_day, level, min_ms, max_ms, series, samples, bytes, .. } = of;
+        let (first_sequence, last_sequence) = (of.first_sequence, of.last_sequence);
+        let record = StoredRecord {
+            file,
+            first_day,
+            last_day,
+            level,
+            min_ms,
+            max_ms,
+            series,
+            samples,
+            bytes,
+            first_sequence,
+            last_sequence,
+        };
+        match of.window_ms {
+            0 => Self::V1(record),
+            window_ms => Self::V2 { record, window_ms },
+        }
+    }
+}
+
+impl From<StoredBlock> for BlockRecord {
+    fn from(stored: StoredBlock) -> Self {
+        let (of, window_ms) = match stored {
+            StoredBlock::V1(record) => (record, 0),
+            StoredBlock::V2 { record, window_ms } => (record, window_ms),
+        };
+        let StoredRecord { file, first_day, last_day, level, min_ms, max_ms, series, samples, bytes, .. } = of;
+        Self {
+            file,
+            first_day,
+            last_day,
+            level,
+            min_ms,
+            max_ms,
+            series,
+            samples,
+            bytes,
+            first_sequence: of.first_sequence,
+            last_sequence: of.last_sequence,
+            window_ms,
+        }
+    }
 }
 
 impl From<&MetricMetadata> for StoredMetadata {

@@ -46,6 +46,11 @@ impl Block {
         TimeRange::new(self.record.min_ms, self.record.max_ms)
     }
 
+    /// Whether it holds the series.
+    pub(super) fn has(&self, id: SeriesId) -> bool {
+        self.ids().contains(id.0)
+    }
+
     /// The series it holds.
     pub(super) fn ids(&self) -> &RoaringBitmap {
         self.ids.get_or_init(|| {
@@ -107,6 +112,18 @@ impl BlockSet {
     /// The blocks that have samples in `range`, from old to new.
     pub(super) fn overlapping(&self, range: TimeRange) -> Vec<Arc<Block>> {
         self.blocks.iter().filter(|block| block.span().overlaps(range)).cloned().collect()
+    }
+
+    /// The blocks with samples, from the oldest to the newest write.
+    pub(super) fn raw(&self) -> impl Iterator<Item = &Arc<Block>> {
+        self.blocks.iter().filter(|block| block.record.window_ms == 0)
+    }
+
+    /// The partitions with summaries.
+    pub(super) fn summarised(&self) -> Vec<Partition> {
+        let readable = self.blocks.iter().map(|block| &block.record);
+        let records = readable.chain(self.quarantined.iter().map(|(_, record)| record));
+        records.filter(|record| record.window_ms > 0).map(partition_of).collect()
     }
 
     /// The partitions with a block that cannot be read, or is among `unmergeable`.

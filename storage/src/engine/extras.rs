@@ -36,7 +36,7 @@ pub(super) struct UnknownExtras {
 /// A sample without its series.
 #[derive(Debug)]
 pub(super) struct Coded {
-    timestamp_ms: i64,
+    pub(super) timestamp_ms: i64,
     bytes: Arc<[u8]>,
     pub(super) is_histogram: bool,
 }

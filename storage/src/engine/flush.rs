@@ -283,5 +283,6 @@ pub(super) fn record_of(
         bytes: summary.bytes,
         first_sequence: first.0,
         last_sequence: last.0,
+        window_ms: 0,
     }
 }

@@ -68,6 +68,8 @@ pub(super) struct Known<'a> {
     blocks: Vec<(BlockId, &'a BlockRecord)>,
     /// Partitions with a block that cannot be read: nothing is merged there until it is repaired or expires.
     blocked: Vec<Partition>,
+    /// Partitions with summaries: these are of all of their samples, so they stay as they are.
+    summarised: Vec<Partition>,
     /// Up to here the log is flushed; blocks that reach it were written last.
     flushed: u64,
     now_ms: i64,
@@ -114,7 +116,8 @@ fn plan(known: &Known<'_>) -> Option<Plan> {
         if let Some((inputs, level)) = run.or_else(all) {
             return Some(Plan { inputs: ids_of(inputs), outputs: vec![*partition], level });
         }
-        let wide = partition.first_day < partition.last_day && bytes_of(blocks) > SPLIT_BYTES;
+        let whole = known.summarised.contains(partition);
+        let wide = !whole && partition.first_day < partition.last_day && bytes_of(blocks) > SPLIT_BYTES;
         if wide
             && blocks.len() <= INPUTS_MAX
             && let Some(outputs) = split(*partition, blocks)
@@ -178,7 +181,8 @@ fn join(known: &Known<'_>, partitions: &[(Partition, Vec<(BlockId, &BlockRecord)
     }
     partitions.array_windows().find_map(|[(a, of_a), (b, of_b)]| {
         let hull = Partition { first_day: a.first_day, last_day: b.last_day };
-        let free = !known.blocked.iter().any(|other| hull.contains(other.first_day));
+        let mut fixed = known.blocked.iter().chain(&known.summarised);
+        let free = !fixed.any(|other| hull.contains(other.first_day));
         let small = bytes_of(of_a) + bytes_of(of_b) < JOIN_BYTES && of_a.len() + of_b.len() <= INPUTS_MAX;
         let inputs = [ids_of(of_a), ids_of(of_b)].concat();
         (free && small && known.settled(*a, of_a) && known.settled(*b, of_b)).then(|| Plan {
@@ -195,11 +199,14 @@ struct Keep<'a> {
     range: TimeRange,
     /// What was left out because it is damaged.
     damage: Vec<Damage>,
+    /// From when on anything is kept of a series.
+    start_ms_of: &'a dyn Fn(u64) -> i64,
 }
 
 impl MergePlan for Keep<'_> {
-    fn keep(&mut self, _: u64) -> Option<TimeRange> {
-        Some(self.range)
+    fn keep(&mut self, series_id: u64) -> Option<TimeRange> {
+        let start_ms = (self.start_ms_of)(series_id).max(self.range.start.0);
+        Some(TimeRange::new(start_ms, self.range.end.0)).filter(|range| !range.is_empty())
     }
 
     fn leave_out(&mut self, damage: Damage) -> bool {
@@ -279,7 +286,8 @@ impl Core {
         self.check_poison()?;
         let view = self.view();
         let known = Known {
-            blocks: view.blocks.iter().map(|block| (block.id, &block.record)).collect(),
+            blocks: view.raw().map(|block| (block.id, &block.record)).collect(),
+            summarised: view.summarised(),
             blocked: view.blocked(&maintenance.unmergeable),
             flushed: maintenance.state.flushed,
             now_ms: self.clock.now().0,
@@ -369,8 +377,9 @@ impl Core {
         let effort = if running.level < LEVEL_MAX { Effort::Fast } else { Effort::Small };
         let writer = BlockWriter::create_spanning(self.files.clone(), &path, first_day, last_day, effort)?;
         let start_ms = first_day.saturating_mul(DAY_MS).max(self.retention_start_ms());
+        let start_ms_of = self.lifetime_starts();
         let range = TimeRange::new(start_ms, output.end_ms());
-        let mut keep = Keep { core: self, range, damage: Vec::new() };
+        let mut keep = Keep { core: self, range, start_ms_of: &start_ms_of, damage: Vec::new() };
         let readers: Vec<_> = inputs.iter().map(|block| &block.reader).collect();
         let merged = merge(&readers, &mut keep, writer)?;
         damage.append(&mut keep.damage);
@@ -424,7 +433,8 @@ mod tests {
     #[track_caller]
     fn check(records: &[BlockRecord], flushed: u64, want: Option<(&[u64], (i64, i64), u8)>) {
         let blocks = (0..).map(BlockId).zip(records).collect();
-        let known = Known { blocks, blocked: Vec::new(), flushed, now_ms: NOW_MS, bytes_max: 1000 };
+        let known =
+            Known { blocks, blocked: Vec::new(), summarised: Vec::new(), flushed, now_ms: NOW_MS, bytes_max: 1000 };
         let want = want.map(|(inputs, (first_day, last_day), level)| Plan {
             inputs: inputs.iter().copied().map(BlockId).collect(),
             outputs: vec![Partition { first_day, last_day }],
@@ -477,7 +487,14 @@ mod tests {
         let mut wide = record(-9, 3, 1);
         (wide.last_day, wide.min_ms, wide.max_ms, wide.bytes) = (8, -7 * DAY_MS, 5 * DAY_MS, SPLIT_BYTES + 1);
         let blocks = vec![(BlockId(0), &wide)];
-        let known = Known { blocks, blocked: Vec::new(), flushed: 2, now_ms: NOW_MS, bytes_max: 1 << 40 };
+        let known = Known {
+            blocks,
+            blocked: Vec::new(),
+            summarised: Vec::new(),
+            flushed: 2,
+            now_ms: NOW_MS,
+            bytes_max: 1 << 40,
+        };
         let halves = [(-7, -1), (0, 5)].map(|(first_day, last_day)| Partition { first_day, last_day });
         assert_eq!(plan(&known).map(|plan| plan.outputs), Some(halves.to_vec()));
     }

@@ -5,7 +5,8 @@
 //! - An append is in the log, then in the head, then acknowledged ([`append`]).
 //! - A flush writes the head's older generation into blocks, registers them, and only then forgets the generation and
 //!   trims the log ([`flush`]). Readers look at the head before they look at the blocks, so they never find a gap.
-//! - Merging and retention replace and drop blocks in one step of the catalog ([`merge`], [`retention`]).
+//! - Merging and retention replace and drop blocks in one step of the catalog ([`merge`], [`retention`]). Rules by selector, and
+//!   summaries in place of samples, are [`lifetime`]'s.
 //! - Opening brings everything back ([`open`]).
 //!
 //! ```text
@@ -25,6 +26,7 @@ mod exemplars;
 mod extras;
 mod flush;
 mod label_order;
+mod lifetime;
 mod lock;
 mod merge;
 mod open;
@@ -56,9 +58,11 @@ use blocks::BlockSet;
 pub use error::{OpenError, StorageError};
 use exemplars::Exemplars;
 use label_order::LabelOrder;
+pub use lifetime::{KeptSeries, KeptStep, LifetimeRule, LifetimeStep, RetentionReport};
+use lifetime::{Lifetimes, Upkeep};
 use lock::FolderLock;
 pub use options::{Durability, EngineOptions};
-pub use stats::{Cardinality, Count, EngineStats};
+pub use stats::{Cardinality, Count, EngineStats, SummaryBlocks};
 
 /// Most damaged places that are remembered for the statistics.
 const DAMAGE_KEPT_MAX: usize = 1000;
@@ -92,6 +96,7 @@ struct Core {
     postings: RwLock<Postings>,
     metadata: RwLock<BTreeMap<String, MetricMetadata>>,
     head: Head,
+    lifetimes: Lifetimes,
     exemplars: RwLock<Exemplars>,
     blocks: RwLock<Arc<BlockSet>>,
     /// Decoded timestamps of blocks.
@@ -144,6 +149,7 @@ struct Maintenance {
     unmergeable: BTreeSet<BlockId>,
     /// Whether there may be series without samples.
     check_series: bool,
+    upkeep: Upkeep,
 }
 
 /// Damaged places that were found, by whomever.
@@ -187,6 +193,12 @@ struct Counters {
     flush_failures: AtomicU64,
     merges: AtomicU64,
     blocks_dropped: AtomicU64,
+    blocks_rewritten: AtomicU64,
+    samples_summarised: AtomicU64,
+    partitions_summarised: AtomicU64,
+    lifetime_bytes_freed: AtomicU64,
+    disk_limit_drops: AtomicU64,
+    disk_limit_bytes: AtomicU64,
     disk_full_refusals: AtomicU64,
     replayed_records: AtomicU64,
     torn_bytes: AtomicU64,
@@ -306,9 +318,9 @@ impl Core {
         drop(writer);
     }
 
-    /// The instant before which retention hides samples.
+    /// The instant before which nothing is kept of any series.
     fn retention_start_ms(&self) -> i64 {
-        self.options.retention_ms.map_or(i64::MIN, |keep_ms| self.clock.now().0.saturating_sub(keep_ms))
+        self.lifetimes.longest_ms().map_or(i64::MIN, |keep_ms| self.clock.now().0.saturating_sub(keep_ms))
     }
 
     fn blocks_folder(&self) -> PathBuf {

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use super::blocks::{Block, BlockSet};
 use super::exemplars::Exemplars;
 use super::label_order::LabelOrder;
+use super::lifetime::{Lifetimes, Upkeep};
 use super::lock::FolderLock;
 use super::{Core, Counters, EngineOptions, Maintenance, OpenError, OpenFolder, Writer};
 use crate::block::{BlockError, BlockReader, ColumnCache};
@@ -78,6 +79,7 @@ impl Core {
         let Recovery { table, postings, metadata, head, exemplars, .. } = recovery;
         let Recovery { next_series, uncatalogued, unsaved_metadata, .. } = recovery;
         let writer = Writer { log, next_series, uncatalogued, unsaved_metadata, records: Vec::new() };
+        let lifetimes = Lifetimes::new(&options.lifetimes, options.retention_ms);
         let core = Self {
             options,
             clock,
@@ -88,6 +90,7 @@ impl Core {
             postings: RwLock::new(postings),
             metadata: RwLock::new(metadata),
             head,
+            lifetimes,
             exemplars: RwLock::new(exemplars),
             blocks: RwLock::new(Arc::new(blocks)),
             columns,
@@ -99,6 +102,7 @@ impl Core {
                 flushing: None,
                 unmergeable: std::collections::BTreeSet::new(),
                 check_series: true,
+                upkeep: Upkeep::default(),
             }),
             followers: Followers::default(),
             removals: AtomicU64::new(0),

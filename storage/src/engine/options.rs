@@ -1,5 +1,7 @@
 //! What can be set about an engine. Every limit is here, with its unit.
 
+use super::LifetimeRule;
+
 /// When an append is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -21,6 +23,11 @@ pub struct EngineOptions {
     pub durability: Durability,
     /// Age at which samples go; `None` keeps everything, with any timestamp.
     pub retention_ms: Option<i64>,
+    /// Rules for series that are kept for another time, or as summaries; the first that matches counts before
+    /// `retention_ms`. At most 65,534.
+    pub lifetimes: Vec<LifetimeRule>,
+    /// Length of the folder above which the oldest samples are dropped, whatever retention says; 0 is any.
+    pub disk_bytes_max: u64,
     /// How far ahead of the clock a sample may be; `None` is any. Without retention any is allowed anyway.
     pub future_lead_ms: Option<i64>,
     /// Length at which a segment of the log ends.
@@ -54,6 +61,8 @@ impl Default for EngineOptions {
         Self {
             durability: Durability::Sync,
             retention_ms: Some(30 * 86_400_000),
+            lifetimes: Vec::new(),
+            disk_bytes_max: 0,
             future_lead_ms: Some(600_000),
             log_segment_bytes: 16 << 20,
             flush_log_bytes: 64 << 20,

@@ -68,6 +68,7 @@ impl Core {
         if !plain {
             self.take_extras(batch, &ids, window, &mut prepared);
         }
+        self.reject_late(&mut prepared);
         prepared.appended.samples_accepted = (prepared.columns.len() + prepared.extras.full.len()) as u64;
         prepared.encode();
         self.take_metadata(batch, &mut prepared);

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use model::{
-    Exemplar, Labels, Matcher, MetricMetadata, ReadCost, Samples, SeriesSet, SeriesSource, SourceError, TimeRange,
-    TimestampMs,
+    Exemplar, Labels, Matcher, MetricMetadata, ReadCost, Samples, SeriesSet, SeriesSource, SourceError, Summary,
+    TimeRange, TimestampMs,
 };
 use roaring::RoaringBitmap;
 
 use super::blocks::Block;
+use super::lifetime::{ShowError, Shown, Wanted};
 use super::{Core, DamageList, Engine};
 use crate::block::BlockError;
 use crate::block::overlay::{Mark, Scratch, forget_unknown_starts};
@@ -26,6 +27,13 @@ impl SeriesSource for Engine {
         series_max: usize,
     ) -> Result<Box<dyn SeriesSet>, SourceError> {
         self.core.select(matchers, range, series_max).map(|set| Box::new(set) as Box<dyn SeriesSet>)
+    }
+
+    fn summary_window_ms(&self, range: TimeRange) -> i64 {
+        let view = self.core.view();
+        let windows =
+            view.blocks.iter().filter(|block| block.span().overlaps(range)).map(|block| block.record.window_ms);
+        windows.max().unwrap_or(0)
     }
 
     fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, SourceError> {
@@ -70,7 +78,8 @@ impl Core {
 
     fn select(&self, matchers: &[Matcher], range: TimeRange, series_max: usize) -> Result<EngineSet, SourceError> {
         let range = self.visible(range);
-        let mut set = EngineSet { series: Vec::new(), blocks: Vec::new(), range, damage: self.damage.clone() };
+        let mut set =
+            EngineSet { series: Vec::new(), blocks: Vec::new(), shown: None, range, damage: self.damage.clone() };
         if range.is_empty() {
             return Ok(set);
         }
@@ -95,10 +104,14 @@ impl Core {
             // A series that was removed meanwhile had nothing left.
             while layers.next_if(|(other, _)| *other < id).is_some() {}
             if let Some((_, head)) = layers.next_if(|(other, _)| *other == id) {
-                set.series.push(Selected { labels: labels.clone(), id, head });
+                set.series.push(Selected { labels: labels.clone(), id, rule: 0, head });
             }
         });
         self.order.sort(&mut set.series, |one| (one.id, &one.labels));
+        set.shown = Shown::new(self.lifetimes.at(self.clock.now().0), &mut set.blocks);
+        if set.shown.is_some() {
+            set.series.iter_mut().for_each(|one| one.rule = self.lifetimes.of(one.id, &self.table));
+        }
         Ok(set)
     }
 
@@ -160,6 +173,8 @@ fn source_error(error: BlockError, found: &DamageList) -> SourceError {
 struct Selected {
     labels: Labels,
     id: SeriesId,
+    /// The place of its lifetime's rule, where something depends on it.
+    rule: usize,
     head: Vec<Layer>,
 }
 
@@ -168,6 +183,8 @@ struct Selected {
 struct EngineSet {
     series: Vec<Selected>,
     blocks: Vec<Arc<Block>>,
+    /// The summaries, if there are any, and what is hidden of single series.
+    shown: Option<Shown>,
     range: TimeRange,
     damage: Arc<DamageList>,
 }
@@ -184,6 +201,11 @@ impl SeriesSet for EngineSet {
     fn read(&self, at: usize, into: &mut Samples) -> Result<ReadCost, SourceError> {
         let series = &self.series[at];
         into.clear();
+        if let Some(shown) = &self.shown {
+            let read = shown.read(self.wanted(series), 0, into, None, &mut |damage| self.damage.add(damage));
+            forget_unknown_starts(into);
+            return read.map_err(|error| show_error(error, &self.damage));
+        }
         // Mostly one block follows another, and the head all blocks; then this takes no memory.
         let mut scratch = Scratch::default();
         let mut cost = ReadCost::default();
@@ -200,5 +222,36 @@ impl SeriesSet for EngineSet {
         }
         forget_unknown_starts(into);
         Ok(cost)
+    }
+
+    fn read_with_summaries(
+        &self,
+        at: usize,
+        window_ms_max: i64,
+        into: &mut Samples,
+        summaries: &mut Vec<Summary>,
+    ) -> Result<ReadCost, SourceError> {
+        summaries.clear();
+        let Some(shown) = &self.shown else { return self.read(at, into) };
+        into.clear();
+        let read = shown.read(self.wanted(&self.series[at]), window_ms_max, into, Some(summaries), &mut |damage| {
+            self.damage.add(damage);
+        });
+        forget_unknown_starts(into);
+        read.map_err(|error| show_error(error, &self.damage))
+    }
+}
+
+impl EngineSet {
+    fn wanted<'a>(&'a self, series: &'a Selected) -> Wanted<'a> {
+        let Selected { id, rule, ref head, .. } = *series;
+        Wanted { id, rule, range: self.range, head, blocks: &self.blocks }
+    }
+}
+
+fn show_error(error: ShowError, found: &DamageList) -> SourceError {
+    match error {
+        ShowError::Block(error) => source_error(error, found),
+        ShowError::Head(error) => SourceError::Damaged { detail: error.to_string() },
     }
 }

@@ -1,6 +1,7 @@
 //! Retention: whole blocks that are too old go, and series that nothing holds any more.
 //!
 //! Samples that are too old inside a block that is not are hidden from reads at once and left out by the next merge.
+//! What the rules of single series ask for beyond that is [`lifetime`](super::lifetime)'s.
 
 use std::sync::atomic::Ordering;
 
@@ -17,11 +18,13 @@ use crate::ids::{BlockId, SeriesId};
 const SERIES_ROUND_MAX: usize = 10_000;
 
 impl Core {
-    /// One round: drops blocks, merges, removes series.
+    /// One round: drops blocks, merges, makes summaries, removes series.
     pub(super) fn maintain(&self) -> Result<(), StorageError> {
         let merging = self.merging.lock();
         self.drop_expired(&mut *self.open_maintenance()?)?;
         self.merge_all(&merging)?;
+        self.keep_lifetimes(&merging)?;
+        self.keep_disk_limit(&merging)?;
         self.remove_series(&mut *self.open_maintenance()?)
     }
 
@@ -35,7 +38,10 @@ impl Core {
             ended => ended,
         };
         match ended {
-            Ended::Done => self.remove_series(&mut *self.open_maintenance()?),
+            Ended::Done => {
+                self.keep_lifetimes(&merging)?;
+                self.remove_series(&mut *self.open_maintenance()?)
+            }
             Ended::NoSpace => {
                 Err(FileError::DiskFull { operation: "merge blocks in", path: self.blocks_folder() }.into())
             }
@@ -44,7 +50,7 @@ impl Core {
     }
 
     /// The maintenance lock, of an engine that can still change its catalog.
-    fn open_maintenance(&self) -> Result<MutexGuard<'_, Maintenance>, StorageError> {
+    pub(super) fn open_maintenance(&self) -> Result<MutexGuard<'_, Maintenance>, StorageError> {
         let maintenance = self.maintenance.lock();
         maintenance.catalog()?;
         self.check_poison()?;

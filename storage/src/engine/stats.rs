@@ -1,11 +1,13 @@
 //! Numbers about an engine, for `/metrics` and the status pages.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::METRIC_NAME;
 
 use super::Core;
+use super::blocks::BlockSet;
 use crate::damage::Damage;
 
 /// Numbers about an engine at one moment. Counters count since it was opened.
@@ -61,6 +63,20 @@ pub struct EngineStats {
     pub merges: u64,
     /// Blocks dropped by retention.
     pub blocks_dropped: u64,
+    /// Blocks written anew without series that are past their time.
+    pub blocks_rewritten: u64,
+    /// Blocks of summaries, by the length of their windows, which ascends. They count among the blocks.
+    pub summary_blocks: Vec<SummaryBlocks>,
+    /// Samples that summaries were made of; those that were summarised again count again.
+    pub samples_summarised: u64,
+    /// Partitions whose summaries were made, or made anew.
+    pub partitions_summarised: u64,
+    /// Bytes of blocks that were removed because rules keep what they held no longer, or only its summaries.
+    pub lifetime_bytes_freed: u64,
+    /// Partitions dropped because the folder was larger than it may be.
+    pub disk_limit_drops: u64,
+    /// Bytes of their blocks.
+    pub disk_limit_bytes: u64,
     /// Time of the earliest sample in any block or the head, in milliseconds since the Unix epoch.
     pub oldest_ms: Option<i64>,
     /// Time of the latest sample.
@@ -69,6 +85,19 @@ pub struct EngineStats {
     pub poisoned: Option<String>,
     /// Damaged places that were found.
     pub damage: Vec<Damage>,
+}
+
+/// The blocks with summaries of one window.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SummaryBlocks {
+    /// Length of a window, in milliseconds.
+    pub window_ms: i64,
+    /// Blocks.
+    pub blocks: u64,
+    /// Their length, in bytes.
+    pub bytes: u64,
+    /// Windows of all series.
+    pub summaries: u64,
 }
 
 /// A text and a number.
@@ -133,6 +162,13 @@ impl Core {
             flush_failures: get(&counters.flush_failures),
             merges: get(&counters.merges),
             blocks_dropped: get(&counters.blocks_dropped),
+            blocks_rewritten: get(&counters.blocks_rewritten),
+            summary_blocks: summary_blocks(&view),
+            samples_summarised: get(&counters.samples_summarised),
+            partitions_summarised: get(&counters.partitions_summarised),
+            lifetime_bytes_freed: get(&counters.lifetime_bytes_freed),
+            disk_limit_drops: get(&counters.disk_limit_drops),
+            disk_limit_bytes: get(&counters.disk_limit_bytes),
             oldest_ms,
             newest_ms,
             poisoned: self.poison.get().cloned(),
@@ -166,6 +202,18 @@ impl Core {
         }
         found
     }
+}
+
+fn summary_blocks(view: &BlockSet) -> Vec<SummaryBlocks> {
+    let mut by_window: BTreeMap<i64, SummaryBlocks> = BTreeMap::new();
+    for record in view.blocks.iter().map(|block| &block.record).filter(|record| record.window_ms > 0) {
+        let of = by_window.entry(record.window_ms).or_default();
+        of.window_ms = record.window_ms;
+        of.blocks += 1;
+        of.bytes += record.bytes;
+        of.summaries += record.samples;
+    }
+    by_window.into_values().collect()
 }
 
 /// Adds to a list that is cut down to its `top` largest whenever it has grown to twice as many.

@@ -3,6 +3,7 @@
 mod faults;
 mod full;
 mod life;
+mod lifetime;
 mod model_check;
 mod races;
 mod recognised;

@@ -77,6 +77,13 @@ pub struct FullRow {
     pub bytes: Arc<[u8]>,
 }
 
+impl FullRow {
+    /// Whether it is a histogram, else a float.
+    pub fn is_histogram(&self) -> bool {
+        self.bytes.first().is_some_and(|flags| flags & 1 == 1)
+    }
+}
+
 /// Appends the section of new series.
 pub fn push_series<'a>(out: &mut Vec<u8>, series: impl ExactSizeIterator<Item = (SeriesId, LabelsRef<'a>)>) {
     out.push(TAG_SERIES);

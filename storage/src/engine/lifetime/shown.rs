@@ -1,0 +1,227 @@
+//! What a selection shows of series whose samples are partly kept as summaries.
+//!
+//! Of any instant either samples or summaries of one window tell. Before the border of a series' rule summaries do, in
+//! partitions that have them; behind it, and where there are none yet, samples do. Where samples are gone for another
+//! reason, as a disk that had to be kept small, summaries tell as long as they are there.
+
+use std::sync::Arc;
+
+use model::{ReadCost, Samples, Summary, TimeRange};
+
+use super::rules::Life;
+use crate::block::BlockError;
+use crate::block::overlay::{Mark, Scratch, clip, overlay};
+use crate::codec::CodecError;
+use crate::damage::Damage;
+use crate::engine::blocks::Block;
+use crate::engine::partition::Partition;
+use crate::head::Layer;
+use crate::ids::SeriesId;
+use crate::summary::join;
+
+/// The blocks of a selection that has summaries, or series of different lifetimes.
+#[derive(Debug)]
+pub(in crate::engine) struct Shown {
+    /// Every rule at the moment of the selection.
+    lives: Vec<Life>,
+    /// The partitions with summaries, in order of time.
+    parts: Vec<Part>,
+}
+
+/// A partition with summaries.
+#[derive(Debug)]
+struct Part {
+    partition: Partition,
+    /// By window, which ascends.
+    summaries: Vec<Arc<Block>>,
+    /// Those with samples.
+    raw: Vec<Arc<Block>>,
+}
+
+/// Why a series cannot be read.
+#[derive(Debug)]
+pub(in crate::engine) enum ShowError {
+    Block(BlockError),
+    Head(CodecError),
+}
+
+impl From<BlockError> for ShowError {
+    fn from(error: BlockError) -> Self {
+        Self::Block(error)
+    }
+}
+
+impl From<CodecError> for ShowError {
+    fn from(error: CodecError) -> Self {
+        Self::Head(error)
+    }
+}
+
+/// What is read of one series.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::engine) struct Wanted<'a> {
+    pub(in crate::engine) id: SeriesId,
+    /// The place of its rule.
+    pub(in crate::engine) rule: usize,
+    pub(in crate::engine) range: TimeRange,
+    /// What the head has of it.
+    pub(in crate::engine) head: &'a [Layer],
+    /// The blocks with samples, from the oldest to the newest write.
+    pub(in crate::engine) blocks: &'a [Arc<Block>],
+}
+
+impl Shown {
+    /// Takes the summaries out of `blocks`. `None` if there are none and all series have one `lives`.
+    pub(in crate::engine) fn new(lives: Vec<Life>, blocks: &mut Vec<Arc<Block>>) -> Option<Self> {
+        let mut parts: Vec<Part> = Vec::new();
+        for block in blocks.extract_if(.., |block| block.record.window_ms > 0) {
+            let partition = block.partition();
+            match parts.iter_mut().find(|part| part.partition == partition) {
+                Some(part) => part.summaries.push(block),
+                None => parts.push(Part { partition, summaries: vec![block], raw: Vec::new() }),
+            }
+        }
+        if parts.is_empty() && lives.len() == 1 {
+            return None;
+        }
+        parts.sort_unstable_by_key(|part| part.partition);
+        for part in &mut parts {
+            part.summaries.sort_unstable_by_key(|block| block.record.window_ms);
+            part.raw = blocks.iter().filter(|block| block.partition() == part.partition).cloned().collect();
+        }
+        Some(Self { lives, parts })
+    }
+
+    /// Reads a series into `samples`, which is empty: what is kept one by one, and the latest value of each window
+    /// unless `summaries` are wanted too, by windows up to `window_ms_max`. Damaged chunks are left out, and `told` of.
+    pub(in crate::engine) fn read(
+        &self,
+        wanted: Wanted<'_>,
+        window_ms_max: i64,
+        samples: &mut Samples,
+        mut summaries: Option<&mut Vec<Summary>>,
+        told: &mut dyn FnMut(Damage),
+    ) -> Result<ReadCost, ShowError> {
+        let life = &self.lives[wanted.rule];
+        let (mut scratch, mut cost) = (Scratch::default(), ReadCost::default());
+        for part in &self.parts {
+            for (block, range) in part.told(wanted, life, window_ms_max) {
+                let before = Mark::of(samples);
+                let id = u64::from(wanted.id.0);
+                cost += match &mut summaries {
+                    Some(summaries) => block.reader.read_summaries(id, range, summaries, samples, told)?,
+                    None => block.reader.read_around(id, range, samples, told)?,
+                };
+                before.settle(samples, &mut scratch);
+            }
+        }
+        for block in wanted.blocks {
+            let start_ms = match self.part_of(block.partition()) {
+                Some(part) if part.has_summaries(wanted.id) => life.raw_start_ms,
+                _ => life.start_ms(),
+            };
+            let before = Mark::of(samples);
+            cost += block.read(wanted.id, from(wanted.range, start_ms), samples, told)?;
+            before.settle(samples, &mut scratch);
+        }
+        cost += self.read_head(wanted, life, samples)?;
+        if let Some(summaries) = summaries {
+            join_cut_windows(summaries);
+        }
+        Ok(cost)
+    }
+
+    fn part_of(&self, partition: Partition) -> Option<&Part> {
+        let at = self.parts.binary_search_by_key(&partition, |part| part.partition).ok()?;
+        self.parts.get(at)
+    }
+
+    /// Reads what the head has, but for what is too old and told by summaries.
+    fn read_head(&self, wanted: Wanted<'_>, life: &Life, samples: &mut Samples) -> Result<ReadCost, ShowError> {
+        let range = from(wanted.range, life.start_ms());
+        let starts = wanted.head.iter().flat_map(Layer::extents).map(|(range, _)| range.start.0).min();
+        let Some(first_ms) = starts else { return Ok(ReadCost::default()) };
+        let mut cost = ReadCost::default();
+        let mut read = |range: TimeRange, samples: &mut Samples| {
+            for layer in wanted.head {
+                let read = layer.read(range, samples)?;
+                cost +=
+                    ReadCost { chunks: read.chunks, bytes: read.bytes, samples: read.samples, ..ReadCost::default() };
+            }
+            Ok::<(), CodecError>(())
+        };
+        if first_ms >= life.raw_start_ms {
+            read(range, samples)?;
+            return Ok(cost);
+        }
+        let mut late = Samples::default();
+        read(range, &mut late)?;
+        let told = |part: &&Part| part.has_summaries(wanted.id) && part.raw.iter().any(|block| block.has(wanted.id));
+        for part in self.parts.iter().filter(told) {
+            let hidden = part.partition.range();
+            let end_ms = hidden.end.0.min(life.raw_start_ms.saturating_sub(1));
+            cut_out(&mut late, TimeRange::new(hidden.start.0, end_ms));
+        }
+        overlay(samples, &late, &mut Samples::default());
+        Ok(cost)
+    }
+}
+
+impl Part {
+    fn has_summaries(&self, id: SeriesId) -> bool {
+        self.summaries.iter().any(|block| block.has(id))
+    }
+
+    /// Which block of summaries tells which instants of a series.
+    fn told(&self, wanted: Wanted<'_>, life: &Life, window_ms_max: i64) -> Vec<(&Block, TimeRange)> {
+        let Wanted { id, range, .. } = wanted;
+        // The first instant, window and block of what there is; it is there up to the present.
+        let mut shown: Vec<(i64, i64, &Block)> = Vec::with_capacity(self.summaries.len());
+        for block in self.summaries.iter().filter(|block| block.span().overlaps(range) && block.has(id)) {
+            let window_ms = block.record.window_ms;
+            shown.push((life.summaries_start_ms(window_ms), window_ms, block));
+        }
+        let has_raw = self.raw.iter().any(|block| block.has(id));
+        let end_ms = if has_raw { life.raw_start_ms.saturating_sub(1) } else { i64::MAX };
+        let mut starts: Vec<i64> = shown.iter().map(|(start_ms, ..)| *start_ms).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let ends = starts.iter().skip(1).map(|next_ms| next_ms - 1).chain([i64::MAX]);
+        let mut told = Vec::with_capacity(starts.len());
+        for (&start_ms, next_ms) in starts.iter().zip(ends) {
+            let there = || shown.iter().filter(|(from_ms, ..)| *from_ms <= start_ms);
+            let fitting = there().rfind(|(_, window_ms, _)| *window_ms <= window_ms_max).or_else(|| there().next());
+            let inside = TimeRange::new(range.start.0.max(start_ms), range.end.0.min(next_ms).min(end_ms));
+            if let Some((_, _, block)) = fitting.filter(|_| !inside.is_empty()) {
+                told.push((*block, inside));
+            }
+        }
+        told
+    }
+}
+
+fn from(range: TimeRange, start_ms: i64) -> TimeRange {
+    TimeRange::new(range.start.0.max(start_ms), range.end.0)
+}
+
+/// Removes what lies inside `range`.
+fn cut_out(samples: &mut Samples, range: TimeRange) {
+    if range.is_empty() {
+        return;
+    }
+    let mut after = samples.clone();
+    clip(samples, TimeRange::new(i64::MIN, range.start.0.saturating_sub(1)));
+    clip(&mut after, TimeRange::new(range.end.0.saturating_add(1), i64::MAX));
+    overlay(samples, &after, &mut Samples::default());
+}
+
+/// Joins the two parts of each window that ends with the first instant of a partition.
+fn join_cut_windows(summaries: &mut Vec<Summary>) {
+    summaries.dedup_by(|later, earlier| {
+        let same = later.window_ms == earlier.window_ms && later.end_ms() == earlier.end_ms();
+        if same {
+            *earlier = join(earlier, later);
+        }
+        same
+    });
+}

@@ -1,0 +1,442 @@
+//! Rules by selector against a model that forgets nothing: of every instant that a rule keeps, either samples or
+//! summaries tell, and they tell what was written.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use model::summary::window_end_ms;
+use model::{ManualClock, Matcher, SampleSink, Samples, SeriesSource, Summary, TimeRange, TimestampMs};
+use proptest::prelude::*;
+use storage::files::{AfterFault, Fault, FaultyFiles, Files, RealFiles};
+use storage::summary::summarise;
+use storage::{Durability, Engine, EngineOptions, LifetimeRule, LifetimeStep};
+
+use crate::support::{Row, batch, batch_of, counter, options};
+
+const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
+const DAY_MS: i64 = 24 * HOUR_MS;
+/// A midnight.
+const START_MS: i64 = 19_000 * DAY_MS;
+/// What series of no rule are kept.
+const RETENTION_MS: i64 = 6 * DAY_MS;
+
+/// Series `at="0"` has two windows, `at="1"` is kept for three days, `at="2"` one window for ever, others the retention.
+fn rules() -> Vec<LifetimeRule> {
+    let rule = |at: &str, raw_ms: i64, steps: &[(i64, Option<i64>)]| LifetimeRule {
+        text: format!("rule of {at}"),
+        matchers: vec![Matcher::equal("at", at)],
+        raw_ms: Some(raw_ms),
+        steps: steps.iter().map(|&(window_ms, keep_ms)| LifetimeStep { window_ms, keep_ms }).collect(),
+    };
+    vec![
+        rule("0", DAY_MS, &[(30 * MINUTE_MS, Some(3 * DAY_MS)), (2 * HOUR_MS, Some(8 * DAY_MS))]),
+        rule("1", 3 * DAY_MS, &[]),
+        rule("2", 36 * HOUR_MS, &[(2 * HOUR_MS, None)]),
+    ]
+}
+
+/// An engine, its clock, and all that it was given.
+struct World {
+    folder: tempfile::TempDir,
+    options: EngineOptions,
+    clock: Arc<ManualClock>,
+    engine: Option<Arc<Engine>>,
+    given: BTreeMap<u32, BTreeMap<i64, f64>>,
+}
+
+fn lived() -> EngineOptions {
+    EngineOptions { retention_ms: Some(RETENTION_MS), lifetimes: rules(), future_lead_ms: None, ..options() }
+}
+
+fn open(folder: &Path, options: &EngineOptions, clock: &Arc<ManualClock>, files: Arc<dyn Files>) -> Arc<Engine> {
+    Engine::open_with(folder, options.clone(), clock.clone(), files).expect("the folder opens")
+}
+
+impl World {
+    fn new(options: EngineOptions) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clock = Arc::new(ManualClock::new(TimestampMs(START_MS)));
+        let engine = open(folder.path(), &options, &clock, Arc::new(RealFiles));
+        Self { folder, options, clock, engine: Some(engine), given: BTreeMap::new() }
+    }
+
+    fn now_ms(&self) -> i64 {
+        use model::Clock;
+        self.clock.now().0
+    }
+
+    fn engine(&self) -> &Engine {
+        self.engine.as_deref().expect("open")
+    }
+
+    fn reopen(&mut self) {
+        self.engine = None;
+        self.engine = Some(open(self.folder.path(), &self.options, &self.clock, Arc::new(RealFiles)));
+    }
+
+    /// Appends rows, whatever their age, and checks that just those are taken that the rules keep as samples.
+    fn append(&mut self, rows: &[(u32, i64, f64)]) {
+        let appended = self.engine().append(&batch(rows)).expect("appended");
+        let taken: Vec<_> = rows.iter().filter(|row| row.1 >= self.raw_start_ms(row.0)).collect();
+        assert_eq!(appended.samples_accepted, taken.len() as u64, "at {}", self.now_ms() - START_MS);
+        for &&(series, at_ms, value) in &taken {
+            self.given.entry(series).or_default().insert(at_ms, value);
+        }
+    }
+
+    fn rule(&self, series: u32) -> Option<&LifetimeRule> {
+        self.options.lifetimes.iter().find(|rule| rule.matchers[0].value() == series.to_string())
+    }
+
+    fn start_ms(&self, keep_ms: Option<i64>, rule: Option<&LifetimeRule>) -> i64 {
+        let Some(keep_ms) = keep_ms else { return i64::MIN };
+        let start_ms = self.now_ms() - keep_ms;
+        let longest = rule.and_then(|rule| rule.steps.last());
+        longest.map_or(start_ms, |step| start_ms.div_euclid(step.window_ms) * step.window_ms + 1)
+    }
+
+    fn raw_start_ms(&self, series: u32) -> i64 {
+        let rule = self.rule(series);
+        self.start_ms(rule.map_or(Some(RETENTION_MS), |rule| rule.raw_ms), rule)
+    }
+
+    fn kept_from_ms(&self, series: u32) -> i64 {
+        let rule = self.rule(series);
+        let Some(step) = rule.and_then(|rule| rule.steps.last()) else { return self.raw_start_ms(series) };
+        self.start_ms(step.keep_ms, rule)
+    }
+
+    /// What is told of every series is what was given, and nothing is told twice or lacking.
+    #[track_caller]
+    fn check(&self) {
+        for (&series, given) in &self.given {
+            for window_ms_max in [0, 30 * MINUTE_MS, 3 * HOUR_MS] {
+                self.check_series(series, given, window_ms_max);
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check_series(&self, series: u32, given: &BTreeMap<i64, f64>, window_ms_max: i64) {
+        let set =
+            self.engine().select(&[Matcher::equal("at", series.to_string())], TimeRange::ALL, 9).expect("selected");
+        let (mut samples, mut summaries) = (Samples::default(), Vec::new());
+        if !set.is_empty() {
+            set.read_with_summaries(0, window_ms_max, &mut samples, &mut summaries).expect("read");
+        }
+        assert!(summaries.is_sorted_by(|a, b| a.last_ms < b.first_ms));
+        let case =
+            format!("series {series}, windows up to {window_ms_max}, {} after the start", self.now_ms() - START_MS);
+        // Windows reach over the border of what is kept only at its beginning.
+        let mut left: BTreeMap<i64, f64> = given.range(self.kept_from_ms(series)..).map(|(a, b)| (*a, *b)).collect();
+        for summary in &summaries {
+            let told: Vec<i64> = left.range(summary.first_ms..=summary.last_ms).map(|(at_ms, _)| *at_ms).collect();
+            let values: Vec<f64> = told.iter().filter_map(|at_ms| left.remove(at_ms)).collect();
+            let mut want = Vec::new();
+            summarise(&told, &values, summary.window_ms, &mut want);
+            assert_same(&[*summary], &want, &case);
+            assert!(told.iter().all(|at_ms| window_end_ms(*at_ms, summary.window_ms) == summary.end_ms()));
+        }
+        let shown: BTreeMap<i64, f64> =
+            samples.timestamps_ms.iter().copied().zip(samples.values.iter().copied()).collect();
+        assert_eq!(shown, left, "{case}, {} summaries", summaries.len());
+        if window_ms_max == 0 && !set.is_empty() {
+            // Readers of samples find the latest values, those at a partition's first instant too.
+            let mut plain = Samples::default();
+            set.read(0, &mut plain).expect("read");
+            let plain: BTreeMap<i64, f64> =
+                plain.timestamps_ms.iter().copied().zip(plain.values.iter().copied()).collect();
+            assert!(plain.iter().all(|(at_ms, value)| given.get(at_ms) == Some(value)), "{case}");
+            assert!(
+                shown.keys().chain(summaries.iter().map(|of| &of.last_ms)).all(|at_ms| plain.contains_key(at_ms)),
+                "{case}"
+            );
+        }
+    }
+
+    fn upkeep(&self) {
+        self.engine().flush().expect("flushed");
+        self.engine().maintain().expect("maintained");
+    }
+
+    /// What is told of a series, and by which windows.
+    fn told(&self, series: u32, window_ms_max: i64) -> (Samples, Vec<Summary>) {
+        let set =
+            self.engine().select(&[Matcher::equal("at", series.to_string())], TimeRange::ALL, 9).expect("selected");
+        let (mut samples, mut summaries) = (Samples::default(), Vec::new());
+        set.read_with_summaries(0, window_ms_max, &mut samples, &mut summaries).expect("read");
+        (samples, summaries)
+    }
+}
+
+/// Equal; sums and increases but for rounding.
+#[track_caller]
+fn assert_same(got: &[Summary], want: &[Summary], case: &str) {
+    let rounded = |of: &Summary| Summary { sum: (of.sum * 1e6).round(), increase: (of.increase * 1e6).round(), ..*of };
+    let (got, want): (Vec<_>, Vec<_>) = (got.iter().map(rounded).collect(), want.iter().map(rounded).collect());
+    assert_eq!(got, want, "{case}");
+}
+
+/// Samples of four series every ten minutes of `day`: a counter that begins anew at times, and others.
+fn a_day(day: i64) -> Vec<(u32, i64, f64)> {
+    let at = |slot: i64| START_MS + day * DAY_MS + slot * 10 * MINUTE_MS;
+    let value = |series: u32, slot: i64| match series {
+        0 | 2 => f64::from(u32::try_from((slot + day) * 7 % 500).expect("small")),
+        _ => f64::from(u32::try_from(slot % 9).expect("small")) / 4.0,
+    };
+    (0..144).flat_map(|slot| (0..4).map(move |series| (series, at(slot), value(series, slot)))).collect()
+}
+
+#[test]
+fn summaries_follow_samples_and_go_in_their_time() {
+    let mut world = World::new(lived());
+    let mut windows_seen = BTreeMap::new();
+    for day in 0..14 {
+        world.clock.set(TimestampMs(START_MS + day * DAY_MS + 23 * HOUR_MS));
+        // Only what is not ahead of the clock, as agents send it.
+        world.append(&a_day(day));
+        world.upkeep();
+        world.check();
+        world.upkeep();
+        world.check();
+        for blocks in world.engine().stats().summary_blocks {
+            windows_seen.insert(blocks.window_ms, blocks);
+        }
+        if day % 5 == 2 {
+            world.reopen();
+            world.check();
+        }
+    }
+    assert_eq!(windows_seen.keys().copied().collect::<Vec<_>>(), [30 * MINUTE_MS, 2 * HOUR_MS]);
+    let (samples, summaries) = world.told(0, 30 * MINUTE_MS);
+    // Samples of a day and at most a window, then half hours up to three days, then two hours.
+    assert!((144..=160).contains(&samples.len()), "{} samples", samples.len());
+    let finer = summaries.iter().filter(|of| of.window_ms == 30 * MINUTE_MS).count();
+    assert!((96..=100).contains(&finer) && summaries.len() - finer > 50, "{finer} of {}", summaries.len());
+    let stats = world.engine().stats();
+    assert!(stats.samples_summarised > 0 && stats.lifetime_bytes_freed > 0 && stats.blocks_rewritten > 0, "{stats:?}");
+    // Of the series that are kept for days nothing older is on disk; a partition holds whole days.
+    let report = world.engine().retention(&[]);
+    assert_eq!((report.rules, report.series, report.kept.len()), (3, 4, 4));
+    let of_one = &report.kept[1];
+    assert_eq!((of_one.rule, of_one.series, of_one.raw.keep_ms, of_one.steps.len()), (Some(1), 1, Some(3 * DAY_MS), 0));
+    assert_eq!(
+        report.kept[0].steps.iter().map(|step| step.window_ms).collect::<Vec<_>>(),
+        [30 * MINUTE_MS, 2 * HOUR_MS]
+    );
+    assert_eq!(report.kept[2].steps[0].from_ms, None);
+    assert_eq!((report.kept[3].rule, report.kept[3].text.as_str()), (None, "retention"));
+    assert!(report.kept.iter().all(|of| of.raw.about_bytes > 0 && of.raw.held_from_ms.is_some()));
+}
+
+/// A sample that comes late is in the summaries of its window, also those made before.
+#[test]
+fn late_samples_are_summarised_again() {
+    let mut world = World::new(lived());
+    for day in 0..3 {
+        world.clock.set(TimestampMs(START_MS + day * DAY_MS + 23 * HOUR_MS));
+        world.append(&a_day(day));
+        world.upkeep();
+    }
+    world.upkeep();
+    let before = world.engine().stats();
+    let late_ms = START_MS + DAY_MS + 23 * HOUR_MS + 1;
+    world.append(&[(0, late_ms, 1e6), (2, late_ms, 1e6), (0, START_MS, 3.0)]);
+    world.check();
+    world.upkeep();
+    world.check();
+    world.clock.advance_ms(5 * DAY_MS);
+    world.upkeep();
+    world.check();
+    assert!(world.engine().stats().samples_summarised > before.samples_summarised);
+    let (_, summaries) = world.told(0, 2 * HOUR_MS);
+    assert!(summaries.iter().any(|of| of.max > 1e5));
+    world.reopen();
+    world.check();
+}
+
+/// Rules that change take effect at the next start: coarser windows are made of finer ones where samples are gone.
+#[test]
+fn rules_change_over_a_restart() {
+    let mut world = World::new(lived());
+    for day in 0..5 {
+        world.clock.set(TimestampMs(START_MS + day * DAY_MS + 23 * HOUR_MS));
+        world.append(&a_day(day));
+        world.upkeep();
+    }
+    world.upkeep();
+    world.check();
+    world.options.lifetimes[0].steps = vec![
+        LifetimeStep { window_ms: 30 * MINUTE_MS, keep_ms: Some(3 * DAY_MS) },
+        LifetimeStep { window_ms: 4 * HOUR_MS, keep_ms: Some(20 * DAY_MS) },
+    ];
+    world.reopen();
+    world.upkeep();
+    world.upkeep();
+    let (_, summaries) = world.told(0, i64::MAX);
+    let wide: Vec<&Summary> = summaries.iter().filter(|of| of.window_ms == 4 * HOUR_MS).collect();
+    assert!(wide.iter().any(|of| of.count == 24) && wide.len() > 6, "{summaries:#?}");
+    // Without rules all are kept as long as the retention says, by what there is.
+    world.options.lifetimes.clear();
+    world.reopen();
+    world.upkeep();
+    let given = &world.given[&0];
+    let (samples, summaries) = world.told(0, 0);
+    let told = samples.len() as u64 + summaries.iter().map(|of| of.count).sum::<u64>();
+    assert_eq!(told, given.len() as u64);
+}
+
+/// Of histograms the last of each window stays.
+#[test]
+fn histograms_are_thinned() {
+    let world = World::new(lived());
+    for day in 0..4 {
+        world.clock.set(TimestampMs(START_MS + day * DAY_MS + 23 * HOUR_MS));
+        let row = |slot: i64| {
+            let count = f64::from(u32::try_from(day * 144 + slot).expect("small"));
+            Row::histogram(0, START_MS + day * DAY_MS + slot * 10 * MINUTE_MS, counter(0, 1, &[1.0, count]))
+        };
+        let rows: Vec<Row> = (0..144).map(row).collect();
+        world.engine().append(&batch_of(&rows)).expect("appended");
+        world.upkeep();
+    }
+    world.upkeep();
+    let (samples, summaries) = world.told(0, 0);
+    let old = samples.histograms.iter().filter(|of| of.timestamp_ms < START_MS + 2 * DAY_MS);
+    let ends: Vec<i64> = old.map(|of| of.timestamp_ms - START_MS).collect();
+    assert!(summaries.is_empty() && ends.len() > 40, "{ends:?}");
+    assert!(
+        ends.iter().all(|at_ms| at_ms % (30 * MINUTE_MS) == 0 || at_ms % DAY_MS == 143 * 10 * MINUTE_MS),
+        "{ends:?}"
+    );
+}
+
+/// Whatever change of a file fails on the way: nothing that is kept is lost or told twice, then and after reopening.
+#[test]
+fn upkeep_that_fails_anywhere_loses_nothing() {
+    let mut at = 0;
+    for round in 0.. {
+        let mut world = World::new(EngineOptions { durability: Durability::Sync, ..lived() });
+        for day in 0..3 {
+            world.clock.set(TimestampMs(START_MS + day * DAY_MS + 23 * HOUR_MS));
+            world.append(&a_day(day).into_iter().step_by(5).collect::<Vec<_>>());
+            world.engine().flush().expect("flushed");
+        }
+        world.engine = None;
+        let files = FaultyFiles::new();
+        world.engine = Some(open(world.folder.path(), &world.options, &world.clock, Arc::new(files.clone())));
+        let fault = if round % 2 == 0 { Fault::Fail } else { Fault::Tear(50) };
+        files.fail_at(files.changes() + at, fault, AfterFault::Dead);
+        let began = files.changes();
+        let steps = |world: &World| {
+            for _ in 0..3 {
+                world.engine().maintain()?;
+            }
+            Ok::<(), storage::StorageError>(())
+        };
+        let went_well = steps(&world).is_ok();
+        world.check();
+        let all = files.changes() - began;
+        if round % 3 == 0 {
+            files.power_cut().expect("the folder is real");
+        }
+        world.reopen();
+        world.check();
+        assert_eq!(world.engine().stats().damage, vec![], "change {at}");
+        world.upkeep();
+        world.clock.advance_ms(DAY_MS);
+        world.upkeep();
+        world.upkeep();
+        world.check();
+        if went_well && all <= at {
+            assert!(round > 10, "{round} rounds");
+            break;
+        }
+        at += 2;
+    }
+}
+
+#[test]
+fn the_oldest_samples_go_when_the_disk_limit_is_passed() {
+    let mut world = World::new(EngineOptions { retention_ms: None, ..lived() });
+    for day in 0..5 {
+        world.clock.set(TimestampMs(START_MS + day * DAY_MS + 23 * HOUR_MS));
+        // Values that take their whole length.
+        let noise =
+            |at: u32| f64::from_bits(0x3ff0_0000_0000_0000 | (u64::from(at).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 12));
+        let of = |series: u32| {
+            a_day(day).into_iter().step_by(4).map(move |(_, at_ms, _)| {
+                (series, at_ms, noise(series * 997 + u32::try_from(at_ms / 1000 % 100_000).expect("small")))
+            })
+        };
+        let rows: Vec<_> = (10..50).flat_map(of).collect();
+        world.engine().append(&batch(&rows)).expect("appended");
+        world.upkeep();
+    }
+    world.reopen();
+    let before = world.engine().stats();
+    assert_eq!((before.disk_limit_drops, before.oldest_ms), (0, Some(START_MS)));
+    let reserve = before.catalog_bytes + before.log_bytes;
+    world.options.disk_bytes_max = reserve + before.block_bytes * 3 / 5;
+    world.reopen();
+    world.upkeep();
+    let after = world.engine().stats();
+    assert!(after.block_bytes + after.catalog_bytes + after.log_bytes <= world.options.disk_bytes_max, "{after:?}");
+    assert!(after.disk_limit_drops >= 2 && after.disk_limit_bytes > 0, "{after:?}");
+    assert!(after.oldest_ms.is_some_and(|at_ms| at_ms >= START_MS + 2 * DAY_MS), "{after:?}");
+    // However small: the newest day stays.
+    world.options.disk_bytes_max = 1;
+    world.reopen();
+    world.upkeep();
+    assert_eq!(world.engine().stats().oldest_ms, Some(START_MS + 4 * DAY_MS));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Series, age in minutes, value: at most some days late.
+    Append(Vec<(u32, i64, u16)>),
+    Flush,
+    Maintain,
+    Advance(i64),
+    Reopen,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let age = prop_oneof![6 => 0i64..120, 2 => 0i64..1440, 1 => 0i64..6 * 1440];
+    prop_oneof![
+        6 => prop::collection::vec((0u32..4, age, any::<u16>()), 1..30).prop_map(Step::Append),
+        3 => Just(Step::Flush),
+        3 => Just(Step::Maintain),
+        4 => prop_oneof![3 => 1i64..90, 2 => 300i64..3000].prop_map(Step::Advance),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_all_that_is_kept_is_told(steps in prop::collection::vec(any_step(), 1..60)) {
+        let mut world = World::new(lived());
+        world.clock.advance_ms(12 * HOUR_MS);
+        for step in steps {
+            match step {
+                Step::Append(rows) => {
+                    let now_ms = world.now_ms();
+                    let rows: Vec<_> = rows.iter().map(|&(series, age, value)| (series, now_ms - age * MINUTE_MS, f64::from(value))).collect();
+                    world.append(&rows);
+                }
+                Step::Flush => world.engine().flush().expect("flushed"),
+                Step::Maintain => world.upkeep(),
+                Step::Advance(minutes) => world.clock.advance_ms(minutes * MINUTE_MS),
+                Step::Reopen => world.reopen(),
+            }
+        }
+        world.upkeep();
+        world.check();
+        world.upkeep();
+        world.check();
+    }
+}
