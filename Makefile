@@ -3,6 +3,8 @@
 CARGO ?= cargo
 # Seconds for each fuzz target in `make fuzz`.
 FUZZ_SECONDS ?= 30
+# How often `make kill-loop` kills; 1000 take about a quarter of an hour.
+METRICKIT_KILLS ?= 200
 
 .PHONY: test lint docs fuzz fuzz-build bench kill-loop soak clean
 
@@ -29,9 +31,9 @@ bench:
 	$(CARGO) run --release --locked -- bench compare
 	$(CARGO) run --release --locked -- bench query --hours 2 --repeat 5 --servers victoriametrics,prometheus
 
-## 200 random kills of the real server under load: nothing lost, nothing twice
+## METRICKIT_KILLS random kills of the real server under load: nothing lost, nothing twice
 kill-loop:
-	METRICKIT_KILLS=200 $(CARGO) test --release --locked --test kill -- --nocapture
+	METRICKIT_KILLS=$(METRICKIT_KILLS) $(CARGO) test --release --locked --test kill -- --nocapture
 
 ## a real Prometheus writes for ten minutes; its answers and ours are equal (needs prometheus, prometheus-node-exporter)
 soak:

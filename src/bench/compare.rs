@@ -1,7 +1,8 @@
 //! `bench compare`: MetricKit, VictoriaMetrics and Prometheus side by side, one after the other on the same bodies.
 //!
 //! The first server writes as long as it is asked to; the others get as many rounds as it took. Then each is stopped,
-//! started, written to again, killed at once, started, and asked for what it had acknowledged.
+//! started, written to again, killed at once, started, and asked for what it had acknowledged; again the others get as
+//! much as the first took.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use serde::Serialize;
 use super::compare_table::show;
 use super::fleet::{FIRST_SERIES, Fleet, SERIES_PER_CLUSTER};
 use super::ingest::{INTERVAL_MS, START_AGO_MS, Sent, progress, send};
-use super::kill_load::{Loss, count, has_value, write_and_kill};
+use super::kill_load::{Loss, When, count, has_value, write_and_kill};
 use super::machine::Machine;
 use super::servers::{Kind, Options};
 use super::subject::Subject;
@@ -46,7 +47,7 @@ pub(crate) struct CompareArgs {
     /// How long the first server writes; the others get the same bodies
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: u32,
-    /// How long is written before `kill -9`
+    /// How long the first server is written to before `kill -9`; the others get as much
     #[arg(long, value_name = "SECONDS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=60))]
     kill_after_seconds: u32,
     /// Servers, in this order; those that are not installed are left out
@@ -149,12 +150,13 @@ pub(super) fn run(args: &CompareArgs, output: &mut Output) -> anyhow::Result<()>
     let mut label_bytes_average = 0;
     for &series in &args.series {
         label_bytes_average = Fleet::new(series as usize, args.seed).label_bytes_average();
-        let mut rounds = None;
+        let (mut rounds, mut killed_after) = (None, None);
         let mut servers = Vec::new();
         for &kind in &kinds {
-            let work = Work { args, kind, series, rounds, bar: &bar };
+            let work = Work { args, kind, series, rounds, killed_after, bar: &bar };
             let (figures, written) = work.measure().with_context(|| format!("{kind} with {series} series"))?;
             rounds.get_or_insert(written);
+            killed_after.get_or_insert(figures.killed.acknowledged);
             servers.push(figures);
             bar.inc(1);
         }
@@ -192,6 +194,8 @@ struct Work<'a> {
     series: u32,
     /// How many rounds to write; without, as many as fit the time.
     rounds: Option<u64>,
+    /// After how many samples to kill it; without, after the time asked for.
+    killed_after: Option<u64>,
     bar: &'a ProgressBar,
 }
 
@@ -240,9 +244,13 @@ impl Work<'_> {
         let restart = subject.start_again_until(is_there)?;
         self.say("writing until it is killed");
         let rate = written.sent.samples as f64 / written.timed.as_secs_f64();
-        let time = Duration::from_secs(self.args.kill_after_seconds.into());
-        let connections = self.args.connections as usize;
-        let ledger = write_and_kill(&mut subject, &mut fleet, last_ms + INTERVAL_MS, rate, connections, time)?;
+        let ledger = write_and_kill(
+            &mut subject,
+            &mut fleet,
+            last_ms + INTERVAL_MS,
+            self.args.connections as usize,
+            self.when_killed(rate),
+        )?;
         self.say("counting what is left");
         let restart_after_kill = subject.start_again_until(is_there)?;
         let killed = count(&subject.client, &ledger)?;
@@ -268,6 +276,12 @@ impl Work<'_> {
             killed,
         };
         Ok((figures, written.rounds))
+    }
+
+    fn when_killed(&self, rate: f64) -> When {
+        let time = Duration::from_secs(self.args.kill_after_seconds.into());
+        let time = if self.killed_after.is_some() { time * SLOWER_MAX } else { time };
+        When { samples: self.killed_after, time, rate }
     }
 
     fn write(&self, subject: &Subject, fleet: &mut Fleet) -> anyhow::Result<Written> {

@@ -238,6 +238,7 @@ fn show(figures: &Figures, width: Option<usize>) -> String {
         bytes_row("bytes per sample: samples", |one| one.samples_bytes, true),
         bytes_row("  series, labels, places", |one| one.index_bytes, false),
         bytes_row("  log, unfinished", |one| one.log_bytes, false),
+        bytes_row("  all of these", |one| one.bytes() - one.cache_bytes, true),
         bytes_row("  caches", |one| one.cache_bytes, false),
         bytes_row("  everything", ServerFigures::bytes, true),
         row("CPU seconds", &|one| format!("{:.1}", one.cpu_seconds), Some(&|one| one.cpu_seconds)),
@@ -301,6 +302,7 @@ MetricKit 1, VictoriaMetrics 1
 │ bytes per sample: samples ┆      0.40 ┆            0.80 ┆   2.0 │
 │   series, labels, places  ┆      0.05 ┆            0.05 ┆       │
 │   log, unfinished         ┆      0.00 ┆            0.00 ┆       │
+│   all of these            ┆      0.45 ┆            0.85 ┆   1.9 │
 │   caches                  ┆      0.00 ┆            0.01 ┆       │
 │   everything              ┆      0.45 ┆            0.86 ┆   1.9 │
 │ CPU seconds               ┆       2.0 ┆             2.0 ┆   1.0 │

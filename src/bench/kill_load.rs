@@ -4,7 +4,8 @@
 //! time afterwards tells for each acknowledged request how much of it is there.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
@@ -23,6 +24,8 @@ const WINDOW: &str = "10s";
 const WINDOW_END_AFTER_MS: i64 = 2_000;
 /// Most points of a series that servers give in one answer, and some to spare.
 const POINTS_MAX: i64 = 10_000;
+/// Pause between looks at how much was written.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What was acknowledged, and what of it is gone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -42,17 +45,24 @@ struct Request {
 #[derive(Debug, Default)]
 pub(super) struct Ledger(HashMap<Request, u64>);
 
-/// Writes rounds from `first_ms` on over `connections`, ends the server at once after `time`, and returns what was
-/// acknowledged. `rate` tells how many samples a second the server takes, so that there is enough to write.
+/// When a server under load is killed: once so many samples are acknowledged, at the latest after so long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct When {
+    pub(super) samples: Option<u64>,
+    pub(super) time: Duration,
+    /// Samples a second that the server takes, about, so that there is enough to write.
+    pub(super) rate: f64,
+}
+
+/// Writes rounds from `first_ms` on over `connections`, ends the server at once, and returns what was acknowledged.
 pub(super) fn write_and_kill(
     subject: &mut Subject,
     fleet: &mut Fleet,
     first_ms: i64,
-    rate: f64,
     connections: usize,
-    time: Duration,
+    when: When,
 ) -> anyhow::Result<Ledger> {
-    let rounds = rounds_wanted(rate, time, fleet.len());
+    let rounds = rounds_wanted(when, fleet.len());
     let mut lanes: Vec<Vec<(Request, Body)>> = (0..connections).map(|_| Vec::new()).collect();
     for time_ms in (0..rounds).map(|round| first_ms + round * INTERVAL_MS) {
         for (at, body) in fleet.round(time_ms, SERIES_PER_CLUSTER).into_iter().enumerate() {
@@ -61,9 +71,14 @@ pub(super) fn write_and_kill(
         }
     }
     let url = format!("{}/api/v1/write", subject.client.url());
+    let taken = AtomicU64::new(0);
     std::thread::scope(|scope| {
-        let workers: Vec<_> = lanes.into_iter().map(|lane| scope.spawn(|| write_lane(&url, lane))).collect();
-        std::thread::sleep(time);
+        let (url, taken) = (&url, &taken);
+        let workers: Vec<_> = lanes.into_iter().map(|lane| scope.spawn(move || write_lane(url, lane, taken))).collect();
+        let until = Instant::now() + when.time;
+        while Instant::now() < until && when.samples.is_none_or(|samples| taken.load(Ordering::Relaxed) < samples) {
+            std::thread::sleep(LOOK);
+        }
         subject.kill()?;
         let mut ledger = Ledger::default();
         for worker in workers {
@@ -73,31 +88,33 @@ pub(super) fn write_and_kill(
     })
 }
 
-/// Twice what is written in `time` at `rate`.
+/// Twice what is written until then.
 #[expect(clippy::cast_possible_truncation, reason = "a number of rounds, bounded")]
-fn rounds_wanted(rate: f64, time: Duration, series: usize) -> i64 {
-    let samples = 2.0 * rate * time.as_secs_f64();
+fn rounds_wanted(when: When, series: usize) -> i64 {
+    let samples = 2.0 * when.samples.map_or(when.rate * when.time.as_secs_f64(), |samples| samples as f64);
     ((samples / series.max(1) as f64).ceil() as i64).clamp(4, POINTS_MAX)
 }
 
 /// Writes until the connection dies.
-fn write_lane(url: &str, lane: Vec<(Request, Body)>) -> anyhow::Result<Ledger> {
+fn write_lane(url: &str, lane: Vec<(Request, Body)>, taken: &AtomicU64) -> anyhow::Result<Ledger> {
     let http = write_client();
     let mut ledger = Ledger::default();
     for (request, body) in lane {
         for tries in 0.. {
             match post(&http, url, &body.bytes) {
-                Ok(Outcome::Taken) => drop(ledger.0.insert(request, body.samples as u64)),
+                Ok(Outcome::Taken) => {
+                    taken.fetch_add(body.samples as u64, Ordering::Relaxed);
+                    ledger.0.insert(request, body.samples as u64);
+                    break;
+                }
                 Ok(Outcome::Busy) => {
                     ensure!(tries < BUSY_TRIES_MAX, "{url} has had too much under way for too long");
                     std::thread::sleep(BUSY_PAUSE);
-                    continue;
                 }
                 Ok(Outcome::Refused(reason)) => bail!("a request was refused under load: {reason}"),
                 // Killed.
                 Err(_) => return Ok(ledger),
             }
-            break;
         }
     }
     Ok(ledger)
@@ -198,8 +215,12 @@ mod tests {
 
     #[test]
     fn enough_is_made_to_write() {
-        assert_eq!(rounds_wanted(1_000_000.0, Duration::from_secs(2), 10_000), 400);
-        assert_eq!(rounds_wanted(1_000.0, Duration::from_secs(1), 100_000), 4);
-        assert_eq!(rounds_wanted(1e12, Duration::from_secs(1), 1), 10_000);
+        let rounds = |samples, rate, seconds, series| {
+            rounds_wanted(When { samples, time: Duration::from_secs(seconds), rate }, series)
+        };
+        assert_eq!(rounds(None, 1_000_000.0, 2, 10_000), 400);
+        assert_eq!(rounds(Some(1_000_000), 1.0, 2, 10_000), 200);
+        assert_eq!(rounds(None, 1_000.0, 1, 100_000), 4);
+        assert_eq!(rounds(None, 1e12, 1, 1), 10_000);
     }
 }

@@ -22,12 +22,17 @@ use super::servers::{Kind, Options};
 use super::subject::Subject;
 use super::{Latencies, QueryArgs};
 use crate::output::Output;
+use crate::render::number::short;
+use crate::render::unit::SECONDS;
 use crate::when::api_seconds;
 
 /// The name of our own server.
 pub(super) const OURS: &str = "MetricKit";
 /// Samples in one request while loading.
 const SAMPLES_PER_REQUEST: usize = 5_000;
+/// Samples a second that are made and written, and that are read for an answer, about: for the forecast.
+const FORECAST_SAMPLES_WRITTEN_PER_SECOND: f64 = 250_000.0;
+const FORECAST_SAMPLES_READ_PER_SECOND: f64 = 50_000_000.0;
 /// Connections while loading.
 const CONNECTIONS: usize = 2;
 /// Rounds made before they are sent.
@@ -86,6 +91,10 @@ struct Contender {
 /// Loads, measures and prints.
 pub(super) fn run(args: &QueryArgs, output: &mut Output) -> anyhow::Result<()> {
     let kinds = if args.servers.is_empty() { Vec::new() } else { available(&args.servers, output)? };
+    output.note(&format!(
+        "takes about {}",
+        short(forecast_seconds(args, 1 + kinds.len() + args.beside.len()), SECONDS)
+    ))?;
     let mut contenders = vec![Contender { name: OURS.to_owned(), subject: Subject::new(&args.common)? }];
     for kind in kinds.into_iter().filter(|&kind| kind != Kind::MetricKit) {
         let subject = Subject::start(kind, Options::default(), args.common.data.as_deref())?;
@@ -139,6 +148,14 @@ pub(super) fn run(args: &QueryArgs, output: &mut Output) -> anyhow::Result<()> {
         output.text(&show(&figures, width))?;
     }
     Ok(())
+}
+
+/// Loading and asking; a server that is much slower than ours takes longer.
+fn forecast_seconds(args: &QueryArgs, servers: usize) -> f64 {
+    let rounds = f64::from(args.hours) * 3600.0 / f64::from(args.interval_seconds);
+    let samples = if args.loaded { 0.0 } else { rounds * f64::from(args.series) };
+    let asking = samples / FORECAST_SAMPLES_READ_PER_SECOND * f64::from(args.repeat + 1) * QUERIES.len() as f64;
+    (samples / FORECAST_SAMPLES_WRITTEN_PER_SECOND + asking) * servers as f64
 }
 
 /// Writes the same data to all; returns how many samples each got.
