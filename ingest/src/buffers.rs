@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use model::WriteBatch;
 
+use crate::compress::Plain;
 use crate::rejected::Rejected;
 use crate::remote_write::RemoteWriteDecoder;
 
 /// Buffers with more bytes than this in one body or in labels are given back to the system.
-const KEPT_BODY_BYTES_MAX: usize = 1 << 20;
+const KEPT_BODY_BYTES_MAX: usize = 4 << 20;
 /// Buffers that held more samples or exemplars than this are given back to the system.
 const KEPT_SAMPLES_MAX: usize = 20_000;
 
@@ -21,7 +22,7 @@ pub(crate) struct Buffers {
     /// The body as sent.
     pub(crate) body: Vec<u8>,
     /// The body decompressed.
-    pub(crate) plain: Vec<u8>,
+    pub(crate) plain: Plain,
     pub(crate) decoder: RemoteWriteDecoder,
     pub(crate) batch: WriteBatch,
     pub(crate) rejected: Rejected,
@@ -107,14 +108,14 @@ mod tests {
         let pool = Pool::new(1);
         let idle = || pool.idle.lock().expect("not poisoned").len();
         let mut first = pool.take();
-        first.plain.extend_from_slice(&[1; 100]);
+        first.body.extend_from_slice(&[1; 100]);
         let second = pool.take();
         drop(first);
         drop(second);
         assert_eq!(idle(), 1);
         let mut again = pool.take();
-        assert!(again.plain.is_empty() && again.plain.capacity() >= 100);
-        again.plain.reserve(KEPT_BODY_BYTES_MAX + 1);
+        assert!(again.body.is_empty() && again.body.capacity() >= 100);
+        again.body.reserve(KEPT_BODY_BYTES_MAX + 1);
         drop(again);
         assert_eq!(idle(), 0);
     }

@@ -19,6 +19,48 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Most bytes that one byte of a snappy block stands for: an element of three bytes copies up to 64.
 const SNAPPY_RATIO_MAX: usize = 22;
 
+/// A body as it was before it was compressed. Its memory is kept from one body to the next, and is not cleared in
+/// between: a decompressor writes every byte of it anyway.
+#[derive(Debug, Default)]
+pub(crate) struct Plain {
+    bytes: Vec<u8>,
+    /// How many of the bytes are the body's; behind them may be those of an earlier one.
+    len: usize,
+}
+
+impl Plain {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// Memory held.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Room for a body of `len` bytes, whatever is in it.
+    fn room(&mut self, len: usize) -> &mut [u8] {
+        if self.bytes.len() < len {
+            self.bytes.reserve_exact(len - self.bytes.len());
+            self.bytes.resize(len, 0);
+        }
+        self.len = len;
+        self.bytes.get_mut(..len).unwrap_or_default()
+    }
+
+    /// Has `write` append the body to nothing.
+    fn append_with(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), IngestError>) -> Result<(), IngestError> {
+        self.bytes.clear();
+        let written = write(&mut self.bytes);
+        self.len = self.bytes.len();
+        written
+    }
+}
+
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
@@ -51,7 +93,7 @@ impl Encoding {
         }
     }
 
-    /// Decompresses `body` into `plain`, which is emptied first, taking the bytes from `reservation`.
+    /// Decompresses `body` into `plain`, whatever was in it, taking the bytes from `reservation`.
     ///
     /// # Errors
     ///
@@ -61,22 +103,24 @@ impl Encoding {
         body: &[u8],
         limits: &IngestLimits,
         reservation: &mut Reservation,
-        plain: &mut Vec<u8>,
+        plain: &mut Plain,
     ) -> Result<(), IngestError> {
-        plain.clear();
         match self {
             Self::Identity => {
                 check_size(body.len(), limits)?;
                 reservation.grow(body.len())?;
-                plain.extend_from_slice(body);
+                plain.room(body.len()).copy_from_slice(body);
                 Ok(())
             }
-            Self::Gzip => read_pieces(flate2::bufread::MultiGzDecoder::new(body), "gzip", limits, reservation, plain),
+            Self::Gzip => {
+                let decoder = flate2::bufread::MultiGzDecoder::new(body);
+                plain.append_with(|plain| read_pieces(decoder, "gzip", limits, reservation, plain))
+            }
             Self::Zstd => {
                 let damaged = |error: std::io::Error| compressed("zstd", &error);
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(damaged)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(damaged)?;
-                read_pieces(decoder, "zstd", limits, reservation, plain)
+                plain.append_with(|plain| read_pieces(decoder, "zstd", limits, reservation, plain))
             }
             Self::Snappy => unsnap(body, limits, reservation, plain),
         }
@@ -120,7 +164,7 @@ fn unsnap(
     body: &[u8],
     limits: &IngestLimits,
     reservation: &mut Reservation,
-    plain: &mut Vec<u8>,
+    plain: &mut Plain,
 ) -> Result<(), IngestError> {
     let declared = snap::raw::decompress_len(body).map_err(|error| compressed("snappy block", &error))?;
     check_size(declared, limits)?;
@@ -130,11 +174,8 @@ fn unsnap(
         return Err(compressed("snappy block", &detail));
     }
     reservation.grow(declared)?;
-    plain.resize(declared, 0);
-    let written =
-        snap::raw::Decoder::new().decompress(body, plain).map_err(|error| compressed("snappy block", &error))?;
-    plain.truncate(written);
-    Ok(())
+    let room = plain.room(declared);
+    snap::raw::Decoder::new().decompress(body, room).map(drop).map_err(|error| compressed("snappy block", &error))
 }
 
 #[cfg(test)]
@@ -161,8 +202,8 @@ mod tests {
 
     fn decompress_within(encoding: Encoding, body: &[u8], limits: IngestLimits) -> Result<Vec<u8>, IngestError> {
         let mut reservation = Admission::new(&limits).reservation();
-        let mut plain = b"left over".to_vec();
-        encoding.decompress(body, &limits, &mut reservation, &mut plain).map(|()| plain)
+        let mut plain = Plain { bytes: b"left over".to_vec(), len: 9 };
+        encoding.decompress(body, &limits, &mut reservation, &mut plain).map(|()| plain.as_slice().to_vec())
     }
 
     fn decompress(encoding: Encoding, body: &[u8], limit: usize) -> Result<Vec<u8>, IngestError> {
@@ -190,6 +231,20 @@ mod tests {
     }
 
     #[test]
+    fn a_shorter_body_follows_a_longer_one() {
+        let limits = IngestLimits::default();
+        let mut plain = Plain::default();
+        for encoding in ALL {
+            for text in [[b'x'; 500].as_slice(), b"short", &[b'y'; 200], b""] {
+                let mut reservation = Admission::new(&limits).reservation();
+                let body = compress(encoding, text);
+                encoding.decompress(&body, &limits, &mut reservation, &mut plain).expect("whole");
+                assert_eq!(plain.as_slice(), text, "{encoding:?}");
+            }
+        }
+    }
+
+    #[test]
     fn several_members_are_one_body() {
         for encoding in [Encoding::Gzip, Encoding::Zstd] {
             let body = [compress(encoding, b"one "), compress(encoding, b"two")].concat();
@@ -205,10 +260,10 @@ mod tests {
             assert!(body.len() < 128 * 1024, "{} bytes are no bomb", body.len());
             let limits = IngestLimits { decompressed_bytes_max: limit, ..IngestLimits::default() };
             let mut reservation = Admission::new(&limits).reservation();
-            let mut plain = Vec::new();
+            let mut plain = Plain::default();
             let result = encoding.decompress(&body, &limits, &mut reservation, &mut plain).map(|()| Vec::new());
             assert!(is_limit(&result, "decompressed_bytes_max"), "{result:?}");
-            assert!(plain.len() <= limit + 1 && plain.capacity() <= 4 * limit, "{} bytes held", plain.capacity());
+            assert!(plain.len <= limit + 1 && plain.capacity() <= 4 * limit, "{} bytes held", plain.capacity());
         }
     }
 

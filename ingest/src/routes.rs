@@ -215,7 +215,7 @@ impl Shared {
         let Received { route, content, encoding, buffers: mut loan, mut reservation, _turn } = received;
         let buffers: &mut Buffers = &mut loan;
         encoding.decompress(&buffers.body, &self.limits, &mut reservation, &mut buffers.plain)?;
-        self.metrics.add_bytes(route, buffers.body.len(), buffers.plain.len());
+        self.metrics.add_bytes(route, buffers.body.len(), buffers.plain.as_slice().len());
         let taken = self.take(&content, buffers, &mut *self.sink.cursor());
         let (appended, histograms) = match taken {
             // It was recognised a moment ago: this time the labels go with the samples.
@@ -241,6 +241,7 @@ impl Shared {
         cursor: &mut dyn SeriesCursor,
     ) -> Result<(Appended, u64), IngestError> {
         let Buffers { plain, decoder, batch, rejected, .. } = buffers;
+        let plain = plain.as_slice();
         let histograms = match content {
             Content::RemoteWrite(version) => {
                 decoder.decode(*version, plain, &self.limits, cursor, batch, rejected)?;

@@ -58,6 +58,32 @@ fn wanted(sequences: impl IntoIterator<Item = u64>) -> Vec<(u64, Vec<u8>)> {
     sequences.into_iter().map(|at| (at, payload(at))).collect()
 }
 
+/// What is appended while another thread syncs is not taken as synced with it.
+#[test]
+fn a_sync_beside_the_log_covers_what_was_there_when_it_began() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = Arc::new(FaultyFiles::new());
+    let (mut log, _) = open_on(files.clone(), folder.path(), 0).expect("the log opens");
+    assert!(log.unsynced().is_none());
+    for at in 1..=9 {
+        append(&mut log, &payload(at)).expect("appended");
+        let before = log.unsynced().expect("appended and not synced");
+        if at % 3 == 0 {
+            append(&mut log, &payload(at)).expect("appended");
+        }
+        before.sync().expect("synced");
+        log.synced(&before);
+        assert_eq!(log.unsynced().is_some(), at % 3 == 0, "record {at}");
+    }
+    let last = log.last();
+    log.sync().expect("synced");
+    assert!(log.unsynced().is_none());
+    drop(log);
+    files.power_cut().expect("off and on");
+    let (log, _) = open_on(files, folder.path(), 0).expect("the log opens");
+    assert_eq!(log.last(), last);
+}
+
 #[test]
 fn records_come_back_from_any_point() {
     let folder = filled(8);

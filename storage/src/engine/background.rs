@@ -179,9 +179,11 @@ impl Core {
     }
 
     fn sync_log(&self) {
-        let mut writer = self.writer.lock();
-        if let Err(error) = writer.log.sync() {
-            self.poison(&error);
+        // Appends go on while the disk writes.
+        let Some(unsynced) = self.writer.lock().log.unsynced() else { return };
+        match unsynced.sync() {
+            Ok(()) => self.writer.lock().log.synced(&unsynced),
+            Err(error) => drop(self.poison(&error)),
         }
     }
 

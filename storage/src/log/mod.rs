@@ -10,4 +10,4 @@ pub mod replay;
 mod segments;
 
 pub use replay::Replayed;
-pub use segments::{Log, LogError};
+pub use segments::{Log, LogError, Unsynced};

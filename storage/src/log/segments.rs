@@ -36,10 +36,28 @@ pub(super) struct Sealed {
 /// The segment that grows.
 #[derive(Debug)]
 struct Current {
-    file: Box<dyn WriteFile>,
+    file: Arc<dyn WriteFile>,
     number: u64,
     /// Up to here the segment holds whole records.
     good_bytes: u64,
+}
+
+/// What was appended up to some moment and may not be on disk.
+#[derive(Debug)]
+pub struct Unsynced {
+    file: Arc<dyn WriteFile>,
+    last: Sequence,
+}
+
+impl Unsynced {
+    /// Returns when it is on disk. Needs no log, so that appending can go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails; what is on it is then unknown.
+    pub fn sync(&self) -> Result<(), LogError> {
+        Ok(self.file.sync_data()?)
+    }
 }
 
 /// An open log. One writer at a time.
@@ -150,6 +168,18 @@ impl Log {
         Ok(())
     }
 
+    /// What is not known to be on disk, to be synced elsewhere.
+    pub fn unsynced(&self) -> Option<Unsynced> {
+        let current = self.current.as_ref().filter(|_| self.unsynced)?;
+        Some(Unsynced { file: current.file.clone(), last: self.last })
+    }
+
+    /// Takes note that `of` is on disk. What was appended since is not.
+    pub fn synced(&mut self, of: &Unsynced) {
+        // Sealing has synced what was before the growing segment.
+        self.unsynced &= self.last != of.last;
+    }
+
     /// Ends the growing segment, so that it can be trimmed once its records are elsewhere.
     ///
     /// # Errors
@@ -196,7 +226,7 @@ impl Current {
         match made {
             Ok(file) => {
                 *next += 1;
-                Ok(Self { file, number: *next - 1, good_bytes: SEGMENT_HEADER_BYTES as u64 })
+                Ok(Self { file: file.into(), number: *next - 1, good_bytes: SEGMENT_HEADER_BYTES as u64 })
             }
             // No record is in it: the next attempt empties and reuses it.
             Err(error) if error.is_disk_full() => Err(LogError::DiskFull(error)),
