@@ -57,7 +57,7 @@ struct Forgetful(std::sync::Mutex<Vec<(Option<u32>, String)>>);
 impl SampleSink for Forgetful {
     fn append(&self, batch: &WriteBatch) -> Result<Appended, SinkError> {
         let seen = batch.iter().enumerate().map(|(at, (labels, _))| (batch.known(at), labels.to_string()));
-        self.0.lock().unwrap().extend(seen);
+        self.0.lock().expect("not poisoned").extend(seen);
         match batch.known_as_of() {
             Some(_) => Err(SinkError::SeriesRemoved),
             None => Ok(Appended { samples_accepted: batch.samples_len() as u64, ..Appended::default() }),

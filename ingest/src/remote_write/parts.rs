@@ -166,13 +166,14 @@ impl Parts {
     ) {
         let rejected = &mut *target.rejected;
         match labels {
-            Ok(labels) if labels.get(METRIC_NAME).is_some() => match target.cursor.find(labels) {
-                Some(known) => self.push_known_into(known, labels.packed().len(), target.batch),
-                None => {
+            Ok(labels) if labels.get(METRIC_NAME).is_some() => {
+                if let Some(known) = target.cursor.find(labels) {
+                    self.push_known_into(known, labels.packed().len(), target.batch);
+                } else {
                     target.batch.push_series(labels);
                     self.move_into(target.batch);
                 }
-            },
+            }
             Ok(labels) => self.reject(Reason::NoMetricName, || format!("{labels}: no metric name"), rejected),
             Err((reason, problem)) => self.reject(reason, || format!("{}: {problem}", series()), rejected),
         }

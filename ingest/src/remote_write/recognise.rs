@@ -89,12 +89,13 @@ fn strip_long_label<'b>(bytes: &'b [u8], name: &[u8], value: &[u8]) -> Option<&'
 
 /// What follows `key` and `length`.
 fn strip_key(bytes: &[u8], key: u8, mut length: usize) -> Option<&[u8]> {
+    let digit = |length: usize| (length & 0x7f).to_le_bytes()[0];
     let mut rest = bytes.strip_prefix(&[key])?;
     while length >= 0x80 {
-        rest = rest.strip_prefix(&[(length % 0x80) as u8 | 0x80])?;
+        rest = rest.strip_prefix(&[digit(length) | 0x80])?;
         length /= 0x80;
     }
-    rest.strip_prefix(&[length as u8])
+    rest.strip_prefix(&[digit(length)])
 }
 
 fn varint_bytes(mut value: usize) -> usize {
