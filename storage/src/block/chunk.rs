@@ -30,17 +30,21 @@ pub(super) fn decode(
         let starts_ms = started_column::decode(bytes, times.len(), &mut into.values)?;
         into.starts_ms.resize(start, 0);
         into.starts_ms.extend_from_slice(starts_ms.get(wanted.clone()).unwrap_or_default());
+        into.values.truncate(start + wanted.end);
+        into.values.drain(start..start + wanted.start);
     } else {
-        match tag {
-            summary::column::TAG => summary::column::decode_last(bytes, times.len(), &mut into.values)?,
-            _ => values::decode(ValueCoding::from_tag(tag)?, bytes, times.len(), &mut into.values)?,
+        if tag == summary::column::TAG {
+            summary::column::decode_last(bytes, times.len(), &mut into.values)?;
+            into.values.truncate(start + wanted.end);
+            into.values.drain(start..start + wanted.start);
+        } else {
+            let coding = ValueCoding::from_tag(tag)?;
+            values::decode_part(coding, bytes, times.len(), wanted.clone(), &mut into.values)?;
         }
         if !into.starts_ms.is_empty() {
             into.starts_ms.resize(start + wanted.len(), 0);
         }
     }
-    into.values.truncate(start + wanted.end);
-    into.values.drain(start..start + wanted.start);
     into.timestamps_ms.extend_from_slice(times.get(wanted).unwrap_or_default());
     Ok(())
 }

@@ -149,10 +149,10 @@ pub(super) fn take_exceptions(bytes: &mut &[u8], count: usize) -> Result<Vec<Exc
     Ok(exceptions)
 }
 
-/// Puts the exceptions back in their places.
-pub(super) fn put_back(exceptions: &[Exception], values: &mut [f64]) {
+/// Puts the exceptions back in their places; the first of `values` is number `first` of the column.
+pub(super) fn put_back(exceptions: &[Exception], first: usize, values: &mut [f64]) {
     for exception in exceptions {
-        if let Some(value) = values.get_mut(exception.at) {
+        if let Some(value) = exception.at.checked_sub(first).and_then(|at| values.get_mut(at)) {
             *value = f64::from_bits(exception.bits);
         }
     }

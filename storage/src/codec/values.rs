@@ -5,6 +5,8 @@
 //! How integers spread decides which of these are worth a trial. `docs/format.md` has the bytes. What third-party codings wrote
 //! is decoded again before it is trusted; what our own wrote is not.
 
+use std::ops::Range;
+
 use super::packed::{self, PackedEncoder};
 use super::pco_column::{self, Effort};
 use super::scaled::{self, Exception, SCALE_MAX};
@@ -20,6 +22,9 @@ const PCO_FAST_SAMPLES_MIN: usize = 96;
 
 /// Above so many values tsz has not been seen to win against the other integer codings.
 const SHORT_COLUMN_MAX: usize = 64;
+
+/// More values than this are put into pages, so that reading a few of them decodes few others.
+const ONE_PAGE_SAMPLES_MAX: usize = 1024;
 
 /// What pco's header and its verdicts of bins take at least.
 const PCO_BYTES_MIN: usize = 14;
@@ -39,6 +44,9 @@ enum Coding {
     PcoFloats = 5,
     // 6 and 7 are histograms and floats with starts.
     Packed = 8,
+    // 9 is summaries.
+    PcoIntegerPages = 10,
+    PcoFloatPages = 11,
 }
 
 /// The tag of a value chunk: coding in the low four bits, [`EXCEPTIONS_BIT`].
@@ -63,6 +71,8 @@ impl ValueCoding {
             4 => Coding::PcoIntegers,
             5 => Coding::PcoFloats,
             8 => Coding::Packed,
+            10 => Coding::PcoIntegerPages,
+            11 => Coding::PcoFloatPages,
             _ => return Err(CodecError::UnknownCoding { tag }),
         };
         Ok(Self { coding, exceptions: tag & EXCEPTIONS_BIT != 0 })
@@ -83,6 +93,8 @@ impl ValueCoding {
             Coding::PcoIntegers => "pco integers",
             Coding::PcoFloats => "pco floats",
             Coding::Packed => "packed integers",
+            Coding::PcoIntegerPages => "pco integer pages",
+            Coding::PcoFloatPages => "pco float pages",
         }
     }
 }
@@ -163,11 +175,10 @@ impl ValueEncoder {
             self.best.len() <= wanted_bytes + PCO_BYTES_MIN
         });
         let samples_min = if fast && plan.is_some() { PCO_FAST_SAMPLES_MIN } else { PCO_SAMPLES_MIN };
-        if !hopeless
-            && values.len() >= samples_min
-            && self.try_candidate(Coding::PcoIntegers, scale, values, (effort, order))
-        {
-            coding = Some(Coding::PcoIntegers);
+        let paged = values.len() > ONE_PAGE_SAMPLES_MAX;
+        let by_pco = if paged { Coding::PcoIntegerPages } else { Coding::PcoIntegers };
+        if !hopeless && values.len() >= samples_min && self.try_candidate(by_pco, scale, values, (effort, order)) {
+            coding = Some(by_pco);
         }
         let short = !fast && values.len() <= SHORT_COLUMN_MAX;
         if (short || coding.is_none()) && self.try_candidate(Coding::TszIntegers, scale, values, (effort, None)) {
@@ -181,8 +192,10 @@ impl ValueEncoder {
         self.best.clear();
         xor::encode(values, &mut self.best);
         let samples_min = if effort == Effort::Fast { PCO_FAST_SAMPLES_MIN } else { PCO_SAMPLES_MIN };
-        if values.len() >= samples_min && self.try_candidate(Coding::PcoFloats, 0, values, (effort, None)) {
-            return Coding::PcoFloats;
+        let paged = values.len() > ONE_PAGE_SAMPLES_MAX;
+        let by_pco = if paged { Coding::PcoFloatPages } else { Coding::PcoFloats };
+        if values.len() >= samples_min && self.try_candidate(by_pco, 0, values, (effort, None)) {
+            return by_pco;
         }
         Coding::Xor
     }
@@ -196,13 +209,16 @@ impl ValueEncoder {
         (effort, order): (Effort, Option<u8>),
     ) -> bool {
         self.candidate.clear();
-        if coding != Coding::PcoFloats {
+        if !matches!(coding, Coding::PcoFloats | Coding::PcoFloatPages) {
             self.candidate.push(scale);
         }
+        let (numbers, out) = (&self.numbers, &mut self.candidate);
         let written = match coding {
-            Coding::TszIntegers => tsz::encode(&self.numbers, &mut self.candidate),
-            Coding::PcoIntegers => pco_column::encode_planned(&self.numbers, effort, order, &mut self.candidate),
-            _ => pco_column::encode(values, effort, &mut self.candidate),
+            Coding::TszIntegers => tsz::encode(numbers, out),
+            Coding::PcoIntegers => pco_column::encode_planned(numbers, effort, order, out),
+            Coding::PcoIntegerPages => pco_column::encode_pages(numbers, effort, order, out),
+            Coding::PcoFloatPages => pco_column::encode_pages(values, effort, order, out),
+            _ => pco_column::encode(values, effort, out),
         };
         written && self.candidate_wins(coding, values)
     }
@@ -213,7 +229,7 @@ impl ValueEncoder {
             return false;
         }
         self.again.clear();
-        let decoded = decode_plain(coding, &self.candidate, values.len(), &mut self.again);
+        let decoded = decode_plain(coding, &self.candidate, values.len(), 0..values.len(), &mut self.again);
         let same = decoded.is_ok() && self.again.iter().map(|v| v.to_bits()).eq(values.iter().map(|v| v.to_bits()));
         if same {
             std::mem::swap(&mut self.best, &mut self.candidate);
@@ -228,34 +244,64 @@ impl ValueEncoder {
 ///
 /// When `count` is above the limit or the bytes are not of that coding; `out` may then hold some more values.
 pub fn decode(coding: ValueCoding, bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), CodecError> {
+    decode_part(coding, bytes, count, 0..count, out)
+}
+
+/// Appends the values `wanted` of a column of `count` to `out`; what is in pages is decoded no further than it must be.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn decode_part(
+    coding: ValueCoding,
+    bytes: &[u8],
+    count: usize,
+    wanted: Range<usize>,
+    out: &mut Vec<f64>,
+) -> Result<(), CodecError> {
     check_count(count)?;
     if !coding.exceptions {
-        return decode_plain(coding.coding, bytes, count, out);
+        return decode_plain(coding.coding, bytes, count, wanted, out);
     }
     let mut rest = bytes;
     let exceptions = scaled::take_exceptions(&mut rest, count)?;
-    let start = out.len();
-    decode_plain(coding.coding, rest, count, out)?;
-    scaled::put_back(&exceptions, out.get_mut(start..).unwrap_or_default());
+    let (start, first) = (out.len(), wanted.start);
+    decode_plain(coding.coding, rest, count, wanted, out)?;
+    scaled::put_back(&exceptions, first, out.get_mut(start..).unwrap_or_default());
     Ok(())
 }
 
-fn decode_plain(coding: Coding, bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), CodecError> {
+fn decode_plain(
+    coding: Coding,
+    bytes: &[u8],
+    count: usize,
+    wanted: Range<usize>,
+    out: &mut Vec<f64>,
+) -> Result<(), CodecError> {
+    let start = out.len();
     match coding {
         Coding::Constant => {
             let value = f64::from_bits(take_constant(bytes)?);
-            out.extend(std::iter::repeat_n(value, count));
-            Ok(())
+            out.extend(std::iter::repeat_n(value, wanted.len()));
+            return Ok(());
         }
-        Coding::Xor => xor::decode(bytes, count, out),
-        Coding::PcoFloats => pco_column::decode(bytes, count, out),
-        Coding::ConstantStep | Coding::TszIntegers | Coding::PcoIntegers | Coding::Packed => {
-            decode_numbers(coding, bytes, count, out)
-        }
+        Coding::Xor => xor::decode(bytes, count, out)?,
+        Coding::PcoFloats => pco_column::decode(bytes, count, out)?,
+        Coding::PcoFloatPages => return pco_column::decode_pages(bytes, count, wanted, out),
+        _ => return decode_numbers(coding, bytes, count, wanted, out),
     }
+    out.truncate(start + wanted.end);
+    out.drain(start..start + wanted.start);
+    Ok(())
 }
 
-fn decode_numbers(coding: Coding, bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), CodecError> {
+fn decode_numbers(
+    coding: Coding,
+    bytes: &[u8],
+    count: usize,
+    wanted: Range<usize>,
+    out: &mut Vec<f64>,
+) -> Result<(), CodecError> {
     let malformed = |detail: &str| CodecError::Malformed { coding: "scaled integers", detail: detail.to_owned() };
     let (&scale, mut rest) = bytes.split_first().ok_or_else(|| malformed("no scale"))?;
     if scale > SCALE_MAX {
@@ -270,9 +316,14 @@ fn decode_numbers(coding: Coding, bytes: &[u8], count: usize, out: &mut Vec<f64>
         }
         Coding::TszIntegers => tsz::decode(rest, count, &mut numbers)?,
         Coding::Packed => packed::decode(rest, count, &mut numbers)?,
+        Coding::PcoIntegerPages => {
+            pco_column::decode_pages(rest, count, wanted, &mut numbers)?;
+            scaled::push_unscaled(&numbers, scale, out);
+            return Ok(());
+        }
         _ => pco_column::decode(rest, count, &mut numbers)?,
     }
-    scaled::push_unscaled(&numbers, scale, out);
+    scaled::push_unscaled(numbers.get(wanted).unwrap_or_default(), scale, out);
     Ok(())
 }
 
