@@ -138,13 +138,15 @@ fn measure(what: &str, series: &[Samples]) {
         assert!(same && out.timestamps_ms == samples.timestamps_ms, "series {id} came back otherwise");
     }
     println!("  read whole: {:.1} ns a sample", each(spent_since(started)));
-    let started = cpu_time();
-    for id in 0..series.len() as u64 {
-        out.clear();
-        reader.read(id, TimeRange::new(last_ms - 60_000, last_ms), &mut out).unwrap();
+    for (place, end_ms) in [("middle", first_ms + (last_ms - first_ms) / 2), ("last", last_ms)] {
+        let started = cpu_time();
+        for id in 0..series.len() as u64 {
+            out.clear();
+            reader.read(id, TimeRange::new(end_ms - 60_000, end_ms), &mut out).unwrap();
+        }
+        let each_ns = spent_since(started).as_nanos() as f64 / series.len() as f64;
+        println!("  read the {place} minute: {each_ns:.0} ns a series");
     }
-    let spent = (spent_since(started)).as_nanos() as f64 / series.len() as f64;
-    println!("  read the last minute: {spent:.0} ns a series");
 }
 
 fn cut(samples: &Samples, range: std::ops::Range<i64>) -> Samples {
