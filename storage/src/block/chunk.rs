@@ -54,6 +54,7 @@ pub(super) fn name(tag: u8) -> &'static str {
     match tag {
         histogram_column::TAG => "histogram columns",
         started_column::TAG => "floats with starts",
+        summary::column::TAG => "summaries",
         _ => ValueCoding::from_tag(tag).map_or("unknown", ValueCoding::name),
     }
 }
