@@ -1,7 +1,7 @@
 //! The server put together: engine, write routes, query API, listener; opened, served and closed on a thread of its own.
 //!
 //! The port answers from the first moment: while the engine opens, `/-/ready` is 503 and so is everything else but
-//! `/-/healthy`. Stopping drains requests, then writes what is in memory to blocks.
+//! `/-/healthy`. While it then replays its log, queries are answered and writes are told to come back. Stopping drains requests, then writes what is in memory to blocks.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -46,7 +46,7 @@ impl Stopper {
         self.stop.send_replace(true);
     }
 
-    /// Whether the server is still opening its data.
+    /// Whether the server is still opening its data or replaying its log.
     pub(crate) fn is_opening(&self) -> bool {
         self.phase.get() == Phase::Opening
     }
@@ -132,7 +132,7 @@ impl Serving {
         self.stopper.clone()
     }
 
-    /// Waits until the data is open. Returns whether it is; if not, [`wait`](Self::wait) tells why.
+    /// Waits until the data is open and the log replayed. Returns whether it is; if not, [`wait`](Self::wait) tells why.
     pub(crate) fn wait_ready(&self) -> bool {
         self.stopper.phase.after_opening() == Phase::Ready
     }
@@ -172,7 +172,7 @@ async fn serve(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let opening = {
         let (data, options, clock) = (settings.data.clone(), settings.engine.clone(), Arc::clone(&clock));
-        tokio::task::spawn_blocking(move || Engine::open(&data, options, clock))
+        tokio::task::spawn_blocking(move || Engine::open_replaying(&data, options, clock))
     };
     let mut opening = std::pin::pin!(opening);
     let engine = tokio::select! {
@@ -189,8 +189,20 @@ async fn serve(
     let app = server::App::new(Arc::clone(&engine), writes, clock, settings.server);
     // Set once, here.
     let _ = slot.set(server::router(app));
-    phase.set(Phase::Ready);
-    let served = serving.await;
+    let replaying = Arc::clone(&engine);
+    let mut replaying = std::pin::pin!(tokio::task::spawn_blocking(move || replaying.wait_replayed()));
+    let served = tokio::select! {
+        replayed = &mut replaying => {
+            // Without its log the engine takes nothing; whoever watches the process must see that.
+            replayed?.context("the log cannot be replayed")?;
+            phase.set(Phase::Ready);
+            serving.await
+        }
+        served = &mut serving => {
+            tracing::info!("stopped before the log was replayed");
+            served
+        }
+    };
     close(engine).await?;
     served.context("serving failed")
 }
@@ -203,7 +215,7 @@ async fn close(engine: Arc<Engine>) -> anyhow::Result<()> {
         format!("writing blocks took longer than {CLOSE_TIMEOUT:?}; nothing is lost, the next start reads the log")
     })?;
     closed?.context("the data was not closed cleanly; nothing is lost, the next start reads the log")?;
-    tracing::info!("stopped; everything is in blocks");
+    tracing::info!("stopped; everything is on disk");
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use crate::admin_guard::{self, AdminAccess};
 use crate::counters::Counters;
 use crate::gate::Gate;
+use crate::reply::Annotations;
 use crate::running::Running;
 use crate::slow::SlowLog;
 use crate::{
@@ -111,6 +112,15 @@ impl App {
             admin_place: Arc::new(Semaphore::new(1)),
             counters: Counters::default(),
         })
+    }
+}
+
+impl App {
+    /// What is to be said beside answers until the log is replayed. Asked before reading, so that an answer which lacks
+    /// something always says so.
+    pub(crate) fn replay_note(&self) -> Annotations {
+        let warnings = self.engine.replaying().map(|progress| format!("results may be incomplete: {progress}"));
+        Annotations { warnings: warnings.into_iter().collect(), infos: Vec::new() }
     }
 }
 

@@ -24,13 +24,13 @@ pub(crate) async fn exemplars(State(app): State<Arc<App>>, request: Request) -> 
     let (range, limit) = (params.open_range()?, listed(&app, &params)?);
     let mut selectors = Vec::new();
     gather(&expr, &mut selectors);
-    reading(app, move |app| {
+    reading(app, move |app, notes| {
         // What several selectors find is told once.
         let mut found: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
         for matchers in selectors {
             found.extend(app.source.exemplars(&matchers, range)?);
         }
-        Ok(list(found.into_iter().collect(), limit, write_series))
+        Ok(list(found.into_iter().collect(), limit, notes, write_series))
     })
     .await
 }

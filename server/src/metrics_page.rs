@@ -14,6 +14,7 @@ use model::exposition::{Family, FamilySample, TextFormat, write_families};
 
 use crate::app::App;
 use crate::counters::SECONDS_BOUNDS;
+use crate::engine_metrics;
 use crate::process::ProcessUse;
 
 pub(crate) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
@@ -30,50 +31,12 @@ fn families(app: &App) -> Vec<Family> {
         gauge("metrickit_build_info", "Which release runs; always 1.")
             .with(&[("version", env!("CARGO_PKG_VERSION"))], 1.0),
     ];
-    all.extend(engine_families(app));
+    all.extend(engine_metrics::families(&app.engine.stats()));
     all.extend(query_families(app));
     all.push(request_family(app));
     all.extend(ingest_families(app));
     all.extend(process_families(app));
     all
-}
-
-fn engine_families(app: &App) -> Vec<Family> {
-    let stats = app.engine.stats();
-    let seconds = |ms: Option<i64>| ms.map_or(f64::NAN, |ms| whole_signed(ms) / 1000.0);
-    let poisoned = u64::from(stats.poisoned.is_some());
-    let counters = [
-        ("metrickit_samples_appended_total", "Samples taken.", stats.samples_appended),
-        ("metrickit_samples_rejected_total", "Samples that storage refused one by one.", stats.samples_rejected),
-        ("metrickit_series_created_total", "Series created.", stats.series_created),
-        ("metrickit_series_removed_total", "Series removed because nothing held them any more.", stats.series_removed),
-        ("metrickit_log_records_total", "Records written to the log.", stats.log_records),
-        ("metrickit_log_syncs_total", "Syncs of the log that an append waited for.", stats.log_syncs),
-        ("metrickit_flushes_total", "Times the head became blocks.", stats.flushes),
-        ("metrickit_flush_failures_total", "Flushes that failed and are tried again.", stats.flush_failures),
-        ("metrickit_merges_total", "Times blocks became one.", stats.merges),
-        ("metrickit_blocks_dropped_total", "Blocks dropped by retention.", stats.blocks_dropped),
-        ("metrickit_disk_full_refusals_total", "Appends refused because the disk was full.", stats.disk_full_refusals),
-    ];
-    let gauges = [
-        ("metrickit_series", "Series that exist.", whole(stats.series)),
-        ("metrickit_blocks", "Block files that are read.", whole(stats.blocks)),
-        ("metrickit_block_samples", "Samples in these blocks.", whole(stats.block_samples)),
-        ("metrickit_blocks_quarantined", "Block files that cannot be read.", whole(stats.blocks_quarantined)),
-        ("metrickit_log_segments", "Segment files of the log.", whole(stats.log_segments)),
-        ("metrickit_damaged_places", "Places in stored data found damaged.", whole(stats.damage.len() as u64)),
-        ("metrickit_poisoned", "Whether storage takes no writes until a restart.", whole(poisoned)),
-        ("metrickit_oldest_sample_seconds", "Time of the oldest sample, in Unix seconds.", seconds(stats.oldest_ms)),
-        ("metrickit_newest_sample_seconds", "Time of the newest sample, in Unix seconds.", seconds(stats.newest_ms)),
-    ];
-    let bytes = gauge("metrickit_storage_bytes", "Bytes held: files of blocks, log and catalog, memory of the rest.")
-        .with(&[("kind", "blocks")], whole(stats.block_bytes))
-        .with(&[("kind", "log")], whole(stats.log_bytes))
-        .with(&[("kind", "catalog")], whole(stats.catalog_bytes))
-        .with(&[("kind", "head")], whole(stats.head_bytes))
-        .with(&[("kind", "column_cache")], whole(stats.column_cache_bytes));
-    let counters = counters.into_iter().map(|(name, help, value)| one_counter(name, help, value));
-    counters.chain(gauges.into_iter().map(|(name, help, value)| one_gauge(name, help, value))).chain([bytes]).collect()
 }
 
 fn query_families(app: &App) -> Vec<Family> {
@@ -153,31 +116,31 @@ fn process_families(app: &App) -> Vec<Family> {
     all
 }
 
-fn gauge(name: &str, help: &str) -> Family {
+pub(crate) fn gauge(name: &str, help: &str) -> Family {
     Family::new(name, MetricKind::Gauge, help)
 }
 
-fn one_gauge(name: &str, help: &str, value: f64) -> Family {
+pub(crate) fn one_gauge(name: &str, help: &str, value: f64) -> Family {
     gauge(name, help).with(&[], value)
 }
 
-fn one_counter(name: &str, help: &str, value: u64) -> Family {
+pub(crate) fn one_counter(name: &str, help: &str, value: u64) -> Family {
     Family::new(name, MetricKind::Counter, help).with(&[], whole(value))
 }
 
 /// Adds a sample that is not named as its family.
-fn push(family: &mut Family, series: &str, labels: &[(&str, &str)], value: f64) {
+pub(crate) fn push(family: &mut Family, series: &str, labels: &[(&str, &str)], value: f64) {
     let pairs = labels.iter().copied().chain([(model::METRIC_NAME, series)]);
     let labels = model::Labels::from_pairs(pairs).expect("label names are unique");
     family.samples.push(FamilySample { labels, value, timestamp_ms: None });
 }
 
 #[expect(clippy::cast_precision_loss, reason = "beyond 2^53 the nearest value is good enough for a metric")]
-fn whole(number: u64) -> f64 {
+pub(crate) fn whole(number: u64) -> f64 {
     number as f64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "beyond 2^53 the nearest value is good enough for a metric")]
-fn whole_signed(number: i64) -> f64 {
+pub(crate) fn whole_signed(number: i64) -> f64 {
     number as f64
 }

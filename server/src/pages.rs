@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::header::RETRY_AFTER;
 use axum::http::{Method, StatusCode, Uri};
-use axum::response::Html;
+use axum::response::{Html, IntoResponse, Response};
 
 use crate::app::App;
 use crate::reply::{ApiError, ErrorKind};
@@ -25,14 +26,17 @@ pub(crate) async fn healthy() -> &'static str {
     "MetricKit is healthy.\n"
 }
 
-/// Ready to read as soon as it answers at all, for the engine is recovered before the listener opens; ready to write
-/// unless storage gave up.
-pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, String) {
-    match app.engine.stats().poisoned {
-        None => (StatusCode::OK, "MetricKit is ready.\n".to_owned()),
-        Some(detail) => {
-            let told = format!("MetricKit takes no writes until it is restarted: {detail}\n");
-            (StatusCode::SERVICE_UNAVAILABLE, told)
+/// Ready once everything acknowledged can be read and writes are taken; queries are answered before.
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
+    if let Some(detail) = app.engine.poisoned() {
+        let told = format!("MetricKit takes no writes until it is restarted: {detail}\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, told).into_response();
+    }
+    match app.engine.replaying() {
+        None => "MetricKit is ready.\n".into_response(),
+        Some(progress) => {
+            let told = format!("MetricKit answers queries, but {progress}.\n");
+            (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], told).into_response()
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::explain_json::ExplainJson;
 use crate::gate::run_blocking;
 use crate::params::{Params, ordered};
-use crate::reply::{Annotations, ApiError, ErrorKind, TRUNCATED, success, success_json};
+use crate::reply::{Annotations, ApiError, ErrorKind, success, success_json};
 use crate::running::{Client, Watched};
 use crate::slow::CountIfDropped;
 
@@ -140,9 +140,10 @@ async fn answer(app: Arc<App>, question: Question, client: Option<Client>) -> Re
     let work = {
         let (app, query) = (Arc::clone(&app), Arc::clone(&query));
         move || {
+            let notes = app.replay_note();
             let result = evaluate(&app, &question, left, &query);
             app.query_ended(&query, result.as_ref().err());
-            result.map(|answer| render(answer, &question, queued))
+            result.map(|answer| render(answer, &question, queued, notes))
         }
     };
     let result = run_blocking(place, left, work).await;
@@ -172,11 +173,10 @@ fn evaluate(app: &App, question: &Question, left: Duration, query: &Watched) -> 
     Ok(answer)
 }
 
-fn render(mut answer: Answer, question: &Question, queued: Duration) -> Response {
-    let mut annotations = Annotations { warnings: answer.warnings, infos: answer.infos };
-    if truncate(&mut answer.value, question.limit) {
-        annotations.warnings.push(TRUNCATED.to_owned());
-    }
+fn render(mut answer: Answer, question: &Question, queued: Duration, mut annotations: Annotations) -> Response {
+    annotations.warnings.append(&mut answer.warnings);
+    annotations.infos.append(&mut answer.infos);
+    let annotations = annotations.truncated(truncate(&mut answer.value, question.limit));
     let mut beside = Vec::new();
     if question.stats {
         beside.push(("stats", stats(&answer.cost, queued)));

@@ -167,9 +167,12 @@ pub(crate) struct Annotations {
 }
 
 impl Annotations {
-    /// The remark of an answer that was cut, if it was.
-    pub(crate) fn truncated(cut: bool) -> Self {
-        Self { warnings: if cut { vec![TRUNCATED.to_owned()] } else { Vec::new() }, infos: Vec::new() }
+    /// With the remark of an answer that was cut, if it was.
+    pub(crate) fn truncated(mut self, cut: bool) -> Self {
+        if cut {
+            self.warnings.push(TRUNCATED.to_owned());
+        }
+        self
     }
 }
 
@@ -288,7 +291,7 @@ mod tests {
     /// A long list comes in many frames, none much larger than a piece, and whole.
     #[tokio::test]
     async fn long_answers_come_in_pieces() {
-        let response = success(names(50_000), &Annotations::truncated(true));
+        let response = success(names(50_000), &Annotations::default().truncated(true));
         let mut body = response.into_body();
         let (mut whole, mut frames) = (Vec::new(), 0);
         while let Some(frame) = body.frame().await {

@@ -24,10 +24,10 @@ pub(crate) async fn series(State(app): State<Arc<App>>, request: Request) -> Res
         return Err(ApiError::new(ErrorKind::BadData, "no match[] parameter provided"));
     }
     let (range, limit) = (params.open_range()?, listed(&app, &params)?);
-    reading(app, move |app| {
+    reading(app, move |app, notes| {
         // One more than wanted tells whether anything was cut.
         let found = union(selectors, |matchers| app.source.series(&matchers, range, limit.saturating_add(1)))?;
-        Ok(list(found, limit, |out, labels: &Labels| write_labels(out, labels.as_ref())))
+        Ok(list(found, limit, notes, |out, labels: &Labels| write_labels(out, labels.as_ref())))
     })
     .await
 }
@@ -35,9 +35,9 @@ pub(crate) async fn series(State(app): State<Arc<App>>, request: Request) -> Res
 pub(crate) async fn label_names(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let params = Params::read(request, app.options.form_body_bytes_max).await?;
     let (selectors, range, limit) = (any_series(params.selectors()?), params.open_range()?, listed(&app, &params)?);
-    reading(app, move |app| {
+    reading(app, move |app, notes| {
         let found = union(selectors, |matchers| app.source.label_names(&matchers, range))?;
-        Ok(list(found, limit, write_text))
+        Ok(list(found, limit, notes, write_text))
     })
     .await
 }
@@ -54,9 +54,9 @@ pub(crate) async fn label_values(
     }
     let params = Params::read(request, app.options.form_body_bytes_max).await?;
     let (selectors, range, limit) = (any_series(params.selectors()?), params.open_range()?, listed(&app, &params)?);
-    reading(app, move |app| {
+    reading(app, move |app, notes| {
         let found = union(selectors, |matchers| app.source.label_values(&name, &matchers, range))?;
-        Ok(list(found, limit, write_text))
+        Ok(list(found, limit, notes, write_text))
     })
     .await
 }
@@ -67,10 +67,10 @@ pub(crate) async fn metadata(State(app): State<Arc<App>>, request: Request) -> R
     let limit = listed(&app, &params)?;
     // One entry is kept for a metric, so that any bound on entries holds.
     params.limit("limit_per_metric")?;
-    reading(app, move |app| {
+    reading(app, move |app, notes| {
         let mut found = app.source.metadata(metric.as_deref())?;
         found.truncate(limit);
-        Ok(success(metadata_document(&found), &Annotations::default()))
+        Ok(success(metadata_document(&found), &notes))
     })
     .await
 }
@@ -103,10 +103,15 @@ fn union<T: Ord>(
     Ok(all.into_iter().collect())
 }
 
-pub(crate) fn list<T: Send + 'static>(mut found: Vec<T>, limit: usize, write: fn(&mut Vec<u8>, &T)) -> Response {
+pub(crate) fn list<T: Send + 'static>(
+    mut found: Vec<T>,
+    limit: usize,
+    notes: Annotations,
+    write: fn(&mut Vec<u8>, &T),
+) -> Response {
     let cut = found.len() > limit;
     found.truncate(limit);
-    success(List::new(found, write), &Annotations::truncated(cut))
+    success(List::new(found, write), &notes.truncated(cut))
 }
 
 #[expect(clippy::ptr_arg, reason = "a list's writer takes a reference to its element")]
@@ -133,12 +138,12 @@ fn metadata_document(found: &[(String, MetricMetadata)]) -> Vec<u8> {
     out
 }
 
-/// Reads on a blocking thread, within the same places and times as queries.
+/// Reads on a blocking thread, within the same places and times as queries. `read` is given what must be said beside.
 pub(crate) async fn reading(
     app: Arc<App>,
-    read: impl FnOnce(&App) -> Result<Response, ApiError> + Send + 'static,
+    read: impl FnOnce(&App, Annotations) -> Result<Response, ApiError> + Send + 'static,
 ) -> Result<Response, ApiError> {
     let patience = Duration::from_millis(app.options.query.timeout_ms);
     let place = app.gate.enter(patience).await?;
-    run_blocking(place, patience, move || read(&app)).await
+    run_blocking(place, patience, move || read(&app, app.replay_note())).await
 }

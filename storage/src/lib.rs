@@ -17,7 +17,7 @@ pub mod memory;
 pub mod summary;
 
 pub use engine::{
-    Cardinality, Count, Durability, Engine, EngineOptions, EngineStats, KeptSeries, KeptStep, LifetimeRule,
-    LifetimeStep, OpenError, RetentionReport, StorageError, SummaryBlocks,
+    Cardinality, Count, DURATION_BOUNDS_US, Durability, DurationStats, Engine, EngineOptions, EngineStats, KeptSeries,
+    KeptStep, LifetimeRule, LifetimeStep, OpenError, ReplayProgress, RetentionReport, StorageError, SummaryBlocks,
 };
 pub use memory::{MemorySource, MemoryStore};

@@ -12,6 +12,7 @@ mod listener;
 mod overload;
 mod query_api;
 mod remote_read;
+mod replay;
 mod series_api;
 mod status_api;
 mod support;

@@ -44,6 +44,15 @@ impl Server {
         Self::with(ServerOptions::default(), None)
     }
 
+    /// A server over what `engine` holds of `folder`.
+    pub(crate) fn over(folder: tempfile::TempDir, engine: Arc<storage::Engine>) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
+        let sink = Arc::clone(&engine) as Arc<dyn SampleSink>;
+        let ingest = IngestState::new(sink, Arc::clone(&clock), IngestLimits::default());
+        let app = App::new(Arc::clone(&engine), ingest, clock, ServerOptions::default());
+        Self { router: server::router(app), engine, _folder: folder }
+    }
+
     /// A server with options, whose queries read from `source` if there is one.
     pub(crate) fn with(options: ServerOptions, source: Option<Arc<dyn SeriesSource>>) -> Self {
         let folder = tempfile::tempdir().unwrap();

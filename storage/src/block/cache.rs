@@ -14,6 +14,8 @@ const ENTRY_BYTES: usize = 64;
 pub struct ColumnCache {
     bytes_max: usize,
     next_block: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -40,7 +42,18 @@ impl Entry {
 impl ColumnCache {
     /// A cache that holds at most about `bytes_max`.
     pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, next_block: AtomicU64::new(0), state: Mutex::default() }
+        let [next_block, hits, misses] = [const { AtomicU64::new(0) }; 3];
+        Self { bytes_max, next_block, hits, misses, state: Mutex::default() }
+    }
+
+    /// How often a column was there, and how often it was not.
+    pub fn uses(&self) -> (u64, u64) {
+        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+    }
+
+    /// Forgets what was not used for longest, until at most `bytes` are held.
+    pub fn shrink(&self, bytes: usize) {
+        self.state.lock().shrink(bytes);
     }
 
     /// Memory held now.
@@ -57,7 +70,11 @@ impl ColumnCache {
         let mut state = self.state.lock();
         state.clock += 1;
         let now = state.clock;
-        let entry = state.columns.get_mut(&(block, column))?;
+        let Some(entry) = state.columns.get_mut(&(block, column)) else {
+            self.misses.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        self.hits.fetch_add(1, Ordering::Relaxed);
         entry.used = now;
         Some(entry.timestamps_ms.clone())
     }
@@ -128,6 +145,9 @@ mod tests {
         cache.insert(block, 8, column(9));
         assert_eq!((cache.get(block, 8), cache.bytes()), (Some(column(9)), entry_bytes * 6));
         assert_eq!(cache.get(cache.block_key(), 0), None);
+        assert_eq!(cache.uses(), (7, 4));
+        cache.shrink(entry_bytes * 2);
+        assert_eq!((cache.get(block, 8), cache.bytes()), (Some(column(9)), entry_bytes * 2));
         cache.forget(block);
         assert_eq!(cache.bytes(), 0);
         cache.insert(block, 1, (0..1000).collect());

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use hashbrown::HashMap;
 use model::{Appended, Labels, MetricMetadata, Rejection, SinkError, WriteBatch};
@@ -94,6 +95,9 @@ impl Core {
         }
         if self.closed.load(Ordering::Acquire) {
             return Err(SinkError::Closed);
+        }
+        if let Some(progress) = self.replay.progress() {
+            return Err(SinkError::Busy { detail: progress.to_string(), retry_after_ms: BUSY_RETRY_MS });
         }
         let head = (self.head.bytes(), self.options.head_bytes_max, "head");
         let log = (self.counters.log_unflushed_bytes.load(Ordering::Relaxed), self.options.flush_log_bytes, "log");
@@ -263,7 +267,8 @@ impl Core {
         let written = writer.log.append(records, last).and_then(|()| match self.options.durability {
             Durability::Sync => {
                 Counters::add(&self.counters.log_syncs, 1);
-                writer.log.sync()
+                let started = Instant::now();
+                writer.log.sync().inspect(|()| self.counters.sync_times.add_since(started))
             }
             Durability::Interval { .. } | Durability::Off => Ok(()),
         });

@@ -37,7 +37,7 @@ impl Wake {
     }
 
     /// Ends the thread.
-    fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.asked.lock().stop = true;
         self.changed.notify_all();
     }
@@ -142,7 +142,7 @@ impl Core {
         };
         let mut retry_at: Option<Instant> = None;
         while self.wake.wait(sync_every.unwrap_or(TICK).min(TICK)) != Next::Stop {
-            if self.poison.get().is_some() {
+            if self.poison.get().is_some() || self.replay.progress().is_some() {
                 continue;
             }
             if sync_every.is_some() {

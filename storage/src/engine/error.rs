@@ -28,6 +28,9 @@ pub enum OpenError {
     /// The log cannot be read at all.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The log could not be replayed, for a reason that was told before.
+    #[error("the log could not be replayed; what was said before it tells why")]
+    Replay,
     /// The disk fails.
     #[error(transparent)]
     File(#[from] FileError),

@@ -11,6 +11,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use model::{Labels, MetricMetadata, Samples, TimeRange};
 
@@ -29,16 +30,18 @@ const WRITERS_MAX: usize = 16;
 
 impl Core {
     pub(super) fn flush(&self) -> Result<(), StorageError> {
-        self.flush_all(&mut self.maintenance.lock())
+        self.flush_all(&mut *self.open_maintenance()?)
     }
 
-    /// Flushes, and lets go of the folder if nothing is left to do in it.
+    /// Flushes, and lets go of the folder if nothing is left to do in it. What was not replayed stays in the log.
     pub(super) fn flush_and_release(&self) -> Result<(), StorageError> {
         // A merge that somebody else runs ends soon, and must not write into a folder that was let go of.
         let _merging = self.merging.lock();
         let mut maintenance = self.maintenance.lock();
         if maintenance.open.is_some() {
-            self.flush_all(&mut maintenance)?;
+            if self.replay.progress().is_none() {
+                self.flush_all(&mut maintenance)?;
+            }
             maintenance.open = None;
         }
         Ok(())
@@ -61,6 +64,7 @@ impl Core {
     fn flush_held(&self, maintenance: &mut Maintenance) -> Result<(), StorageError> {
         maintenance.catalog()?;
         self.check_poison()?;
+        let started = Instant::now();
         if maintenance.flushing.is_none() {
             maintenance.flushing = self.begin_flush(&maintenance.state)?;
         }
@@ -74,12 +78,14 @@ impl Core {
         self.save_new(catalog, flushing).inspect_err(|error| drop(self.poison(error)))?;
         self.commit(catalog, &change)?;
         maintenance.state = state;
+        Counters::add(&self.counters.flushed_bytes, written.iter().map(|block| block.record.bytes).sum());
         // In this order: a reader that no longer finds the samples in the head finds them in the blocks.
         self.publish(&[], written);
         self.head.clear(flushing.generation);
         let covered = flushing.last;
         maintenance.flushing = None;
         Counters::add(&self.counters.flushes, 1);
+        self.counters.flush_times.add_since(started);
         let mut writer = self.writer.lock();
         // What cannot be removed now is tried again by the next flush.
         if let Err(error) = writer.log.trim(covered) {

@@ -15,6 +15,7 @@
 //! left out, after a copy of their file went to the quarantine.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use model::TimeRange;
 use parking_lot::MutexGuard;
@@ -303,6 +304,7 @@ impl Core {
 
     /// Says whether there was space for it.
     fn run_merge(&self, running: &Running) -> Result<bool, StorageError> {
+        let started = Instant::now();
         let inputs = &running.inputs;
         let needed_bytes = inputs.iter().map(|block| block.record.bytes).sum::<u64>();
         // Merging waits for space; it needs as much again until its inputs are removed.
@@ -324,7 +326,9 @@ impl Core {
                 }
             }
         }
-        self.finish_merge(running, added, damage).map(|()| true)
+        self.finish_merge(running, added, damage)?;
+        self.counters.merge_times.add_since(started);
+        Ok(true)
     }
 
     /// Puts what was written in the place of the inputs, unless these have changed meanwhile.
@@ -339,6 +343,7 @@ impl Core {
             self.remove_blocks(&added);
             return ready;
         }
+        let written_bytes = added.iter().map(|block| block.record.bytes).sum();
         let removed: Vec<BlockId> = running.inputs.iter().map(|block| block.id).collect();
         self.replace(&mut maintenance, &removed, added)?;
         drop(maintenance);
@@ -346,6 +351,8 @@ impl Core {
             self.remove_file(&block.record.file);
         }
         Counters::add(&self.counters.merges, 1);
+        Counters::add(&self.counters.merge_read_bytes, running.inputs.iter().map(|block| block.record.bytes).sum());
+        Counters::add(&self.counters.merge_written_bytes, written_bytes);
         Ok(())
     }
 

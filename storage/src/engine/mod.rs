@@ -21,6 +21,7 @@ mod append;
 mod background;
 mod blocks;
 mod cursor;
+mod durations;
 mod error;
 mod exemplars;
 mod extras;
@@ -34,6 +35,8 @@ mod options;
 mod partition;
 mod prepare;
 mod read;
+mod recovery;
+mod replay;
 mod retention;
 mod stats;
 
@@ -55,6 +58,8 @@ use crate::index::{Followers, Postings, SeriesTable};
 use crate::log::Log;
 use background::Background;
 use blocks::BlockSet;
+use durations::Durations;
+pub use durations::{DURATION_BOUNDS_US, DurationStats};
 pub use error::{OpenError, StorageError};
 use exemplars::Exemplars;
 use label_order::LabelOrder;
@@ -62,6 +67,8 @@ pub use lifetime::{KeptSeries, KeptStep, LifetimeRule, LifetimeStep, RetentionRe
 use lifetime::{Lifetimes, Upkeep};
 use lock::FolderLock;
 pub use options::{Durability, EngineOptions};
+pub use replay::ReplayProgress;
+use replay::{Replay, ReplayThread};
 pub use stats::{Cardinality, Count, EngineStats, SummaryBlocks};
 
 /// Most damaged places that are remembered for the statistics.
@@ -79,6 +86,7 @@ const RECORD_PAYLOAD_BYTES: usize = 32 << 20;
 pub struct Engine {
     core: Arc<Core>,
     background: Mutex<Option<Background>>,
+    replaying: Mutex<Option<ReplayThread>>,
 }
 
 /// All that appenders, readers and the background share.
@@ -111,6 +119,8 @@ struct Core {
     maintenance: Mutex<Maintenance>,
     /// Goes up whenever series are removed, so that ids looked up before are looked up again.
     removals: AtomicU64,
+    /// Whether the head holds everything that was acknowledged.
+    replay: Replay,
     /// Why nothing is taken any more.
     poison: OnceLock<String>,
     /// Set under the writer's lock too, so that no append is acknowledged after it.
@@ -203,6 +213,13 @@ struct Counters {
     replayed_records: AtomicU64,
     torn_bytes: AtomicU64,
     catalog_bytes: AtomicU64,
+    sync_times: Durations,
+    flush_times: Durations,
+    flushed_bytes: AtomicU64,
+    merge_times: Durations,
+    merge_read_bytes: AtomicU64,
+    merge_written_bytes: AtomicU64,
+    dropped_bytes: AtomicU64,
     /// When the last flush ended, by the clock.
     flushed_ms: AtomicI64,
 }
@@ -230,8 +247,55 @@ impl Engine {
         files: Arc<dyn Files>,
     ) -> Result<Arc<Self>, OpenError> {
         let core = Arc::new(Core::open(folder, options, clock, files)?);
-        let background = Background::start(&core)?;
-        Ok(Arc::new(Self { core, background: Mutex::new(background) }))
+        core.replay()?;
+        let background = Mutex::new(Background::start(&core)?);
+        Ok(Arc::new(Self { core, background, replaying: Mutex::default() }))
+    }
+
+    /// As [`open`](Self::open), but returns as soon as catalog and blocks are open; the log is replayed in a thread.
+    /// Until that [has ended](Self::wait_replayed), appends are told to come back later, reads find what is in blocks
+    /// and what is back so far, and [`flush`](Self::flush) and [`maintain`](Self::maintain) wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), save for those of the log.
+    pub fn open_replaying(
+        folder: &Path,
+        options: EngineOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, OpenError> {
+        Self::open_replaying_with(folder, options, clock, Arc::new(RealFiles))
+    }
+
+    /// As [`open_replaying`](Self::open_replaying), with log and blocks on `files`.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_replaying`](Self::open_replaying).
+    pub fn open_replaying_with(
+        folder: &Path,
+        options: EngineOptions,
+        clock: Arc<dyn Clock>,
+        files: Arc<dyn Files>,
+    ) -> Result<Arc<Self>, OpenError> {
+        let core = Arc::new(Core::open(folder, options, clock, files)?);
+        let background = Mutex::new(Background::start(&core)?);
+        let replaying = Mutex::new(Some(ReplayThread::start(&core)?));
+        Ok(Arc::new(Self { core, background, replaying }))
+    }
+
+    /// How far the log has been replayed; `None` once everything that was acknowledged can be read.
+    pub fn replaying(&self) -> Option<ReplayProgress> {
+        self.core.replay.progress()
+    }
+
+    /// Waits until the log has been replayed.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be read, or the engine was closed before its end. The first who asks is told in full.
+    pub fn wait_replayed(&self) -> Result<(), OpenError> {
+        self.core.replay.wait()
     }
 
     /// Writes the head into blocks and trims the log. When this returns, everything appended before is in blocks.
@@ -263,6 +327,11 @@ impl Engine {
         self.core.merge_to_end()
     }
 
+    /// Why nothing is taken any more, if so.
+    pub fn poisoned(&self) -> Option<String> {
+        self.core.poison.get().cloned()
+    }
+
     /// Numbers about the engine.
     pub fn stats(&self) -> EngineStats {
         self.core.stats()
@@ -274,7 +343,8 @@ impl Engine {
     }
 
     /// Stops taking appends, ends the background threads, flushes, and lets go of the folder: it can be opened again at
-    /// once, also while this engine is still read. Closing again does nothing.
+    /// once, also while this engine is still read. A replay under way is given up, and there is nothing to flush then:
+    /// the log has it. Closing again does nothing.
     ///
     /// # Errors
     ///
@@ -287,6 +357,11 @@ impl Engine {
     }
 
     fn stop_background(&self) {
+        self.core.wake.stop();
+        let replaying = self.replaying.lock().take();
+        if let Some(replaying) = replaying {
+            replaying.join();
+        }
         let background = self.background.lock().take();
         if let Some(background) = background {
             background.stop();

@@ -51,6 +51,7 @@ impl Core {
 
     /// The maintenance lock, of an engine that can still change its catalog.
     pub(super) fn open_maintenance(&self) -> Result<MutexGuard<'_, Maintenance>, StorageError> {
+        self.wait_replayed()?;
         let maintenance = self.maintenance.lock();
         maintenance.catalog()?;
         self.check_poison()?;
@@ -74,6 +75,7 @@ impl Core {
             self.remove_file(&record.file);
         }
         Counters::add(&self.counters.blocks_dropped, ids.len() as u64);
+        Counters::add(&self.counters.dropped_bytes, expired.iter().map(|(_, record)| record.bytes).sum());
         Ok(())
     }
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::METRIC_NAME;
 
-use super::Core;
 use super::blocks::BlockSet;
+use super::{Core, DurationStats, ReplayProgress};
 use crate::damage::Damage;
 
 /// Numbers about an engine at one moment. Counters count since it was opened.
@@ -39,8 +39,18 @@ pub struct EngineStats {
     pub log_records: u64,
     /// Syncs of the log that an append waited for.
     pub log_syncs: u64,
+    /// Length of the log that no flush has covered, in bytes: about what a start would replay.
+    pub log_unflushed_bytes: u64,
+    /// How long these syncs took.
+    pub sync_times: DurationStats,
     /// Records replayed when the folder was opened.
     pub replayed_records: u64,
+    /// Bytes of the log gone through when the folder was opened.
+    pub replayed_bytes: u64,
+    /// How long replaying took, in microseconds; 0 while it is under way.
+    pub replay_us: u64,
+    /// How far the replay is, while it is under way.
+    pub replaying: Option<ReplayProgress>,
     /// Bytes of an unfinished record cut off when the folder was opened.
     pub torn_bytes: u64,
     /// Blocks that are read.
@@ -55,12 +65,26 @@ pub struct EngineStats {
     pub catalog_bytes: u64,
     /// Memory of decoded timestamps, in bytes.
     pub column_cache_bytes: u64,
+    /// Columns of timestamps that were found decoded.
+    pub column_cache_hits: u64,
+    /// Columns of timestamps that had to be decoded.
+    pub column_cache_misses: u64,
     /// Flushes that ended well.
     pub flushes: u64,
+    /// How long these took.
+    pub flush_times: DurationStats,
+    /// Length of the blocks they wrote, in bytes.
+    pub flushed_bytes: u64,
     /// Flushes that failed and are tried again.
     pub flush_failures: u64,
     /// Merges that ended well.
     pub merges: u64,
+    /// How long these took.
+    pub merge_times: DurationStats,
+    /// Length of the blocks they read, in bytes.
+    pub merge_read_bytes: u64,
+    /// Length of the blocks they wrote, in bytes.
+    pub merge_written_bytes: u64,
     /// Blocks dropped by retention.
     pub blocks_dropped: u64,
     /// Blocks written anew without series that are past their time.
@@ -77,6 +101,8 @@ pub struct EngineStats {
     pub disk_limit_drops: u64,
     /// Bytes of their blocks.
     pub disk_limit_bytes: u64,
+    /// Length of the blocks dropped, in bytes.
+    pub dropped_bytes: u64,
     /// Time of the earliest sample in any block or the head, in milliseconds since the Unix epoch.
     pub oldest_ms: Option<i64>,
     /// Time of the latest sample.
@@ -136,6 +162,8 @@ impl Core {
         let head = self.head.span();
         let spans = view.blocks.iter().map(|block| block.span()).chain(head);
         let (oldest_ms, newest_ms) = (spans.clone().map(|span| span.start.0).min(), spans.map(|span| span.end.0).max());
+        let (replayed_bytes, replay_us) = self.replay.done();
+        let (column_cache_hits, column_cache_misses) = self.columns.uses();
         EngineStats {
             series: self.table.len() as u64,
             series_created: get(&counters.series_created),
@@ -150,7 +178,12 @@ impl Core {
             log_segments: get(&counters.log_segments),
             log_records: get(&counters.log_records),
             log_syncs: get(&counters.log_syncs),
+            log_unflushed_bytes: get(&counters.log_unflushed_bytes),
+            sync_times: counters.sync_times.read(),
             replayed_records: get(&counters.replayed_records),
+            replayed_bytes,
+            replay_us,
+            replaying: self.replay.progress(),
             torn_bytes: get(&counters.torn_bytes),
             blocks: view.blocks.len() as u64,
             block_bytes: view.blocks.iter().map(|block| block.record.bytes).sum(),
@@ -158,6 +191,14 @@ impl Core {
             blocks_quarantined: view.quarantined.len() as u64,
             catalog_bytes: get(&counters.catalog_bytes),
             column_cache_bytes: self.columns.bytes() as u64,
+            column_cache_hits,
+            column_cache_misses,
+            flush_times: counters.flush_times.read(),
+            flushed_bytes: get(&counters.flushed_bytes),
+            merge_times: counters.merge_times.read(),
+            merge_read_bytes: get(&counters.merge_read_bytes),
+            merge_written_bytes: get(&counters.merge_written_bytes),
+            dropped_bytes: get(&counters.dropped_bytes),
             flushes: get(&counters.flushes),
             flush_failures: get(&counters.flush_failures),
             merges: get(&counters.merges),

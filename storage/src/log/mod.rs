@@ -9,5 +9,5 @@ pub mod payload;
 pub mod replay;
 mod segments;
 
-pub use replay::Replayed;
+pub use replay::{Refused, Replayed, Visit};
 pub use segments::{Log, LogError, Unsynced};

@@ -31,12 +31,30 @@ pub struct Replayed {
     pub damage: Vec<Damage>,
 }
 
+/// Why a record that is whole was not used.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Nobody can use it, for this reason: damage.
+    Damaged(String),
+    /// Reading shall end here. Nothing is cut off or reported of what follows.
+    Stop,
+}
+
+impl From<String> for Refused {
+    fn from(detail: String) -> Self {
+        Self::Damaged(detail)
+    }
+}
+
+/// What is given every record.
+pub type Visit<'v> = dyn FnMut(Record<'_>) -> Result<(), Refused> + 'v;
+
 /// One pass over all segments.
-struct Pass<'a> {
+struct Pass<'a, 'v> {
     files: &'a dyn Files,
     folder: &'a Path,
     after: Sequence,
-    visit: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
+    visit: &'a mut Visit<'v>,
     replayed: Replayed,
     /// The sequence of the record read last, also of those up to `after`.
     seen: Sequence,
@@ -47,7 +65,7 @@ pub(super) fn replay(
     files: &dyn Files,
     folder: &Path,
     after: Sequence,
-    visit: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+    visit: &mut Visit<'_>,
 ) -> Result<(VecDeque<Sealed>, Replayed), LogError> {
     let mut numbers: Vec<u64> = files.list(folder)?.iter().filter_map(|entry| segment_number(&entry.name)).collect();
     numbers.sort_unstable();
@@ -61,7 +79,7 @@ pub(super) fn replay(
     Ok((sealed, pass.replayed))
 }
 
-impl Pass<'_> {
+impl Pass<'_, '_> {
     fn segment(&mut self, number: u64, newest: bool) -> Result<Option<Sealed>, LogError> {
         let path = self.folder.join(segment_name(number));
         let bytes = self.files.read(&path)?;
@@ -80,7 +98,7 @@ impl Pass<'_> {
             Ok(first) => self.expect(&path, first),
             Err(error) => self.lost(&path, 0, start, error.to_string()),
         }
-        let end = self.records(&path, &bytes, start);
+        let end = self.records(&path, &bytes, start)?;
         let mut kept_bytes = bytes.len();
         if end < bytes.len() && newest {
             self.replayed.torn_bytes += (bytes.len() - end) as u64;
@@ -99,11 +117,11 @@ impl Pass<'_> {
     }
 
     /// Visits the records of a segment; returns where the last of them ends.
-    fn records(&mut self, path: &Path, bytes: &[u8], start: usize) -> usize {
+    fn records(&mut self, path: &Path, bytes: &[u8], start: usize) -> Result<usize, LogError> {
         let mut end = start;
         loop {
             let here = record_at(bytes, end).filter(|record| record.sequence > self.seen);
-            let Some(record) = here.or_else(|| self.next(bytes, end)) else { return end };
+            let Some(record) = here.or_else(|| self.next(bytes, end)) else { return Ok(end) };
             if record.offset > end {
                 let detail = format!("no whole record between {} and {}", self.seen.0, record.sequence.0);
                 self.lost(path, end, record.offset - end, detail);
@@ -114,8 +132,12 @@ impl Pass<'_> {
             self.seen = record.sequence;
             if record.sequence > self.after {
                 self.replayed.records += 1;
-                if let Err(detail) = (self.visit)(record) {
-                    self.lost(path, record.offset, record.end() - record.offset, detail);
+                match (self.visit)(record) {
+                    Ok(()) => {}
+                    Err(Refused::Damaged(detail)) => {
+                        self.lost(path, record.offset, record.end() - record.offset, detail);
+                    }
+                    Err(Refused::Stop) => return Err(LogError::Stopped),
                 }
                 self.replayed.last = self.replayed.last.max(record.sequence);
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::frame::{HeaderError, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, segment_header};
-use super::replay::{self, Record, Replayed};
+use super::replay::{self, Replayed, Visit};
 use crate::files::{FileError, Files, WriteFile};
 use crate::ids::Sequence;
 
@@ -23,6 +23,12 @@ pub enum LogError {
     /// Written by a newer program, which must be used to read it.
     #[error("{}: {source}", file.display())]
     Header { file: PathBuf, source: HeaderError },
+    /// Whoever reads it asked to stop; the log on disk is as it was.
+    #[error("reading the log was stopped")]
+    Stopped,
+    /// Only a log that was read back knows where to go on.
+    #[error("the log was not read back yet")]
+    Unread,
 }
 
 /// A segment that is complete.
@@ -71,6 +77,8 @@ pub struct Log {
     next_number: u64,
     last: Sequence,
     unsynced: bool,
+    /// Whether what the segments hold is known.
+    read: bool,
 }
 
 /// The name of segment `number` inside the log's folder.
@@ -85,26 +93,40 @@ pub(super) fn segment_number(name: &str) -> Option<u64> {
 }
 
 impl Log {
+    /// The log in `folder`, which stands in for the one that [`open`](Self::open) returns: it takes nothing.
+    pub fn unread(files: Arc<dyn Files>, folder: &Path) -> Self {
+        Self {
+            files,
+            folder: folder.to_owned(),
+            segment_bytes_max: 0,
+            sealed: VecDeque::new(),
+            current: None,
+            next_number: 0,
+            last: Sequence(0),
+            unsynced: false,
+            read: false,
+        }
+    }
+
     /// Opens the log in `folder` and gives every record above `after` to `visit`, in order. A torn end is cut off.
     /// What `visit` cannot use counts as damage, as do bytes that are no record.
     ///
     /// # Errors
     ///
-    /// When a segment is of a newer version, or the disk fails.
+    /// When a segment is of a newer version, the disk fails, or `visit` wants to stop.
     pub fn open(
         files: Arc<dyn Files>,
         folder: &Path,
         segment_bytes_max: u64,
         after: Sequence,
-        visit: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+        visit: &mut Visit<'_>,
     ) -> Result<(Self, Replayed), LogError> {
         files.create_dir_all(folder)?;
         let (sealed, replayed) = replay::replay(&*files, folder, after, visit)?;
         let next_number = sealed.back().map_or(1, |last| last.number + 1);
         let last = replayed.last;
-        let folder = folder.to_owned();
-        let log = Self { files, folder, segment_bytes_max, sealed, current: None, next_number, last, unsynced: false };
-        Ok((log, replayed))
+        let unread = Self::unread(files, folder);
+        Ok((Self { segment_bytes_max, sealed, next_number, last, read: true, ..unread }, replayed))
     }
 
     /// The sequence of the record appended last.
@@ -129,6 +151,9 @@ impl Log {
     ///
     /// [`LogError::DiskFull`] when the log is as it was before; anything else means its end is unknown.
     pub fn append(&mut self, records: &[u8], last: Sequence) -> Result<(), LogError> {
+        if !self.read {
+            return Err(LogError::Unread);
+        }
         let length = records.len() as u64;
         let full = |current: &Current, max| {
             current.good_bytes > SEGMENT_HEADER_BYTES as u64 && current.good_bytes + length > max

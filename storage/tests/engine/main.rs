@@ -7,4 +7,5 @@ mod lifetime;
 mod model_check;
 mod races;
 mod recognised;
+mod replay;
 mod support;

@@ -1,0 +1,138 @@
+//! One record of the log after the other, applied as it was when it was written.
+//!
+//! The order and what surrounds it are [`replay`](super::replay)'s. Here ids of the log become ids of the table: the
+//! labels decide, and a definition that is lost costs the samples that need it, nothing else.
+
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
+use model::{Exemplar, LabelsRef};
+
+use super::Core;
+use crate::ids::SeriesId;
+use crate::log::payload::{FullRow, PayloadReader, SampleColumns, Section};
+use crate::log::replay::Record;
+
+/// What the records seen so far mean for those to come.
+#[derive(Debug)]
+pub(super) struct Recovery<'c> {
+    core: &'c Core,
+    pub(super) next_series: u32,
+    pub(super) uncatalogued: Vec<SeriesId>,
+    pub(super) unsaved_metadata: BTreeSet<String>,
+    /// Ids that the log gives to labels which have another one. The labels decide.
+    aliases: HashMap<u32, SeriesId, ahash::RandomState>,
+    columns: SampleColumns,
+}
+
+impl<'c> Recovery<'c> {
+    /// Of an engine that holds what its catalog holds; ids from `next_series` on are free.
+    pub(super) fn new(core: &'c Core, next_series: u32) -> Self {
+        Self {
+            core,
+            next_series,
+            uncatalogued: Vec::new(),
+            unsaved_metadata: BTreeSet::new(),
+            aliases: HashMap::default(),
+            columns: SampleColumns::default(),
+        }
+    }
+
+    /// Applies a record of the log as it was applied when it was written.
+    pub(super) fn apply(&mut self, record: Record<'_>) -> Result<(), String> {
+        let mut reader = PayloadReader::new(record.payload, std::mem::take(&mut self.columns));
+        let mut unknown = 0;
+        loop {
+            match reader.next_section().map_err(|error| error.to_string())? {
+                None => break,
+                Some(Section::Series(series)) => series.iter().for_each(|&(id, labels)| self.define(id, labels)),
+                Some(Section::Samples) => unknown += self.apply_samples(&mut reader.samples),
+                Some(Section::FullSamples(rows)) => unknown += self.apply_full(rows),
+                Some(Section::Exemplars(rows)) => self.apply_exemplars(rows),
+                Some(Section::Metadata(metadata)) => {
+                    let mut known = self.core.metadata.write();
+                    for (metric, metadata) in metadata {
+                        self.unsaved_metadata.insert(metric.to_owned());
+                        known.insert(metric.to_owned(), metadata);
+                    }
+                }
+            }
+        }
+        self.columns = reader.samples;
+        if unknown > 0 { Err(format!("{unknown} samples of series whose definition is lost")) } else { Ok(()) }
+    }
+
+    fn define(&mut self, id: SeriesId, labels: LabelsRef<'_>) {
+        self.next_series = self.next_series.max(id.0.saturating_add(1));
+        let known = self.core.table.find(labels);
+        if known == Some(id) {
+            return;
+        }
+        let id_taken = self.core.table.labels(id).is_some();
+        let own = known.unwrap_or(if id_taken { SeriesId(self.next_series) } else { id });
+        if own != id {
+            self.aliases.insert(id.0, own);
+        }
+        if known.is_none() {
+            let labels = labels.to_owned();
+            self.core.table.insert(own, &labels);
+            self.core.postings.write().insert(own, labels.as_ref());
+            self.uncatalogued.push(own);
+            self.next_series = self.next_series.max(own.0.saturating_add(1));
+        }
+    }
+
+    /// Adds the samples of known series that are more than a float; returns how many others there were.
+    fn apply_full(&mut self, mut rows: Vec<FullRow>) -> usize {
+        let count = rows.len();
+        for row in &mut rows {
+            row.id = self.own(row.id);
+        }
+        let postings = self.core.postings.read();
+        rows.retain(|row| postings.all().contains(row.id.0));
+        drop(postings);
+        self.core.head.apply_full(&rows);
+        count - rows.len()
+    }
+
+    fn apply_exemplars(&mut self, rows: Vec<(SeriesId, Exemplar)>) {
+        let (postings, mut kept) = (self.core.postings.read(), self.core.exemplars.write());
+        for (id, exemplar) in rows {
+            let id = self.own(id);
+            if postings.all().contains(id.0) {
+                kept.push(id, exemplar);
+            }
+        }
+    }
+
+    /// The id that the labels have which the log knows as `id`.
+    fn own(&self, id: SeriesId) -> SeriesId {
+        self.aliases.get(&id.0).copied().unwrap_or(id)
+    }
+
+    /// Adds the samples of known series; returns how many others there were.
+    fn apply_samples(&mut self, samples: &mut SampleColumns) -> usize {
+        if !self.aliases.is_empty() {
+            for id in &mut samples.ids {
+                *id = self.aliases.get(id).map_or(*id, |own| own.0);
+            }
+        }
+        let postings = self.core.postings.read();
+        let known = postings.all();
+        // Ids come in runs, so that there is little to ask.
+        let mut runs = samples.ids.chunk_by(|a, b| a.checked_add(1) == Some(*b));
+        if runs.all(|run| known.contains_range(run[0]..=run[run.len() - 1])) {
+            drop(postings);
+            self.core.head.apply(samples);
+            return 0;
+        }
+        let mut kept = SampleColumns::default();
+        let rows = samples.ids.iter().zip(&samples.timestamps_ms).zip(&samples.values);
+        for ((&id, &timestamp_ms), &value) in rows.filter(|((id, _), _)| known.contains(**id)) {
+            kept.push(SeriesId(id), timestamp_ms, value);
+        }
+        drop(postings);
+        self.core.head.apply(&kept);
+        samples.len() - kept.len()
+    }
+}
