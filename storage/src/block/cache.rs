@@ -145,7 +145,7 @@ mod tests {
         cache.insert(block, 8, column(9));
         assert_eq!((cache.get(block, 8), cache.bytes()), (Some(column(9)), entry_bytes * 6));
         assert_eq!(cache.get(cache.block_key(), 0), None);
-        assert_eq!(cache.uses(), (7, 4));
+        assert_eq!(cache.uses(), (8, 4));
         cache.shrink(entry_bytes * 2);
         assert_eq!((cache.get(block, 8), cache.bytes()), (Some(column(9)), entry_bytes * 2));
         cache.forget(block);
