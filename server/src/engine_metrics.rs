@@ -12,6 +12,12 @@ use crate::metrics_page::{gauge, one_counter, one_gauge, push, whole, whole_sign
 /// Name, help and value of a metric.
 type Row<T> = (&'static str, &'static str, fn(&EngineStats) -> T);
 
+/// The same of times.
+type TimesRow = (&'static str, &'static str, fn(&EngineStats) -> &DurationStats);
+
+/// A kind of bytes and how many there are.
+type BytesRow = (&'static str, fn(&EngineStats) -> u64);
+
 const COUNTERS: &[Row<u64>] = &[
     ("metrickit_samples_appended_total", "Samples taken.", |of| of.samples_appended),
     ("metrickit_samples_rejected_total", "Samples that storage refused one by one.", |of| of.samples_rejected),
@@ -58,7 +64,7 @@ const GAUGES: &[Row<f64>] = &[
     ("metrickit_newest_sample_seconds", "Time of the newest sample, in Unix seconds.", |of| seconds(of.newest_ms)),
 ];
 
-const TIMES: &[(&str, &str, fn(&EngineStats) -> &DurationStats)] = &[
+const TIMES: &[TimesRow] = &[
     ("metrickit_log_sync_seconds", "Time of the log's syncs that an append waited for.", |of| &of.sync_times),
     ("metrickit_flush_seconds", "Time of flushes, from the turn of the head to the trim of the log.", |of| {
         &of.flush_times
@@ -67,7 +73,7 @@ const TIMES: &[(&str, &str, fn(&EngineStats) -> &DurationStats)] = &[
 ];
 
 /// The kinds of `metrickit_storage_bytes`.
-const BYTES: &[(&str, fn(&EngineStats) -> u64)] = &[
+const BYTES: &[BytesRow] = &[
     ("blocks", |of| of.block_bytes),
     ("log", |of| of.log_bytes),
     ("catalog", |of| of.catalog_bytes),

@@ -125,8 +125,7 @@ fn the_manual_tells_of_every_metric() {
     // The names in the first column of its tables.
     let columns = manual.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
     let told: Vec<&str> = columns.flat_map(|names| names.split(", ").map(|name| name.trim_matches('`'))).collect();
-    let there: Vec<&str> =
-        page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
+    let there: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
     for (some, others) in [(&there, &told), (&told, &there)] {
         let missing: Vec<&&str> = some.iter().filter(|name| !others.contains(name)).collect();
         assert!(missing.is_empty(), "only /metrics or only docs/operations.md has {missing:?}");
