@@ -31,6 +31,9 @@ pub(crate) struct Plan {
     /// What else there is to say.
     #[serde(default)]
     pub(crate) note: Option<String>,
+    /// What was read where samples are kept no more.
+    #[serde(default)]
+    pub(crate) downsampled: Option<Downsampled>,
     #[serde(default)]
     pub(crate) children: Vec<Plan>,
 }
@@ -57,6 +60,19 @@ impl Plan {
         }
         found
     }
+}
+
+/// Summaries that a selector read instead of samples.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Downsampled {
+    /// Which parts of them, as `sum, count`.
+    pub(crate) columns: String,
+    pub(crate) summaries: u64,
+    pub(crate) window_ms_min: i64,
+    pub(crate) window_ms_max: i64,
+    /// From when on all samples are kept.
+    pub(crate) samples_from_ms: i64,
 }
 
 /// What a query cost.

@@ -1,11 +1,14 @@
 //! What a query cost, part by part: the tree of its expressions with columns, and the costliest part underlined.
 
+use std::borrow::Cow;
+
 use super::bars::bar;
 use super::number::{count, short};
 use super::text::{paint, shortened, visible, width};
 use super::unit::{BYTES, PLAIN, SECONDS};
 use super::{append, caret};
-use crate::client::explain::{Plan, Stats};
+use crate::client::explain::{Downsampled, Plan, Stats};
+use crate::when::show_instant;
 
 /// Heads of the columns behind the tree.
 const HEADS: [&str; 6] = ["series", "chunks", "samples", "bytes", "time", "share"];
@@ -25,7 +28,7 @@ pub(crate) const MISSING: &str = "error: this server does not explain queries";
 struct Row<'a> {
     /// Lines of the tree before the text.
     branch: String,
-    text: &'a str,
+    text: Cow<'a, str>,
     /// Whether it has figures: a note has none.
     plan: Option<&'a Plan>,
 }
@@ -39,7 +42,7 @@ pub(crate) fn draw(query: &str, plan: &Plan, columns: usize, color: bool) -> Str
         let cells = figures.iter().flatten().map(|cells| width(&cells[at]));
         cells.chain([HEADS[at].len()]).max().unwrap_or(0)
     });
-    let widest = rows.iter().filter(|row| row.plan.is_some()).map(|row| width(&row.branch) + width(row.text));
+    let widest = rows.iter().filter(|row| row.plan.is_some()).map(|row| width(&row.branch) + width(&row.text));
     let behind: usize = widths.iter().map(|column| column + 2).sum();
     let with_bar = columns >= behind + BAR_COLUMNS + 1 + TREE_COLUMNS_MIN * 2;
     let room = columns.saturating_sub(behind + if with_bar { BAR_COLUMNS + 1 } else { 0 });
@@ -53,11 +56,11 @@ pub(crate) fn draw(query: &str, plan: &Plan, columns: usize, color: bool) -> Str
     for (row, cells) in rows.iter().zip(&figures) {
         let Some((cells, node)) = cells.as_ref().zip(row.plan) else {
             let room = columns.saturating_sub(width(&row.branch));
-            let note = paint(&shortened(&visible(row.text), room), "2", color);
+            let note = paint(&shortened(&visible(&row.text), room), "2", color);
             append(&mut text, format_args!("{}{note}\n", row.branch));
             continue;
         };
-        let name = shortened(&visible(row.text), tree_columns.saturating_sub(width(&row.branch)));
+        let name = shortened(&visible(&row.text), tree_columns.saturating_sub(width(&row.branch)));
         let pad = " ".repeat(tree_columns.saturating_sub(width(&row.branch) + width(&name)));
         append(&mut text, format_args!("{}{name}{pad}", row.branch));
         for (cell, column) in cells.iter().zip(widths) {
@@ -75,10 +78,11 @@ pub(crate) fn draw(query: &str, plan: &Plan, columns: usize, color: bool) -> Str
 
 /// The rows of `plan` and what is below it: `first` stands before its text, `rest` before what follows.
 fn collect<'a>(plan: &'a Plan, first: &str, rest: &str, depth: usize, rows: &mut Vec<Row<'a>>) {
-    rows.push(Row { branch: first.to_owned(), text: &plan.node, plan: Some(plan) });
-    if let Some(note) = plan.note.as_deref().filter(|note| !note.is_empty()) {
+    rows.push(Row { branch: first.to_owned(), text: plan.node.as_str().into(), plan: Some(plan) });
+    let note = plan.note.as_deref().filter(|note| !note.is_empty()).map(Cow::from);
+    for text in note.into_iter().chain(plan.downsampled.as_ref().map(|of| told(of).into())) {
         let below = if plan.children.is_empty() { "  " } else { "│ " };
-        rows.push(Row { branch: format!("{rest}{below}"), text: note, plan: None });
+        rows.push(Row { branch: format!("{rest}{below}"), text, plan: None });
     }
     // The reader of the plan bounds how deep it is.
     for (at, child) in plan.children.iter().enumerate() {
@@ -90,6 +94,16 @@ fn collect<'a>(plan: &'a Plan, first: &str, rest: &str, depth: usize, rows: &mut
             collect(child, &format!("{rest}{branch}"), &format!("{rest}{below}"), depth + 1, rows);
         }
     }
+}
+
+/// What was read where samples are kept no more: `max of 288 summaries of 5min, all samples from 2026-01-01 00:00 on`.
+fn told(of: &Downsampled) -> String {
+    let length = |ms: i64| short(count(u64::try_from(ms).unwrap_or(0)) / 1000.0, SECONDS);
+    let (shortest, longest) = (length(of.window_ms_min), length(of.window_ms_max));
+    let lengths = if shortest == longest { shortest } else { format!("{shortest} to {longest}") };
+    let summaries = short(count(of.summaries), PLAIN);
+    let from = show_instant(of.samples_from_ms, "%Y-%m-%d %H:%M");
+    format!("{} of {summaries} summaries of {lengths}, all samples from {from} on", of.columns)
 }
 
 fn figures(node: &Plan, root: &Plan) -> [String; 6] {
@@ -193,6 +207,18 @@ mod tests {
         let bare: Plan = serde_json::from_str(r#"{"node":"\u001b[31mup"}"#).expect("a plan");
         let got = draw("up", &bare, 80, true);
         assert!(got.contains("\\u{1b}[31mup") && got.contains("0%"), "{got}");
+    }
+
+    #[test]
+    fn selectors_tell_of_summaries() {
+        let text = r#"{"node":"x[1h]","note":"first","downsampled":{"columns":"sum, count","summaries":1440,
+            "windowMsMin":300000,"windowMsMax":3600000,"samplesFromMs":0}}"#;
+        let plan: Plan = serde_json::from_str(text).expect("a plan");
+        let got = draw("x[1h]", &plan, 100, false);
+        let notes: Vec<&str> = got.lines().skip(2).map(str::trim).collect();
+        assert_eq!(notes.len(), 2, "{got}");
+        assert_eq!(notes[0], "first");
+        assert!(notes[1].starts_with("sum, count of 1.44k summaries of 5min to 60min, all samples from 19"), "{got}");
     }
 
     #[test]

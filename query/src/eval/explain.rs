@@ -12,6 +12,7 @@ use model::{Matcher, ReadCost};
 use super::column::{Column, Head, Sink};
 use super::error::Result;
 use super::shared::Shared;
+use super::summaries::Extent;
 use crate::ast::{Expr, ExprKind};
 
 /// One node of an explained query.
@@ -33,8 +34,25 @@ pub struct Explain {
     pub time_us: u64,
     /// What is special about it.
     pub note: Option<&'static str>,
+    /// What a selector read where samples are kept no more.
+    pub downsampled: Option<Downsampled>,
     /// What it is computed of.
     pub children: Vec<Explain>,
+}
+
+/// Summaries that a selector read instead of samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Downsampled {
+    /// Which parts of them were used, as `max` or `sum, count`.
+    pub columns: &'static str,
+    /// How many there were.
+    pub summaries: u64,
+    /// Length of the shortest window of any, in milliseconds.
+    pub window_ms_min: i64,
+    /// Length of the longest.
+    pub window_ms_max: i64,
+    /// The end of the latest window, in milliseconds since the Unix epoch: from there on all samples are kept.
+    pub samples_from_ms: i64,
 }
 
 /// What one node took.
@@ -43,6 +61,7 @@ struct NodeCost {
     series: u64,
     read: ReadCost,
     time: Duration,
+    summaries: Option<Downsampled>,
 }
 
 /// What the nodes of a query took, by their address; nothing when it is not asked for.
@@ -70,6 +89,18 @@ impl Trace {
             node.series += 1;
             node.read += cost;
             node.time += started.map_or(Duration::ZERO, |started| started.elapsed());
+        }
+    }
+
+    /// Reports that the selector with these matchers took `columns` of `count` summaries.
+    pub(super) fn count_summaries(&self, matchers: &[Matcher], columns: &'static str, count: usize, extent: Extent) {
+        if let Some(nodes) = &self.nodes {
+            let mut nodes = nodes.borrow_mut();
+            let node = nodes.entry(matchers.as_ptr().addr()).or_default();
+            let (window_ms_min, window_ms_max) = extent.window_ms;
+            let (summaries, samples_from_ms) = (count as u64, extent.end_ms);
+            let found = Downsampled { columns, summaries, window_ms_min, window_ms_max, samples_from_ms };
+            node.summaries = joined(node.summaries, Some(found));
         }
     }
 
@@ -106,6 +137,7 @@ impl Trace {
             node.series += cost.series;
             node.read += cost.read;
             node.time += cost.time;
+            node.summaries = joined(node.summaries, cost.summaries);
         }
     }
 
@@ -128,6 +160,7 @@ fn build(expr: &Expr, nodes: &HashMap<usize, NodeCost>, shared: &Shared<'_>) -> 
         bytes: 0,
         time_us: 0,
         note: None,
+        downsampled: None,
         children: children_of(expr).into_iter().map(|child| build(child, nodes, shared)).collect(),
     };
     let mut time = own.time;
@@ -161,7 +194,20 @@ fn add_reads(explain: &mut Explain, nodes: &HashMap<usize, NodeCost>, matchers: 
     explain.chunks = cost.read.chunks;
     explain.samples = cost.read.samples;
     explain.bytes = cost.read.bytes;
+    explain.downsampled = cost.summaries;
     *time = (*time).max(cost.time);
+}
+
+/// What was read of both.
+fn joined(one: Option<Downsampled>, other: Option<Downsampled>) -> Option<Downsampled> {
+    let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
+    Some(Downsampled {
+        columns: other.columns,
+        summaries: one.summaries + other.summaries,
+        window_ms_min: one.window_ms_min.min(other.window_ms_min),
+        window_ms_max: one.window_ms_max.max(other.window_ms_max),
+        samples_from_ms: one.samples_from_ms.max(other.samples_from_ms),
+    })
 }
 
 fn has_selector(expr: &Expr) -> bool {

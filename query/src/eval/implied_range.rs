@@ -11,6 +11,7 @@ use super::error::Result;
 use super::evaluator::Evaluator;
 use super::grid::Grid;
 use super::select::remove_stale_markers;
+use super::summaries::Takes;
 use super::window::{Frame, RangeSink};
 use crate::ast::{RangeExtension, Selector};
 
@@ -23,27 +24,27 @@ impl Evaluator<'_> {
         &self,
         selector: &Selector,
         extension: Option<RangeExtension>,
+        takes: Takes,
         grid: Grid,
         visit: &mut RangeSink<'_>,
     ) -> Result<()> {
         let shift = self.shift(&selector.modifiers)?;
         let lookback_ms = self.lookback_ms;
-        let frame = |interval_ms| {
-            let range_ms = range_ms(grid.step_ms, interval_ms);
-            Frame { grid, shift, range_ms, extension, lookback_ms }
-        };
+        let frame = |interval_ms| self.frame(grid, shift, range_ms(grid.step_ms, interval_ms), extension);
         // No distance counts as longer than lookback: a series with such gaps is absent most of the time.
         let (before_ms, after_ms) = frame(lookback_ms).reach_ms();
         let read = Self::read_range(grid, shift, before_ms, after_ms);
         let mut gaps = Vec::new();
-        self.read_each(&selector.matchers, read, &mut |head, samples| {
+        let reading = frame(lookback_ms).reading(&selector.matchers, read, takes);
+        self.read_each(&reading, &mut |head, samples, summaries| {
             remove_stale_markers(samples);
+            summaries.stand_in(samples);
             if samples.is_empty() {
                 return Ok(());
             }
             self.guard.spend(samples.len())?;
             let interval_ms = interval_ms(samples, &mut gaps).map_or(lookback_ms, |found| found.min(lookback_ms));
-            visit(head, samples, &frame(interval_ms))
+            visit(head, samples, &Frame { summaries, ..frame(interval_ms) })
         })
     }
 }

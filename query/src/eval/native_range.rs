@@ -239,12 +239,12 @@ pub(crate) fn last_change(window: &Window<'_>, is_counter: bool, met: &mut Met) 
 
 /// The oldest sample of either kind in a window.
 pub(crate) fn first(window: &Window<'_>) -> Option<SampleValue> {
-    let float = window.times_ms().first().copied();
+    let float = first_float(window);
     match window.histograms().first() {
-        Some(first) if float.is_none_or(|time_ms| first.timestamp_ms < time_ms) => {
+        Some(first) if float.is_none_or(|(time_ms, _)| first.timestamp_ms < time_ms) => {
             Some(SampleValue::Histogram(first.histogram.clone()))
         }
-        _ => window.values().first().copied().map(SampleValue::Float),
+        _ => float.map(|(_, value)| SampleValue::Float(value)),
     }
 }
 
@@ -262,7 +262,12 @@ pub(crate) fn last(window: &Window<'_>) -> Option<SampleValue> {
 /// When the oldest sample of either kind was taken.
 pub(crate) fn first_ms(window: &Window<'_>) -> Option<i64> {
     let histogram = window.histograms().first().map(|sample| sample.timestamp_ms);
-    window.times_ms().first().copied().into_iter().chain(histogram).min()
+    first_float(window).map(|(time_ms, _)| time_ms).into_iter().chain(histogram).min()
+}
+
+/// The oldest float, summed up or not.
+fn first_float(window: &Window<'_>) -> Option<(i64, f64)> {
+    (window.floats() > 0).then(|| window.earliest_of(window.first))
 }
 
 /// When the newest sample of either kind was taken.
@@ -273,7 +278,7 @@ pub(crate) fn last_ms(window: &Window<'_>) -> Option<i64> {
 
 /// The histograms of an extended window: those inside, the one before, and for smoothed ends the one after, the latter
 /// no farther than lookback.
-pub(crate) fn extended_histograms<'a>(frame: &Frame, window: &Window<'a>) -> &'a [HistogramSample] {
+pub(crate) fn extended_histograms<'a>(frame: &Frame<'_>, window: &Window<'a>) -> &'a [HistogramSample] {
     let all = window.all_histograms;
     let oldest_ms = window.start_ms.saturating_sub(frame.lookback_ms);
     let before = window.first_histogram.checked_sub(1).filter(|&at| all[at].timestamp_ms > oldest_ms);
@@ -285,7 +290,7 @@ pub(crate) fn extended_histograms<'a>(frame: &Frame, window: &Window<'a>) -> &'a
 }
 
 /// `rate`, `increase` and `delta` of histograms over an extended window.
-pub(crate) fn extended(frame: &Frame, window: &Window<'_>, kind: RateKind, met: &mut Met) -> Option<SampleValue> {
+pub(crate) fn extended(frame: &Frame<'_>, window: &Window<'_>, kind: RateKind, met: &mut Met) -> Option<SampleValue> {
     let histograms = extended_histograms(frame, window);
     let is_smoothed = frame.extension == Some(RangeExtension::Smoothed);
     let mut findings = Findings::default();

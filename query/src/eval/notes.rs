@@ -6,7 +6,8 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 
 use super::forced::Forced;
-use super::told::ToldLists;
+use super::summaries::Extent;
+use super::told::{Detail, ToldLists};
 use crate::ast::Span;
 
 /// The annotations of one query, each text once.
@@ -65,6 +66,8 @@ pub(crate) enum Note<'a> {
     NanSkewedQuantile(&'a str),
     /// NaN observations are in no fraction: metric.
     NanFraction(&'a str),
+    /// What needs samples was computed where there are none any more: what, and where.
+    OfSummaries(&'a str, Extent),
 }
 
 /// What was being done with histograms.
@@ -188,6 +191,9 @@ impl Note<'_> {
                     .to_owned(),
                 metric,
             ),
+            Self::OfSummaries(what, _) => {
+                format!("PromQL info: {what} sees the last samples alone of downsampled windows")
+            }
         }
     }
 }
@@ -238,8 +244,12 @@ impl<'q> Notes<'q> {
     pub(crate) fn add(&self, note: Note<'_>, span: Span) {
         let mut told = self.told.borrow_mut();
         let list = if note.is_warning() { &mut told.warnings } else { &mut told.infos };
-        let forced = if let Note::ForcedMonotonicity(_, forced) = note { Some(forced) } else { None };
-        list.add(note.text(), span.start, forced);
+        let detail = match note {
+            Note::ForcedMonotonicity(_, forced) => Some(Detail::Forced(forced)),
+            Note::OfSummaries(_, extent) => Some(Detail::Extent(extent)),
+            _ => None,
+        };
+        list.add(note.text(), span.start, detail);
     }
 
     /// What was told so far; it is forgotten here.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::condensed;
 use super::error::{Result, execution};
 use super::grid::seconds;
 use super::math::{Mean, count, quantile};
@@ -16,8 +17,12 @@ pub(crate) type OfWindow = fn(&Window<'_>) -> Option<f64>;
 pub(crate) fn of_window(id: FunctionId) -> Option<OfWindow> {
     use FunctionId as F;
     Some(match id {
-        F::SumOverTime => |window| Some(sum(window.values())),
-        F::AvgOverTime => |window| mean(window.values()),
+        F::SumOverTime => {
+            |window| Some(if window.has_summaries() { condensed::sum(window) } else { sum(window.values()) })
+        }
+        F::AvgOverTime => |window| {
+            if window.has_summaries() { Some(condensed::mean(window)) } else { mean(window.values()) }
+        },
         F::StdvarOverTime => |window| Some(variance(window.values())),
         F::StddevOverTime => |window| Some(variance(window.values()).sqrt()),
         F::MadOverTime => |window| Some(median_deviation(window.values())),
@@ -62,6 +67,7 @@ fn mean(values: &[f64]) -> Option<f64> {
 #[derive(Debug)]
 pub(crate) struct Best {
     beats: fn(f64, f64) -> bool,
+    is_least: bool,
     queue: VecDeque<usize>,
     /// The first sample not looked at.
     next: usize,
@@ -70,12 +76,13 @@ pub(crate) struct Best {
 impl Best {
     /// Of a function that picks one of the values.
     pub(crate) fn of(id: FunctionId) -> Option<Self> {
+        let is_least = id == FunctionId::MinOverTime;
         let beats: fn(f64, f64) -> bool = match id {
             FunctionId::MinOverTime => |value, other| value < other,
             FunctionId::MaxOverTime => |value, other| value > other,
             _ => return None,
         };
-        Some(Self { beats, queue: VecDeque::new(), next: 0 })
+        Some(Self { beats, is_least, queue: VecDeque::new(), next: 0 })
     }
 
     /// Begins with another series.
@@ -86,6 +93,9 @@ impl Best {
 
     /// The best value of a window, which has at least one; NaN only if there is nothing else.
     pub(crate) fn value(&mut self, window: &Window<'_>) -> f64 {
+        if window.has_summaries() {
+            return condensed::extreme(window, self.is_least);
+        }
         let values = window.all_values;
         for at in self.next.max(window.first)..window.after {
             let value = values[at];

@@ -22,6 +22,7 @@ use super::guard::{Guard, Held, is_of_memory};
 use super::invariant::is_invariant;
 use super::math::elementwise;
 use super::notes::Notes;
+use super::select::looks_once;
 use super::told::ToldLists;
 use crate::ast::{Call, Expr, ExprKind, RangeExtension, ValueType};
 use crate::functions::FunctionId;
@@ -68,6 +69,8 @@ pub(super) fn stack_bytes(expr: &Expr) -> usize {
 pub(super) struct Leaf<'e> {
     matchers: &'e [Matcher],
     reads: TimeRange,
+    /// Whether the newest sample of each series is enough.
+    newest_alone: bool,
 }
 
 /// The series of a pipeline's selector that an evaluator is to read.
@@ -109,7 +112,11 @@ impl Evaluator<'_> {
         match &expr.kind {
             ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => self.inner_leaf(inner, grid),
             ExprKind::Selector(selector) => {
-                Ok(Some(Leaf { matchers: &selector.matchers, reads: self.selector_reads(selector, grid)? }))
+                let reads = self.selector_reads(selector, grid)?;
+                let newest_alone = selector.extension.is_none()
+                    && !selector.tells_resets
+                    && looks_once(grid, self.shift(&selector.modifiers)?);
+                Ok(Some(Leaf { matchers: &selector.matchers, reads, newest_alone }))
             }
             ExprKind::Binary(binary) if !binary.op.is_set() => match (&binary.left, &binary.right) {
                 (constant, vector) | (vector, constant) if is_constant(constant) => self.inner_leaf(vector, grid),
@@ -134,7 +141,7 @@ impl Evaluator<'_> {
         match &super::evaluator::unparen(vector).kind {
             ExprKind::Range(range) => {
                 let (_, reads) = self.range_reads(range, extension.or(range.selector.extension), grid)?;
-                Ok(Some(Leaf { matchers: &range.selector.matchers, reads }))
+                Ok(Some(Leaf { matchers: &range.selector.matchers, reads, newest_alone: false }))
             }
             ExprKind::Subquery(subquery) => {
                 let (_, inner) = self.subquery_grid(subquery, extension, grid)?;
@@ -152,7 +159,7 @@ impl Evaluator<'_> {
         if leaf.reads.is_empty() {
             return Ok(());
         }
-        let (set, _held) = self.select(leaf.matchers, leaf.reads)?;
+        let (set, _held) = self.select(leaf.matchers, leaf.reads, leaf.newest_alone)?;
         let span_ms = leaf.reads.end.0.saturating_sub(leaf.reads.start.0);
         let samples = usize::try_from(span_ms / SAMPLE_DISTANCE_MS).unwrap_or(usize::MAX);
         let work = samples.max(CHUNK_SAMPLES).saturating_add(grid.len).saturating_mul(set.len());

@@ -7,6 +7,7 @@
 
 use model::{SampleValue, Samples};
 
+use super::condensed;
 use super::grid::seconds;
 use super::marks::Resets;
 use super::native_range::{Met, pure_change};
@@ -40,7 +41,7 @@ impl Pure {
     }
 
     /// The change over a window of an anchored frame.
-    pub(crate) fn change(&mut self, frame: &Frame, window: &Window<'_>, met: &mut Met) -> Option<SampleValue> {
+    pub(crate) fn change(&mut self, frame: &Frame<'_>, window: &Window<'_>, met: &mut Met) -> Option<SampleValue> {
         let base = base(frame, window);
         let histograms = !window.histograms().is_empty() || matches!(base, Base::Histogram(_));
         if histograms && (window.floats() > 0 || matches!(base, Base::Float(_))) {
@@ -62,19 +63,24 @@ impl Pure {
     }
 
     fn float_change(&mut self, window: &Window<'_>, base: Base, met: &mut Met) -> Option<f64> {
-        let (from, zero) = match base {
-            Base::Float(at) => (at, None),
+        let (from, first, zero) = match base {
+            Base::Float(at) => (at, window.all_values[at], None),
             _ if window.floats() == 0 => return None,
             _ => {
                 let began = is_inside(window, window.start_of_float(window.first));
-                (window.first, began.then_some(window.all_values[window.first]))
+                let (_, first) = window.earliest_of(window.first);
+                (window.first, first, began.then_some(first))
             }
         };
         if self.resets.has_overlap(from, window.after) {
             met.add_overlap();
         }
-        let change = window.all_values[window.after - 1] - window.all_values[from];
-        let change = self.resets.corrected(change, window.all_values, from, window.after);
+        let last = window.all_values[window.after - 1];
+        if window.has_summaries() {
+            let change = last - first + condensed::hidden(window, first, last) + zero.unwrap_or(0.0);
+            return Some(if self.is_rate { change } else { change * window.share });
+        }
+        let change = self.resets.corrected(last - first, window.all_values, from, window.after);
         Some(change + zero.unwrap_or(0.0))
     }
 }
@@ -87,12 +93,11 @@ fn is_inside(window: &Window<'_>, start_ms: i64) -> bool {
 
 /// The newest sample at or before the start of the window, within lookback: of the start, or, if there is none inside, of
 /// the end.
-fn base(frame: &Frame, window: &Window<'_>) -> Base {
+fn base(frame: &Frame<'_>, window: &Window<'_>) -> Base {
     let seen_from_ms = if window.is_empty() { window.end_ms } else { window.start_ms };
-    let oldest_ms = seen_from_ms.saturating_sub(frame.lookback_ms);
     let float = window.first.checked_sub(1).map(|at| (window.all_times_ms[at], Base::Float(at)));
     let histogram = window.first_histogram.checked_sub(1);
     let histogram = histogram.map(|at| (window.all_histograms[at].timestamp_ms, Base::Histogram(at)));
     let newest = float.into_iter().chain(histogram).max_by_key(|&(time_ms, _)| time_ms);
-    newest.filter(|&(time_ms, _)| time_ms > oldest_ms).map_or(Base::None, |(_, base)| base)
+    newest.filter(|&(time_ms, _)| frame.lookback().reaches(time_ms, seen_from_ms)).map_or(Base::None, |(_, base)| base)
 }

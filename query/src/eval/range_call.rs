@@ -6,6 +6,7 @@
 use model::{Labels, SampleValue, Samples};
 
 use super::column::{Column, Head, Sink};
+use super::condensed;
 use super::error::{Result, execution};
 use super::evaluator::{Evaluator, unparen};
 use super::extended::{ANCHORED, SMOOTHED};
@@ -18,6 +19,7 @@ use super::notes::Note;
 use super::ordered::Ordered;
 use super::over_time::{Best, Line, check_factor, of_window, regression, smoothing};
 use super::sliding::{Products, Sliding, Squares, Values};
+use super::summaries::Takes;
 use super::window::{Frame, Window};
 use crate::ast::{Call, Expr, ExprKind, RangeExtension};
 use crate::functions::FunctionId;
@@ -30,7 +32,7 @@ const NOTE_UNITS: usize = 64;
 type RawSink<'s> = dyn FnMut(Head, Samples) -> Result<()> + 's;
 
 /// Computes the column of a series.
-type OfSeries<'s> = dyn FnMut(&Frame, &Samples, &mut Column, &mut Met) -> Result<()> + 's;
+type OfSeries<'s> = dyn FnMut(&Frame<'_>, &Samples, &mut Column, &mut Met) -> Result<()> + 's;
 
 impl Evaluator<'_> {
     /// Evaluates a function of a range vector.
@@ -41,28 +43,30 @@ impl Evaluator<'_> {
             check_extension(call, arg)?;
         }
         match (id, call.args.as_slice()) {
-            (F::AbsentOverTime, [arg]) => self.absent_over_time(arg, grid, sink),
-            (F::Rate | F::Increase | F::Delta, [arg]) => self.rate_call(id, arg, grid, sink),
-            (F::RatePure | F::IncreasePure, [arg]) => self.pure_call(id, arg, grid, sink),
-            (F::Changes | F::Resets, [arg]) => self.events_call(id, arg, grid, sink),
+            (F::AbsentOverTime, [arg]) => self.absent_over_time(call, arg, grid, sink),
+            (F::Rate | F::Increase | F::Delta, [arg]) => self.rate_call(call, arg, grid, sink),
+            (F::RatePure | F::IncreasePure, [arg]) => self.pure_call(call, arg, grid, sink),
+            (F::Changes | F::Resets, [arg]) => self.events_call(call, arg, grid, sink),
             (F::Irate | F::Idelta, [arg]) => {
-                self.each_series(arg, arg, grid, sink, &mut |frame, samples, column, met| {
+                self.each_series(call, (arg, arg), grid, sink, &mut |frame, samples, column, met| {
                     frame.slide_full(&self.guard, samples, column, |window| {
                         native_range::last_change(window, id == F::Irate, met)
                     })
                 })
             }
-            (F::SumOverTime | F::AvgOverTime, [arg]) => self.sum_call(id, arg, grid, sink),
-            (F::StddevOverTime | F::StdvarOverTime, [arg]) => self.deviation_call(id, arg, grid, sink),
-            (F::QuantileOverTime, [q, arg]) => self.quantile_call(q, arg, grid, sink),
+            (F::SumOverTime | F::AvgOverTime, [arg]) => self.sum_call(call, arg, grid, sink),
+            (F::StddevOverTime | F::StdvarOverTime, [arg]) => self.deviation_call(call, arg, grid, sink),
+            (F::QuantileOverTime, [q, arg]) => self.quantile_call(call, (q, arg), grid, sink),
             (F::PredictLinear, [arg, ahead]) => {
                 let ahead = self.scalar(ahead, grid)?;
-                self.line_call(arg, grid, sink, &|window| window.time_ms, &|window, line| {
+                self.line_call(call, arg, grid, sink, &|window| window.time_ms, &|window, line| {
                     line.slope * ahead[window.step] + line.intercept
                 })
             }
             (F::Deriv, [arg]) => {
-                self.line_call(arg, grid, sink, &|window| window.all_times_ms[window.first], &|_, line| line.slope)
+                self.line_call(call, arg, grid, sink, &|window| window.all_times_ms[window.first], &|_, line| {
+                    line.slope
+                })
             }
             (F::DoubleExponentialSmoothing, [arg, factor, trend]) => {
                 let (factors, trends) = (self.scalar(factor, grid)?, self.scalar(trend, grid)?);
@@ -70,25 +74,27 @@ impl Evaluator<'_> {
                     check_factor("smoothing", "sf", factor)?;
                     check_factor("trend", "tf", trend)?;
                 }
-                self.of_floats(arg, grid, sink, &mut |window| {
+                self.of_floats(call, arg, grid, sink, &mut |window| {
                     smoothing(window.values(), factors[window.step], trends[window.step])
                 })
             }
             (F::MinOverTime | F::MaxOverTime, [arg]) => {
                 let Some(mut best) = Best::of(id) else { return Err(unknown(call)) };
-                self.each_series(arg, arg, grid, sink, &mut |frame, samples, column, met| {
+                self.each_series(call, (arg, arg), grid, sink, &mut |frame, samples, column, met| {
                     best.restart();
                     frame.slide(&self.guard, samples, column, |window| {
                         met.has_floats(window).then(|| best.value(window))
                     })
                 })
             }
-            (F::LastOverTime | F::FirstOverTime, [arg]) => self.picked(id, arg, grid, sink),
+            (F::LastOverTime | F::FirstOverTime, [arg]) => self.picked(call, arg, grid, sink),
             (_, [arg]) => match (of_both_kinds(id), of_window(id)) {
-                (Some(compute), _) => self.each_series(arg, arg, grid, sink, &mut |frame, samples, column, _| {
-                    frame.slide(&self.guard, samples, column, compute)
-                }),
-                (_, Some(mut compute)) => self.of_floats(arg, grid, sink, &mut compute),
+                (Some(compute), _) => {
+                    self.each_series(call, (arg, arg), grid, sink, &mut |frame, samples, column, _| {
+                        frame.slide(&self.guard, samples, column, compute)
+                    })
+                }
+                (_, Some(mut compute)) => self.of_floats(call, arg, grid, sink, &mut compute),
                 _ => Err(unknown(call)),
             },
             _ => Err(unknown(call)),
@@ -99,14 +105,14 @@ impl Evaluator<'_> {
     /// function's first argument.
     fn each_series(
         &self,
-        arg: &Expr,
-        noted: &Expr,
+        call: &Call,
+        (arg, noted): (&Expr, &Expr),
         grid: Grid,
         sink: &mut Sink<'_>,
         compute: &mut OfSeries<'_>,
     ) -> Result<()> {
         let mut column = Column::default();
-        self.ranges(arg, grid, &mut |head, samples, frame| {
+        self.ranges(arg, Takes::of(call), grid, &mut |head, samples, frame| {
             let mut met = Met::default();
             compute(frame, samples, &mut column, &mut met)?;
             self.tell(met, &head, unparen(noted).span)?;
@@ -117,12 +123,13 @@ impl Evaluator<'_> {
     /// A function of the floats of each window, which has some.
     fn of_floats(
         &self,
+        call: &Call,
         arg: &Expr,
         grid: Grid,
         sink: &mut Sink<'_>,
         of_window: &mut dyn FnMut(&Window<'_>) -> Option<f64>,
     ) -> Result<()> {
-        self.each_series(arg, arg, grid, sink, &mut |frame, samples, column, met| {
+        self.each_series(call, (arg, arg), grid, sink, &mut |frame, samples, column, met| {
             frame.slide(
                 &self.guard,
                 samples,
@@ -138,7 +145,7 @@ impl Evaluator<'_> {
     /// it and it yields something, else by `looking` at every sample.
     fn slide_floats(
         &self,
-        (frame, samples, column, met): (&Frame, &Samples, &mut Column, &mut Met),
+        (frame, samples, column, met): (&Frame<'_>, &Samples, &mut Column, &mut Met),
         mut moving: impl FnMut(&Window<'_>) -> Option<f64>,
         looking: impl Fn(&Window<'_>) -> Option<f64>,
     ) -> Result<()> {
@@ -157,10 +164,11 @@ impl Evaluator<'_> {
     }
 
     /// `changes` and `resets`: how many of the places where something happened lie in a window.
-    fn events_call(&self, id: FunctionId, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+    fn events_call(&self, call: &Call, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let is_of_resets = call.function.id == FunctionId::Resets;
         let (mut marks, mut resets) = (Marks::default(), Resets::default());
-        self.each_series(arg, arg, grid, sink, &mut |frame, samples, column, _| {
-            let found = match (id == FunctionId::Resets, samples.histograms.is_empty()) {
+        self.each_series(call, (arg, arg), grid, sink, &mut |frame, samples, column, _| {
+            let found = match (is_of_resets, samples.histograms.is_empty()) {
                 (true, true) => {
                     resets.find(&samples.timestamps_ms, &samples.values, &samples.starts_ms);
                     &mut resets.marks
@@ -185,20 +193,31 @@ impl Evaluator<'_> {
                 // Places among the samples of both kinds in order.
                 let first = window.first + window.first_histogram;
                 let from = if frame.extension.is_some() && window.has_anchor(frame) { first - 1 } else { first };
+                if window.has_summaries() && samples.histograms.is_empty() {
+                    self.guard.spend(window.floats())?;
+                    let before = (from < first).then(|| samples.values[from]);
+                    let events = if is_of_resets { condensed::resets } else { condensed::changes };
+                    return Ok(Some(events(window, before)));
+                }
                 Ok(Some(count(found.between(from, window.after + window.after_histogram).len())))
             })
         })
     }
 
     /// `sum_over_time` and `avg_over_time`.
-    fn sum_call(&self, id: FunctionId, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+    fn sum_call(&self, call: &Call, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let id = call.function.id;
         let is_mean = id == FunctionId::AvgOverTime;
         let Some(looking) = of_window(id) else { return Err(execution("expected a sum")) };
         let mut sums = Sliding::<Values, 1>::new();
-        self.each_series(arg, arg, grid, sink, &mut |frame, samples, column, met| {
+        self.each_series(call, (arg, arg), grid, sink, &mut |frame, samples, column, met| {
             sums.restart();
             if samples.histograms.is_empty() {
-                let moving = |window: &Window<'_>| if is_mean { sums.mean(window) } else { sums.sum(window) };
+                let moving = |window: &Window<'_>| match window.has_summaries() {
+                    true => None,
+                    false if is_mean => sums.mean(window),
+                    false => sums.sum(window),
+                };
                 return self.slide_floats((frame, samples, column, met), moving, looking);
             }
             frame.slide_full(&self.guard, samples, column, |window| match kind(window, met)? {
@@ -210,11 +229,12 @@ impl Evaluator<'_> {
     }
 
     /// `stddev_over_time` and `stdvar_over_time`.
-    fn deviation_call(&self, id: FunctionId, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+    fn deviation_call(&self, call: &Call, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let id = call.function.id;
         let is_root = id == FunctionId::StddevOverTime;
         let Some(looking) = of_window(id) else { return Err(execution("expected a deviation")) };
         let mut sums = Sliding::<Squares, 2>::new();
-        self.each_series(arg, arg, grid, sink, &mut |frame, samples, column, met| {
+        self.each_series(call, (arg, arg), grid, sink, &mut |frame, samples, column, met| {
             sums.restart();
             let moving = |window: &Window<'_>| {
                 let variance = sums.variance(window)?;
@@ -227,6 +247,7 @@ impl Evaluator<'_> {
     /// Functions of the least-squares line of each window, which starts at `origin_ms`.
     fn line_call(
         &self,
+        call: &Call,
         arg: &Expr,
         grid: Grid,
         sink: &mut Sink<'_>,
@@ -234,7 +255,7 @@ impl Evaluator<'_> {
         finish: &dyn Fn(&Window<'_>, Line) -> f64,
     ) -> Result<()> {
         let mut sums = Sliding::<Products, 4>::new();
-        self.each_series(arg, arg, grid, sink, &mut |frame, samples, column, met| {
+        self.each_series(call, (arg, arg), grid, sink, &mut |frame, samples, column, met| {
             sums.restart();
             let moving = |window: &Window<'_>| {
                 // Keeps up even where there is no line.
@@ -247,11 +268,11 @@ impl Evaluator<'_> {
     }
 
     /// `quantile_over_time`.
-    fn quantile_call(&self, q: &Expr, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+    fn quantile_call(&self, call: &Call, (q, arg): (&Expr, &Expr), grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
         let wanted = self.scalar(q, grid)?;
         self.note_quantiles(&wanted, q)?;
         let mut ordered = Ordered::default();
-        self.each_series(arg, q, grid, sink, &mut |frame, samples, column, met| {
+        self.each_series(call, (arg, q), grid, sink, &mut |frame, samples, column, met| {
             ordered.restart();
             frame.slide_steadily(&self.guard, samples, column, |window| {
                 if !met.has_floats(window) {
@@ -265,21 +286,21 @@ impl Evaluator<'_> {
     }
 
     /// `last_over_time` and `first_over_time`, which keep the name.
-    fn picked(&self, id: FunctionId, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
-        let pick = if id == FunctionId::LastOverTime { native_range::last } else { native_range::first };
+    fn picked(&self, call: &Call, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let pick = if call.function.id == FunctionId::LastOverTime { native_range::last } else { native_range::first };
         let mut column = Column::default();
-        self.ranges(arg, grid, &mut |head, samples, frame| {
+        self.ranges(arg, Takes::of(call), grid, &mut |head, samples, frame| {
             frame.slide_full(&self.guard, samples, &mut column, pick)?;
             push(head, &mut column, sink)
         })
     }
 
     /// 1 at the steps where no series has a sample in its window.
-    fn absent_over_time(&self, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+    fn absent_over_time(&self, call: &Call, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
         let mut result = Column::default();
         result.fill(grid.len, 1.0);
         let mut present = Column::default();
-        self.ranges(arg, grid, &mut |_, samples, frame| {
+        self.ranges(arg, Takes::of(call), grid, &mut |_, samples, frame| {
             frame.slide(&self.guard, samples, &mut present, |_| Some(1.0))?;
             result.retain(|step| !present.has(step));
             Ok(())
@@ -308,7 +329,7 @@ impl Evaluator<'_> {
     /// The samples of a range vector at a single time, as an instant query for a range vector shows them.
     pub(crate) fn raw_ranges(&self, expr: &Expr, time_ms: i64, visit: &mut RawSink<'_>) -> Result<()> {
         let mut column = Column::default();
-        self.ranges(expr, Grid::instant(time_ms), &mut |head, samples, frame| {
+        self.ranges(expr, Takes::RAW, Grid::instant(time_ms), &mut |head, samples, frame| {
             let mut found = Samples::default();
             frame.slide(&self.guard, samples, &mut column, |window| {
                 found = window.to_samples();
@@ -322,7 +343,10 @@ impl Evaluator<'_> {
 /// The functions that count samples of both kinds alike.
 fn of_both_kinds(id: FunctionId) -> Option<fn(&Window<'_>) -> Option<f64>> {
     Some(match id {
-        FunctionId::CountOverTime => |window| Some(count(window.floats() + window.histograms().len())),
+        FunctionId::CountOverTime => |window| {
+            let floats = if window.has_summaries() { condensed::samples(window) } else { count(window.floats()) };
+            Some(floats + count(window.histograms().len()))
+        },
         FunctionId::PresentOverTime => |_| Some(1.0),
         FunctionId::TsOfFirstOverTime => |window| native_range::first_ms(window).map(seconds),
         FunctionId::TsOfLastOverTime => |window| native_range::last_ms(window).map(seconds),

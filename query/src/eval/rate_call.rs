@@ -6,6 +6,7 @@
 use model::SampleValue;
 
 use super::column::{Column, Head, Sink, is_present};
+use super::condensed;
 use super::error::{Result, execution};
 use super::evaluator::{Evaluator, metric_name, unparen};
 use super::extended::extended;
@@ -16,8 +17,9 @@ use super::notes::Note;
 use super::pure::Pure;
 use super::range_call::push;
 use super::rate::{RateKind, Steady, extrapolated};
+use super::summaries::Takes;
 use super::window::{RangeSink, Window};
-use crate::ast::{Expr, Span};
+use crate::ast::{Call, Expr, Span};
 use crate::functions::FunctionId;
 
 /// The name endings that say "counter".
@@ -29,8 +31,8 @@ const COUNTER_TYPES: [&str; 2] = ["counter", "histogram"];
 
 impl Evaluator<'_> {
     /// `rate`, `increase` and `delta`.
-    pub(super) fn rate_call(&self, id: FunctionId, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
-        let Some(rate) = RateKind::of(id) else { return Err(execution("expected a rate")) };
+    pub(super) fn rate_call(&self, call: &Call, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+        let Some(rate) = RateKind::of(call.function.id) else { return Err(execution("expected a rate")) };
         let mut column = Column::default();
         let mut resets = Resets::default();
         let mut steady = Steady::default();
@@ -48,6 +50,9 @@ impl Evaluator<'_> {
                 let mut of_floats = |window: &Window<'_>, met: &mut Met| {
                     if rate.is_counter && resets.has_overlap(window.first, window.after) {
                         met.add_overlap();
+                    }
+                    if window.has_summaries() {
+                        return condensed::extrapolated(window, rate);
                     }
                     extrapolated(window, rate, &mut resets, &mut steady)
                 };
@@ -70,7 +75,7 @@ impl Evaluator<'_> {
             }
             push(head.dropped(), &mut column, sink)
         };
-        self.ranges(arg, grid, visit)
+        self.ranges(arg, Takes::of(call), grid, visit)
     }
 
     /// Tells of a float result that is called a counter and seems to be none.
@@ -93,10 +98,10 @@ impl Evaluator<'_> {
     }
 
     /// `rate_pure` and `increase_pure`.
-    pub(super) fn pure_call(&self, id: FunctionId, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
+    pub(super) fn pure_call(&self, call: &Call, arg: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<()> {
         let mut column = Column::default();
-        let mut pure = Pure::new(id == FunctionId::RatePure);
-        self.anchored_ranges(arg, grid, &mut |head, samples, frame| {
+        let mut pure = Pure::new(call.function.id == FunctionId::RatePure);
+        self.anchored_ranges(arg, Takes::of(call), grid, &mut |head, samples, frame| {
             let mut met = Met::default();
             pure.restart(samples);
             frame.slide_full(&self.guard, samples, &mut column, |window| pure.change(frame, window, &mut met))?;

@@ -12,13 +12,30 @@ use super::error::Result;
 use super::evaluator::Evaluator;
 use super::grid::{Grid, Shift, seconds};
 use super::guard::Held;
+use super::notes::Note;
 use super::smoothed::smooth;
+use super::summaries::{Lookback, Summaries, Takes, instant_window_ms};
 use crate::ast::{RangeExtension, Selector, Span};
 use crate::native::tell_resets;
 
 /// What a source is taken to hold for each series it selected: where its samples are, and a copy of those still being
 /// collected.
 const SELECTED_BYTES: usize = 256;
+
+/// What is read for a selector.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading<'m> {
+    pub(crate) matchers: &'m [Matcher],
+    pub(crate) range: TimeRange,
+    /// Which of several lengths of summaries serve best: the longest up to this.
+    pub(crate) window_ms_max: i64,
+    pub(crate) takes: Takes,
+    /// Whether the newest sample of each series is enough.
+    pub(crate) newest_alone: bool,
+}
+
+/// Takes a series: its labels, its samples with stale markers, and its summaries.
+pub(crate) type ReadSink<'s> = dyn FnMut(Head, &mut Samples, &mut Summaries) -> Result<()> + 's;
 
 /// What a selector yields for the sample it finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,45 +77,57 @@ impl Evaluator<'_> {
     ) -> Result<()> {
         let mut column = Column::default();
         let range = Self::read_range(grid, shift, self.lookback_ms, 0);
-        self.read_each(matchers, range, &mut |head, samples| {
+        let window_ms_max = instant_window_ms(grid, shift);
+        let newest_alone = looks_once(grid, shift) && wanted != Wanted::ValueTellingResets;
+        let reading = Reading { matchers, range, window_ms_max, takes: Takes::LAST, newest_alone };
+        self.read_each(&reading, &mut |head, samples, summaries| {
             self.guard.spend(grid.len)?;
             column.reset(grid.len);
+            summaries.stand_in_with_ends(samples);
+            let lookback = Lookback { ms: self.lookback_ms, summaries };
             if samples.histograms.is_empty() {
-                pick_newest(samples, grid, shift, self.lookback_ms, wanted, column.slots_mut());
+                pick_newest(samples, grid, shift, lookback, wanted, column.slots_mut());
             } else {
                 if wanted == Wanted::ValueTellingResets {
                     tell_resets(&mut samples.histograms);
                 }
-                pick_newest_full(samples, grid, shift, self.lookback_ms, wanted, &mut column);
+                pick_newest_full(samples, grid, shift, lookback, wanted, &mut column);
             }
             if column.is_empty() { Ok(()) } else { sink(head, &mut column) }
         })
     }
 
-    /// Reads every selected series once, with its samples in `range`, stale markers included. Of a pipeline's selector
-    /// only the series that are this thread's turn.
-    pub(crate) fn read_each(
-        &self,
-        matchers: &[Matcher],
-        range: TimeRange,
-        visit: &mut dyn FnMut(Head, &mut Samples) -> Result<()>,
-    ) -> Result<()> {
+    /// Reads every selected series once. Of a pipeline's selector only the series that are this thread's turn.
+    pub(crate) fn read_each(&self, reading: &Reading<'_>, visit: &mut ReadSink<'_>) -> Result<()> {
         self.guard.look()?;
-        if range.is_empty() {
+        if reading.range.is_empty() {
             return Ok(());
         }
         if let Some(turn) = &self.turn
-            && turn.is_of(matchers, range)?
+            && turn.is_of(reading.matchers, reading.range)?
         {
-            return self.read_series(turn.set, turn.series.clone(), matchers, visit);
+            return self.read_series(turn.set, turn.series.clone(), reading, visit);
         }
-        let (set, _held) = self.select(matchers, range)?;
-        self.read_series(&*set, 0..set.len(), matchers, visit)
+        let (set, _held) = self.select(reading.matchers, reading.range, reading.newest_alone)?;
+        self.read_series(&*set, 0..set.len(), reading, visit)
     }
 
-    /// The series that fulfil `matchers`, and what is accounted for the selection.
-    pub(crate) fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<(Box<dyn SeriesSet>, Held<'_>)> {
-        let set = self.source.select(matchers, range, self.guard.options().series_max)?;
+    /// The series that fulfil `matchers`, and what is accounted for the selection. Where there are summaries `range` is
+    /// longer by one at both ends: the newest may be as old as that, and one that begins inside ends as late as that.
+    pub(crate) fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        newest_alone: bool,
+    ) -> Result<(Box<dyn SeriesSet>, Held<'_>)> {
+        let (source, series_max) = (self.source, self.guard.options().series_max);
+        let more_ms = source.summary_window_ms(range);
+        let (start_ms, end_ms) = (range.start.0.saturating_sub(more_ms), range.end.0);
+        let set = if newest_alone {
+            source.select_newest(matchers, TimeRange::new(start_ms, end_ms), series_max)?
+        } else {
+            source.select(matchers, TimeRange::new(start_ms, end_ms.saturating_add(more_ms)), series_max)?
+        };
         let held = self.guard.hold(set.len().saturating_mul(SELECTED_BYTES))?;
         self.guard.look()?;
         Ok((set, held))
@@ -108,20 +137,27 @@ impl Evaluator<'_> {
         &self,
         set: &dyn SeriesSet,
         series: std::ops::Range<usize>,
-        matchers: &[Matcher],
-        visit: &mut dyn FnMut(Head, &mut Samples) -> Result<()>,
+        reading: &Reading<'_>,
+        visit: &mut ReadSink<'_>,
     ) -> Result<()> {
-        let mut samples = Samples::default();
+        let (mut samples, mut summaries) = (Samples::default(), Summaries::default());
         let mut held = self.guard.hold(0)?;
         for at in series {
             let started = self.trace.is_on().then(Instant::now);
-            let cost = set.read(at, &mut samples)?;
+            let cost = set.read_with_summaries(at, reading.window_ms_max, &mut samples, summaries.list_mut())?;
             self.guard.count_read(cost)?;
-            held.reach(memory_bytes(&samples))?;
-            self.trace.count_read(matchers, cost, started);
-            if !samples.is_empty() {
-                visit(Head::new(set.labels(at).clone()), &mut samples)?;
+            held.reach(memory_bytes(&samples) + summaries.bytes())?;
+            self.trace.count_read(reading.matchers, cost, started);
+            if let Some(extent) = summaries.extent() {
+                let count = summaries.list().len();
+                self.trace.count_summaries(reading.matchers, reading.takes.columns, count, extent);
+                if let Some(what) = reading.takes.needs_samples {
+                    self.notes.add(Note::OfSummaries(what, extent), reading.takes.span);
+                }
+            } else if samples.is_empty() {
+                continue;
             }
+            visit(Head::new(set.labels(at).clone()), &mut samples, &mut summaries)?;
         }
         Ok(())
     }
@@ -142,10 +178,13 @@ impl Evaluator<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<()> {
         let mut column = Column::default();
-        let lookback_ms = self.lookback_ms;
-        let range = Self::read_range(grid, shift, lookback_ms, lookback_ms);
-        self.read_each(&selector.matchers, range, &mut |head, samples| {
+        let range = Self::read_range(grid, shift, self.lookback_ms, self.lookback_ms);
+        let (window_ms_max, takes) = (instant_window_ms(grid, shift), Takes::OUTLINE.at(span));
+        let reading = Reading { matchers: &selector.matchers, range, window_ms_max, takes, newest_alone: false };
+        self.read_each(&reading, &mut |head, samples, summaries| {
             remove_stale_markers(samples);
+            summaries.outline(samples);
+            let lookback_ms = self.lookback_ms.max(summaries.window_ms_max());
             self.guard.spend(grid.len)?;
             column.reset(grid.len);
             if !samples.histograms.is_empty() {
@@ -177,6 +216,11 @@ impl Evaluator<'_> {
     }
 }
 
+/// Whether a selector looks at a single time.
+pub(super) fn looks_once(grid: Grid, shift: Shift) -> bool {
+    grid.len == 1 || shift.at_ms.is_some()
+}
+
 /// Memory of the samples of a series.
 fn memory_bytes(samples: &Samples) -> usize {
     let floats = samples.timestamps_ms.len() * size_of::<(i64, f64)>() + size_of_val(samples.starts_ms.as_slice());
@@ -185,7 +229,7 @@ fn memory_bytes(samples: &Samples) -> usize {
 }
 
 /// Fills `slots` with what the newest sample in `(t - lookback, t]` says, unless that is a stale marker.
-fn pick_newest(samples: &Samples, grid: Grid, shift: Shift, lookback_ms: i64, wanted: Wanted, slots: &mut [f64]) {
+fn pick_newest(samples: &Samples, grid: Grid, shift: Shift, lookback: Lookback<'_>, wanted: Wanted, slots: &mut [f64]) {
     let (times, values) = (&samples.timestamps_ms, &samples.values);
     let mut after = 0;
     for (at, slot) in slots.iter_mut().enumerate() {
@@ -195,7 +239,7 @@ fn pick_newest(samples: &Samples, grid: Grid, shift: Shift, lookback_ms: i64, wa
         }
         let Some(newest) = after.checked_sub(1) else { continue };
         // A stale marker is the mark of absence already.
-        if times[newest] > time_ms.saturating_sub(lookback_ms) {
+        if lookback.reaches(times[newest], time_ms) {
             *slot = match wanted {
                 _ if is_stale_marker(values[newest]) => ABSENT,
                 Wanted::Value | Wanted::ValueTellingResets => values[newest],
@@ -211,7 +255,7 @@ fn pick_newest_full(
     samples: &Samples,
     grid: Grid,
     shift: Shift,
-    lookback_ms: i64,
+    lookback: Lookback<'_>,
     wanted: Wanted,
     column: &mut Column,
 ) {
@@ -222,8 +266,9 @@ fn pick_newest_full(
         while let Some(next) = rest.next_if(|next| next.timestamp_ms <= time_ms) {
             newest = Some(next);
         }
-        let oldest_ms = time_ms.saturating_sub(lookback_ms);
-        let Some(found) = newest.as_ref().filter(|found| found.timestamp_ms > oldest_ms) else { continue };
+        let Some(found) = newest.as_ref().filter(|found| lookback.reaches(found.timestamp_ms, time_ms)) else {
+            continue;
+        };
         let is_stale = match &found.value {
             SampleValue::Float(value) => is_stale_marker(*value),
             SampleValue::Histogram(histogram) => histogram.is_stale_marker(),
@@ -292,7 +337,8 @@ mod tests {
         }
         let mut slots = [ABSENT; 6];
         let grid = Grid { start_ms: 0, step_ms: 5, len: 6 };
-        pick_newest(&samples, grid, Shift::default(), 8, Wanted::Value, &mut slots);
+        let lookback = Lookback { ms: 8, summaries: &super::super::summaries::NONE };
+        pick_newest(&samples, grid, Shift::default(), lookback, Wanted::Value, &mut slots);
         assert_eq!(Column::from_values(slots.to_vec()).get(1), Some(1.0));
         let present: Vec<bool> = slots.iter().map(|&slot| super::super::column::is_present(slot)).collect();
         assert_eq!(present, [true, true, false, false, true, true]);

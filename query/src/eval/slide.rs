@@ -7,6 +7,7 @@ use model::{SampleValue, Samples};
 
 use super::column::Column;
 use super::error::Result;
+use super::grid::seconds;
 use super::guard::Guard;
 use super::window::{Frame, HISTOGRAM_UNITS, Window};
 
@@ -17,7 +18,7 @@ const REVISITS_MIN: i64 = 4;
 /// As many samples are looked at again faster than state about them is kept.
 const SAMPLES_MIN: usize = 24;
 
-impl Frame {
+impl Frame<'_> {
     /// Computes `of_window` for the window of each step that holds a sample of either kind (with an extension: for each
     /// step) and writes what it yields to `column`.
     pub(crate) fn slide(
@@ -97,13 +98,18 @@ impl Frame {
         let times_ms = samples.timestamps_ms.as_slice();
         let histograms = samples.histograms.as_slice();
         let (mut first_stride, mut after_stride) = (0, 0);
+        let summaries = self.summaries.list();
         let mut window = Window::of(samples);
+        (window.all_summaries, window.summary_places) = (summaries, self.summaries.places());
         for step in 0..self.grid.len {
             window.step = step;
             window.time_ms = self.grid.time_ms(step);
             window.end_ms = self.shift.apply(window.time_ms);
             window.start_ms = window.end_ms.saturating_sub(self.range_ms);
             window.after = past(times_ms, window.after, window.end_ms, &mut after_stride);
+            if !summaries.is_empty() {
+                self.widen(&mut window);
+            }
             window.first = past(times_ms, window.first, window.start_ms, &mut first_stride).min(window.after);
             while histograms.get(window.after_histogram).is_some_and(|next| next.timestamp_ms <= window.end_ms) {
                 window.after_histogram += 1;
@@ -113,11 +119,57 @@ impl Frame {
             {
                 window.first_histogram += 1;
             }
+            if !summaries.is_empty() {
+                self.fit(&mut window);
+            }
             if !window.is_empty() || self.extension.is_some() {
                 visit(&window)?;
             }
         }
         Ok(())
+    }
+
+    /// Makes a window that is shorter than the summary at its end as long as that: it would miss most summaries.
+    fn widen(&self, window: &mut Window<'_>) {
+        let places = window.summary_places;
+        while places.get(window.after_summary).is_some_and(|&place| place < window.after) {
+            window.after_summary += 1;
+        }
+        let Some(newest) = window.after_summary.checked_sub(1) else { return };
+        if places[newest] + 1 == window.after {
+            let length_ms = self.range_ms.max(window.all_summaries[newest].window_ms);
+            window.start_ms = window.end_ms.saturating_sub(length_ms);
+        }
+    }
+
+    /// Moves the ends of a window that cut summaries to where these begin and end. A summary whose latest sample lies in
+    /// the window belongs to it.
+    fn fit(&self, window: &mut Window<'_>) {
+        let (all, places) = (window.all_summaries, window.summary_places);
+        while window.first_summary < window.after_summary && places[window.first_summary] < window.first {
+            window.first_summary += 1;
+        }
+        window.share = 1.0;
+        if !window.has_summaries() {
+            return;
+        }
+        let (first, last) = (&all[window.first_summary], &all[window.after_summary - 1]);
+        if places[window.first_summary] == window.first && first.first_ms <= window.start_ms {
+            window.start_ms = first.end_ms().saturating_sub(first.window_ms);
+        }
+        if places[window.after_summary - 1] + 1 == window.after && last.end_ms() > window.end_ms {
+            window.end_ms = last.end_ms();
+        }
+        if let (Some(next), Some(&place)) = (all.get(window.after_summary), places.get(window.after_summary))
+            && place == window.after
+            && next.first_ms <= window.end_ms
+        {
+            window.end_ms = next.end_ms().saturating_sub(next.window_ms);
+        }
+        let length_ms = window.end_ms.saturating_sub(window.start_ms);
+        if length_ms != self.range_ms {
+            window.share = seconds(self.range_ms) / seconds(length_ms);
+        }
     }
 }
 

@@ -5,9 +5,11 @@
 //! however many threads there were.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
 use super::forced::Forced;
+use super::summaries::Extent;
 
 /// Most annotations of one kind that an answer tells one by one.
 pub const ANNOTATIONS_TOLD_MAX: usize = 10;
@@ -18,8 +20,37 @@ struct Line {
     text: String,
     /// The byte of the query it is about.
     at_byte: usize,
-    /// What is told of raised counts behind the text. It does not make another annotation of it.
-    forced: Option<Forced>,
+    /// What is told behind the text. It does not make another annotation of it.
+    detail: Option<Detail>,
+}
+
+/// What is told behind a text, of all places that it is told of.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Detail {
+    /// Of raised counts.
+    Forced(Forced),
+    /// Of summaries.
+    Extent(Extent),
+}
+
+impl Detail {
+    /// Of both; a text has one kind of detail.
+    fn join(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Forced(one), Self::Forced(other)) => Self::Forced(one.join(other)),
+            (Self::Extent(one), Self::Extent(other)) => Self::Extent(one.join(other)),
+            (one, _) => one,
+        }
+    }
+}
+
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forced(forced) => forced.fmt(f),
+            Self::Extent(extent) => extent.fmt(f),
+        }
+    }
 }
 
 /// The annotations of one kind.
@@ -33,21 +64,21 @@ pub(super) struct Told {
 
 impl Told {
     /// Adds a text about what begins at a byte of the query. Told of several places, it stands for the last of them.
-    pub(super) fn add(&mut self, text: String, at_byte: usize, forced: Option<Forced>) {
+    pub(super) fn add(&mut self, text: String, at_byte: usize, detail: Option<Detail>) {
         if !self.known.insert(hash_of(&text)) {
             if let Some(told) = self.texts.iter_mut().find(|told| told.text == text) {
                 told.at_byte = at_byte.max(told.at_byte);
-                told.forced = told.forced.zip(forced).map(|(told, forced)| told.join(forced));
+                told.detail = told.detail.zip(detail).map(|(told, detail)| told.join(detail));
             }
         } else if self.texts.len() < ANNOTATIONS_TOLD_MAX {
-            self.texts.push(Line { text, at_byte, forced });
+            self.texts.push(Line { text, at_byte, detail });
         }
     }
 
     /// Adds those of another list.
     fn absorb(&mut self, other: Self) {
-        for Line { text, at_byte, forced } in other.texts {
-            self.add(text, at_byte, forced);
+        for Line { text, at_byte, detail } in other.texts {
+            self.add(text, at_byte, detail);
         }
         self.known.extend(other.known);
     }
@@ -64,10 +95,10 @@ impl Told {
     /// The texts with their places, and a line that says how many more there were.
     pub(super) fn finish(self, kind: &str, place: impl Fn(usize) -> (usize, usize)) -> Vec<String> {
         let more = self.known.len() - self.texts.len();
-        let told = self.texts.into_iter().map(|Line { text, at_byte, forced }| {
+        let told = self.texts.into_iter().map(|Line { text, at_byte, detail }| {
             let (line, column) = place(at_byte);
-            let forced = forced.map_or_else(String::new, |forced| forced.to_string());
-            format!("{text}{forced} ({line}:{column})")
+            let detail = detail.map_or_else(String::new, |detail| detail.to_string());
+            format!("{text}{detail} ({line}:{column})")
         });
         let omitted = (more > 0).then(|| format!("{more} more {kind} annotations omitted"));
         told.chain(omitted).collect()

@@ -5,29 +5,33 @@
 
 use std::sync::Arc;
 
-use model::{Histogram, HistogramSample, ResetHint, Samples, TimeRange};
+use model::{Histogram, HistogramSample, Matcher, ResetHint, Samples, Summary, TimeRange};
 
 use super::column::{Head, is_present};
 use super::error::{Result, execution};
 use super::evaluator::{Evaluator, unparen};
 use super::grid::{Grid, Shift};
 use super::marks::is_drop;
-use super::select::remove_stale_markers;
+use super::select::{Reading, remove_stale_markers};
+use super::summaries::{self, Lookback, Summaries, Takes, range_window_ms};
 use crate::ast::{Expr, ExprKind, RangeExtension, RangeSelector, Subquery};
 use crate::native::{starts_anew, tell_resets};
 
 /// What work on one histogram costs, in values touched.
 pub(crate) const HISTOGRAM_UNITS: usize = 64;
 
-/// Where the windows of a range vector lie: `(end - range_ms, end]` with `end` the shifted time of a step.
+/// Where the windows of a range vector lie: `(end - range_ms, end]` with `end` the shifted time of a step; and what is
+/// known of the series they move over.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Frame {
+pub(crate) struct Frame<'a> {
     pub(crate) grid: Grid,
     pub(crate) shift: Shift,
     pub(crate) range_ms: i64,
     pub(crate) extension: Option<RangeExtension>,
     /// How far `anchored` and `smoothed` look beyond the window.
     pub(crate) lookback_ms: i64,
+    /// What some of the floats stand in for.
+    pub(crate) summaries: &'a Summaries,
 }
 
 /// The samples of one series and which of them lie in the window.
@@ -49,10 +53,19 @@ pub(crate) struct Window<'a> {
     pub(crate) first: usize,
     /// One past the last sample in the window.
     pub(crate) after: usize,
+    /// The summaries that some floats stand in for, and the places of these.
+    pub(crate) all_summaries: &'a [Summary],
+    pub(crate) summary_places: &'a [usize],
+    /// The first summary in the window.
+    pub(crate) first_summary: usize,
+    /// One past the last summary in the window.
+    pub(crate) after_summary: usize,
     /// The window's open left end.
     pub(crate) start_ms: i64,
     /// The window's right end.
     pub(crate) end_ms: i64,
+    /// How long it was to be by how long it is: 1 unless it was fitted to summaries.
+    pub(crate) share: f64,
     /// The evaluation time.
     pub(crate) time_ms: i64,
     /// Which step this is.
@@ -69,10 +82,15 @@ impl<'a> Window<'a> {
             all_histograms: &samples.histograms,
             first_histogram: 0,
             after_histogram: 0,
+            all_summaries: &[],
+            summary_places: &[],
+            first_summary: 0,
+            after_summary: 0,
             first: 0,
             after: 0,
             start_ms: 0,
             end_ms: 0,
+            share: 1.0,
             time_ms: 0,
             step: 0,
         }
@@ -104,6 +122,12 @@ impl<'a> Window<'a> {
         self.first == self.after && self.first_histogram == self.after_histogram
     }
 
+    /// Whether some of its floats stand in for summaries.
+    #[inline]
+    pub(crate) fn has_summaries(&self) -> bool {
+        self.first_summary < self.after_summary
+    }
+
     /// When the counter of the float at `at` began; 0 for unknown.
     #[inline]
     pub(crate) fn start_of_float(&self, at: usize) -> i64 {
@@ -112,10 +136,9 @@ impl<'a> Window<'a> {
 
     /// Whether there is a sample of either kind before the window, within lookback of its start.
     pub(crate) fn has_anchor(&self, frame: &Frame) -> bool {
-        let oldest_ms = self.start_ms.saturating_sub(frame.lookback_ms);
         let float_ms = self.first.checked_sub(1).map(|at| self.all_times_ms[at]);
         let histogram_ms = self.first_histogram.checked_sub(1).map(|at| self.all_histograms[at].timestamp_ms);
-        float_ms.max(histogram_ms).is_some_and(|time_ms| time_ms > oldest_ms)
+        float_ms.max(histogram_ms).is_some_and(|time_ms| frame.lookback().reaches(time_ms, self.start_ms))
     }
 
     /// Whether the counter began anew between the float at `at` and the one before it.
@@ -136,27 +159,34 @@ impl<'a> Window<'a> {
 }
 
 /// Takes the series of a range vector: what identifies it, its samples without stale markers, where the windows lie.
-pub(crate) type RangeSink<'s> = dyn FnMut(Head, &Samples, &Frame) -> Result<()> + 's;
+pub(crate) type RangeSink<'s> = dyn FnMut(Head, &Samples, &Frame<'_>) -> Result<()> + 's;
 
 impl Evaluator<'_> {
-    /// Evaluates a range-vector expression and hands each of its series to `visit`.
-    pub(crate) fn ranges(&self, expr: &Expr, grid: Grid, visit: &mut RangeSink<'_>) -> Result<()> {
+    /// Evaluates a range-vector expression and hands each of its series to `visit`, which `takes` this of summaries.
+    pub(crate) fn ranges(&self, expr: &Expr, takes: Takes, grid: Grid, visit: &mut RangeSink<'_>) -> Result<()> {
+        let takes = takes.at(unparen(expr).span);
         match &unparen(expr).kind {
-            ExprKind::Range(range) => self.range_selector(range, range.selector.extension, grid, visit),
+            ExprKind::Range(range) => self.range_selector(range, range.selector.extension, takes, grid, visit),
             ExprKind::Subquery(subquery) => self.subquery(subquery, None, grid, visit),
-            ExprKind::Selector(selector) => self.implied_range(selector, None, grid, visit),
+            ExprKind::Selector(selector) => self.implied_range(selector, None, takes, grid, visit),
             _ => Err(execution("expected a range vector")),
         }
     }
 
     /// [`ranges`](Self::ranges) for functions that look at the sample before the window themselves: as if it was
     /// `anchored`, which subqueries cannot say.
-    pub(crate) fn anchored_ranges(&self, expr: &Expr, grid: Grid, visit: &mut RangeSink<'_>) -> Result<()> {
-        let extension = Some(RangeExtension::Anchored);
+    pub(crate) fn anchored_ranges(
+        &self,
+        expr: &Expr,
+        takes: Takes,
+        grid: Grid,
+        visit: &mut RangeSink<'_>,
+    ) -> Result<()> {
+        let (extension, takes) = (Some(RangeExtension::Anchored), takes.at(unparen(expr).span));
         match &unparen(expr).kind {
-            ExprKind::Range(range) => self.range_selector(range, extension, grid, visit),
+            ExprKind::Range(range) => self.range_selector(range, extension, takes, grid, visit),
             ExprKind::Subquery(subquery) => self.subquery(subquery, extension, grid, visit),
-            ExprKind::Selector(selector) => self.implied_range(selector, extension, grid, visit),
+            ExprKind::Selector(selector) => self.implied_range(selector, extension, takes, grid, visit),
             _ => Err(execution("expected a range vector")),
         }
     }
@@ -167,24 +197,39 @@ impl Evaluator<'_> {
         range: &RangeSelector,
         extension: Option<RangeExtension>,
         grid: Grid,
-    ) -> Result<(Frame, TimeRange)> {
+    ) -> Result<(Frame<'static>, TimeRange)> {
         let shift = self.shift(&range.selector.modifiers)?;
         let range_ms = self.range_ms(&range.range)?;
-        let frame = Frame { grid, shift, range_ms, extension, lookback_ms: self.lookback_ms };
+        let frame = self.frame(grid, shift, range_ms, extension);
         let (before_ms, after_ms) = frame.reach_ms();
         Ok((frame, Self::read_range(grid, shift, before_ms, after_ms)))
+    }
+
+    /// Where windows lie, over a series without summaries.
+    pub(super) fn frame(
+        &self,
+        grid: Grid,
+        shift: Shift,
+        range_ms: i64,
+        extension: Option<RangeExtension>,
+    ) -> Frame<'static> {
+        Frame { grid, shift, range_ms, extension, lookback_ms: self.lookback_ms, summaries: &summaries::NONE }
     }
 
     fn range_selector(
         &self,
         range: &RangeSelector,
         extension: Option<RangeExtension>,
+        takes: Takes,
         grid: Grid,
         visit: &mut RangeSink<'_>,
     ) -> Result<()> {
         let (frame, read) = self.range_reads(range, extension, grid)?;
-        self.read_each(&range.selector.matchers, read, &mut |head, samples| {
+        let reading = frame.reading(&range.selector.matchers, read, takes);
+        self.read_each(&reading, &mut |head, samples, summaries| {
             remove_stale_markers(samples);
+            summaries.stand_in(samples);
+            let frame = Frame { summaries, ..frame };
             if range.selector.tells_resets {
                 tell_resets(&mut samples.histograms);
             }
@@ -199,11 +244,11 @@ impl Evaluator<'_> {
         subquery: &Subquery,
         extension: Option<RangeExtension>,
         grid: Grid,
-    ) -> Result<(Frame, Grid)> {
+    ) -> Result<(Frame<'static>, Grid)> {
         let shift = self.shift(&subquery.modifiers)?;
         let range_ms = self.range_ms(&subquery.range)?;
         let step_ms = self.subquery_step_ms(subquery.step.as_ref())?;
-        let frame = Frame { grid, shift, range_ms, extension, lookback_ms: self.lookback_ms };
+        let frame = self.frame(grid, shift, range_ms, extension);
         let first_ms = shift.apply(grid.start_ms).saturating_sub(frame.reach_ms().0);
         Ok((frame, Grid::multiples(first_ms, shift.apply(grid.end_ms()), step_ms)))
     }
@@ -267,7 +312,18 @@ fn columns_at_once(expr: &Expr) -> usize {
     }
 }
 
-impl Frame {
+impl Frame<'_> {
+    /// What a selector reads for its windows.
+    pub(super) fn reading<'m>(&self, matchers: &'m [Matcher], range: TimeRange, takes: Takes) -> Reading<'m> {
+        let window_ms_max = range_window_ms(self.range_ms, self.grid, self.shift);
+        Reading { matchers, range, window_ms_max, takes, newest_alone: false }
+    }
+
+    /// How far back the newest sample counts.
+    pub(crate) fn lookback(&self) -> Lookback<'_> {
+        Lookback { ms: self.lookback_ms, summaries: self.summaries }
+    }
+
     /// How far before the first and after the last evaluation time samples matter.
     pub(crate) fn reach_ms(&self) -> (i64, i64) {
         match self.extension {

@@ -34,7 +34,7 @@ fn explained(query: &str, threads: usize, many: usize) -> (Explain, Answer) {
 
 /// One line a node: what it is, its text, series, samples, note.
 fn lines(explain: &Explain, query: &str, depth: usize, into: &mut Vec<String>) {
-    let Explain { node, position, series, samples, chunks, bytes, time_us, note, children } = explain;
+    let Explain { node, position, series, samples, chunks, bytes, time_us, note, children, .. } = explain;
     let text = &query[position.0..position.1];
     let note = note.map(|note| format!(", {note}")).unwrap_or_default();
     into.push(format!("{}{node} [{text}] {series} series, {samples} samples{note}", "  ".repeat(depth)));
