@@ -227,7 +227,7 @@ fn any_window_is_within_its_bounds() {
     let all = points(&store, "g", QueryTime::Range { start_ms: 10_000, end_ms: END_MS, step_ms: 15_000 });
     for round in 0..200 {
         let border_ms = if round % 3 == 0 { END_MS } else { 150 * MINUTE_MS };
-        let source = Downsampled { store: &store, border_ms, windows_ms: &[5 * MINUTE_MS] };
+        let source = Downsampled::new(&store, border_ms, &[5 * MINUTE_MS]);
         let (range_ms, end_ms) = (random.i64(30_000..60 * MINUTE_MS), random.i64(80 * MINUTE_MS..END_MS));
         let inside = |from_ms: i64, to_ms: i64| {
             let found = all.iter().filter(move |(_, at_ms, _)| *at_ms > from_ms && *at_ms <= to_ms);
