@@ -15,7 +15,7 @@ use crate::ast::{Call, Span};
 use crate::functions::FunctionId;
 
 /// Where windows do not divide what is asked for, so many of them are to cover it at least.
-const PARTS_MIN: i64 = 16;
+const PARTS_MIN: i64 = 64;
 
 const NOWHERE: Span = Span { start: 0, end: 0 };
 
@@ -150,7 +150,7 @@ impl Lookback<'_> {
 }
 
 /// The longest windows that serve windows of `range_ms` at the times of `grid`: up to the common measure of range, step
-/// and start, which cuts none if it is one of those there are, or a sixteenth of the range or the step.
+/// and start, which cuts none if it is one of those there are, or a sixty-fourth of the range or the step.
 pub(crate) fn range_window_ms(range_ms: i64, grid: Grid, shift: Shift) -> i64 {
     let step_ms = if grid.len > 1 && shift.at_ms.is_none() { grid.step_ms } else { range_ms };
     let even = common_measure(common_measure(range_ms, step_ms), shift.apply(grid.start_ms));
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(range(3600, grid(7200, 600, 5)), 600, "divides all");
         assert_eq!(range(3600, grid(7200, 600, 1)), 3600, "the step of a single time does not matter");
         assert_eq!(range(86_400, grid(82_800, 86_400, 9)), 3600, "days that begin at another hour");
-        assert_eq!(range(3600, grid(7201, 600, 5)), 37, "nothing divides a start beside the grid");
+        assert_eq!(range(3600, grid(7201, 600, 5)), 9, "nothing divides a start beside the grid");
         assert_eq!(range(3600, grid(-7200, 600, 5)), 600);
         let instant = |grid| instant_window_ms(grid, Shift::default());
         assert_eq!((instant(grid(7200, 600, 5)), instant(grid(7200, 600, 1))), (600, 1));
