@@ -16,7 +16,7 @@ use super::lifetime::{ShowError, Shown, Wanted};
 use super::{Core, DamageList, Engine};
 use crate::block::BlockError;
 use crate::block::overlay::{Mark, Scratch, forget_unknown_starts};
-use crate::head::Layer;
+use crate::head::{Layer, Newest};
 use crate::ids::SeriesId;
 
 impl SeriesSource for Engine {
@@ -34,6 +34,18 @@ impl SeriesSource for Engine {
         let windows =
             view.blocks.iter().filter(|block| block.span().overlaps(range)).map(|block| block.record.window_ms);
         windows.max().unwrap_or(0)
+    }
+
+    fn select_newest(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        series_max: usize,
+    ) -> Result<Box<dyn SeriesSet>, SourceError> {
+        match self.core.select_newest(matchers, range, series_max)? {
+            Some(set) => Ok(Box::new(set)),
+            None => self.select(matchers, range, series_max),
+        }
     }
 
     fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, SourceError> {
@@ -78,25 +90,79 @@ impl Core {
 
     fn select(&self, matchers: &[Matcher], range: TimeRange, series_max: usize) -> Result<EngineSet, SourceError> {
         let range = self.visible(range);
-        let mut set =
-            EngineSet { series: Vec::new(), blocks: Vec::new(), shown: None, range, damage: self.damage.clone() };
-        if range.is_empty() {
-            return Ok(set);
+        let (ids, in_head) = self.found_in_head(matchers, range, series_max)?;
+        let chosen = self.head.snapshots(&in_head, range);
+        let chosen = chosen.into_iter().map(|(id, layers)| (id, Newest::Among(layers))).collect();
+        let blocks = self.view().overlapping(range);
+        self.set_of((ids, chosen), blocks, range, series_max)
+    }
+
+    /// As [`select`](Self::select), but of series whose newest sample the head knows by heart no more than that. Nothing
+    /// if there may be a newer one in a block, or one that was found is too old for its rule.
+    fn select_newest(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        series_max: usize,
+    ) -> Result<Option<EngineSet>, SourceError> {
+        let range = self.visible(range);
+        let (ids, in_head) = self.found_in_head(matchers, range, series_max)?;
+        let chosen = self.head.newest(&in_head, range);
+        let blocks = self.view().overlapping(range);
+        for (id, newest) in &chosen {
+            let Newest::Sample(at_ms, _) = newest else { continue };
+            let later = TimeRange::new(at_ms.saturating_add(1), range.end.0);
+            for block in &blocks {
+                if block.overlaps(id.0, later).map_err(|error| source_error(error, &self.damage))? {
+                    return Ok(None);
+                }
+            }
         }
-        let too_many = || SourceError::TooManySeries { limit: series_max };
+        let set = self.set_of((ids, chosen), blocks, range, series_max)?;
+        // What is hidden, or told by summaries, is not the newest.
+        let is_kept = |shown: &Shown| {
+            set.series.iter().all(|one| match one.head {
+                Newest::Sample(at_ms, _) => shown.keeps_samples(one.rule, at_ms),
+                Newest::Among(_) => true,
+            })
+        };
+        let is_whole = set.shown.as_ref().is_none_or(is_kept);
+        Ok(is_whole.then_some(set))
+    }
+
+    /// The series that fulfil `matchers`, and those of them that may have samples of the head in `range`.
+    fn found_in_head(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        series_max: usize,
+    ) -> Result<(RoaringBitmap, RoaringBitmap), SourceError> {
+        if range.is_empty() {
+            return Ok(<(RoaringBitmap, RoaringBitmap)>::default());
+        }
         let ids = self.postings.read().select(matchers);
         let in_head = self.head.overlapping(&ids, range);
         if in_head.len() > series_max as u64 {
-            return Err(too_many());
+            return Err(SourceError::TooManySeries { limit: series_max });
         }
-        let mut chosen = self.head.snapshots(&in_head, range);
-        set.blocks = self.view().overlapping(range);
+        Ok((ids, in_head))
+    }
+
+    /// The set of the series `chosen` of the head, and of the others of `ids` that `blocks` hold.
+    fn set_of(
+        &self,
+        (ids, mut chosen): (RoaringBitmap, Vec<(SeriesId, Newest)>),
+        blocks: Vec<Arc<Block>>,
+        range: TimeRange,
+        series_max: usize,
+    ) -> Result<EngineSet, SourceError> {
+        let mut set = EngineSet { series: Vec::new(), blocks, shown: None, range, damage: self.damage.clone() };
         let known: RoaringBitmap = chosen.iter().map(|(id, _)| id.0).collect();
         let others = self.in_blocks(&(ids - known), &set.blocks, range)?;
         if others.len() + chosen.len() as u64 > series_max as u64 {
-            return Err(too_many());
+            return Err(SourceError::TooManySeries { limit: series_max });
         }
-        chosen.extend(others.iter().map(|id| (SeriesId(id), Vec::new())));
+        chosen.extend(others.iter().map(|id| (SeriesId(id), Newest::Among(Vec::new()))));
         chosen.sort_unstable_by_key(|(id, _)| *id);
         let ids: Vec<u32> = chosen.iter().map(|(id, _)| id.0).collect();
         let mut layers = chosen.into_iter().peekable();
@@ -168,14 +234,14 @@ fn source_error(error: BlockError, found: &DamageList) -> SourceError {
     }
 }
 
-/// One selected series: its labels, and a copy of what the head had.
+/// One selected series: its labels, and a copy of what the head had, or of the newest sample alone.
 #[derive(Debug)]
 struct Selected {
     labels: Labels,
     id: SeriesId,
     /// The place of its lifetime's rule, where something depends on it.
     rule: usize,
-    head: Vec<Layer>,
+    head: Newest,
 }
 
 /// The series of one selection, ordered by labels. Blocks stay open for it even when they are merged or dropped.
@@ -201,8 +267,15 @@ impl SeriesSet for EngineSet {
     fn read(&self, at: usize, into: &mut Samples) -> Result<ReadCost, SourceError> {
         let series = &self.series[at];
         into.clear();
+        let head = match &series.head {
+            &Newest::Sample(at_ms, value) => {
+                into.push(at_ms, value);
+                return Ok(ReadCost { samples: 1, ..ReadCost::default() });
+            }
+            Newest::Among(layers) => layers,
+        };
         if let Some(shown) = &self.shown {
-            let read = shown.read(self.wanted(series), 0, into, None, &mut |damage| self.damage.add(damage));
+            let read = shown.read(self.wanted(series, head), 0, into, None, &mut |damage| self.damage.add(damage));
             forget_unknown_starts(into);
             return read.map_err(|error| show_error(error, &self.damage));
         }
@@ -215,7 +288,7 @@ impl SeriesSet for EngineSet {
             cost += read.map_err(|error| source_error(error, &self.damage))?;
             before.settle(into, &mut scratch);
         }
-        for layer in &series.head {
+        for layer in head {
             let read = layer.read(self.range, into);
             let read = read.map_err(|error| SourceError::Damaged { detail: error.to_string() })?;
             cost += ReadCost { chunks: read.chunks, bytes: read.bytes, samples: read.samples, ..ReadCost::default() };
@@ -232,9 +305,10 @@ impl SeriesSet for EngineSet {
         summaries: &mut Vec<Summary>,
     ) -> Result<ReadCost, SourceError> {
         summaries.clear();
-        let Some(shown) = &self.shown else { return self.read(at, into) };
+        let series = &self.series[at];
+        let (Some(shown), Newest::Among(head)) = (&self.shown, &series.head) else { return self.read(at, into) };
         into.clear();
-        let read = shown.read(self.wanted(&self.series[at]), window_ms_max, into, Some(summaries), &mut |damage| {
+        let read = shown.read(self.wanted(series, head), window_ms_max, into, Some(summaries), &mut |damage| {
             self.damage.add(damage);
         });
         forget_unknown_starts(into);
@@ -243,8 +317,8 @@ impl SeriesSet for EngineSet {
 }
 
 impl EngineSet {
-    fn wanted<'a>(&'a self, series: &'a Selected) -> Wanted<'a> {
-        let Selected { id, rule, ref head, .. } = *series;
+    fn wanted<'a>(&'a self, series: &'a Selected, head: &'a [Layer]) -> Wanted<'a> {
+        let Selected { id, rule, .. } = *series;
         Wanted { id, rule, range: self.range, head, blocks: &self.blocks }
     }
 }

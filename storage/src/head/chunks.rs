@@ -158,6 +158,15 @@ impl Chunks {
             || self.full_in(range).next().is_some()
     }
 
+    /// The newest sample, if it lies in `range` and can be told without decoding.
+    pub(super) fn newest(&self, range: TimeRange) -> Option<(i64, f64)> {
+        let (newest_ms, value) = self.open.last().filter(|&(newest_ms, _)| range.contains(newest_ms))?;
+        let is_known = self.aside.as_deref().is_none_or(|aside| {
+            aside.late.iter().all(|&(at_ms, _)| at_ms < newest_ms) && aside.full.range(newest_ms..).next().is_none()
+        });
+        is_known.then_some((newest_ms, value))
+    }
+
     /// Copies what lies in `range`; chunks are copied whole. Nothing if there is nothing.
     pub(super) fn snapshot(&self, range: TimeRange) -> Option<Layer> {
         let sealed = self.sealed.iter().filter(|chunk| chunk.range.overlaps(range)).cloned();
@@ -305,6 +314,9 @@ mod tests {
             }
             let want: Vec<(i64, f64)> = model.into_iter().filter(|(at_ms, _)| range.contains(*at_ms)).collect();
             prop_assert!(want.is_empty() || chunks.overlaps(range));
+            if let Some(newest) = chunks.newest(range) {
+                prop_assert_eq!(Some(&newest), want.last());
+            }
             let got: Vec<(i64, f64)> = got.iter().map(|sample| (sample.timestamp.0, sample.value)).collect();
             prop_assert_eq!(got, want);
         }
@@ -337,6 +349,10 @@ mod tests {
             }
             let want: Vec<FullSample> = model.into_values().filter(|of| range.contains(of.timestamp_ms)).collect();
             prop_assert!(want.is_empty() || chunks.overlaps(range));
+            if let Some((newest_ms, value)) = chunks.newest(range) {
+                let newest = FullSample { timestamp_ms: newest_ms, start_ms: 0, value: SampleValue::Float(value) };
+                prop_assert_eq!(Some(&newest), want.last());
+            }
             prop_assert_eq!(got.iter_full().collect::<Vec<_>>(), want);
         }
     }

@@ -34,6 +34,15 @@ pub struct Head {
 
 type Page = Mutex<Box<[SeriesHead; PAGE_SERIES]>>;
 
+/// Where the newest sample of a series is.
+#[derive(Debug)]
+pub enum Newest {
+    /// This is it: time and value.
+    Sample(i64, f64),
+    /// Among these layers, oldest first.
+    Among(Vec<Layer>),
+}
+
 /// Earliest and latest sample of the two generations that can hold samples.
 #[derive(Debug, Default)]
 struct Spans {
@@ -163,6 +172,29 @@ impl Head {
                 series.layers(Generation::MAX).filter_map(|chunks| chunks.snapshot(range)).collect();
             if !layers.is_empty() {
                 found.push((id, layers));
+            }
+        });
+        found
+    }
+
+    /// What is known of the newest samples in `range` of those of `ids` that have some: the sample of a series if it can
+    /// be told without decoding, else a copy of them all.
+    pub fn newest(&self, ids: &RoaringBitmap, range: TimeRange) -> Vec<(SeriesId, Newest)> {
+        let mut found = Vec::new();
+        self.each(ids, |id, series| {
+            let overlapping = || series.layers(Generation::MAX).filter(|chunks| chunks.overlaps(range));
+            // Of two for one timestamp that of the later layer counts.
+            let newest = overlapping().try_fold(None, |best: Option<(i64, f64)>, chunks| {
+                let found = chunks.newest(range)?;
+                Some(best.filter(|best| best.0 > found.0).or(Some(found)))
+            });
+            match newest {
+                Some(None) => {}
+                Some(Some((at_ms, value))) => found.push((id, Newest::Sample(at_ms, value))),
+                None => {
+                    let layers = overlapping().filter_map(|chunks| chunks.snapshot(range)).collect();
+                    found.push((id, Newest::Among(layers)));
+                }
             }
         });
         found

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::support::{NOW_MS, Row, any_histogram, batch, batch_of, content, everything, open, options};
+use crate::support::{NOW_MS, Row, any_histogram, batch, batch_of, content, everything, newest, open, options};
 use model::{FullSample, MatchOp, Matcher, SampleSink, SampleValue, SeriesSource, TimeRange};
 use proptest::prelude::*;
 use storage::MemoryStore;
@@ -89,6 +89,7 @@ fn any_matchers() -> impl Strategy<Value = Vec<Matcher>> {
 fn compare(engine: &dyn SeriesSource, model: &dyn SeriesSource, matchers: &[Matcher], range: TimeRange) {
     let want = content(model, matchers, range);
     assert_eq!(content(engine, matchers, range), want, "{matchers:?} in {range:?}");
+    assert_eq!(newest(engine, matchers, range), newest(model, matchers, range), "{matchers:?} in {range:?}");
     // Lists may be coarser in time, but name all that is there and nothing that never was.
     let within = |few: &[String], many: &[String]| few.iter().all(|one| many.contains(one));
     let series = engine.series(matchers, range, usize::MAX).expect("listed");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::histogram::CUSTOM_SCHEMA;
 use model::{
     Appended, Bucket, FullSample, Histogram, Labels, ManualClock, Matcher, ResetHint, SampleSink, SampleValue, Samples,
-    SeriesSource, SinkError, TimeRange, TimestampMs, WriteBatch,
+    SeriesSet, SeriesSource, SinkError, TimeRange, TimestampMs, WriteBatch,
 };
 use proptest::prelude::*;
 use storage::files::{Files, RealFiles};
@@ -123,7 +123,19 @@ pub(crate) type Content = Vec<(Labels, Vec<FullSample>)>;
 
 /// What `matchers` select in `range`; series without a sample there are left out.
 pub(crate) fn content(source: &dyn SeriesSource, matchers: &[Matcher], range: TimeRange) -> Content {
-    let set = source.select(matchers, range, usize::MAX).expect("selected");
+    content_of(&*source.select(matchers, range, usize::MAX).expect("selected"), range)
+}
+
+/// The newest sample of each series that `matchers` select in `range`.
+pub(crate) fn newest(source: &dyn SeriesSource, matchers: &[Matcher], range: TimeRange) -> Content {
+    let mut content = content_of(&*source.select_newest(matchers, range, usize::MAX).expect("selected"), range);
+    for (_, samples) in &mut content {
+        samples.drain(..samples.len() - 1);
+    }
+    content
+}
+
+fn content_of(set: &dyn SeriesSet, range: TimeRange) -> Content {
     let mut content = Content::new();
     let mut samples = Samples::default();
     for at in 0..set.len() {

@@ -92,6 +92,11 @@ impl Shown {
         Some(Self { lives, parts })
     }
 
+    /// Whether samples of `at_ms` are kept one by one, by the rule at this place.
+    pub(in crate::engine) fn keeps_samples(&self, rule: usize, at_ms: i64) -> bool {
+        at_ms >= self.lives[rule].raw_start_ms
+    }
+
     /// Reads a series into `samples`, which is empty: what is kept one by one, and the latest value of each window
     /// unless `summaries` are wanted too, by windows up to `window_ms_max`. Damaged chunks are left out, and `told` of.
     pub(in crate::engine) fn read(
