@@ -159,6 +159,6 @@ impl SeriesSet for Selected {
         let length = self.windows_ms.iter().rposition(|&window_ms| window_ms <= window_ms_max).unwrap_or(0);
         summaries.clone_from(&self.series[at].summaries[length]);
         let samples = (into.len() + summaries.len()) as u64;
-        Ok(ReadCost { chunks: 1, bytes: samples * 16, samples })
+        Ok(ReadCost { chunks: 1, bytes: samples * 16, samples, ..ReadCost::default() })
     }
 }
