@@ -62,6 +62,9 @@ pub(crate) enum Command {
     /// Make a server write or merge its blocks now
     #[command(subcommand, after_help = ADMIN_EXAMPLES)]
     Admin(AdminCommand),
+    /// Tell what a server keeps of which series, and for how long
+    #[command(subcommand, after_help = RETENTION_EXAMPLES)]
+    Retention(RetentionCommand),
     /// Measure a server: how fast it takes samples and answers queries
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -108,6 +111,43 @@ Examples:
 
 In the REPL, .help lists the commands, .help rate tells how a function is called. From a pipe, open brackets continue on the next line and an empty line ends
 a query; at the end of input the exit status is 1 if any line failed.";
+
+const RETENTION_EXAMPLES: &str = "\
+Examples:
+  metrickit retention explain                                    all series, by the rule they fall under
+  metrickit retention explain '{__name__=~\"go_.*\"}'
+  metrickit retention explain go_goroutines --json | jq '.kept[].text'
+
+Rules are a list in the settings file; the first that matches a series counts, and `retention` for the others:
+  retention = \"30d\"
+  retention_rules = [
+    '{env=\"dev\"} keep 7d',
+    '{__name__=~\"go_.*\"} raw 15d, 5m for 90d, 1h for 2y',
+  ]
+With `raw 15d, 5m for 90d` samples older than 15 days become summaries of five minutes: count, sum, smallest, largest, first, last and
+increase. They take effect at the next start; try one with `metrickit server --retention-rules '…' --print-config` first.";
+
+/// What is told of retention.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RetentionCommand {
+    /// Tell which rule each series falls under, what is kept until when, and how much it takes
+    #[command(after_help = RETENTION_EXAMPLES)]
+    Explain(RetentionArgs),
+}
+
+/// Arguments of `retention explain`.
+#[derive(Debug, Args)]
+pub(crate) struct RetentionArgs {
+    /// Series selector [default: all series]
+    #[arg(value_name = "SELECTOR")]
+    pub(crate) selector: Option<String>,
+    /// Where to ask
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 const ADMIN_EXAMPLES: &str = "\
 Examples:

@@ -70,6 +70,7 @@ fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
             Ok(worked)
         }
         Command::Admin(command) => commands::admin::run(&command, output).map(|()| true),
+        Command::Retention(command) => commands::retention::run(&command, output),
         Command::Bench(command) => bench::run(&command, output).map(|()| true),
     };
     Ok(if worked? { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })

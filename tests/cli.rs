@@ -136,6 +136,30 @@ fn blocks_are_written_and_merged_on_request() {
 }
 
 #[test]
+fn retention_is_explained_by_rule() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("metrickit.toml");
+    let rules = "retention_rules = ['{job=\"none\"} keep 7d', '{__name__=~\".+\"} raw 100000d, 1h for forever']\n";
+    std::fs::write(&file, rules).expect("a file can be written");
+    let file = file.to_str().expect("a UTF-8 path");
+    let server = Server::start(folder.path(), &["--config", file]);
+    let (code, out, err) = run(&["retention", "explain", "--url", &server.url]);
+    assert!(code == 1 && out.starts_with("there are no series"), "{out} {err}");
+    drop(server);
+    drop(filled(&folder));
+    let server = Server::start(folder.path(), &["--config", file]);
+    let (code, out, err) = run(&["retention", "explain", "{__name__=~\".+\"}", "--url", &server.url]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("rule 2: {__name__=~\".+\"} raw 100000d, 1h for forever"), "{out}");
+    assert!(out.contains("100000d") && out.contains("1h summaries"), "{out}");
+    let (code, out, _) = run(&["retention", "explain", "--url", &server.url, "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &answer["rules"], &answer["kept"][0]["rule"]), (0, &json!(2), &json!(2)), "{out}");
+    let (code, _, err) = run(&["server", "--retention-rules", "up raw 5d, 5m for 4d", "--print-config"]);
+    assert!(code == 2 && err.contains("rule 1, character 12: times grow"), "{err}");
+}
+
+#[test]
 fn settings_say_where_they_came_from() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("metrickit.toml");

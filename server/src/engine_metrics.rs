@@ -5,6 +5,7 @@
 
 use model::MetricKind;
 use model::exposition::Family;
+use model::time::ShowDuration;
 use storage::{DURATION_BOUNDS_US, DurationStats, EngineStats};
 
 use crate::metrics_page::{gauge, one_counter, one_gauge, push, whole, whole_signed};
@@ -37,6 +38,20 @@ const COUNTERS: &[Row<u64>] = &[
     ("metrickit_merge_written_bytes_total", "Bytes of blocks that merges wrote.", |of| of.merge_written_bytes),
     ("metrickit_blocks_dropped_total", "Blocks dropped by retention.", |of| of.blocks_dropped),
     ("metrickit_dropped_bytes_total", "Bytes of blocks dropped by retention.", |of| of.dropped_bytes),
+    ("metrickit_blocks_rewritten_total", "Blocks written anew without series past their time.", |of| {
+        of.blocks_rewritten
+    }),
+    ("metrickit_samples_summarised_total", "Samples that summaries were made of.", |of| of.samples_summarised),
+    ("metrickit_partitions_summarised_total", "Partitions whose summaries were made, or made anew.", |of| {
+        of.partitions_summarised
+    }),
+    (
+        "metrickit_retention_freed_bytes_total",
+        "Bytes of blocks that retention rules keep no longer, or only as summaries.",
+        |of| of.lifetime_bytes_freed,
+    ),
+    ("metrickit_disk_limit_drops_total", "Partitions dropped by disk_bytes_max.", |of| of.disk_limit_drops),
+    ("metrickit_disk_limit_dropped_bytes_total", "Bytes dropped by disk_bytes_max.", |of| of.disk_limit_bytes),
     ("metrickit_disk_full_refusals_total", "Appends refused because the disk was full.", |of| of.disk_full_refusals),
     ("metrickit_column_cache_hits_total", "Columns of timestamps found decoded.", |of| of.column_cache_hits),
     ("metrickit_column_cache_misses_total", "Columns of timestamps that were decoded.", |of| of.column_cache_misses),
@@ -90,7 +105,19 @@ pub(crate) fn families(of: &EngineStats) -> Vec<Family> {
     let counters = COUNTERS.iter().map(|(name, help, value)| one_counter(name, help, value(of)));
     let gauges = GAUGES.iter().map(|(name, help, value)| one_gauge(name, help, value(of)));
     let times = TIMES.iter().map(|(name, help, value)| histogram(name, help, value(of)));
-    counters.chain(gauges).chain(times).chain([bytes]).collect()
+    counters.chain(gauges).chain(times).chain([bytes]).chain(summary_families(of)).collect()
+}
+
+/// Blocks of summaries, by window.
+fn summary_families(stats: &EngineStats) -> [Family; 2] {
+    let mut blocks = gauge("metrickit_summary_blocks", "Block files of summaries, by the length of their windows.");
+    let mut bytes = gauge("metrickit_summary_block_bytes", "Bytes of these blocks.");
+    for of in &stats.summary_blocks {
+        let window = ShowDuration(of.window_ms).to_string();
+        blocks = blocks.with(&[("window", &window)], whole(of.blocks));
+        bytes = bytes.with(&[("window", &window)], whole(of.bytes));
+    }
+    [blocks, bytes]
 }
 
 fn histogram(name: &str, help: &str, of: &DurationStats) -> Family {

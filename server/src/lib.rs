@@ -27,6 +27,7 @@ mod query_api;
 mod reading;
 mod remote_read;
 mod reply;
+mod retention_api;
 mod running;
 mod series_api;
 mod serve;

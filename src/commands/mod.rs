@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod agent;
 pub(crate) mod query;
+pub(crate) mod retention;
 pub(crate) mod server;
 mod up;
 

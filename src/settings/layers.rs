@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use model::time::parse_duration_ms;
 
-use super::{Kind, Setting, TABLE, find, parse_bytes};
+use super::{Kind, Setting, TABLE, find, lifetimes, parse_bytes};
 use crate::render::append;
 
 /// Where a value comes from.
@@ -95,8 +95,11 @@ impl Resolved {
     pub(crate) fn show(&self) -> String {
         let line = |setting: &Setting| {
             let text = self.text(setting.key);
-            let quoted =
-                if setting.kind == Kind::Count { text.to_owned() } else { toml::Value::from(text).to_string() };
+            let quoted = match setting.kind {
+                Kind::Count => text.to_owned(),
+                Kind::Rules => toml::Value::from(lifetimes::split(text)).to_string(),
+                _ => toml::Value::from(text).to_string(),
+            };
             (format!("{} = {quoted}", setting.key), self.origin(setting.key))
         };
         let lines: Vec<_> = TABLE.iter().map(line).collect();
@@ -156,6 +159,9 @@ fn read_file(path: &Path) -> Result<Vec<(&'static str, String)>, SettingsError> 
         let text = match value {
             toml::Value::String(text) => text,
             toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Array(rules) if setting.kind == Kind::Rules && rules.iter().all(toml::Value::is_str) => {
+                rules.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join("; ")
+            }
             toml::Value::Boolean(false) if setting.kind == Kind::DurationOrOff => "off".to_owned(),
             other => {
                 let reason = format!("a {} is not expected; write a string in quotes", other.type_str());
@@ -179,6 +185,7 @@ fn check(kind: Kind, text: &str) -> Result<(), String> {
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         },
+        Kind::Rules => lifetimes::parse(text).map(drop),
         Kind::Bytes => parse_bytes(text).map(drop),
         Kind::Count => text.parse::<usize>().map(drop).map_err(|_| format!("{text:?} is no whole number")),
         Kind::Choice(choices) if choices.contains(&text) => Ok(()),
@@ -248,11 +255,18 @@ mod tests {
         check_error("", &[], &[("durability", "maybe")], "is none of sync, interval, off");
         check_error("", &[], &[("flush_age", "0")], "a duration of zero");
         check_error("", &[], &[("data", " ")], "it is empty");
+        check_error("retention_rules = [\"up keep 1d\", \"{a=\"]", &[], &[], "rule 2, character");
+        check_error("retention_rules = [5]", &[], &[], "a array is not expected");
     }
 
     #[test]
     fn what_is_shown_reads_back_as_a_file() {
-        let resolved = layers("retention = false", &[], &[("data", "a \"b\"")]).expect("valid");
+        let resolved = layers(
+            "retention = false\nretention_rules = ['{a=\"x;y\"} keep 7d', 'up raw 1d, 1h for 1y']",
+            &[],
+            &[("data", "a \"b\"")],
+        )
+        .expect("valid");
         let again = layers(&resolved.show(), &[], &[]).expect("valid");
         for setting in TABLE {
             assert_eq!(again.text(setting.key), resolved.text(setting.key));

@@ -5,6 +5,7 @@
 
 mod flags;
 mod layers;
+mod lifetimes;
 pub(crate) mod typed;
 
 pub(crate) use flags::SettingFlags;
@@ -27,6 +28,8 @@ pub(crate) enum Kind {
     Count,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// Rules of `lifetimes`, separated by `;`; in the file a list of them. Or nothing.
+    Rules,
     /// Anything.
     Text,
 }
@@ -42,6 +45,7 @@ impl Kind {
             Self::Bytes => "BYTES",
             Self::Count => "N",
             Self::Choice(_) => "MODE",
+            Self::Rules => "RULES",
             Self::Text => "TEXT",
         }
     }
@@ -86,6 +90,18 @@ pub(crate) const TABLE: &[Setting] = &[
         default: "30d",
         kind: Kind::DurationOrOff,
         help: "How long samples are kept; off keeps all and takes samples of any time",
+    },
+    Setting {
+        key: "retention_rules",
+        default: "",
+        kind: Kind::Rules,
+        help: "Series kept for another time, or as summaries: '{env=\"dev\"} keep 7d; {job=\"api\"} raw 15d, 5m for 90d, 1h for 2y'; first match wins, a list in the file",
+    },
+    Setting {
+        key: "disk_bytes_max",
+        default: "0",
+        kind: Kind::Bytes,
+        help: "Size of the data folder above which the oldest days are dropped, whatever retention says; 0 for no limit",
     },
     Setting {
         key: "future_lead",

@@ -8,7 +8,7 @@ use ingest::IngestLimits;
 use server::{AdminAccess, ServeOptions, ServerOptions};
 use storage::{Durability, EngineOptions};
 
-use super::{Resolved, SettingsError, layers};
+use super::{Resolved, SettingsError, layers, lifetimes};
 
 /// What `server` and `up` run with.
 #[derive(Debug, Clone)]
@@ -45,6 +45,12 @@ impl ServerSettings {
                 _ => Durability::Sync,
             },
             retention_ms: resolved.duration_ms("retention"),
+            lifetimes: lifetimes::parse(resolved.text("retention_rules")).map_err(|reason| SettingsError::Value {
+                key: "retention_rules",
+                origin: resolved.origin("retention_rules").clone(),
+                reason,
+            })?,
+            disk_bytes_max: resolved.bytes("disk_bytes_max"),
             future_lead_ms: resolved.duration_ms("future_lead"),
             flush_age_ms: ms("flush_age"),
             flush_log_bytes: resolved.bytes("flush_log_bytes"),
@@ -74,7 +80,12 @@ impl ServerSettings {
             resources: Arc::new(query::Resources::new(bytes("query_all_bytes_max"), threads_max - 1)),
             ..defaults
         };
-        let settings = vec![("storage.tsdb.retention.time".to_owned(), resolved.text("retention").to_owned())];
+        let told = [
+            ("storage.tsdb.retention.time", "retention"),
+            ("storage.tsdb.retention.size", "disk_bytes_max"),
+            ("storage.retention.rules", "retention_rules"),
+        ];
+        let settings = told.map(|(name, key)| (name.to_owned(), resolved.text(key).to_owned())).to_vec();
         let slow_log_ms = unsigned_ms("query_slow_log");
         let admin = match resolved.text("admin_api") {
             "on" => AdminAccess::On,
@@ -135,6 +146,8 @@ mod tests {
             ("durability", "interval"),
             ("durability_interval", "250ms"),
             ("exemplars_max", "5"),
+            ("retention_rules", "up keep 2d"),
+            ("disk_bytes_max", "1GiB"),
             ("query_samples_max", "7"),
             ("query_threads", "3"),
             ("query_all_bytes_max", "9MiB"),
@@ -146,6 +159,8 @@ mod tests {
         assert_eq!(changed.engine.retention_ms, None);
         assert_eq!(changed.engine.durability, Durability::Interval { interval_ms: 250 });
         assert_eq!(changed.engine.exemplars_max, 5);
+        assert_eq!(changed.engine.lifetimes.len(), 1);
+        assert_eq!((changed.engine.lifetimes[0].raw_ms, changed.engine.disk_bytes_max), (Some(172_800_000), 1 << 30));
         assert_eq!(changed.server.query.samples_max, 7);
         assert_eq!((changed.server.query.threads_max, changed.server.slow_log_ms), (3, 3000));
         assert_eq!(*changed.server.query.resources, query::Resources::new(9 << 20, 2));

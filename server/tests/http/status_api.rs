@@ -80,6 +80,28 @@ fn tsdb_tells_what_takes_the_most_series() {
 }
 
 #[test]
+fn what_is_kept_is_told() {
+    let server = Server::new();
+    for job in ["a", "b", "c"] {
+        server.write(&[("__name__", "up"), ("job", job)], &[(1_000, 1.0)]);
+    }
+    server.engine.flush().expect("flushed");
+    let all = block_on(server.get("/api/v1/status/retention")).json();
+    assert_eq!((&all["data"]["series"], &all["data"]["rules"]), (&3.into(), &0.into()), "{all}");
+    let some = block_on(server.get("/api/v1/status/retention?match[]=up%7Bjob!=%22a%22%7D")).json();
+    let kept = &some["data"]["kept"][0];
+    assert_eq!((&kept["series"], &kept["rule"], &kept["text"]), (&2.into(), &().into(), &"retention".into()), "{some}");
+    assert_eq!((&kept["samples"]["heldFromMs"], &kept["samples"]["windowMs"]), (&1_000.into(), &0.into()), "{some}");
+    assert!(kept["samples"]["aboutBytes"].as_u64().is_some_and(|bytes| bytes > 0), "{some}");
+    server.check_error(
+        "/api/v1/status/retention?match[]=up&match[]=down",
+        400,
+        "bad_data",
+        "one match[] at most; ask for each by itself",
+    );
+}
+
+#[test]
 fn metrics_tell_what_happened() {
     let server = Server::new();
     server.write(&[("__name__", "up")], &[(0, 1.0), (1_000, 1.0)]);
