@@ -257,3 +257,39 @@ fn a_closed_engine_is_read_beside_the_next() {
     let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
     assert!(matches!(Engine::open(folder.path(), options(), clock), Err(OpenError::InUse { .. })), "second has it");
 }
+
+/// Who wants the newest sample alone is answered from memory, unless a block has a newer one.
+#[test]
+fn the_newest_sample_of_the_head_is_not_decoded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), options());
+    let write = |from_ms: i64, to_ms: i64| {
+        let rows: Vec<(u32, i64, f64)> = (from_ms..to_ms).map(|at| (1, NOW_MS + at, at_value(at))).collect();
+        append(&*engine, &rows).expect("appended");
+    };
+    let newest = || {
+        let set = engine.select_newest(&[], TimeRange::new(NOW_MS, NOW_MS + 100), 9).expect("selected");
+        let mut samples = Samples::default();
+        let cost = set.read(0, &mut samples).expect("read");
+        (cost.chunks, samples.values.last().copied())
+    };
+    write(0, 50);
+    assert_eq!(newest(), (0, Some(49.0)));
+    engine.flush().expect("flushed");
+    assert_eq!(newest(), (1, Some(49.0)), "in a block");
+    write(50, 60);
+    assert_eq!(newest(), (0, Some(59.0)), "newer than the block");
+    engine.flush().expect("flushed");
+    write(55, 57);
+    assert!(newest().0 > 0, "older than the block");
+    assert_eq!(newest().1, Some(59.0));
+    write(200, 201);
+    let set = engine.select_newest(&[], TimeRange::new(NOW_MS, NOW_MS + 100), 9).expect("selected");
+    let mut samples = Samples::default();
+    set.read(0, &mut samples).expect("read");
+    assert_eq!(samples.values.last(), Some(&59.0), "the newest of all lies behind the range");
+}
+
+fn at_value(at: i64) -> f64 {
+    f64::from(i32::try_from(at).expect("small"))
+}
