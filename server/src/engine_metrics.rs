@@ -62,6 +62,7 @@ const GAUGES: &[Row<f64>] = &[
     ("metrickit_exemplars", "Exemplars that are kept.", |of| whole(of.exemplars)),
     ("metrickit_blocks", "Block files that are read.", |of| whole(of.blocks)),
     ("metrickit_block_samples", "Samples in these blocks.", |of| whole(of.block_samples)),
+    ("metrickit_deletes_pending", "Deletes whose samples are still stored.", |of| whole(of.deletes_pending)),
     ("metrickit_blocks_quarantined", "Block files that cannot be read.", |of| whole(of.blocks_quarantined)),
     ("metrickit_log_segments", "Segment files of the log.", |of| whole(of.log_segments)),
     ("metrickit_log_unflushed_bytes", "Bytes of the log that no flush has covered.", |of| {

@@ -142,6 +142,12 @@ pub(crate) const TABLE: &[Setting] = &[
         help: "Most series; samples of more are refused",
     },
     Setting {
+        key: "delete_undo",
+        default: "1d",
+        kind: Kind::Duration,
+        help: "How long a delete can be undone; then the space is freed",
+    },
+    Setting {
         key: "exemplars_max",
         default: "100000",
         kind: Kind::Count,

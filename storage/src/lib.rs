@@ -16,8 +16,10 @@ pub mod log;
 pub mod memory;
 pub mod summary;
 
+pub use catalog::{DeleteRecord, DeleteStage};
 pub use engine::{
-    Cardinality, Count, DURATION_BOUNDS_US, Durability, DurationStats, Engine, EngineOptions, EngineStats, KeptSeries,
-    KeptStep, LifetimeRule, LifetimeStep, OpenError, ReplayProgress, RetentionReport, StorageError, SummaryBlocks,
+    Cardinality, Count, DELETES_PENDING_MAX, DURATION_BOUNDS_US, Delete, DeleteError, DeleteRequest, Durability,
+    DurationStats, Engine, EngineOptions, EngineStats, KeptSeries, KeptStep, LifetimeRule, LifetimeStep, OpenError,
+    Reach, ReplayProgress, RetentionReport, StorageError, SummaryBlocks,
 };
 pub use memory::{MemorySource, MemoryStore};

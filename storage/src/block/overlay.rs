@@ -22,7 +22,7 @@ pub fn overlay(samples: &mut Samples, newer: &Samples, spare: &mut Samples) {
 }
 
 /// How many floats and histograms there were before more were appended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Mark {
     floats: usize,
     histograms: usize,
@@ -40,6 +40,19 @@ impl Mark {
         samples.values.truncate(self.floats);
         samples.starts_ms.truncate(self.floats);
         samples.histograms.truncate(self.histograms);
+    }
+
+    /// Takes away those of what was appended since that lie inside `range`. Appended are samples of one block, which
+    /// are ascending.
+    pub(crate) fn remove(self, samples: &mut Samples, range: TimeRange) {
+        let floats = inside(&samples.timestamps_ms, self.floats, |&at_ms| at_ms, range);
+        if !samples.starts_ms.is_empty() {
+            samples.starts_ms.drain(floats.clone());
+        }
+        samples.timestamps_ms.drain(floats.clone());
+        samples.values.drain(floats);
+        let histograms = inside(&samples.histograms, self.histograms, |sample| sample.timestamp_ms, range);
+        samples.histograms.drain(histograms);
     }
 
     /// Lays what was appended since over what was there before. Mostly it is later, and stays where it is.
@@ -144,6 +157,14 @@ pub(crate) fn within(samples: &Samples, range: TimeRange) -> (Range<usize>, Rang
     let first = samples.histograms.partition_point(|sample| sample.timestamp_ms < start_ms);
     let last = samples.histograms.partition_point(|sample| sample.timestamp_ms <= end_ms);
     (start..end.max(start), first..last.max(first))
+}
+
+/// The place of those from number `from` on, which are ascending, that lie inside `range`.
+fn inside<T>(column: &[T], from: usize, time_ms: impl Fn(&T) -> i64, range: TimeRange) -> Range<usize> {
+    let tail = column.get(from..).unwrap_or_default();
+    let start = tail.partition_point(|one| time_ms(one) < range.start.0);
+    let end = tail.partition_point(|one| time_ms(one) <= range.end.0);
+    from + start..from + end.max(start)
 }
 
 /// Cuts away what lies outside `range`.

@@ -5,6 +5,7 @@
 //! block file exists only once [`Catalog::commit`] has returned. The trees are drawn in `docs/format-log-catalog.md`.
 
 mod convert;
+mod deletes;
 pub mod label_page;
 pub mod stored;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use model::{Labels, LabelsRef, MetricMetadata};
 
 use crate::ids::{BlockId, SeriesId};
+pub use deletes::{DeleteRecord, DeleteStage};
 pub use stored::{BlockRecord, State};
 use stored::{StoredBlock, StoredMetadata, StoredState, StoredVersion, decode, encode};
 
@@ -71,6 +73,7 @@ pub struct Catalog {
     pages: sled::Tree,
     metadata: sled::Tree,
     manifest: sled::Tree,
+    deletes: sled::Tree,
 }
 
 /// Changes that become true together.
@@ -112,8 +115,9 @@ impl Catalog {
         let failed = |source| CatalogError::Sled { folder: folder.to_owned(), source };
         let db = open_sled(folder).map_err(failed)?;
         let tree = |name| db.open_tree(name).map_err(failed);
-        let (pages, metadata, manifest) = (tree(PAGES_TREE)?, tree("metadata")?, tree("manifest")?);
-        Ok(Self { folder: folder.to_owned(), db, pages, metadata, manifest })
+        let (pages, metadata) = (tree(PAGES_TREE)?, tree("metadata")?);
+        let (manifest, deletes) = (tree("manifest")?, tree("deletes")?);
+        Ok(Self { folder: folder.to_owned(), db, pages, metadata, manifest, deletes })
     }
 
     fn version(&self) -> Result<Option<u32>, CatalogError> {

@@ -84,6 +84,24 @@ impl Exemplars {
         verdict
     }
 
+    /// Forgets those of `ids` in `range`.
+    pub(super) fn remove(&mut self, ids: &RoaringBitmap, range: TimeRange) {
+        let goes = |id: u32, exemplar: &Exemplar| ids.contains(id) && range.contains(exemplar.timestamp_ms);
+        // Those of one series stand in `order` as they stand in its own list.
+        let mut at: HashMap<u32, usize, ahash::RandomState> = HashMap::default();
+        let by_series = &self.by_series;
+        self.order.retain(|id| {
+            let at = at.entry(*id).or_default();
+            let exemplar = by_series.get(id).and_then(|of_series| of_series.get(*at));
+            *at += 1;
+            exemplar.is_some_and(|exemplar| !goes(*id, exemplar))
+        });
+        self.by_series.retain(|&id, of_series| {
+            of_series.retain(|exemplar| !goes(id, exemplar));
+            !of_series.is_empty()
+        });
+    }
+
     /// Those of `ids` in `range`, of each series in order of time.
     fn read(&self, ids: &RoaringBitmap, range: TimeRange) -> Vec<(u32, Vec<Exemplar>)> {
         let mut found: Vec<(u32, Vec<Exemplar>)> = Vec::new();
@@ -163,6 +181,11 @@ mod tests {
         check(&kept, 1, &[]);
         check(&kept, 3, &[(1, 1.0), (2, 1.0), (3, 1.0)]);
         assert_eq!((kept.len(), kept.by_series.len()), (4, 2));
+        kept.remove(&RoaringBitmap::from_iter([1, 3]), TimeRange::new(2, 2));
+        check(&kept, 3, &[(1, 1.0), (3, 1.0)]);
+        assert_eq!(kept.order, [2, 3, 3]);
+        kept.remove(&RoaringBitmap::from_iter([3]), TimeRange::ALL);
+        assert_eq!((kept.len(), kept.by_series.len()), (1, 1));
         let mut none = Exemplars::new(0);
         assert_eq!(none.push(SeriesId(1), exemplar(1, 1.0)), Verdict::Refused);
         assert_eq!(none.len(), 0);

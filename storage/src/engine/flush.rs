@@ -47,7 +47,7 @@ impl Core {
         Ok(())
     }
 
-    fn flush_all(&self, maintenance: &mut Maintenance) -> Result<(), StorageError> {
+    pub(super) fn flush_all(&self, maintenance: &mut Maintenance) -> Result<(), StorageError> {
         let resumed = maintenance.flushing.is_some();
         let mut flushed = self.flush_held(maintenance);
         if resumed && flushed.is_ok() {

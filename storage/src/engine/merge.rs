@@ -14,16 +14,19 @@
 //! and ends when the engine closes. Only who holds the merging lock replaces or removes blocks. Chunks that are damaged are
 //! left out, after a copy of their file went to the quarantine.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use model::TimeRange;
+use model::{Samples, TimeRange};
 use parking_lot::MutexGuard;
 
 use super::blocks::{Block, BlockSet};
 use super::flush::{block_name, record_of};
+use super::hidden::{Hidden, Tombstone};
 use super::partition::{DAY_MS, Partition, day_of};
 use super::{CATALOG_SPACE_BYTES, Core, Counters, DAMAGE_KEPT_MAX, Maintenance, StorageError};
+use crate::block::overlay::Mark;
 use crate::block::{BlockError, BlockWriter, MergePlan, merge};
 use crate::catalog::{BlockRecord, Change};
 use crate::codec::Effort;
@@ -62,6 +65,13 @@ pub(super) enum Ended {
     NoSpace,
 }
 
+impl Ended {
+    /// Goes on with `next` if this is done.
+    pub(super) fn then(self, next: impl FnOnce() -> Result<Self, StorageError>) -> Result<Self, StorageError> {
+        if self == Self::Done { next() } else { Ok(self) }
+    }
+}
+
 /// What a plan is made from.
 #[derive(Debug)]
 pub(super) struct Known<'a> {
@@ -75,6 +85,11 @@ pub(super) struct Known<'a> {
     flushed: u64,
     now_ms: i64,
     bytes_max: u64,
+    /// What deletes hide; those that reach some blocks of a partition and not the others part them.
+    hidden: Hidden,
+    /// The blocks themselves, where their records do not tell enough.
+    view: &'a BlockSet,
+    unmergeable: &'a BTreeSet<BlockId>,
 }
 
 impl Known<'_> {
@@ -89,6 +104,13 @@ impl Known<'_> {
             }
         }
         of.into_iter().collect()
+    }
+
+    /// Whether `blocks` of partitions within `hull` may become one: no delete reaches some of them only.
+    fn together(&self, hull: Partition, blocks: &[(BlockId, &BlockRecord)]) -> bool {
+        let last = |(_, record): &(BlockId, &BlockRecord)| record.last_sequence;
+        let (min, max) = (blocks.iter().map(last).min(), blocks.iter().map(last).max());
+        min.zip(max).is_none_or(|(min, max)| !self.hidden.part(hull.range(), min, max))
     }
 
     /// Whether nothing more is expected for the partition soon.
@@ -109,9 +131,10 @@ fn ids_of(blocks: &[(BlockId, &BlockRecord)]) -> Vec<BlockId> {
 fn plan(known: &Known<'_>) -> Option<Plan> {
     let partitions = known.partitions();
     for (partition, blocks) in &partitions {
-        let run = due_run(known, blocks);
+        let run = due_run(known, *partition, blocks);
+        let together = known.together(*partition, blocks);
         let all = || {
-            let few = (2..=INPUTS_MAX).contains(&blocks.len()) && bytes_of(blocks) <= known.bytes_max;
+            let few = together && (2..=INPUTS_MAX).contains(&blocks.len()) && bytes_of(blocks) <= known.bytes_max;
             (few && known.settled(*partition, blocks)).then_some((&blocks[..], LEVEL_MAX))
         };
         if let Some((inputs, level)) = run.or_else(all) {
@@ -120,6 +143,7 @@ fn plan(known: &Known<'_>) -> Option<Plan> {
         let whole = known.summarised.contains(partition);
         let wide = !whole && partition.first_day < partition.last_day && bytes_of(blocks) > SPLIT_BYTES;
         if wide
+            && together
             && blocks.len() <= INPUTS_MAX
             && let Some(outputs) = split(*partition, blocks)
         {
@@ -132,11 +156,12 @@ fn plan(known: &Known<'_>) -> Option<Plan> {
 /// Blocks in a row that are merged because of their number.
 fn due_run<'a, 'b>(
     known: &Known<'_>,
+    partition: Partition,
     blocks: &'a [(BlockId, &'b BlockRecord)],
 ) -> Option<(&'a [(BlockId, &'b BlockRecord)], u8)> {
     (0..LEVEL_MAX).find_map(|level| {
         let small = |(_, record): &(BlockId, &BlockRecord)| record.level <= level && record.bytes <= known.bytes_max;
-        let runs = blocks.chunk_by(|a, b| small(a) && small(b));
+        let runs = blocks.chunk_by(|a, b| small(a) && small(b) && known.together(partition, &[*a, *b]));
         let tails = runs.flat_map(|run| (0..run.len()).map(|start| &run[start..]));
         let due = tails.map(|run| &run[..fitting(run, known.bytes_max)]).find(|run| run.len() >= FAN_IN);
         due.map(|run| (run, level + 1))
@@ -146,10 +171,20 @@ fn due_run<'a, 'b>(
 /// The next merge on the way to one block a partition, in the smallest coding, whatever its size and age.
 pub(super) fn plan_final(known: &Known<'_>) -> Option<Plan> {
     known.partitions().into_iter().find_map(|(partition, blocks)| {
-        let is_final = blocks.len() == 1 && blocks.iter().all(|(_, record)| record.level == LEVEL_MAX);
-        let inputs = &blocks[..blocks.len().min(INPUTS_MAX)];
-        (!is_final).then(|| Plan { inputs: ids_of(inputs), outputs: vec![partition], level: LEVEL_MAX })
+        // Blocks that a delete parts stay apart until it has ended.
+        let runs = blocks.chunk_by(|a, b| known.together(partition, &[*a, *b]));
+        let unfinished = |run: &&[(BlockId, &BlockRecord)]| run.len() > 1 || run[0].1.level != LEVEL_MAX;
+        let run = runs.into_iter().find(unfinished)?;
+        let inputs = &run[..run.len().min(INPUTS_MAX)];
+        Some(Plan { inputs: ids_of(inputs), outputs: vec![partition], level: LEVEL_MAX })
     })
+}
+
+/// The next block that is written anew, alone, because it still has samples of deletes that are being applied.
+pub(super) fn plan_deletes(known: &Known<'_>) -> Option<Plan> {
+    let mut blocks = known.view.raw().filter(|block| !known.unmergeable.contains(&block.id));
+    let block = blocks.find(|block| known.hidden.is_due(block))?;
+    Some(Plan { inputs: vec![block.id], outputs: vec![block.partition()], level: block.record.level })
 }
 
 /// How many of the first `blocks` can be merged at once.
@@ -186,7 +221,8 @@ fn join(known: &Known<'_>, partitions: &[(Partition, Vec<(BlockId, &BlockRecord)
         let free = !fixed.any(|other| hull.contains(other.first_day));
         let small = bytes_of(of_a) + bytes_of(of_b) < JOIN_BYTES && of_a.len() + of_b.len() <= INPUTS_MAX;
         let inputs = [ids_of(of_a), ids_of(of_b)].concat();
-        (free && small && known.settled(*a, of_a) && known.settled(*b, of_b)).then(|| Plan {
+        let together = known.together(hull, &[&of_a[..], of_b].concat());
+        (free && small && together && known.settled(*a, of_a) && known.settled(*b, of_b)).then(|| Plan {
             inputs,
             outputs: vec![hull],
             level: LEVEL_MAX,
@@ -202,12 +238,22 @@ struct Keep<'a> {
     damage: Vec<Damage>,
     /// From when on anything is kept of a series.
     start_ms_of: &'a dyn Fn(u64) -> i64,
+    /// Deletes whose samples it leaves out.
+    deletes: Vec<Arc<Tombstone>>,
 }
 
 impl MergePlan for Keep<'_> {
     fn keep(&mut self, series_id: u64) -> Option<TimeRange> {
         let start_ms = (self.start_ms_of)(series_id).max(self.range.start.0);
-        Some(TimeRange::new(start_ms, self.range.end.0)).filter(|range| !range.is_empty())
+        let range = Some(TimeRange::new(start_ms, self.range.end.0)).filter(|range| !range.is_empty())?;
+        let deleted = self.deletes.iter().any(|delete| delete.hides(series_id) && delete.covers(range));
+        (!deleted).then_some(range)
+    }
+
+    fn edit(&mut self, series_id: u64, samples: &mut Samples) {
+        for delete in self.deletes.iter().filter(|delete| delete.hides(series_id)) {
+            Mark::default().remove(samples, delete.range);
+        }
     }
 
     fn leave_out(&mut self, damage: Damage) -> bool {
@@ -293,6 +339,9 @@ impl Core {
             flushed: maintenance.state.flushed,
             now_ms: self.clock.now().0,
             bytes_max: self.options.merge_bytes_max,
+            hidden: self.hidden(),
+            view: &view,
+            unmergeable: &maintenance.unmergeable,
         };
         let Some(due) = plan(&known) else { return Ok(None) };
         let inputs = view.blocks.iter().filter(|block| due.inputs.contains(&block.id)).cloned().collect();
@@ -384,15 +433,15 @@ impl Core {
         let effort = if running.level < LEVEL_MAX { Effort::Fast } else { Effort::Small };
         let writer = BlockWriter::create_spanning(self.files.clone(), &path, first_day, last_day, effort)?;
         let start_ms = first_day.saturating_mul(DAY_MS).max(self.retention_start_ms());
-        let start_ms_of = self.lifetime_starts();
+        let last = inputs.iter().map(|block| block.record.last_sequence).max().unwrap_or(0);
+        let (start_ms_of, deletes) = (self.lifetime_starts(), self.hidden().applying(last));
         let range = TimeRange::new(start_ms, output.end_ms());
-        let mut keep = Keep { core: self, range, start_ms_of: &start_ms_of, damage: Vec::new() };
+        let mut keep = Keep { core: self, range, start_ms_of: &start_ms_of, damage: Vec::new(), deletes };
         let readers: Vec<_> = inputs.iter().map(|block| &block.reader).collect();
         let merged = merge(&readers, &mut keep, writer)?;
         damage.append(&mut keep.damage);
         let Some(summary) = merged else { return Ok(None) };
         let first = inputs.iter().map(|block| block.record.first_sequence).min().unwrap_or(0);
-        let last = inputs.iter().map(|block| block.record.last_sequence).max().unwrap_or(0);
         let record = record_of(id, output, running.level, &summary, Sequence(first), Sequence(last));
         self.open_block(id, record).map(Some)
     }
@@ -437,17 +486,22 @@ mod tests {
         }
     }
 
+    fn planned(blocks: Vec<(BlockId, &BlockRecord)>, flushed: u64, bytes_max: u64) -> Option<Plan> {
+        let (view, unmergeable) = (&BlockSet::default(), &BTreeSet::new());
+        let (blocked, summarised, hidden) = (Vec::new(), Vec::new(), Hidden::default());
+        plan(&Known { blocks, blocked, summarised, flushed, now_ms: NOW_MS, bytes_max, hidden, view, unmergeable })
+    }
+
     #[track_caller]
     fn check(records: &[BlockRecord], flushed: u64, want: Option<(&[u64], (i64, i64), u8)>) {
         let blocks = (0..).map(BlockId).zip(records).collect();
-        let known =
-            Known { blocks, blocked: Vec::new(), summarised: Vec::new(), flushed, now_ms: NOW_MS, bytes_max: 1000 };
+        let got = planned(blocks, flushed, 1000);
         let want = want.map(|(inputs, (first_day, last_day), level)| Plan {
             inputs: inputs.iter().copied().map(BlockId).collect(),
             outputs: vec![Partition { first_day, last_day }],
             level,
         });
-        assert_eq!(plan(&known), want, "for {records:?}");
+        assert_eq!(got, want, "for {records:?}");
     }
 
     #[test]
@@ -494,16 +548,8 @@ mod tests {
         let mut wide = record(-9, 3, 1);
         (wide.last_day, wide.min_ms, wide.max_ms, wide.bytes) = (8, -7 * DAY_MS, 5 * DAY_MS, SPLIT_BYTES + 1);
         let blocks = vec![(BlockId(0), &wide)];
-        let known = Known {
-            blocks,
-            blocked: Vec::new(),
-            summarised: Vec::new(),
-            flushed: 2,
-            now_ms: NOW_MS,
-            bytes_max: 1 << 40,
-        };
         let halves = [(-7, -1), (0, 5)].map(|(first_day, last_day)| Partition { first_day, last_day });
-        assert_eq!(plan(&known).map(|plan| plan.outputs), Some(halves.to_vec()));
+        assert_eq!(planned(blocks, 2, 1 << 40).map(|plan| plan.outputs), Some(halves.to_vec()));
     }
 
     fn engine(folder: &std::path::Path) -> Arc<crate::Engine> {

@@ -18,14 +18,17 @@
 //! ```
 
 mod append;
+mod apply_deletes;
 mod background;
 mod blocks;
 mod cursor;
+mod deletes;
 mod durations;
 mod error;
 mod exemplars;
 mod extras;
 mod flush;
+mod hidden;
 mod label_order;
 mod lifetime;
 mod lock;
@@ -45,7 +48,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use model::{Appended, Clock, MetricMetadata, SampleSink, SeriesCursor, SinkError, WriteBatch};
+use model::{Appended, Clock, Matcher, MetricMetadata, SampleSink, SeriesCursor, SinkError, TimeRange, WriteBatch};
 use parking_lot::{Mutex, RwLock};
 
 use crate::block::ColumnCache;
@@ -58,6 +61,8 @@ use crate::index::{Followers, Postings, SeriesTable};
 use crate::log::Log;
 use background::Background;
 use blocks::BlockSet;
+use deletes::DeleteList;
+pub use deletes::{DELETES_PENDING_MAX, Delete, DeleteError, DeleteRequest, Reach};
 use durations::Durations;
 pub use durations::{DURATION_BOUNDS_US, DurationStats};
 pub use error::{OpenError, StorageError};
@@ -106,6 +111,8 @@ struct Core {
     head: Head,
     lifetimes: Lifetimes,
     exemplars: RwLock<Exemplars>,
+    /// Changed by whoever holds `maintenance`.
+    deletes: RwLock<DeleteList>,
     blocks: RwLock<Arc<BlockSet>>,
     /// Decoded timestamps of blocks.
     columns: Arc<ColumnCache>,
@@ -325,6 +332,55 @@ impl Engine {
     /// As [`maintain`](Self::maintain), and when the disk has no room for a merge or the engine closes meanwhile.
     pub fn merge_to_end(&self) -> Result<(), StorageError> {
         self.core.merge_to_end()
+    }
+
+    /// What a delete of the samples in `range` would hide, of the series that any of `selectors` selects.
+    ///
+    /// # Errors
+    ///
+    /// When a block cannot be read.
+    pub fn preview_delete<'a>(
+        &self,
+        selectors: impl IntoIterator<Item = &'a [Matcher]>,
+        range: TimeRange,
+    ) -> Result<Reach, StorageError> {
+        self.core.preview_delete(selectors.into_iter(), range)
+    }
+
+    /// Deletes samples of the time and the series asked for. When this returns no reader sees them any more, and
+    /// [`undo_delete`](Self::undo_delete) brings them back until [`EngineOptions::delete_undo_ms`] is over; then merging
+    /// removes them. What is written from now on stays, whatever its timestamps. `None` if there is nothing to delete.
+    ///
+    /// The head is flushed for it, and exemplars go at once and for good.
+    ///
+    /// # Errors
+    ///
+    /// When [`DELETES_PENDING_MAX`] deletes wait, the flush fails, or the catalog cannot be written.
+    pub fn delete(&self, request: DeleteRequest) -> Result<Option<Delete>, DeleteError> {
+        self.core.delete(request)
+    }
+
+    /// The deletes that are remembered: those that hide something, and the latest that ended.
+    pub fn deletes(&self) -> Vec<Delete> {
+        self.core.deletes()
+    }
+
+    /// Brings back the samples of a delete.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such delete, its samples are removed or about to be, or the catalog cannot be written.
+    pub fn undo_delete(&self, id: u64) -> Result<Delete, DeleteError> {
+        self.core.undo_delete(id)
+    }
+
+    /// Removes what deletes hide, now and for good, and then the series that have nothing left.
+    ///
+    /// # Errors
+    ///
+    /// As [`merge_to_end`](Self::merge_to_end).
+    pub fn apply_deletes(&self) -> Result<(), StorageError> {
+        self.core.apply_deletes_now()
     }
 
     /// Why nothing is taken any more, if so.

@@ -9,6 +9,7 @@ use model::{Clock, MetricMetadata};
 use parking_lot::{Mutex, RwLock};
 
 use super::blocks::{Block, BlockSet};
+use super::deletes::DeleteList;
 use super::exemplars::Exemplars;
 use super::label_order::LabelOrder;
 use super::lifetime::{Lifetimes, Upkeep};
@@ -36,6 +37,7 @@ impl Core {
         refuse_lost_catalog(&*files, &blocks_folder, &folder.join("catalog"))?;
         let catalog = Catalog::open(&folder.join("catalog"))?;
         let state = catalog.state()?;
+        let deletes = DeleteList::new(catalog.deletes()?);
         let Catalogued { table, postings, metadata, next_series } = Catalogued::read(&catalog, &state)?;
         let columns = Arc::new(ColumnCache::new(options.column_cache_bytes));
         let (blocks, damage) = open_blocks(&*files, &blocks_folder, &catalog, &columns)?;
@@ -69,6 +71,7 @@ impl Core {
             postings: RwLock::new(postings),
             metadata: RwLock::new(metadata),
             lifetimes,
+            deletes: RwLock::new(deletes),
             blocks: RwLock::new(Arc::new(blocks)),
             columns,
             queue: Mutex::default(),

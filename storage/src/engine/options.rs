@@ -46,6 +46,8 @@ pub struct EngineOptions {
     pub exemplars_max: usize,
     /// Disk space that appends leave free, so that flushing and merging can go on.
     pub disk_reserve_bytes: u64,
+    /// How long a delete can be undone; then merging removes what it deletes.
+    pub delete_undo_ms: i64,
     /// Pause between two looks at what is to be merged or dropped.
     pub maintain_every_ms: u64,
     /// Most bytes of blocks that are merged at once; while it lasts, they take their space twice.
@@ -72,6 +74,7 @@ impl Default for EngineOptions {
             metadata_max: 100_000,
             exemplars_max: 100_000,
             disk_reserve_bytes: 256 << 20,
+            delete_undo_ms: 86_400_000,
             maintain_every_ms: 60_000,
             merge_bytes_max: 256 << 20,
             column_cache_bytes: 32 << 20,

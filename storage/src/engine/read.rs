@@ -12,6 +12,7 @@ use model::{
 use roaring::RoaringBitmap;
 
 use super::blocks::Block;
+use super::hidden::Hidden;
 use super::lifetime::{ShowError, Shown, Wanted};
 use super::{Core, DamageList, Engine};
 use crate::block::BlockError;
@@ -89,12 +90,12 @@ impl Core {
     }
 
     fn select(&self, matchers: &[Matcher], range: TimeRange, series_max: usize) -> Result<EngineSet, SourceError> {
-        let range = self.visible(range);
+        let (range, hidden) = (self.visible(range), self.hidden());
         let (ids, in_head) = self.found_in_head(matchers, range, series_max)?;
         let chosen = self.head.snapshots(&in_head, range);
         let chosen = chosen.into_iter().map(|(id, layers)| (id, Newest::Among(layers))).collect();
         let blocks = self.view().overlapping(range);
-        self.set_of((ids, chosen), blocks, range, series_max)
+        self.set_of((ids, chosen), (blocks, hidden), range, series_max)
     }
 
     /// As [`select`](Self::select), but of series whose newest sample the head knows by heart no more than that. Nothing
@@ -105,7 +106,7 @@ impl Core {
         range: TimeRange,
         series_max: usize,
     ) -> Result<Option<EngineSet>, SourceError> {
-        let range = self.visible(range);
+        let (range, hidden) = (self.visible(range), self.hidden());
         let (ids, in_head) = self.found_in_head(matchers, range, series_max)?;
         let chosen = self.head.newest(&in_head, range);
         let blocks = self.view().overlapping(range);
@@ -118,7 +119,7 @@ impl Core {
                 }
             }
         }
-        let set = self.set_of((ids, chosen), blocks, range, series_max)?;
+        let set = self.set_of((ids, chosen), (blocks, hidden), range, series_max)?;
         // What is hidden, or told by summaries, is not the newest.
         let is_kept = |shown: &Shown| {
             set.series.iter().all(|one| match one.head {
@@ -152,13 +153,14 @@ impl Core {
     fn set_of(
         &self,
         (ids, mut chosen): (RoaringBitmap, Vec<(SeriesId, Newest)>),
-        blocks: Vec<Arc<Block>>,
+        (blocks, hidden): (Vec<Arc<Block>>, Hidden),
         range: TimeRange,
         series_max: usize,
     ) -> Result<EngineSet, SourceError> {
-        let mut set = EngineSet { series: Vec::new(), blocks, shown: None, range, damage: self.damage.clone() };
+        let damage = self.damage.clone();
+        let mut set = EngineSet { series: Vec::new(), blocks, hidden, shown: None, range, damage };
         let known: RoaringBitmap = chosen.iter().map(|(id, _)| id.0).collect();
-        let others = self.in_blocks(&(ids - known), &set.blocks, range)?;
+        let others = self.in_blocks(&(ids - known), &set.blocks, &set.hidden, range)?;
         if others.len() + chosen.len() as u64 > series_max as u64 {
             return Err(SourceError::TooManySeries { limit: series_max });
         }
@@ -187,18 +189,21 @@ impl Core {
         if range.is_empty() {
             return Ok(RoaringBitmap::new());
         }
+        let hidden = self.hidden();
         let ids = self.postings.read().select(matchers);
         // Whole blocks first: a few operations on bitmaps spare a look at each series.
         let mut found = RoaringBitmap::new();
         for block in self.view().overlapping(range) {
             let span = block.span();
             if range.contains(span.start.0) && range.contains(span.end.0) {
-                found |= &ids & block.ids();
+                let mut whole = &ids & block.ids();
+                hidden.take_from(&mut whole, &block, range);
+                found |= whole;
             }
         }
         found |= self.head.overlapping(&(&ids - &found), range);
         let others = ids - &found;
-        found |= self.in_blocks(&others, &self.view().overlapping(range), range)?;
+        found |= self.in_blocks(&others, &self.view().overlapping(range), &hidden, range)?;
         Ok(found)
     }
 
@@ -207,12 +212,14 @@ impl Core {
         &self,
         ids: &RoaringBitmap,
         blocks: &[Arc<Block>],
+        hidden: &Hidden,
         range: TimeRange,
     ) -> Result<RoaringBitmap, SourceError> {
         let mut found = RoaringBitmap::new();
         for block in blocks {
             let mut asked = ids & block.ids();
             asked -= &found;
+            hidden.take_from(&mut asked, block, range);
             for id in asked {
                 if block.overlaps(id, range).map_err(|error| source_error(error, &self.damage))? {
                     found.insert(id);
@@ -249,6 +256,8 @@ struct Selected {
 struct EngineSet {
     series: Vec<Selected>,
     blocks: Vec<Arc<Block>>,
+    /// What deletes hide.
+    hidden: Hidden,
     /// The summaries, if there are any, and what is hidden of single series.
     shown: Option<Shown>,
     range: TimeRange,
@@ -286,6 +295,7 @@ impl SeriesSet for EngineSet {
             let before = Mark::of(into);
             let read = block.read(series.id, self.range, into, &mut |damage| self.damage.add(damage));
             cost += read.map_err(|error| source_error(error, &self.damage))?;
+            self.hidden.cut(&block.record, series.id, into, before);
             before.settle(into, &mut scratch);
         }
         for layer in head {
@@ -319,7 +329,7 @@ impl SeriesSet for EngineSet {
 impl EngineSet {
     fn wanted<'a>(&'a self, series: &'a Selected, head: &'a [Layer]) -> Wanted<'a> {
         let Selected { id, rule, .. } = *series;
-        Wanted { id, rule, range: self.range, head, blocks: &self.blocks }
+        Wanted { id, rule, range: self.range, head, blocks: &self.blocks, hidden: &self.hidden }
     }
 }
 

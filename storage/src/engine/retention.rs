@@ -22,25 +22,39 @@ impl Core {
     pub(super) fn maintain(&self) -> Result<(), StorageError> {
         let merging = self.merging.lock();
         self.drop_expired(&mut *self.open_maintenance()?)?;
-        self.merge_all(&merging)?;
-        self.keep_lifetimes(&merging)?;
+        if self.apply_due_deletes(&merging)? == Ended::Done {
+            self.merge_all(&merging)?;
+            self.keep_lifetimes(&merging)?;
+        }
         self.keep_disk_limit(&merging)?;
-        self.remove_series(&mut *self.open_maintenance()?)
+        self.remove_series(&mut *self.open_maintenance()?).map(drop)
     }
 
     /// As [`maintain`](Self::maintain), but merges every partition to its end.
     pub(super) fn merge_to_end(&self) -> Result<(), StorageError> {
+        self.work_to_end(|merging| {
+            let ended = self.apply_due_deletes(merging)?.then(|| self.merge_by(plan_final, merging))?;
+            // What is one block a partition may still be cut in two or joined.
+            ended.then(|| self.merge_all(merging))?.then(|| self.keep_lifetimes(merging).map(|()| Ended::Done))
+        })
+    }
+
+    /// Applies all deletes, those that could still be undone too.
+    pub(super) fn apply_deletes_now(&self) -> Result<(), StorageError> {
+        self.work_to_end(|merging| self.apply_deletes(merging, |_| true))
+    }
+
+    /// Does `work` on the blocks, which ends early for good reasons only, and removes series that have nothing left.
+    fn work_to_end(
+        &self,
+        work: impl FnOnce(&MutexGuard<'_, ()>) -> Result<Ended, StorageError>,
+    ) -> Result<(), StorageError> {
         let merging = self.merging.lock();
         self.drop_expired(&mut *self.open_maintenance()?)?;
-        let ended = match self.merge_by(plan_final, &merging)? {
-            // What is one block a partition may still be cut in two or joined.
-            Ended::Done => self.merge_all(&merging)?,
-            ended => ended,
-        };
-        match ended {
+        match work(&merging)? {
             Ended::Done => {
-                self.keep_lifetimes(&merging)?;
-                self.remove_series(&mut *self.open_maintenance()?)
+                while self.remove_series(&mut *self.open_maintenance()?)? == SERIES_ROUND_MAX {}
+                Ok(())
             }
             Ended::NoSpace => {
                 Err(FileError::DiskFull { operation: "merge blocks in", path: self.blocks_folder() }.into())
@@ -79,11 +93,11 @@ impl Core {
         Ok(())
     }
 
-    /// Removes series without samples, at most so many a round.
-    fn remove_series(&self, maintenance: &mut Maintenance) -> Result<(), StorageError> {
+    /// Removes series without samples, at most so many a round. Returns how many.
+    fn remove_series(&self, maintenance: &mut Maintenance) -> Result<usize, StorageError> {
         // A block that cannot be read now may be repaired, and needs its series then.
         if !maintenance.check_series || !self.view().quarantined.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         // Blocks stay as they are while maintenance is held; appends need not wait until their series are found out.
         let blocks = self.view();
@@ -100,7 +114,7 @@ impl Core {
         let gone: Vec<SeriesId> = empty.iter().take(SERIES_ROUND_MAX).map(SeriesId).collect();
         if gone.is_empty() {
             maintenance.check_series = false;
-            return Ok(());
+            return Ok(0);
         }
         self.check_catalog_space()?;
         maintenance.catalog()?.remove_series(&gone).inspect_err(|error| drop(self.poison(error)))?;
@@ -119,6 +133,6 @@ impl Core {
         writer.uncatalogued.retain(|id| gone.binary_search(id).is_err());
         drop(writer);
         Counters::add(&self.counters.series_removed, gone.len() as u64);
-        Ok(())
+        Ok(gone.len())
     }
 }

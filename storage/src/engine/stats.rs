@@ -103,6 +103,8 @@ pub struct EngineStats {
     pub disk_limit_bytes: u64,
     /// Length of the blocks dropped, in bytes.
     pub dropped_bytes: u64,
+    /// Deletes that hide samples which are still stored.
+    pub deletes_pending: u64,
     /// Time of the earliest sample in any block or the head, in milliseconds since the Unix epoch.
     pub oldest_ms: Option<i64>,
     /// Time of the latest sample.
@@ -210,6 +212,7 @@ impl Core {
             lifetime_bytes_freed: get(&counters.lifetime_bytes_freed),
             disk_limit_drops: get(&counters.disk_limit_drops),
             disk_limit_bytes: get(&counters.disk_limit_bytes),
+            deletes_pending: self.hidden().len() as u64,
             oldest_ms,
             newest_ms,
             poisoned: self.poison.get().cloned(),
@@ -265,7 +268,7 @@ fn push_top(list: &mut Vec<Count>, top: usize, count: u64, name: impl FnOnce() -
     }
 }
 
-fn cut(list: &mut Vec<Count>, top: usize) {
+pub(super) fn cut(list: &mut Vec<Count>, top: usize) {
     list.sort_unstable_by(|a, b| (Reverse(a.count), &a.name).cmp(&(Reverse(b.count), &b.name)));
     list.truncate(top);
 }

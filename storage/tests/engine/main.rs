@@ -1,5 +1,6 @@
 //! The engine from outside: against the model, on failing disks, over its life.
 
+mod deletes;
 mod faults;
 mod full;
 mod life;

@@ -6,11 +6,13 @@
 //!   removes samples that they stand for. Samples go only after their summaries are in the catalog, and only while
 //!   nothing the head holds may still change them.
 //! - [`disk`]: the oldest samples go when the folder is larger than it may be.
+//! - [`forget`]: what deletes take of summaries.
 //! - [`shown`]: what a selection shows of both; [`explain`]: what is kept of which series, for people.
 
 mod disk;
 mod drop_raw;
 mod explain;
+mod forget;
 mod late;
 mod make;
 mod rules;

@@ -14,6 +14,7 @@ use crate::block::overlay::{Mark, Scratch, clip, overlay};
 use crate::codec::CodecError;
 use crate::damage::Damage;
 use crate::engine::blocks::Block;
+use crate::engine::hidden::Hidden;
 use crate::engine::partition::Partition;
 use crate::head::Layer;
 use crate::ids::SeriesId;
@@ -68,6 +69,8 @@ pub(in crate::engine) struct Wanted<'a> {
     pub(in crate::engine) head: &'a [Layer],
     /// The blocks with samples, from the oldest to the newest write.
     pub(in crate::engine) blocks: &'a [Arc<Block>],
+    /// What deletes hide of both.
+    pub(in crate::engine) hidden: &'a Hidden,
 }
 
 impl Shown {
@@ -114,6 +117,17 @@ impl Shown {
                 let before = Mark::of(samples);
                 let id = u64::from(wanted.id.0);
                 cost += match &mut summaries {
+                    summaries if wanted.hidden.touches(&block.record, wanted.id) => {
+                        let mut own = Vec::new();
+                        let cost = block.reader.read_summaries(id, range, &mut own, samples, told)?;
+                        wanted.hidden.cut_summaries(&block.record, wanted.id, &mut own);
+                        wanted.hidden.cut(&block.record, wanted.id, samples, before);
+                        match summaries {
+                            Some(summaries) => summaries.append(&mut own),
+                            None => own.iter().for_each(|of| samples.push(of.last_ms, of.last)),
+                        }
+                        cost
+                    }
                     Some(summaries) => block.reader.read_summaries(id, range, summaries, samples, told)?,
                     None => block.reader.read_around(id, range, samples, told)?,
                 };
@@ -127,6 +141,7 @@ impl Shown {
             };
             let before = Mark::of(samples);
             cost += block.read(wanted.id, from(wanted.range, start_ms), samples, told)?;
+            wanted.hidden.cut(&block.record, wanted.id, samples, before);
             before.settle(samples, &mut scratch);
         }
         cost += self.read_head(wanted, life, samples)?;

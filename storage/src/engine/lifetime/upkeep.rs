@@ -140,6 +140,7 @@ impl Core {
         let blocked = view.blocked(&maintenance.unmergeable);
         let flushed = maintenance.state.flushed;
         drop(maintenance);
+        let hidden = self.hidden();
         if self.lifetimes.is_plain() && parts.values().all(|part| part.summaries.is_empty()) {
             return Ok(());
         }
@@ -152,7 +153,8 @@ impl Core {
             // As for merges: a partition that is being written to would be summarised again and again.
             let quiet = partition.end_ms() < now_ms.saturating_sub(DAY_MS)
                 || part.raw.iter().all(|block| block.record.last_sequence < flushed);
-            if partition.end_ms() >= now_ms || !quiet || blocked.contains(&partition) {
+            if partition.end_ms() >= now_ms || !quiet || blocked.contains(&partition) || hidden.reach(partition.range())
+            {
                 continue;
             }
             let ids = part.ids();

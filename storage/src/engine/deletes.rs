@@ -1,0 +1,354 @@
+//! Deletes: asked for, looked at first, undone. Applying them is [`apply_deletes`](super::apply_deletes)'s.
+//!
+//! A delete flushes the head, so that all it deletes is in blocks, and is lasting once the catalog has it. From then on
+//! readers do not see its samples ([`hidden`](super::hidden)). Until its window is over it can be undone; then merging
+//! rewrites the blocks that it reaches. What is written after it is new data and stays, whatever its timestamps.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::{Matcher, Samples, TimeRange};
+use roaring::RoaringBitmap;
+
+use super::hidden::{Hidden, Tombstone};
+use super::stats::{Count, cut};
+use super::{Core, Maintenance, StorageError};
+use crate::block::overlay::Mark;
+use crate::catalog::{DeleteRecord, DeleteStage};
+use crate::ids::SeriesId;
+
+/// Most deletes that wait or are being applied; each is looked at by every read.
+pub const DELETES_PENDING_MAX: usize = 1000;
+/// Most deletes that are remembered after they were applied or undone.
+const DELETES_ENDED_MAX: usize = 1000;
+/// Most metrics named in a [`Reach`].
+const METRICS_TOLD_MAX: usize = 20;
+
+/// What is to be deleted.
+#[derive(Debug, Clone)]
+pub struct DeleteRequest {
+    /// Selectors of series, each as text for people and as matchers; what any of them selects is deleted.
+    pub selectors: Vec<(String, Vec<Matcher>)>,
+    /// Samples of this time are deleted.
+    pub range: TimeRange,
+    /// Who asks, as far as known; empty if not.
+    pub by: String,
+}
+
+/// What a delete would hide.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Series with such samples.
+    pub series: u64,
+    /// The samples, as they are stored: one that two blocks have counts twice.
+    pub samples: u64,
+    /// Bytes of their values, in blocks and in memory.
+    pub bytes: u64,
+    /// Series by metric name, the largest first.
+    pub metrics: Vec<Count>,
+    /// How many metrics there are.
+    pub metrics_len: u64,
+}
+
+/// A delete that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delete {
+    /// Its number, never given out twice while it is remembered.
+    pub id: u64,
+    /// What it deletes, and how far it is.
+    pub record: DeleteRecord,
+    /// Until when it can be undone at least, in milliseconds since the Unix epoch.
+    pub undo_until_ms: i64,
+}
+
+/// Why there is no delete, or it cannot be undone.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name every field")]
+pub enum DeleteError {
+    /// Apply those that wait, or wait until they are.
+    #[error(
+        "{limit} deletes wait to be applied, which is the limit; apply them by clean_tombstones, or name several selectors at once"
+    )]
+    TooMany { limit: usize },
+    /// No delete has this number, or it ended long ago.
+    #[error("there is no delete {id}; `metrickit deletes` lists those there are")]
+    Unknown { id: u64 },
+    /// Nothing can be brought back.
+    #[error("delete {id} cannot be undone: {reason}")]
+    Settled { id: u64, reason: &'static str },
+    /// Storage failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// All deletes that are remembered, with the series of those that hide something.
+#[derive(Debug, Default)]
+pub(super) struct DeleteList {
+    all: BTreeMap<u64, (DeleteRecord, Option<Arc<Tombstone>>)>,
+    hidden: Hidden,
+}
+
+impl DeleteList {
+    pub(super) fn new(known: Vec<(u64, DeleteRecord, RoaringBitmap)>) -> Self {
+        let mut list = Self::default();
+        for (id, record, series) in known {
+            list.insert(id, record, series);
+        }
+        list.refresh();
+        list
+    }
+
+    fn insert(&mut self, id: u64, record: DeleteRecord, series: RoaringBitmap) {
+        let tombstone = tombstone_of(&record, series);
+        self.all.insert(id, (record, tombstone));
+    }
+
+    fn refresh(&mut self) {
+        self.hidden = Hidden::new(self.all.values().filter_map(|(_, tombstone)| tombstone.clone()));
+    }
+
+    /// What the deletes hide now.
+    pub(super) fn hidden(&self) -> Hidden {
+        self.hidden.clone()
+    }
+
+    /// Deletes in a stage that `wanted` says, by id.
+    pub(super) fn in_stage(&self, wanted: impl Fn(DeleteStage) -> bool) -> Vec<(u64, DeleteRecord)> {
+        let chosen = self.all.iter().filter(|(_, (record, _))| wanted(record.stage));
+        chosen.map(|(&id, (record, _))| (id, record.clone())).collect()
+    }
+
+    /// The series of a delete that hides something.
+    pub(super) fn tombstone(&self, id: u64) -> Option<Arc<Tombstone>> {
+        self.all.get(&id).and_then(|(_, tombstone)| tombstone.clone())
+    }
+
+    fn change(&mut self, changed: Vec<(u64, DeleteRecord)>, forgotten: &[u64]) {
+        for (id, record) in changed {
+            let series = self.tombstone(id).map(|tombstone| tombstone.series.clone()).unwrap_or_default();
+            self.insert(id, record, series);
+        }
+        self.all.retain(|id, _| !forgotten.contains(id));
+        self.refresh();
+    }
+}
+
+fn tombstone_of(record: &DeleteRecord, series: RoaringBitmap) -> Option<Arc<Tombstone>> {
+    let next_block = match record.stage {
+        DeleteStage::Pending => None,
+        DeleteStage::Applying { next_block } => Some(next_block),
+        DeleteStage::Undone { .. } | DeleteStage::Applied { .. } => return None,
+    };
+    let range = TimeRange::new(record.start_ms, record.end_ms);
+    Some(Arc::new(Tombstone { range, last_sequence: record.last_sequence, series, next_block }))
+}
+
+impl Core {
+    /// What deletes hide now. To be taken before the list of blocks.
+    pub(super) fn hidden(&self) -> Hidden {
+        self.deletes.read().hidden()
+    }
+
+    pub(super) fn deletes(&self) -> Vec<Delete> {
+        let all = self.deletes.read().in_stage(|_| true);
+        all.into_iter().map(|(id, record)| self.told(id, record)).collect()
+    }
+
+    fn told(&self, id: u64, record: DeleteRecord) -> Delete {
+        let undo_until_ms = record.created_ms.saturating_add(self.options.delete_undo_ms);
+        Delete { id, record, undo_until_ms }
+    }
+
+    /// What a delete of the samples in `range` of what `selectors` select would hide now.
+    pub(super) fn preview_delete<'a>(
+        &self,
+        selectors: impl Iterator<Item = &'a [Matcher]>,
+        range: TimeRange,
+    ) -> Result<Reach, StorageError> {
+        self.wait_replayed()?;
+        let ids = self.selected(selectors);
+        let hidden = self.hidden();
+        let (mut found, mut samples) = (Found::default(), Samples::default());
+        for (id, layers) in self.head.snapshots(&ids, range) {
+            samples.clear();
+            let mut bytes = 0;
+            for layer in &layers {
+                let read = layer.read(range, &mut samples);
+                bytes += read.map_err(|error| StorageError::Head { detail: error.to_string() })?.bytes;
+            }
+            found.add(id, samples.len() as u64, bytes);
+        }
+        self.count_in_blocks(&ids, range, &hidden, &mut found)?;
+        Ok(self.name_metrics(found))
+    }
+
+    fn selected<'a>(&self, selectors: impl Iterator<Item = &'a [Matcher]>) -> RoaringBitmap {
+        let postings = self.postings.read();
+        selectors.fold(RoaringBitmap::new(), |ids, matchers| ids | postings.select(matchers))
+    }
+
+    /// Counts what blocks show of `ids` in `range`. Only chunks at the ends of the range are decoded.
+    fn count_in_blocks(
+        &self,
+        ids: &RoaringBitmap,
+        range: TimeRange,
+        hidden: &Hidden,
+        found: &mut Found,
+    ) -> Result<(), StorageError> {
+        let mut samples = Samples::default();
+        for block in self.view().overlapping(range) {
+            let mut asked = ids & block.ids();
+            found.stored |= &asked;
+            hidden.take_from(&mut asked, &block, range);
+            for id in asked {
+                let Some(info) = block.reader.series_info(u64::from(id))? else { continue };
+                if !info.bounds.overlaps(range) {
+                    continue;
+                }
+                let (count, bytes) = if contains(range, info.bounds) && !hidden.touches(&block.record, SeriesId(id)) {
+                    (info.samples, info.bytes)
+                } else {
+                    samples.clear();
+                    let cost = block.read(SeriesId(id), range, &mut samples, &mut |damage| self.damage.add(damage))?;
+                    hidden.cut(&block.record, SeriesId(id), &mut samples, Mark::default());
+                    (samples.len() as u64, share(cost.bytes, samples.len() as u64, cost.samples))
+                };
+                found.add(SeriesId(id), count, bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn name_metrics(&self, found: Found) -> Reach {
+        let Found { series, mut reach, .. } = found;
+        let mut metrics: BTreeMap<String, u64> = BTreeMap::new();
+        self.table.each(&series, |_, labels| {
+            let name = labels.metric_name();
+            match metrics.get_mut(name) {
+                Some(count) => *count += 1,
+                None => drop(metrics.insert(name.to_owned(), 1)),
+            }
+        });
+        reach.series = series.len();
+        reach.metrics_len = metrics.len() as u64;
+        reach.metrics = metrics.into_iter().map(|(name, count)| Count { name, count }).collect();
+        cut(&mut reach.metrics, METRICS_TOLD_MAX);
+        reach
+    }
+
+    /// Deletes. `None` if there was nothing to delete.
+    pub(super) fn delete(&self, request: DeleteRequest) -> Result<Option<Delete>, DeleteError> {
+        let mut maintenance = self.open_maintenance()?;
+        let waiting = self.deletes.read().in_stage(DeleteStage::hides).len();
+        if waiting >= DELETES_PENDING_MAX {
+            return Err(DeleteError::TooMany { limit: DELETES_PENDING_MAX });
+        }
+        self.flush_all(&mut maintenance)?;
+        let ids = self.selected(request.selectors.iter().map(|(_, matchers)| matchers.as_slice()));
+        let mut found = Found::default();
+        self.count_in_blocks(&ids, request.range, &self.hidden(), &mut found)?;
+        if found.series.is_empty() {
+            return Ok(None);
+        }
+        let record = DeleteRecord {
+            selectors: request.selectors.into_iter().map(|(text, _)| text).collect(),
+            start_ms: request.range.start.0,
+            end_ms: request.range.end.0,
+            last_sequence: maintenance.state.flushed,
+            created_ms: self.clock.now().0,
+            by: request.by,
+            series: found.series.len(),
+            samples: found.reach.samples,
+            bytes: found.reach.bytes,
+            stage: DeleteStage::Pending,
+        };
+        let id = self.deletes.read().all.last_key_value().map_or(1, |(id, _)| id + 1);
+        self.check_catalog_space()?;
+        // What another delete hides already stays hidden when that one is undone.
+        let series = found.stored;
+        let added = maintenance.catalog()?.add_delete(id, &record, &series);
+        added.map_err(|error| self.catalog_failed(error))?;
+        let mut list = self.deletes.write();
+        list.insert(id, record.clone(), series);
+        list.refresh();
+        drop(list);
+        self.exemplars.write().remove(&ids, request.range);
+        tracing::info!(
+            id, by = record.by, selectors = ?record.selectors, series = record.series, samples = record.samples,
+            "samples are deleted, and hidden until that can no longer be undone"
+        );
+        Ok(Some(self.told(id, record)))
+    }
+
+    /// Brings back what a delete hides.
+    pub(super) fn undo_delete(&self, id: u64) -> Result<Delete, DeleteError> {
+        let maintenance = self.open_maintenance()?;
+        let known = self.deletes.read().all.get(&id).map(|(record, _)| record.clone());
+        let Some(mut record) = known else { return Err(DeleteError::Unknown { id }) };
+        let settled = |reason| DeleteError::Settled { id, reason };
+        record.stage = match record.stage {
+            DeleteStage::Pending => DeleteStage::Undone { at_ms: self.clock.now().0 },
+            DeleteStage::Undone { .. } => return Err(settled("it was undone already")),
+            DeleteStage::Applying { .. } => return Err(settled("its samples are being removed")),
+            DeleteStage::Applied { .. } => return Err(settled("its samples are removed")),
+        };
+        self.change_deletes(&maintenance, vec![(id, record.clone())])?;
+        tracing::info!(id, "a delete is undone");
+        Ok(self.told(id, record))
+    }
+
+    /// Makes changed deletes lasting, then seen. Of those that ended the oldest are forgotten.
+    pub(super) fn change_deletes(
+        &self,
+        maintenance: &Maintenance,
+        changed: Vec<(u64, DeleteRecord)>,
+    ) -> Result<(), StorageError> {
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let ended: Vec<u64> =
+            self.deletes.read().in_stage(|stage| !stage.hides()).into_iter().map(|(id, _)| id).collect();
+        let forgotten = &ended[..ended.len().saturating_sub(DELETES_ENDED_MAX)];
+        self.check_catalog_space()?;
+        let written =
+            maintenance.catalog()?.change_deletes(changed.iter().map(|(id, record)| (*id, record)), forgotten);
+        written.map_err(|error| self.catalog_failed(error))?;
+        self.deletes.write().change(changed, forgotten);
+        Ok(())
+    }
+
+    fn catalog_failed(&self, error: crate::catalog::CatalogError) -> StorageError {
+        self.poison(&error);
+        error.into()
+    }
+}
+
+/// What is found of a delete's reach.
+#[derive(Debug, Default)]
+struct Found {
+    series: RoaringBitmap,
+    /// Series that may have such samples, hidden ones too.
+    stored: RoaringBitmap,
+    reach: Reach,
+}
+
+impl Found {
+    fn add(&mut self, id: SeriesId, samples: u64, bytes: u64) {
+        if samples > 0 {
+            self.series.insert(id.0);
+            self.reach.samples += samples;
+            self.reach.bytes += bytes;
+        }
+    }
+}
+
+fn contains(outer: TimeRange, inner: TimeRange) -> bool {
+    outer.contains(inner.start.0) && outer.contains(inner.end.0)
+}
+
+/// The part of `bytes` that `part` of `whole` samples take.
+fn share(bytes: u64, part: u64, whole: u64) -> u64 {
+    let share = u128::from(bytes) * u128::from(part) / u128::from(whole.max(1));
+    u64::try_from(share).unwrap_or(bytes)
+}

@@ -1,0 +1,79 @@
+//! Deletes and summaries. A summary that holds any deleted sample goes whole: nothing of it may tell of the sample.
+//!
+//! While a delete waits or is applied nothing is summarised, and no sample removed, in the partitions it reaches, so that
+//! undoing it brings back what there was. Applying it writes the blocks of summaries anew.
+
+use std::sync::Arc;
+
+use model::{Samples, Summary, TimeRange};
+
+use crate::block::overlay::Mark;
+use crate::block::{BlockError, BlockWriter};
+use crate::catalog::BlockRecord;
+use crate::codec::Effort;
+use crate::engine::blocks::Block;
+use crate::engine::flush::{block_name, record_of};
+use crate::engine::hidden::Hidden;
+use crate::engine::merge::Ended;
+use crate::engine::partition::Partition;
+use crate::engine::{CATALOG_SPACE_BYTES, Core, StorageError};
+use crate::ids::{Sequence, SeriesId};
+
+impl Core {
+    /// Takes what deletes that are being applied reach out of the summaries.
+    pub(in crate::engine) fn forget_in_summaries(&self) -> Result<Ended, StorageError> {
+        while !self.closing() {
+            let (hidden, view) = (self.hidden(), self.view());
+            let unmergeable = self.open_maintenance()?.unmergeable.clone();
+            let due = |block: &&Arc<Block>| {
+                block.record.window_ms > 0 && !unmergeable.contains(&block.id) && hidden.is_due(block)
+            };
+            let Some(block) = view.blocks.iter().find(due) else { return Ok(Ended::Done) };
+            let needed_bytes = block.record.bytes + CATALOG_SPACE_BYTES;
+            if self.files.available_bytes(&self.folder).is_ok_and(|available| available < needed_bytes) {
+                return Ok(Ended::NoSpace);
+            }
+            match self.write_without_deleted(block, &hidden) {
+                Ok(written) => self.exchange(std::iter::once(block), written.into_iter().collect())?,
+                Err(StorageError::Block(BlockError::Stopped)) => return Ok(Ended::Interrupted),
+                Err(StorageError::Block(BlockError::Damaged(damage))) => {
+                    self.open_maintenance()?.unmergeable.insert(block.id);
+                    self.damage.add(damage);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Ended::Interrupted)
+    }
+
+    fn write_without_deleted(&self, block: &Block, hidden: &Hidden) -> Result<Option<Arc<Block>>, StorageError> {
+        let Some(id) = self.take_block_ids(1)?.next() else { return Ok(None) };
+        let path = self.blocks_folder().join(block_name(id));
+        let Partition { first_day, last_day } = block.partition();
+        let mut writer = BlockWriter::create_spanning(self.files.clone(), &path, first_day, last_day, Effort::Small)?;
+        let (mut summaries, mut beside): (Vec<Summary>, _) = (Vec::new(), Samples::default());
+        for id in block.ids() {
+            if !self.merge_may_go_on() {
+                return Err(BlockError::Stopped.into());
+            }
+            summaries.clear();
+            beside.clear();
+            let mut damage = None;
+            let mut told = |found| damage = damage.take().or(Some(found));
+            block.reader.read_summaries(u64::from(id), TimeRange::ALL, &mut summaries, &mut beside, &mut told)?;
+            damage.map_or(Ok(()), |damage| Err(BlockError::Damaged(damage)))?;
+            hidden.cut_summaries(&block.record, SeriesId(id), &mut summaries);
+            hidden.cut(&block.record, SeriesId(id), &mut beside, Mark::default());
+            if !summaries.is_empty() || !beside.histograms.is_empty() {
+                writer.add_summaries(u64::from(id), &summaries, &beside.histograms)?;
+            }
+        }
+        if writer.series() == 0 {
+            return Ok(None);
+        }
+        let BlockRecord { level, first_sequence, last_sequence, window_ms, .. } = block.record;
+        let (first, last) = (Sequence(first_sequence), Sequence(last_sequence));
+        let record = record_of(id, block.partition(), level, &writer.finish()?, first, last);
+        self.open_block(id, BlockRecord { window_ms, ..record }).map(Some)
+    }
+}
