@@ -52,7 +52,6 @@ fn split_long(first: u8, mut rest: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::Labels;
     use proptest::prelude::*;
 
