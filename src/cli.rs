@@ -2,6 +2,8 @@
 //!
 //! Owns the shape and the words. What a subcommand does lives in `commands`, settings of the server in `settings`.
 
+mod deletes;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -9,6 +11,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::BenchCommand;
 use crate::render::Format;
 use crate::settings::SettingFlags;
+
+pub(crate) use deletes::{DeleteArgs, ServerArgs, UndeleteArgs};
 
 const EXAMPLES: &str = "\
 Start here:
@@ -62,6 +66,13 @@ pub(crate) enum Command {
     /// Make a server write or merge its blocks now
     #[command(subcommand, after_help = ADMIN_EXAMPLES)]
     Admin(AdminCommand),
+    /// Delete samples by selector and time; they can be brought back for a day
+    #[command(after_help = deletes::DELETE_EXAMPLES)]
+    Delete(DeleteArgs),
+    /// List deletes, and until when each can be undone
+    Deletes(ServerArgs),
+    /// Bring back what a delete took away
+    Undelete(UndeleteArgs),
     /// Tell what a server keeps of which series, and for how long
     #[command(subcommand, after_help = RETENTION_EXAMPLES)]
     Retention(RetentionCommand),

@@ -70,6 +70,9 @@ fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
             Ok(worked)
         }
         Command::Admin(command) => commands::admin::run(&command, output).map(|()| true),
+        Command::Delete(args) => commands::deletes::delete(&args, output),
+        Command::Deletes(args) => commands::deletes::list(&args, output).map(|()| true),
+        Command::Undelete(args) => commands::deletes::undelete(&args, output).map(|()| true),
         Command::Retention(command) => commands::retention::run(&command, output),
         Command::Bench(command) => bench::run(&command, output).map(|()| true),
     };

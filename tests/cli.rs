@@ -160,6 +160,40 @@ fn retention_is_explained_by_rule() {
 }
 
 #[test]
+fn samples_are_deleted_after_a_look_and_come_back() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = filled(&folder);
+    let on = |args: &[&str]| run(&[args, &["--url", &server.url]].concat());
+    let a = "load{host=\"a\"}";
+    let (code, out, err) = on(&["delete", a, "--end", "100", "--dry-run"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("│ load   ┆      1 │") && out.contains("11 samples of 1 series, "), "{out}");
+    let (code, _, err) = on(&["delete", a]);
+    assert!(code == 2 && err.contains("--yes"), "without a terminal nobody is asked: {err}");
+    let (code, out, err) = on(&["delete", a, "--yes"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with("deleted 61 samples of 1 series\nuntil ") && out.contains("metrickit undelete 1"), "{out}");
+    let hosts = || server.get("/api/v1/label/host/values").json()["data"].clone();
+    assert_eq!(hosts(), json!(["b"]));
+    let (_, out, _) = on(&["deletes"]);
+    assert!(out.contains("load{host=\"a\"}") && out.contains("pending, undo until "), "{out}");
+    let (code, out, _) = on(&["undelete", "1"]);
+    assert_eq!((code, out.as_str()), (0, "61 samples of 1 series are back\n"));
+    assert_eq!(hosts(), json!(["a", "b"]));
+    let (code, _, err) = on(&["undelete", "1"]);
+    assert!(code == 1 && err.contains("undone already"), "{err}");
+    // What a killed server had acknowledged holds.
+    assert_eq!(on(&["delete", "load", "--start", "450", "--yes"]).0, 0);
+    let url = server.url.clone();
+    server.kill();
+    let server = Server::start(folder.path(), &["--retention", "off"]);
+    assert_ne!(server.url, url);
+    assert_eq!(server.query("count_over_time(load[1h])", "600")[0]["value"][1], json!("45"));
+    assert_eq!(server.post("/api/v1/admin/tsdb/clean_tombstones", &[], b"").status, 204);
+    assert_eq!(server.query("count_over_time(load[1h])", "600")[0]["value"][1], json!("45"));
+}
+
+#[test]
 fn settings_say_where_they_came_from() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("metrickit.toml");

@@ -33,7 +33,7 @@ async fn measured(
         let (before, begun) = (engine.stats(), Instant::now());
         work(engine)?;
         let after = engine.stats();
-        Ok(success_json(&json!({
+        Ok::<_, StorageError>(success_json(&json!({
             "seconds": begun.elapsed().as_secs_f64(),
             "flushes": after.flushes.saturating_sub(before.flushes),
             "merges": after.merges.saturating_sub(before.merges),
@@ -56,9 +56,9 @@ fn blocks_of(stats: &EngineStats) -> serde_json::Value {
 }
 
 /// Runs `work` to its end on a thread that may block for long. Others that come meanwhile are told to try again.
-pub(crate) async fn run<T: Send + 'static>(
+pub(crate) async fn run<T: Send + 'static, E: Into<ApiError> + Send + 'static>(
     app: &Arc<App>,
-    work: impl FnOnce(&Engine) -> Result<T, StorageError> + Send + 'static,
+    work: impl FnOnce(&Engine) -> Result<T, E> + Send + 'static,
 ) -> Result<T, ApiError> {
     let Ok(place) = Arc::clone(&app.admin_place).try_acquire_owned() else {
         let message = "another admin request is under way; try again when it is done";
@@ -72,10 +72,16 @@ pub(crate) async fn run<T: Send + 'static>(
     });
     match task.await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(ApiError::new(ErrorKind::Internal, error.to_string())),
+        Ok(Err(error)) => Err(error.into()),
         Err(failure) => {
             tracing::error!(%failure, "an admin request panicked");
             Err(ApiError::new(ErrorKind::Internal, "it failed unexpectedly; the server's log has the details"))
         }
+    }
+}
+
+impl From<StorageError> for ApiError {
+    fn from(error: StorageError) -> Self {
+        Self::new(ErrorKind::Internal, error.to_string())
     }
 }

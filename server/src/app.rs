@@ -20,8 +20,8 @@ use crate::reply::Annotations;
 use crate::running::Running;
 use crate::slow::SlowLog;
 use crate::{
-    admin_api, compress, exemplars_api, federate, metrics_page, pages, query_api, remote_read, retention_api,
-    series_api, status_api, syntax_api,
+    admin_api, compress, deletes_api, exemplars_api, federate, metrics_page, pages, query_api, remote_read,
+    retention_api, series_api, status_api, syntax_api,
 };
 
 /// Bounds on the HTTP surface's reading side, and the language's options.
@@ -171,6 +171,13 @@ fn admin_routes(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
         .route("/api/v1/admin/flush", post(admin_api::flush))
         .route("/api/v1/admin/merge", post(admin_api::merge))
+        .route("/api/v1/admin/deletes", get(deletes_api::list))
+        .route("/api/v1/admin/deletes/{id}/undo", post(deletes_api::undo))
+        .route("/api/v1/admin/tsdb/delete_series", post(deletes_api::delete_series).put(deletes_api::delete_series))
+        .route(
+            "/api/v1/admin/tsdb/clean_tombstones",
+            post(deletes_api::clean_tombstones).put(deletes_api::clean_tombstones),
+        )
         .route_layer(middleware::from_fn_with_state(Arc::clone(app), admin_guard::guard))
 }
 

@@ -11,6 +11,7 @@ mod app;
 mod chunk;
 mod compress;
 mod counters;
+mod deletes_api;
 mod engine_metrics;
 mod exemplars_api;
 mod explain_json;

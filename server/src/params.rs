@@ -26,7 +26,7 @@ impl Params {
     pub(crate) async fn read(request: Request<Body>, body_bytes_max: usize) -> Result<Self, ApiError> {
         let (head, body) = request.into_parts();
         let mut params = Self::default();
-        if head.method == Method::POST {
+        if head.method == Method::POST || head.method == Method::PUT {
             let body = read_body(body, body_bytes_max).await?;
             let form = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
             let form = form.split(';').next().unwrap_or_default().trim();
@@ -105,6 +105,21 @@ impl Params {
         let start_ms = self.time_ms("start")?.unwrap_or(i64::MIN);
         let end_ms = self.time_ms("end")?.unwrap_or(i64::MAX);
         ordered(start_ms, end_ms)
+    }
+
+    /// The selectors of every `match[]`, each with its text.
+    pub(crate) fn named_selectors(&self) -> Result<Vec<(String, Vec<Matcher>)>, ApiError> {
+        self.all("match[]").map(|text| Ok((text.to_owned(), selector(text)?))).collect()
+    }
+
+    /// `true` or `false`; absent is false.
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        let parse = |text: &str| match text {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(format!("{text:?} is neither true nor false")),
+        };
+        Ok(self.parsed(name, parse)?.unwrap_or(false))
     }
 
     /// The selectors of every `match[]`.

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod agent;
+pub(crate) mod deletes;
 pub(crate) mod query;
 pub(crate) mod retention;
 pub(crate) mod server;

@@ -47,3 +47,79 @@ async fn flush_and_merge_answer_when_done() {
     let idle = server.post("/api/v1/admin/merge", "").await.json();
     assert_eq!(idle["data"]["merges"], 0, "{idle}");
 }
+
+/// The names of metrics that a client sees.
+async fn names(server: &Server) -> Vec<String> {
+    let answer = server.get("/api/v1/label/__name__/values").await.json();
+    answer["data"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn deletes_are_looked_at_made_listed_undone_and_applied() {
+    let server = open();
+    for (name, count) in [("old", 3), ("new", 2)] {
+        let samples: Vec<(i64, f64)> = (0..count).map(|at| (NOW_MS + at * 1000, 1.0)).collect();
+        server.write(&[("__name__", name)], &samples);
+    }
+    let path = "/api/v1/admin/tsdb/delete_series";
+    let looked = server.post(path, "match[]=old&match[]={__name__=\"none\"}&dry_run=true").await.json();
+    let want =
+        serde_json::json!({ "series": 1, "samples": 3, "metricCount": 1, "metrics": [{ "name": "old", "series": 1 }] });
+    for (key, value) in want.as_object().unwrap() {
+        assert_eq!(&looked["data"][key], value, "{looked}");
+    }
+    assert_eq!(names(&server).await, ["new", "old"]);
+
+    let answer = server.post(path, "match[]=old&by=ann").await;
+    assert_eq!((answer.status, answer.body.as_str()), (204, ""));
+    assert_eq!(names(&server).await, ["new"]);
+    assert!(server.metric("metrickit_deletes_pending").await > 0.0);
+    let listed = server.get("/api/v1/admin/deletes").await.json();
+    let first = &listed["data"][0];
+    assert_eq!(
+        (&first["id"], &first["by"], &first["state"]),
+        (&1.into(), &"ann".into(), &"pending".into()),
+        "{listed}"
+    );
+    assert_eq!(
+        (&first["startMs"], first["undoUntilMs"].as_i64()),
+        (&serde_json::Value::Null, Some(NOW_MS + 86_400_000))
+    );
+    let undone = server.post("/api/v1/admin/deletes/1/undo", "").await.json();
+    assert_eq!(undone["data"]["state"], "undone");
+    assert_eq!(names(&server).await, ["new", "old"]);
+
+    let start = (NOW_MS + 1000) / 1000;
+    let put = server.method(Method::PUT, &format!("{path}?match[]=old&start={start}.781&verbose=true")).await.json();
+    assert_eq!((&put["data"]["samples"], &put["data"]["id"]), (&2.into(), &2.into()), "{put}");
+    assert_eq!(server.post("/api/v1/admin/tsdb/clean_tombstones", "").await.status, 204);
+    assert_eq!(server.engine.stats().block_samples, 3);
+    assert_eq!(server.get("/api/v1/admin/deletes").await.json()["data"][0]["state"], "applied");
+    let nothing = server.post(path, "match[]=none&verbose=true").await.json();
+    assert_eq!(nothing["data"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn wrong_deletes_are_told() {
+    let server = open();
+    let path = "/api/v1/admin/tsdb/delete_series";
+    for (form, status, wanted) in [
+        ("", 400, "no match[] parameter provided"),
+        ("match[]=up[5m]", 400, "not a series selector"),
+        ("match[]=up&dry_run=maybe", 400, "neither true nor false"),
+        ("match[]=up&start=2&end=1", 400, "end timestamp must not be before start time"),
+    ] {
+        let answer = server.post(path, form).await;
+        assert!(answer.status == status && answer.body.contains(wanted), "{form}: {}", answer.body);
+    }
+    for (id, status) in [("7", 404), ("x", 400)] {
+        assert_eq!(server.post(&format!("/api/v1/admin/deletes/{id}/undo"), "").await.status, status);
+    }
+    server.write(&[("__name__", "up")], &[(NOW_MS, 1.0)]);
+    assert_eq!(server.post(path, "match[]=up").await.status, 204);
+    assert_eq!(server.post("/api/v1/admin/tsdb/clean_tombstones", "").await.status, 204);
+    let late = server.post("/api/v1/admin/deletes/1/undo", "").await;
+    assert!(late.status == 422 && late.body.contains("its samples are removed"), "{}", late.body);
+    assert_eq!(Server::new().post(path, "match[]=up").await.status, 403);
+    assert_eq!(Server::new().get("/api/v1/admin/deletes").await.status, 403);
+}
