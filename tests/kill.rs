@@ -1,6 +1,6 @@
 //! `kill -9` at random moments under load: every acknowledged sample, floats and native histograms, is there exactly
 //! once, and no other. Meanwhile blocks are written and merged, asked for or not, and samples and whole series become
-//! older than the retention.
+//! older than the retention; that all of this happened is asked of `/metrics`.
 //!
 //! `METRICKIT_KILLS` sets how often (a few by default, `make kill-loop` does 200), `METRICKIT_SEED` repeats a run.
 
@@ -207,6 +207,42 @@ impl Expiring {
     }
 }
 
+/// What servers did besides taking samples, as far as it was seen before they were killed.
+#[derive(Debug, Default)]
+struct Work {
+    flushes: u64,
+    merges: u64,
+    blocks_dropped: u64,
+    series_removed: u64,
+}
+
+impl Work {
+    /// Adds what this server has done since it started; a server that does not answer adds nothing.
+    fn note(&mut self, http: &ureq::Agent, url: &str) {
+        let Ok(mut answer) = http.get(format!("{url}/metrics")).call() else { return };
+        let Ok(text) = answer.body_mut().read_to_string() else { return };
+        let count = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.and_then(|value| value.trim().parse::<f64>().ok()).map_or(0, |value| value as u64)
+        };
+        self.flushes += count("metrickit_flushes_total");
+        self.merges += count("metrickit_merges_total");
+        self.blocks_dropped += count("metrickit_blocks_dropped_total");
+        self.series_removed += count("metrickit_series_removed_total");
+    }
+}
+
+/// Ends what may be left to do at the end: what expires has expired, and is flushed, merged and dropped.
+fn finish(server: &Server, work: &mut Work) {
+    std::thread::sleep(Duration::from_millis(LIFE_MS.unsigned_abs()));
+    for path in ["flush", "merge"] {
+        let answer = server.post(&format!("/api/v1/admin/{path}"), &[], &[]);
+        assert!(answer.status < 300, "{path}: {} {}", answer.status, answer.body);
+    }
+    work.note(&http(), &server.url);
+    assert!(work.flushes > 0 && work.merges > 0 && work.series_removed > 0, "{work:?}");
+}
+
 /// Compares what the server holds of every series with the ledgers; an unacknowledged request may be there or not,
 /// but whole requests only.
 fn check(server: &Server, ledgers: &[Ledger], since: &[i64]) {
@@ -270,6 +306,7 @@ fn kills_lose_and_double_nothing() {
     let args = ["--retention", RETENTION, "--flush-log-bytes", "128KiB", "--log-segment-bytes", "32KiB"];
     let mut ledgers = vec![Ledger::default(); WRITERS];
     let mut expiring = Expiring::default();
+    let mut work = Work::default();
     let begun = Instant::now();
     for kill in 0..kills {
         let server = Server::start(folder.path(), &args);
@@ -281,15 +318,17 @@ fn kills_lose_and_double_nothing() {
             .collect();
         check(&server, &ledgers, &since);
         expiring.check(&server);
-        load_and_kill(server, kill, &mut random, &mut ledgers, &mut expiring);
+        load_and_kill(server, kill, &mut random, &mut ledgers, &mut expiring, &mut work);
     }
     let cycle_ms = begun.elapsed().as_millis() / u128::from(kills.max(1));
     let server = Server::start(folder.path(), &args);
     check(&server, &ledgers, &[0; WRITERS]);
     expiring.check(&server);
+    finish(&server, &mut work);
+    check(&server, &ledgers, &[0; WRITERS]);
     let acknowledged: usize = ledgers.iter().map(|l| l.requests.values().filter(|&&a| a).count()).sum();
     println!(
-        "{kills} kills, {cycle_ms} ms each, {} samples acknowledged, none lost, none twice",
+        "{kills} kills, {cycle_ms} ms each, {} samples acknowledged, none lost, none twice; {work:?}",
         acknowledged * SERIES
     );
     assert!(acknowledged > 0, "writers got something through");
@@ -304,6 +343,7 @@ fn load_and_kill(
     random: &mut fastrand::Rng,
     ledgers: &mut [Ledger],
     expiring: &mut Expiring,
+    work: &mut Work,
 ) {
     let stop = AtomicBool::new(false);
     let url = server.url.clone();
@@ -324,6 +364,7 @@ fn load_and_kill(
             scope.spawn(move || ask_for_blocks(url, pause, merge));
         }
         std::thread::sleep(pause);
+        work.note(&http(), url);
         server.kill();
         stop.store(true, Ordering::Relaxed);
         for (ledger, writer) in ledgers.iter_mut().zip(writers) {

@@ -52,10 +52,10 @@ const BLOCK_KEY_PREFIX: u8 = 1;
 #[expect(missing_docs, reason = "the messages name every field")]
 pub enum CatalogError {
     /// The disk failed, or sled found its own files damaged: restore the folder from a backup.
-    #[error("catalog {}: {source}", folder.display())]
+    #[error("catalog {}: {source}; restore the data folder from a backup, unless the disk or its permissions are to blame", folder.display())]
     Sled { folder: PathBuf, source: sled::Error },
     /// A value that no version of this program wrote.
-    #[error("catalog tree {tree}: value of key {key} cannot be read: {detail}")]
+    #[error("catalog tree {tree}: value of key {key} cannot be read: {detail}; restore the data folder from a backup")]
     Value { tree: &'static str, key: String, detail: String },
     /// The folder's files cannot be moved or removed: look at its permissions.
     #[error("catalog {}: {source}", folder.display())]

@@ -1,10 +1,12 @@
-//! Files that break on command: the N-th change fails or is torn, the disk fills up, the power goes.
+//! Files that break on command: the N-th change fails or is torn, the N-th look fails, the disk fills up, the power goes.
 //!
 //! They live in a real folder, so that what survived can be opened with [`RealFiles`] too. The
 //! model of a power cut is a strict one: a file keeps its synced prefix alone, and a creation, rename or removal
-//! whose folder was not synced did not happen. Overwriting inside the synced prefix is taken as done.
+//! whose folder was not synced did not happen. What a failed sync was to bring to the disk never gets there, even if
+//! the next sync says so: operating systems forget what they could not write. Overwriting inside the synced prefix is
+//! taken as done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,14 +40,31 @@ pub struct FaultyFiles(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     changes: u64,
-    plan: Option<(u64, Fault, AfterFault)>,
+    plan: Option<(When, Fault, AfterFault)>,
+    /// Listings, readings, mappings and openings.
+    looks: u64,
+    look_plan: Option<(u64, AfterFault)>,
     dead: bool,
+    blind: bool,
+    /// Syncs of files that went well.
+    syncs: u64,
     disk_full: bool,
     available_bytes: Option<u64>,
     /// Synced length of every file written through here.
     synced_bytes: BTreeMap<PathBuf, u64>,
+    /// Files of which a sync failed.
+    unsyncable: BTreeSet<PathBuf>,
     /// Folder changes since the folder was synced, oldest first.
     unsynced: Vec<FolderChange>,
+}
+
+/// Which change a fault is planned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// The one of this number.
+    At(u64),
+    /// The next one of this kind.
+    Next(&'static str),
 }
 
 /// One change of a folder and what undoes it.
@@ -78,15 +97,44 @@ impl FaultyFiles {
 
     /// Plans a fault for change number `at`, counted from 0 over the life of these files.
     pub fn fail_at(&self, at: u64, fault: Fault, after: AfterFault) {
-        self.0.lock().plan = Some((at, fault, after));
+        self.0.lock().plan = Some((When::At(at), fault, after));
+    }
+
+    /// Plans a fault for the next sync of a file, whichever it is.
+    pub fn fail_next_sync(&self, after: AfterFault) {
+        self.0.lock().plan = Some((When::Next("sync"), Fault::Fail, after));
+    }
+
+    /// How many syncs of files went well.
+    pub fn syncs(&self) -> u64 {
+        self.0.lock().syncs
+    }
+
+    /// How many looks (listings, readings, mappings, openings of what is there) were asked for.
+    pub fn looks(&self) -> u64 {
+        self.0.lock().looks
+    }
+
+    /// Plans the failure of look number `at`, counted from 0 over the life of these files. After
+    /// [`AfterFault::Dead`] every further look fails, and changes go on.
+    pub fn fail_look_at(&self, at: u64, after: AfterFault) {
+        self.0.lock().look_plan = Some((at, after));
     }
 
     /// Makes the disk work again and forgets the plan.
     pub fn heal(&self) {
         let mut state = self.0.lock();
         state.dead = false;
+        state.blind = false;
         state.plan = None;
+        state.look_plan = None;
         state.disk_full = false;
+    }
+
+    /// Whether a fault has left the disk dead, for changes or for looks.
+    pub fn is_dead(&self) -> bool {
+        let state = self.0.lock();
+        state.dead || state.blind
     }
 
     /// Switches "no space left on device" for everything that needs space.
@@ -140,8 +188,12 @@ impl FaultyFiles {
         if state.dead {
             return Err((0, broken()));
         }
-        if let Some((_, fault, after)) = state.plan.filter(|plan| plan.0 == at) {
+        let due = |when: When| when == When::At(at) || when == When::Next(operation);
+        if let Some((_, fault, after)) = state.plan.take_if(|plan| due(plan.0)) {
             state.dead = after == AfterFault::Dead;
+            if operation == "sync" {
+                state.unsyncable.insert(path.to_owned());
+            }
             let kept_bytes = if let Fault::Tear(bytes) = fault { bytes } else { 0 };
             return Err((kept_bytes, broken()));
         }
@@ -149,6 +201,19 @@ impl FaultyFiles {
             return Err((0, FileError::new(operation, path, io::Error::from(io::ErrorKind::StorageFull))));
         }
         Ok(())
+    }
+
+    /// Counts a look and says whether it may happen.
+    fn admit_look(&self, operation: &'static str, path: &Path) -> Result<(), FileError> {
+        let mut state = self.0.lock();
+        let at = state.looks;
+        state.looks += 1;
+        if let Some((_, after)) = state.look_plan.take_if(|plan| plan.0 == at) {
+            state.blind = after == AfterFault::Dead;
+        } else if !state.blind {
+            return Ok(());
+        }
+        Err(FileError::new(operation, path, io::Error::other("planned fault")))
     }
 
     fn admit_whole(&self, operation: &'static str, path: &Path, needs_space: bool) -> Result<(), FileError> {
@@ -163,21 +228,25 @@ impl Files for FaultyFiles {
         let file = RealFiles.create(path)?;
         let mut state = self.0.lock();
         state.synced_bytes.insert(path.to_owned(), 0);
+        state.unsyncable.remove(path);
         state.unsynced.push(FolderChange::Created { path: path.to_owned(), replaced });
         Ok(Box::new(FaultyFile { file, path: path.to_owned(), files: self.clone() }))
     }
 
     fn open_append(&self, path: &Path) -> Result<Box<dyn WriteFile>, FileError> {
+        self.admit_look("open", path)?;
         let file = RealFiles.open_append(path)?;
         self.0.lock().synced_bytes.entry(path.to_owned()).or_insert(file.len());
         Ok(Box::new(FaultyFile { file, path: path.to_owned(), files: self.clone() }))
     }
 
     fn read(&self, path: &Path) -> Result<Vec<u8>, FileError> {
+        self.admit_look("read", path)?;
         RealFiles.read(path)
     }
 
     fn map(&self, path: &Path) -> Result<Box<dyn FileBytes>, FileError> {
+        self.admit_look("map", path)?;
         Ok(Box::new(RealFiles.read(path)?))
     }
 
@@ -188,6 +257,10 @@ impl Files for FaultyFiles {
         let mut state = self.0.lock();
         if let Some(synced) = state.synced_bytes.remove(from) {
             state.synced_bytes.insert(to.to_owned(), synced);
+        }
+        state.unsyncable.remove(to);
+        if state.unsyncable.remove(from) {
+            state.unsyncable.insert(to.to_owned());
         }
         state.unsynced.push(FolderChange::Renamed { from: from.to_owned(), to: to.to_owned(), replaced });
         Ok(())
@@ -216,6 +289,7 @@ impl Files for FaultyFiles {
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<FileEntry>, FileError> {
+        self.admit_look("list", dir)?;
         RealFiles.list(dir)
     }
 
@@ -269,7 +343,11 @@ impl WriteFile for FaultyFile {
 
     fn sync_data(&self) -> Result<(), FileError> {
         self.files.admit_whole("sync", &self.path, false)?;
-        self.files.0.lock().synced_bytes.insert(self.path.clone(), self.file.len());
+        let mut state = self.files.0.lock();
+        state.syncs += 1;
+        if !state.unsyncable.contains(&self.path) {
+            state.synced_bytes.insert(self.path.clone(), self.file.len());
+        }
         Ok(())
     }
 

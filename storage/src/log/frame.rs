@@ -141,6 +141,17 @@ pub fn record_at(segment: &[u8], offset: usize) -> Option<Record<'_>> {
     (hasher.finalize() == u32::from_le_bytes([c0, c1, c2, c3])).then_some(Record { sequence, offset, payload })
 }
 
+/// Whether `tail`, which holds no whole record, can be the beginning of the record `sequence` that was never finished, or
+/// space that was never written. Else it was changed after it had been written.
+pub fn is_unfinished(tail: &[u8], sequence: Sequence) -> bool {
+    let marked = tail.iter().zip(&RECORD_MARKER).all(|(found, marker)| found == marker);
+    let cut = claim_at(tail, 0).is_none_or(|(claimed, payload_bytes)| {
+        let whole_bytes = payload_bytes.saturating_add(RECORD_HEADER_BYTES);
+        claimed == sequence && payload_bytes <= PAYLOAD_BYTES_MAX && whole_bytes > tail.len()
+    });
+    (marked && cut) || tail.iter().all(|&byte| byte == 0)
+}
+
 /// The first whole record at or behind `offset` whose sequence is above `after` and not above `until`: values that
 /// senders chose may look like records. Gives up when it has checked many times the segment's length.
 pub fn next_record(segment: &[u8], mut offset: usize, after: Sequence, until: Sequence) -> Option<Record<'_>> {
@@ -187,6 +198,23 @@ mod tests {
             let next = next_record(&damaged, starts[0], Sequence(0), Sequence(9)).expect("two are whole");
             assert_eq!((next.sequence, next.offset), (Sequence(2), starts[1]), "bit {bit}");
             assert_eq!(record_at(&damaged, next.end()).map(|r| r.payload), Some(&b"third"[..]));
+        }
+    }
+
+    /// Of a record that is cut anywhere, nothing is damaged; of one in which a bit flipped, something is.
+    #[test]
+    fn a_torn_record_is_told_from_a_changed_one() {
+        let mut bytes = Vec::new();
+        push_record(&mut bytes, Sequence(7), &[b"payload"]);
+        assert!((0..bytes.len()).all(|length| is_unfinished(&bytes[..length], Sequence(7))));
+        assert!(is_unfinished(&[0; 99], Sequence(7)) && !is_unfinished(&bytes[..30], Sequence(8)));
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            // A length that is larger than it was looks like that of a record that was cut.
+            let longer = (4..8).contains(&(bit / 8)) && flipped[4..8].iter().rev().gt(bytes[4..8].iter().rev());
+            let plausible = longer && claim_at(&flipped, 0).is_some_and(|claim| claim.1 <= PAYLOAD_BYTES_MAX);
+            assert_eq!(is_unfinished(&flipped, Sequence(7)), plausible, "bit {bit}");
         }
     }
 

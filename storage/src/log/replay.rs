@@ -1,7 +1,7 @@
 //! Reading the log back: every whole record in order, whatever else is in the files.
 //!
 //! Only the last segment can end in a torn record, which was never acknowledged: it is cut off. Anything else that is
-//! no record is damage: it is reported, a copy of the segment is left for the engine to keep, and reading goes on at
+//! no record, also at the end of the last segment, is damage: it is reported, a copy of the segment is left for the engine to keep, and reading goes on at
 //! the next whole record.
 #![warn(clippy::indexing_slicing)]
 
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 pub use super::frame::Record;
-use super::frame::{HeaderError, SEGMENT_HEADER_BYTES, next_record, read_segment_header, record_at};
+use super::frame::{HeaderError, SEGMENT_HEADER_BYTES, is_unfinished, next_record, read_segment_header, record_at};
 use super::segments::{LogError, Sealed, segment_name, segment_number};
 use crate::damage::Damage;
 use crate::files::{FileError, Files};
@@ -100,12 +100,18 @@ impl Pass<'_, '_> {
         }
         let end = self.records(&path, &bytes, start)?;
         let mut kept_bytes = bytes.len();
-        if end < bytes.len() && newest {
+        let tail = bytes.get(end..).unwrap_or_default();
+        let next = Sequence(self.seen.0.saturating_add(1));
+        if newest && !tail.is_empty() && is_unfinished(tail, next) {
             self.replayed.torn_bytes += (bytes.len() - end) as u64;
             kept_bytes = end;
             self.cut(&path, end as u64)?;
-        } else if end < bytes.len() {
-            self.lost(&path, end, bytes.len() - end, "no record up to the end of the segment".to_owned());
+        } else if !tail.is_empty() {
+            self.lost(&path, end, tail.len(), "no record up to the end of the segment".to_owned());
+            if newest {
+                // Its place is not given to another, which would be in doubt if the bytes became readable again.
+                self.replayed.last = self.replayed.last.max(next);
+            }
         }
         Ok(Some(Sealed { number, last: self.replayed.last, bytes: kept_bytes as u64 }))
     }

@@ -1,7 +1,9 @@
 //! The engine from outside: against the model, on failing disks, over its life.
 
 mod deletes;
+mod any_fault;
 mod faults;
+mod flips;
 mod full;
 mod life;
 mod lifetime;

@@ -15,7 +15,7 @@ fn guess(cursor: &mut dyn SeriesCursor, of: LabelsRef<'_>) -> Option<KnownSeries
 }
 
 /// The batch of `rows` as a decoder makes it: with numbers where the engine knows the series.
-fn recognised(engine: &Engine, rows: &[(u32, i64, f64)]) -> WriteBatch {
+pub(crate) fn recognised(engine: &Engine, rows: &[(u32, i64, f64)]) -> WriteBatch {
     let mut batch = WriteBatch::new();
     let mut cursor = engine.cursor();
     for &(series, timestamp_ms, value) in rows {
