@@ -1,5 +1,5 @@
-//! A whole life of a folder on a disk that fails: appends of all kinds, flushes, merges, summaries, retention, and starts
-//! in between. Whichever operation fails or is torn, what was acknowledged is there, what was not is there whole or not at
+//! A whole life of a folder on a disk that fails: appends of all kinds, flushes, merges, deletes, summaries, retention, and
+//! starts in between. Whichever operation fails or is torn, what was acknowledged is there, what was not is there whole or not at
 //! all, and the rest of the life goes as if nothing had been.
 //!
 //! By default some operations fail, chosen by a seed that is printed (`METRICKIT_SEED` repeats it); with
@@ -15,7 +15,7 @@ use model::{
 };
 use storage::files::{AfterFault, Fault, FaultyFiles};
 use storage::summary::summarise;
-use storage::{Durability, Engine, EngineOptions, LifetimeRule, LifetimeStep, MemoryStore};
+use storage::{DeleteRequest, DeleteStage, Durability, Engine, EngineOptions, LifetimeRule, LifetimeStep, MemoryStore};
 
 use crate::recognised::recognised;
 use crate::support::{Content, Row, append, batch_of, counter, everything, labels, options};
@@ -32,6 +32,8 @@ const SUMMARISED: u32 = 7;
 const SHORT: [u32; 4] = [8, 60, 61, 62];
 /// What these are kept.
 const SHORT_MS: i64 = 2 * DAY_MS;
+/// The series of which the first two days are deleted.
+const DELETED: u32 = 2;
 /// Lives of which one operation fails, when not all do.
 const LIVES: u64 = 20;
 
@@ -59,6 +61,8 @@ enum Step {
     Flush,
     Maintain,
     MergeToEnd,
+    /// Of the first two days of one series.
+    Delete,
     Days(i64),
     /// Dropped, or closed before, and opened again.
     Reopen {
@@ -92,7 +96,16 @@ fn life() -> Vec<Step> {
     };
     let first = [send(0, 0), Step::Flush, send(0, 1), known(0, 2), Step::Flush, send(0, 3), Step::Flush, known(0, 4)];
     let merged = [Step::Flush, Step::Maintain, Step::Days(1), send(1, 0), Step::Reopen { close: false }, known(1, 1)];
-    let whole = [Step::Flush, send(1, 2), Step::MergeToEnd, Step::Days(1), send(2, 0), Step::Flush, Step::Maintain];
+    let whole = [
+        Step::Flush,
+        send(1, 2),
+        Step::MergeToEnd,
+        Step::Days(1),
+        send(2, 0),
+        Step::Delete,
+        Step::Flush,
+        Step::Maintain,
+    ];
     let summarised = [send(2, 1), Step::Reopen { close: true }, Step::Days(1), send(3, 0), Step::Flush];
     let upkeep = [Step::Maintain, Step::Maintain, Step::Days(2), send(5, 0), Step::Flush, Step::Maintain];
     let end = [Step::Maintain, send(5, 1), Step::Reopen { close: false }, known(5, 2), send(5, 3)];
@@ -110,6 +123,7 @@ pub(crate) struct World {
     pub(crate) said: Vec<(Labels, FullSample)>,
     /// What was refused last: there after reopening, or not.
     refused: Option<Vec<Row>>,
+    deleted: bool,
     /// What the engines so far did besides.
     done: Done,
     case: String,
@@ -146,6 +160,7 @@ impl World {
             acknowledged,
             said: Vec::new(),
             refused: None,
+            deleted: false,
             done: Done::default(),
             case,
         }
@@ -156,7 +171,7 @@ impl World {
         let mut world = Self::new("no fault".to_owned());
         world.live(false);
         world.close();
-        let content = everything(&world.acknowledged);
+        let content = world.given();
         (world, content)
     }
 
@@ -204,6 +219,13 @@ impl World {
             Step::Flush => self.engine().flush(),
             Step::Maintain => self.engine().maintain(),
             Step::MergeToEnd => self.engine().merge_to_end(),
+            Step::Delete => {
+                let selectors = vec![(String::new(), vec![Matcher::equal("at", DELETED.to_string())])];
+                let range = TimeRange::new(START_MS, START_MS + 2 * DAY_MS - 1);
+                let deleted = self.engine().delete(DeleteRequest { selectors, range, by: String::new() });
+                self.deleted = deleted.map_err(|error| error.to_string())?.is_some();
+                return Ok(());
+            }
             Step::Days(days) => {
                 self.clock.advance_ms(days * DAY_MS);
                 Ok(())
@@ -281,10 +303,19 @@ impl World {
         assert_eq!(self.difference(), None, "{}", self.case);
     }
 
+    /// What was acknowledged and not deleted.
+    fn given(&self) -> Content {
+        let mut content = everything(&self.acknowledged);
+        for (_, samples) in content.iter_mut().filter(|(of, _)| self.deleted && *of == labels(DELETED)) {
+            samples.retain(|sample| sample.timestamp_ms >= START_MS + 2 * DAY_MS);
+        }
+        content
+    }
+
     /// Where what is read differs from what was acknowledged and is kept.
     fn difference(&self) -> Option<String> {
         let mut missing = Vec::new();
-        let wrong = told(self.engine(), self.clock.now().0, &everything(&self.acknowledged), &[], &mut missing);
+        let wrong = told(self.engine(), self.clock.now().0, &self.given(), &[], &mut missing);
         wrong.or_else(|| missing.first().map(|(labels, sample)| format!("{labels}: {sample:?} is missing")))
     }
 }
@@ -373,18 +404,18 @@ pub(crate) fn all_faults() -> bool {
     std::env::var("METRICKIT_FAULTS").is_ok_and(|text| text == "all")
 }
 
-/// A seed that is printed.
+/// The seed, to be printed.
 pub(crate) fn seed() -> u64 {
     let seed = std::env::var("METRICKIT_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = seed.unwrap_or_else(|| std::process::id().into());
-    println!("METRICKIT_SEED={seed}");
-    seed
+    seed.unwrap_or_else(|| std::process::id().into())
 }
 
 #[test]
 fn whatever_fails_in_a_life_the_rest_of_it_goes_on() {
     let mut sound = World::new("no fault".to_owned());
     sound.live(false);
+    let stages: Vec<DeleteStage> = sound.engine().deletes().iter().map(|of| of.record.stage).collect();
+    assert!(matches!(stages[..], [DeleteStage::Applied { .. }]), "{stages:?}");
     let (changes, looks) = (sound.files.changes(), sound.files.looks());
     sound.close();
     let Done { merges, summarised, rewritten, dropped, series_removed } = sound.done;
@@ -400,8 +431,9 @@ fn whatever_fails_in_a_life_the_rest_of_it_goes_on() {
     ];
     let of = |way: Way| if matches!(way, Way::Look(_)) { looks } else { changes };
     let all = ways.iter().flat_map(|&(way, cut)| (0..of(way)).map(move |at| (way, cut, at))).collect::<Vec<_>>();
-    println!("{changes} changes, {looks} looks, {} lives", all.len());
-    let random = &mut fastrand::Rng::with_seed(seed());
+    let seed = seed();
+    println!("METRICKIT_SEED={seed}; {changes} changes, {looks} looks, {} lives", all.len());
+    let random = &mut fastrand::Rng::with_seed(seed);
     let stride = if all_faults() { 1 } else { all.len() as u64 / LIVES };
     let mut next = random.u64(0..stride);
     let begun = Instant::now();

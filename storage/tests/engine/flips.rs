@@ -88,14 +88,16 @@ fn a_bit_that_flips_anywhere_is_found() {
     let (world, content) = World::lived();
     let mut sound = BTreeMap::new();
     files_of(world.folder.path(), Path::new(""), &mut sound);
-    let random = &mut fastrand::Rng::with_seed(seed());
+    let seed = seed();
+    println!("METRICKIT_SEED={seed}");
+    let random = &mut fastrand::Rng::with_seed(seed);
     let mut wrong = Vec::new();
     for (path, bytes) in sound.iter().filter(|(_, bytes)| !bytes.is_empty()) {
         let flips = if all_faults() { FLIPS_MAX } else { FLIPS };
         // Of sled's file most is not used yet.
         let used: Vec<usize> = (0..bytes.len()).filter(|&at| !path.ends_with("db") || bytes[at] != 0).collect();
         let stride = used.len().div_ceil(flips);
-        let mut seen: BTreeMap<Found, usize> = BTreeMap::new();
+        let mut became: BTreeMap<Found, usize> = BTreeMap::new();
         for at in used.iter().copied().skip(random.usize(0..stride)).step_by(stride) {
             let folder = fast_folder();
             write_files(folder.path(), &sound);
@@ -104,12 +106,12 @@ fn a_bit_that_flips_anywhere_is_found() {
             fs::write(folder.path().join(path), flipped).expect("written");
             let look = catch_unwind(AssertUnwindSafe(|| look(folder.path(), path, &world, &content)));
             match look {
-                Ok(Ok(found)) => *seen.entry(found).or_default() += 1,
+                Ok(Ok(found)) => *became.entry(found).or_default() += 1,
                 Ok(Err(error)) => wrong.push(format!("{} byte {at}: {error}", path.display())),
                 Err(_) => wrong.push(format!("{} byte {at}: panicked", path.display())),
             }
         }
-        println!("{}, {} bytes: {seen:?}", path.display(), bytes.len());
+        println!("{}, {} bytes: {became:?}", path.display(), bytes.len());
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }

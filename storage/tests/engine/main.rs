@@ -1,7 +1,7 @@
 //! The engine from outside: against the model, on failing disks, over its life.
 
-mod deletes;
 mod any_fault;
+mod deletes;
 mod faults;
 mod flips;
 mod full;
