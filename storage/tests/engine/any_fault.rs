@@ -214,7 +214,7 @@ impl World {
             return Ok(());
         }
         assert!(damage.iter().all(|of| of.detail.contains("planned fault")), "{}: {damage:?}", self.case);
-        let wrong = told(&engine, self.clock.now().0, &self.given(), &[], &mut Vec::new());
+        let wrong = told(&engine, self.clock.now().0, &self.given(), &self.said, &mut Vec::new());
         assert_eq!(wrong, None, "{}", self.case);
         Err("damage".to_owned())
     }

@@ -3,6 +3,7 @@
 mod any_fault;
 mod deletes;
 mod faults;
+mod fixture;
 mod flips;
 mod full;
 mod life;
