@@ -7,7 +7,8 @@
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
-    reason = "numbers of requests and of milliseconds are far below 2^52"
+    clippy::cast_sign_loss,
+    reason = "numbers of requests and of milliseconds, and counts, are far below 2^52 and not negative"
 )]
 
 mod support;
