@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::BenchCommand;
+use crate::commands::check;
 use crate::render::Format;
 use crate::settings::SettingFlags;
 
@@ -76,6 +77,9 @@ pub(crate) enum Command {
     /// Tell what a server keeps of which series, and for how long
     #[command(subcommand, after_help = RETENTION_EXAMPLES)]
     Retention(RetentionCommand),
+    /// Read all of a data folder and tell what is damaged; changes nothing
+    #[command(after_help = check::EXAMPLES)]
+    Check(check::CheckArgs),
     /// Measure a server: how fast it takes samples and answers queries
     #[command(subcommand)]
     Bench(BenchCommand),

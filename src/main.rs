@@ -74,6 +74,7 @@ fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Deletes(args) => commands::deletes::list(&args, output).map(|()| true),
         Command::Undelete(args) => commands::deletes::undelete(&args, output).map(|()| true),
         Command::Retention(command) => commands::retention::run(&command, output),
+        Command::Check(args) => commands::check::run(&args, output),
         Command::Bench(command) => bench::run(&command, output).map(|()| true),
     };
     Ok(if worked? { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })

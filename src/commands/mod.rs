@@ -2,6 +2,8 @@
 
 pub(crate) mod admin;
 pub(crate) mod agent;
+mod progress;
+pub(crate) mod check;
 pub(crate) mod deletes;
 pub(crate) mod query;
 pub(crate) mod retention;

@@ -5,6 +5,7 @@ extern crate alloc;
 
 pub mod block;
 pub mod catalog;
+pub mod check;
 pub mod codec;
 pub mod damage;
 pub mod engine;

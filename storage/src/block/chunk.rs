@@ -49,12 +49,15 @@ pub(super) fn decode(
     Ok(())
 }
 
+/// The name of [`summary::column`] for people.
+pub(crate) const SUMMARIES: &str = "summaries";
+
 /// The name of a chunk's coding for people.
 pub(super) fn name(tag: u8) -> &'static str {
     match tag {
         histogram_column::TAG => "histogram columns",
         started_column::TAG => "floats with starts",
-        summary::column::TAG => "summaries",
+        summary::column::TAG => SUMMARIES,
         _ => ValueCoding::from_tag(tag).map_or("unknown", ValueCoding::name),
     }
 }

@@ -51,6 +51,7 @@ use crate::files::FileError;
 
 pub use cache::ColumnCache;
 pub use census::{Census, CodingShare};
+pub(crate) use chunk::SUMMARIES;
 pub use merge::{KeepAll, MergePlan, merge};
 pub use overlay::overlay;
 pub use reader::{BlockReader, SeriesInfo, SeriesIter};

@@ -31,7 +31,7 @@ mod flush;
 mod hidden;
 mod label_order;
 mod lifetime;
-mod lock;
+pub(crate) mod lock;
 mod merge;
 mod open;
 mod options;

@@ -10,4 +10,5 @@ pub mod replay;
 mod segments;
 
 pub use replay::{Refused, Replayed, Visit};
+pub(crate) use segments::segment_number;
 pub use segments::{Log, LogError, Unsynced};

@@ -55,6 +55,8 @@ struct Pass<'a, 'v> {
     folder: &'a Path,
     after: Sequence,
     visit: &'a mut Visit<'v>,
+    /// Whether a torn end is cut off, or only counted.
+    cuts: bool,
     replayed: Replayed,
     /// The sequence of the record read last, also of those up to `after`.
     seen: Sequence,
@@ -67,11 +69,35 @@ pub(super) fn replay(
     after: Sequence,
     visit: &mut Visit<'_>,
 ) -> Result<(VecDeque<Sealed>, Replayed), LogError> {
+    pass(files, folder, after, visit, true)
+}
+
+/// Reads every segment of `folder` as opening the log does, and changes nothing: a torn end is counted and stays.
+///
+/// # Errors
+///
+/// When a segment is of a newer version, or the disk fails.
+pub fn inspect(
+    files: &dyn Files,
+    folder: &Path,
+    after: Sequence,
+    visit: &mut Visit<'_>,
+) -> Result<Replayed, LogError> {
+    pass(files, folder, after, visit, false).map(|(_, replayed)| replayed)
+}
+
+fn pass(
+    files: &dyn Files,
+    folder: &Path,
+    after: Sequence,
+    visit: &mut Visit<'_>,
+    cuts: bool,
+) -> Result<(VecDeque<Sealed>, Replayed), LogError> {
     let mut numbers: Vec<u64> = files.list(folder)?.iter().filter_map(|entry| segment_number(&entry.name)).collect();
     numbers.sort_unstable();
     let newest = numbers.last().copied();
     let replayed = Replayed { last: after, ..Replayed::default() };
-    let mut pass = Pass { files, folder, after, visit, replayed, seen: Sequence(0) };
+    let mut pass = Pass { files, folder, after, visit, cuts, replayed, seen: Sequence(0) };
     let mut sealed = VecDeque::with_capacity(numbers.len());
     for number in numbers {
         sealed.extend(pass.segment(number, newest == Some(number))?);
@@ -90,8 +116,10 @@ impl Pass<'_, '_> {
         let start = SEGMENT_HEADER_BYTES.min(bytes.len());
         if newest && header.is_err() && self.next(&bytes, start).is_none() {
             // Made just before the end of the process: records come only after its header was synced.
-            self.files.remove(&path)?;
-            self.files.sync_dir(self.folder)?;
+            if self.cuts {
+                self.files.remove(&path)?;
+                self.files.sync_dir(self.folder)?;
+            }
             return Ok(None);
         }
         match header {
@@ -105,7 +133,9 @@ impl Pass<'_, '_> {
         if newest && !tail.is_empty() && is_unfinished(tail, next) {
             self.replayed.torn_bytes += (bytes.len() - end) as u64;
             kept_bytes = end;
-            self.cut(&path, end as u64)?;
+            if self.cuts {
+                self.cut(&path, end as u64)?;
+            }
         } else if !tail.is_empty() {
             self.lost(&path, end, tail.len(), "no record up to the end of the segment".to_owned());
             if newest {

@@ -87,7 +87,7 @@ pub(super) fn segment_name(number: u64) -> String {
 }
 
 /// The number of the segment called `name`, if it is one.
-pub(super) fn segment_number(name: &str) -> Option<u64> {
+pub(crate) fn segment_number(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".seg").filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()))?;
     digits.parse().ok().filter(|&number| number < u64::MAX / 2 && segment_name(number) == name)
 }

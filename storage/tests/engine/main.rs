@@ -1,6 +1,7 @@
 //! The engine from outside: against the model, on failing disks, over its life.
 
 mod any_fault;
+mod checked;
 mod deletes;
 mod faults;
 mod fixture;

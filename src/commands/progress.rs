@@ -1,0 +1,32 @@
+//! How far long work on files is: a bar on standard error, and nothing where that is no terminal.
+
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+const TEMPLATE: &str = "{msg:28!} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+
+/// A bar of bytes.
+#[derive(Debug)]
+pub(super) struct ByteBar(ProgressBar);
+
+impl ByteBar {
+    /// A bar at its start, which draws itself at most a few times a second.
+    pub(super) fn start() -> anyhow::Result<Self> {
+        Ok(Self(ProgressBar::new(0).with_style(ProgressStyle::with_template(TEMPLATE)?)))
+    }
+
+    /// So many of so many bytes are done, and `file` is next.
+    pub(super) fn show(&self, file: &Path, done_bytes: u64, total_bytes: u64) {
+        self.0.set_length(total_bytes);
+        self.0.set_position(done_bytes);
+        if let Some(name) = file.file_name() {
+            self.0.set_message(name.to_string_lossy().into_owned());
+        }
+    }
+
+    /// Takes the bar from the screen.
+    pub(super) fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}
