@@ -115,3 +115,34 @@ fn as_json(report: &Report) -> Json {
         "notes": notes.collect::<Vec<Json>>(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use storage::check::Note;
+    use storage::damage::Damage;
+
+    #[test]
+    fn problems_are_told_with_what_they_cost_and_what_to_do() {
+        let damage = Damage { file: "d/blocks/1.blk".into(), offset: 40, bytes: 7, detail: "chunk: broken".to_owned() };
+        let problem = Problem { damage, costs: "7 of 9 samples".to_owned(), remedy: "put it back" };
+        let note = Note { path: "d/LOST".into(), detail: "is no part".to_owned() };
+        let report = Report { problems: vec![problem], problems_total: 3, notes: vec![note], ..Report::default() };
+        let text = told(&report, 0.5, None);
+        let want = "
+problem: d/blocks/1.blk at byte 40, 7 bytes: chunk: broken
+  costs:  7 of 9 samples
+  to do:  put it back
+
+and 2 problems
+
+note: d/LOST: is no part
+
+3 problems; checked in 500ms
+";
+        assert!(text.ends_with(want), "{text}");
+        assert!(told(&Report::default(), 0.5, None).ends_with("\neverything can be read; checked in 500ms\n"));
+        let json = as_json(&report);
+        assert_eq!((&json["sound"], &json["problems"][0]["offset"]), (&json!(false), &json!(40)));
+    }
+}

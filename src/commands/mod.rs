@@ -2,9 +2,9 @@
 
 pub(crate) mod admin;
 pub(crate) mod agent;
-mod progress;
 pub(crate) mod check;
 pub(crate) mod deletes;
+mod progress;
 pub(crate) mod query;
 pub(crate) mod retention;
 pub(crate) mod server;

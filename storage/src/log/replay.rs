@@ -77,12 +77,7 @@ pub(super) fn replay(
 /// # Errors
 ///
 /// When a segment is of a newer version, or the disk fails.
-pub fn inspect(
-    files: &dyn Files,
-    folder: &Path,
-    after: Sequence,
-    visit: &mut Visit<'_>,
-) -> Result<Replayed, LogError> {
+pub fn inspect(files: &dyn Files, folder: &Path, after: Sequence, visit: &mut Visit<'_>) -> Result<Replayed, LogError> {
     pass(files, folder, after, visit, false).map(|(_, replayed)| replayed)
 }
 

@@ -18,7 +18,7 @@ fn make(folder: &Path) {
     for round in 0..2 {
         let at_ms = NOW_MS + round * 90_000_000;
         let rows: Vec<(u32, i64, f64)> =
-            (0..200i32).map(|at| (at as u32 % 5, at_ms + i64::from(at) * 1000, f64::from(at) * 0.37)).collect();
+            (0..200u32).map(|at| (at % 5, at_ms + i64::from(at) * 1000, f64::from(at) * 0.37)).collect();
         append(&*engine, &rows).expect("appended");
         engine.append(&batch_of(&[Row::histogram(9, at_ms, counter(1, 0, &[1.0, 2.0]))])).expect("appended");
         engine.flush().expect("flushed");
