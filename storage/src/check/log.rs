@@ -70,8 +70,7 @@ impl Check<'_> {
             let path: PathBuf = self.folder.join("log").join(&newest.name);
             let at = newest.bytes.saturating_sub(replayed.torn_bytes);
             let detail = format!(
-                "{} bytes from byte {at} on are no whole record: an append that was cut short, or one that changed since; \
-                 they go when the folder is opened",
+                "{} bytes from byte {at} on are no whole record: an append that was cut short; they go when the folder is opened",
                 replayed.torn_bytes
             );
             self.report.note(path, detail);

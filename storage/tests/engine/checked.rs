@@ -130,7 +130,6 @@ fn any_flipped_bit_of_the_log_is_found() {
     let folder = tempfile::tempdir().expect("a folder");
     make(folder.path());
     let segments = files(folder.path(), "log");
-    let newest = segments.last().expect("a segment");
     for file in &segments {
         let good = std::fs::read(file).expect("read");
         for at in 0..good.len() {
@@ -138,10 +137,6 @@ fn any_flipped_bit_of_the_log_is_found() {
             bad[at] ^= 1 << (at % 8);
             std::fs::write(file, &bad).expect("written");
             match check(folder.path(), &mut |_| {}) {
-                // What the last record of all should have been is not known: it may as well not be whole.
-                Ok(report) if file == newest && at >= 24 => {
-                    assert!(report.notes.iter().any(|note| note.path == *file), "byte {at}: {report:?}");
-                }
                 Ok(report) => check_found(&report, file, &format!("byte {at} of {}", good.len())),
                 Err(error) => panic!("byte {at}: {error}"),
             }
