@@ -1,6 +1,6 @@
 //! Summaries of samples: made of samples, of finer summaries, and of what is known of one window twice.
 //!
-//! Pure functions between columns; [`column`] codes them for blocks. When they are made, and of what, is the engine's
+//! Pure functions between columns; [`mod@column`] codes them for blocks. When they are made, and of what, is the engine's
 //! business. Counts, extremes, first and last are those of the samples. Sums are compensated (Neumaier, 1974);
 //! increases and sums are exact where values are whole numbers below 2^53.
 #![warn(clippy::indexing_slicing)]
