@@ -113,7 +113,7 @@ pub(super) struct ServerFigures {
     pub(super) resident_peak_bytes: u64,
     pub(super) disk_bytes: u64,
     pub(super) disk_bytes_per_sample: f64,
-    /// From the start of the process to the first correct answer, after a clean stop.
+    /// From the start of the process until it is ready and answers right, after a clean stop.
     pub(super) restart_ms: f64,
     /// The same after `kill -9` under load.
     pub(super) restart_after_kill_ms: f64,

@@ -37,7 +37,7 @@ const ROWS: [Row; 9] = [
 const LEGEND: &str = "\
 The same bodies for all, each server as it comes: MetricKit syncs its log before each acknowledgement, the others do not.
 CPU: user and system time of the server from its start to its end after a clean stop. Bytes: all of its files then.
-Restart: from the start of the process to the first correct answer. Lost: acknowledged, and gone after kill -9 under load.
+Restart: from the start of the process until it says it is ready and answers right. Lost: acknowledged, and gone after kill -9 under load.
 ";
 
 /// The whole text.

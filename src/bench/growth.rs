@@ -117,7 +117,7 @@ pub(super) struct StepFigures {
     pub(super) resident_bytes_per_series: f64,
     /// User and system time from start to end after a clean stop.
     pub(super) cpu_ns_per_sample: f64,
-    /// From the start of the process to the first correct answer, after a clean stop.
+    /// From the start of the process until it is ready and answers right, after a clean stop.
     pub(super) restart_ms: f64,
     /// What it has in memory once it answered all queries after a restart.
     pub(super) resident_after_restart_bytes: u64,
