@@ -414,29 +414,58 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Takes the steps from a noon on, and checks what is told then, before upkeep and after it.
+fn live(steps: &[Step]) {
+    let mut world = World::new(lived());
+    world.clock.advance_ms(12 * HOUR_MS);
+    for step in steps {
+        match step {
+            Step::Append(rows) => {
+                let now_ms = world.now_ms();
+                let row =
+                    |&(series, age, value): &(u32, i64, u16)| (series, now_ms - age * MINUTE_MS, f64::from(value));
+                world.append(&rows.iter().map(row).collect::<Vec<_>>());
+            }
+            Step::Flush => world.engine().flush().expect("flushed"),
+            Step::Maintain => world.upkeep(),
+            Step::Advance(minutes) => world.clock.advance_ms(minutes * MINUTE_MS),
+            Step::Reopen => world.reopen(),
+        }
+    }
+    world.check();
+    world.upkeep();
+    world.check();
+    world.upkeep();
+    world.check();
+}
+
+/// A late sample is told while it waits to be summarised, also when the border of its rule passes it meanwhile.
+#[test]
+fn late_samples_are_told_before_they_are_summarised() {
+    let steps = [
+        Step::Append(vec![(0, 721, 0)]),
+        Step::Advance(46),
+        Step::Flush,
+        Step::Append(vec![(0, 0, 0)]),
+        Step::Maintain,
+        Step::Append(vec![(0, 1366, 0)]),
+        Step::Advance(74),
+    ];
+    live(&steps);
+}
+
+/// As many cases as `PROPTEST_CASES` says, else few: each is a life of an engine.
+fn few_cases() -> ProptestConfig {
+    let said = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { said.cases } else { 48 };
+    ProptestConfig { cases, ..said }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(few_cases())]
 
     #[test]
     fn whatever_happens_all_that_is_kept_is_told(steps in prop::collection::vec(any_step(), 1..60)) {
-        let mut world = World::new(lived());
-        world.clock.advance_ms(12 * HOUR_MS);
-        for step in steps {
-            match step {
-                Step::Append(rows) => {
-                    let now_ms = world.now_ms();
-                    let rows: Vec<_> = rows.iter().map(|&(series, age, value)| (series, now_ms - age * MINUTE_MS, f64::from(value))).collect();
-                    world.append(&rows);
-                }
-                Step::Flush => world.engine().flush().expect("flushed"),
-                Step::Maintain => world.upkeep(),
-                Step::Advance(minutes) => world.clock.advance_ms(minutes * MINUTE_MS),
-                Step::Reopen => world.reopen(),
-            }
-        }
-        world.upkeep();
-        world.check();
-        world.upkeep();
-        world.check();
+        live(&steps);
     }
 }

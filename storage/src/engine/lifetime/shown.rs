@@ -1,7 +1,8 @@
 //! What a selection shows of series whose samples are partly kept as summaries.
 //!
 //! Of any instant either samples or summaries of one window tell. Before the border of a series' rule summaries do, in
-//! partitions that have them; behind it, and where there are none yet, samples do. Where samples are gone for another
+//! partitions that have them, with what came since they were made ([`super::outdated`]); behind it, and where there are
+//! none yet, samples do. Where samples are gone for another
 //! reason, as a disk that had to be kept small, summaries tell as long as they are there.
 
 use std::sync::Arc;
@@ -31,12 +32,12 @@ pub(in crate::engine) struct Shown {
 
 /// A partition with summaries.
 #[derive(Debug)]
-struct Part {
-    partition: Partition,
+pub(super) struct Part {
+    pub(super) partition: Partition,
     /// By window, which ascends.
     summaries: Vec<Arc<Block>>,
-    /// Those with samples.
-    raw: Vec<Arc<Block>>,
+    /// Those with samples, from the oldest to the newest write.
+    pub(super) raw: Vec<Arc<Block>>,
 }
 
 /// Why a series cannot be read.
@@ -116,12 +117,18 @@ impl Shown {
             for (block, range) in part.told(wanted, life, window_ms_max) {
                 let before = Mark::of(samples);
                 let id = u64::from(wanted.id.0);
+                let outdated = part.is_outdated(block, range, wanted)?;
                 cost += match &mut summaries {
-                    summaries if wanted.hidden.touches(&block.record, wanted.id) => {
+                    summaries if outdated || wanted.hidden.touches(&block.record, wanted.id) => {
                         let mut own = Vec::new();
-                        let cost = block.reader.read_summaries(id, range, &mut own, samples, told)?;
-                        wanted.hidden.cut_summaries(&block.record, wanted.id, &mut own);
-                        wanted.hidden.cut(&block.record, wanted.id, samples, before);
+                        let cost = if outdated {
+                            part.read_anew((block, range), (wanted, life), (&mut own, samples), told)?
+                        } else {
+                            let cost = block.reader.read_summaries(id, range, &mut own, samples, told)?;
+                            wanted.hidden.cut_summaries(&block.record, wanted.id, &mut own);
+                            wanted.hidden.cut(&block.record, wanted.id, samples, before);
+                            cost
+                        };
                         match summaries {
                             Some(summaries) => summaries.append(&mut own),
                             None => own.iter().for_each(|of| samples.push(of.last_ms, of.last)),
@@ -176,7 +183,7 @@ impl Shown {
         }
         let mut late = Samples::default();
         read(range, &mut late)?;
-        let told = |part: &&Part| part.has_summaries(wanted.id) && part.raw.iter().any(|block| block.has(wanted.id));
+        let told = |part: &&Part| part.has_summaries(wanted.id) && part.has_raw(wanted.id);
         for part in self.parts.iter().filter(told) {
             let hidden = part.partition.range();
             let end_ms = hidden.end.0.min(life.raw_start_ms.saturating_sub(1));
@@ -192,6 +199,10 @@ impl Part {
         self.summaries.iter().any(|block| block.has(id))
     }
 
+    pub(super) fn has_raw(&self, id: SeriesId) -> bool {
+        self.raw.iter().any(|block| block.has(id))
+    }
+
     /// Which block of summaries tells which instants of a series.
     fn told(&self, wanted: Wanted<'_>, life: &Life, window_ms_max: i64) -> Vec<(&Block, TimeRange)> {
         let Wanted { id, range, .. } = wanted;
@@ -201,8 +212,7 @@ impl Part {
             let window_ms = block.record.window_ms;
             shown.push((life.summaries_start_ms(window_ms), window_ms, block));
         }
-        let has_raw = self.raw.iter().any(|block| block.has(id));
-        let end_ms = if has_raw { life.raw_start_ms.saturating_sub(1) } else { i64::MAX };
+        let end_ms = if self.has_raw(id) { life.raw_start_ms.saturating_sub(1) } else { i64::MAX };
         let mut starts: Vec<i64> = shown.iter().map(|(start_ms, ..)| *start_ms).collect();
         starts.sort_unstable();
         starts.dedup();
