@@ -1,5 +1,6 @@
 //! What was found broken on disk: reported with file and place, kept aside, and the rest goes on being read.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -40,4 +41,28 @@ pub fn keep_copy(files: &dyn Files, file: &Path, prefix: &str, quarantine: &Path
     }
     crate::files::write_atomically(files, &target, &files.read(file)?)?;
     files.sync_dir(folder_of(quarantine))
+}
+
+/// Moves a file that nobody can explain into `quarantine`, under a name that is free there; returns where it is. On disk when
+/// this returns.
+///
+/// # Errors
+///
+/// When it cannot be moved.
+pub fn set_aside(files: &dyn Files, file: &Path, prefix: &str, quarantine: &Path) -> Result<PathBuf, FileError> {
+    let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    files.create_dir_all(quarantine)?;
+    files.sync_dir(folder_of(quarantine))?;
+    let taken: BTreeSet<String> = files.list(quarantine)?.into_iter().map(|entry| entry.name).collect();
+    let mut free = format!("{prefix}-{name}");
+    let mut number = 1u64;
+    while taken.contains(&free) {
+        number += 1;
+        free = format!("{prefix}-{number}-{name}");
+    }
+    let target = quarantine.join(free);
+    files.rename(file, &target)?;
+    files.sync_dir(quarantine)?;
+    files.sync_dir(folder_of(file))?;
+    Ok(target)
 }

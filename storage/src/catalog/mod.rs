@@ -7,16 +7,21 @@
 mod convert;
 mod deletes;
 pub mod label_page;
+pub mod mark;
 pub mod stored;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use model::{Labels, LabelsRef, MetricMetadata};
 
+use crate::files::Files;
 use crate::ids::{BlockId, SeriesId};
 pub use deletes::{DeleteRecord, DeleteStage};
+pub use mark::{Mark, Marked};
 pub use stored::{BlockRecord, State};
 use stored::{StoredBlock, StoredMetadata, StoredState, StoredVersion, decode, encode};
 
@@ -43,6 +48,8 @@ const PAGES_TREE: &str = "label_pages";
 const VERSION_KEY: &[u8] = b"version";
 /// Key of the state in the tree `manifest`; block keys start with another byte.
 const STATE_KEY: &[u8] = &[0];
+/// Key of the number of the last commit in the tree `manifest`: 8 bytes, big-endian.
+const COMMIT_KEY: &[u8] = &[2];
 /// First byte of block keys.
 const BLOCK_KEY_PREFIX: u8 = 1;
 
@@ -74,6 +81,10 @@ pub struct Catalog {
     metadata: sled::Tree,
     manifest: sled::Tree,
     deletes: sled::Tree,
+    /// Number of the last commit.
+    commits: AtomicU64,
+    /// Where commits are marked, if they are, and the highest that was marked when this was opened.
+    mark: Option<(Arc<dyn Files>, PathBuf, Mark)>,
 }
 
 /// Changes that become true together.
@@ -117,7 +128,13 @@ impl Catalog {
         let tree = |name| db.open_tree(name).map_err(failed);
         let (pages, metadata) = (tree(PAGES_TREE)?, tree("metadata")?);
         let (manifest, deletes) = (tree("manifest")?, tree("deletes")?);
-        Ok(Self { folder: folder.to_owned(), db, pages, metadata, manifest, deletes })
+        let commits = manifest.get(COMMIT_KEY).map_err(failed)?;
+        let commits = commits.map_or(Ok(0), |bytes| match <[u8; 8]>::try_from(&*bytes) {
+            Ok(number) => Ok(u64::from_be_bytes(number)),
+            Err(_) => Err(stored::value_error("manifest", COMMIT_KEY, "number is not 8 bytes")),
+        })?;
+        let (folder, commits) = (folder.to_owned(), AtomicU64::new(commits));
+        Ok(Self { folder, db, pages, metadata, manifest, deletes, commits, mark: None })
     }
 
     fn version(&self) -> Result<Option<u32>, CatalogError> {
@@ -297,13 +314,48 @@ impl Catalog {
         }
     }
 
+    /// The last commit, as it is marked.
+    ///
+    /// # Errors
+    ///
+    /// When sled fails or the state cannot be read.
+    pub fn last_commit(&self) -> Result<Mark, CatalogError> {
+        Ok(Mark { number: self.commits.load(Ordering::Relaxed), state: self.state()? })
+    }
+
+    /// Marks the commits from now on in the file at `path`. They get numbers above that of `before`, the mark there was, and a
+    /// mark never falls behind the state of that one.
+    pub fn mark_commits(&mut self, files: Arc<dyn Files>, path: PathBuf, before: Mark) {
+        self.commits.fetch_max(before.number, Ordering::Relaxed);
+        self.mark = Some((files, path, before));
+    }
+
+    /// Marks the last commit. Where that fails the mark before stays, which is behind but not wrong.
+    ///
+    /// # Errors
+    ///
+    /// When sled fails or the state cannot be read.
+    pub fn mark(&self) -> Result<(), CatalogError> {
+        if let Some((files, path, before)) = &self.mark
+            && let Err(error) = self.last_commit()?.max(before).write(&**files, path)
+        {
+            tracing::warn!(%error, "the last commit of the catalog is not marked");
+        }
+        Ok(())
+    }
+
     /// Bytes of sled's files.
     pub fn disk_bytes(&self) -> u64 {
         self.db.size_on_disk().unwrap_or(0)
     }
 
     fn flush(&self) -> Result<(), CatalogError> {
-        self.db.flush().map(drop).map_err(|source| self.failed(source))
+        let number = self.commits.load(Ordering::Relaxed) + 1;
+        // After what it counts: where sled goes back, it goes first.
+        self.manifest.insert(COMMIT_KEY, &number.to_be_bytes()).map_err(|source| self.failed(source))?;
+        self.db.flush().map_err(|source| self.failed(source))?;
+        self.commits.store(number, Ordering::Relaxed);
+        self.mark()
     }
 
     fn failed(&self, source: sled::Error) -> CatalogError {

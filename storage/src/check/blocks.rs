@@ -45,7 +45,10 @@ impl Check<'_> {
             let detail = if series.is_none() {
                 format!("{} bytes, not checked, because the catalog cannot be read", entry.bytes)
             } else {
-                format!("{} bytes that the catalog does not name; the file goes when the folder is opened", entry.bytes)
+                format!(
+                    "{} bytes that the catalog does not name; opening the folder removes the file, or moves it to quarantine if the catalog may be older",
+                    entry.bytes
+                )
             };
             self.report.note(folder.join(&entry.name), detail);
         }

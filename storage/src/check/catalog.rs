@@ -8,7 +8,8 @@ use std::path::Path;
 use roaring::RoaringBitmap;
 
 use super::{Check, CheckError};
-use crate::catalog::{BlockRecord, Catalog, CatalogError, State};
+use crate::catalog::mark::MARK_NAME;
+use crate::catalog::{BlockRecord, Catalog, CatalogError, Mark, Marked, State};
 use crate::damage::Damage;
 use crate::ids::BlockId;
 
@@ -16,6 +17,8 @@ use crate::ids::BlockId;
 const FOLDERS: [&str; 3] = ["catalog", "catalog.version-1", "catalog.version-2"];
 /// What to do about a catalog that cannot be read.
 const REMEDY: &str = "restore the folder from a backup";
+/// What to do about a mark that cannot be read.
+const REMEDY_MARK: &str = "open the folder, and look whether samples are missing";
 
 /// What the catalog says.
 #[derive(Debug, Default)]
@@ -78,6 +81,7 @@ impl Check<'_> {
     fn read_catalog(&mut self, folder: &Path) -> Result<Known, CatalogError> {
         let catalog = Catalog::open(folder)?;
         let mut known = Known { readable: true, state: catalog.state()?, ..Known::default() };
+        self.mark(&catalog.last_commit()?);
         for entry in catalog.series() {
             match entry {
                 Ok((id, _)) => drop(known.series.insert(id.0)),
@@ -100,6 +104,26 @@ impl Check<'_> {
             self.skip(&mut known, error)?;
         }
         Ok(known)
+    }
+
+    /// Holds the catalog's last commit against its mark.
+    fn mark(&mut self, own: &Mark) {
+        let path = self.folder.join(MARK_NAME);
+        let costs = "what came since, if anything; blocks that the catalog does not name are kept in quarantine";
+        match Mark::read(&self.files, &path) {
+            Ok(Marked::Commit(marked)) if own.is_before(&marked) => {
+                let (own, marked) = (own.number, marked.number);
+                let detail = format!("the catalog is older than its blocks: at commit {own}, but was at {marked}");
+                let damage = Damage { file: self.folder.join("catalog"), offset: 0, bytes: 0, detail };
+                self.report.problem(damage, costs, REMEDY);
+            }
+            Ok(Marked::Unreadable(damage)) => self.report.problem(damage, costs, REMEDY_MARK),
+            Ok(Marked::Commit(_) | Marked::Nothing) => {}
+            Err(error) => {
+                let damage = Damage { file: path, offset: 0, bytes: 0, detail: error.to_string() };
+                self.report.problem(damage, costs, REMEDY_MARK);
+            }
+        }
     }
 
     /// Goes on behind a value that cannot be read; where sled itself fails there is no going on.

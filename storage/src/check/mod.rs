@@ -12,6 +12,7 @@ mod log;
 
 use std::path::{Path, PathBuf};
 
+use crate::catalog::mark::MARK_NAME;
 use crate::damage::Damage;
 use crate::engine::OpenError;
 use crate::engine::lock::FolderLock;
@@ -21,7 +22,8 @@ use crate::files::{FileEntry, FileError, Files, RealFiles};
 pub const TOLD_MAX: usize = 1000;
 
 /// Files and folders that a data folder consists of.
-const KNOWN: [&str; 7] = ["LOCK", "log", "blocks", "catalog", "catalog.version-1", "catalog.version-2", "quarantine"];
+const KNOWN: [&str; 8] =
+    ["LOCK", MARK_NAME, "log", "blocks", "catalog", "catalog.version-1", "catalog.version-2", "quarantine"];
 
 /// Why a folder cannot be checked.
 #[derive(Debug, thiserror::Error)]
@@ -197,7 +199,7 @@ impl Check<'_> {
     fn other_files(&mut self) -> Result<(), FileError> {
         for entry in self.list("quarantine")? {
             let path = self.folder.join("quarantine").join(entry.name);
-            self.report.note(path, format!("a copy of {} bytes, kept when damage was found earlier", entry.bytes));
+            self.report.note(path, format!("{} bytes, kept when damage was found earlier", entry.bytes));
         }
         let failed = |source| FileError::new("list", self.folder, source);
         let mut names = Vec::new();

@@ -12,9 +12,10 @@
 //! ```text
 //! folder/LOCK         held while the engine is open
 //! folder/log/         segments of the write-ahead log
-//! folder/blocks/      block files; those the catalog does not know are removed when opening
+//! folder/blocks/      block files; those the catalog does not know are removed when opening, if it is sure to be the newest
 //! folder/catalog/     sled
-//! folder/quarantine/  copies of damaged log segments
+//! folder/COMMIT       the mark of the catalog's last commit
+//! folder/quarantine/  copies of damaged log segments, block files that nobody can explain
 //! ```
 
 mod append;

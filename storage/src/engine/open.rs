@@ -17,10 +17,12 @@ use super::lock::FolderLock;
 use super::replay::Replay;
 use super::{Core, Counters, EngineOptions, Maintenance, OpenError, OpenFolder, Writer};
 use crate::block::{BlockError, BlockReader, ColumnCache};
-use crate::catalog::{Catalog, State};
-use crate::damage::Damage;
-use crate::files::Files;
+use crate::catalog::mark::MARK_NAME;
+use crate::catalog::{Catalog, Mark, Marked, State};
+use crate::damage::{Damage, set_aside};
+use crate::files::{Files, folder_of};
 use crate::head::Head;
+use crate::ids::Sequence;
 use crate::index::{Followers, Postings, SeriesTable};
 use crate::log::Log;
 
@@ -35,12 +37,17 @@ impl Core {
         let blocks_folder = folder.join("blocks");
         files.create_dir_all(&blocks_folder)?;
         refuse_lost_catalog(&*files, &blocks_folder, &folder.join("catalog"))?;
-        let catalog = Catalog::open(&folder.join("catalog"))?;
-        let state = catalog.state()?;
+        let mut catalog = Catalog::open(&folder.join("catalog"))?;
+        let Standing { state, given, explains, marks, damage: mut found } = Standing::of(&mut catalog, &files, folder)?;
         let deletes = DeleteList::new(catalog.deletes()?);
         let Catalogued { table, postings, metadata, next_series } = Catalogued::read(&catalog, &state)?;
         let columns = Arc::new(ColumnCache::new(options.column_cache_bytes));
-        let (blocks, damage) = open_blocks(&*files, &blocks_folder, &catalog, &columns)?;
+        let next_series = next_series.max(state.next_series);
+        let (blocks, damage) = open_blocks(&*files, &blocks_folder, &catalog, &columns, explains)?;
+        found.extend(damage);
+        if marks {
+            catalog.mark()?;
+        }
         let log_folder = folder.join("log");
         files.create_dir_all(&log_folder)?;
         let segments = files.list(&log_folder)?;
@@ -59,7 +66,7 @@ impl Core {
         let writer = Writer { log, next_series, uncatalogued, unsaved_metadata, records: Vec::new() };
         let lifetimes = Lifetimes::new(&options.lifetimes, options.retention_ms);
         let core = Self {
-            replay: Replay::of(log_bytes),
+            replay: Replay::of(log_bytes, given),
             head: Head::default(),
             exemplars: RwLock::new(Exemplars::new(options.exemplars_max)),
             options,
@@ -94,7 +101,7 @@ impl Core {
             wake: super::background::Wake::default(),
             wake_merge: super::background::Wake::default(),
         };
-        for damage in damage {
+        for damage in found {
             core.damage.add(damage);
         }
         Ok(core)
@@ -111,12 +118,63 @@ fn refuse_lost_catalog(files: &dyn Files, blocks_folder: &Path, catalog: &Path) 
     Ok(())
 }
 
-/// Opens what is registered, removes what is not, and reports what is missing or damaged.
+/// How the catalog stands to the mark of its last commit.
+#[derive(Debug)]
+struct Standing {
+    /// The catalog's, with no id that was given out before.
+    state: State,
+    /// Sequences up to this one were given out.
+    given: Sequence,
+    /// Whether the catalog is sure to be the newest there was: then what it does not name is a left-over.
+    explains: bool,
+    /// Whether its last commit is to be marked.
+    marks: bool,
+    damage: Vec<Damage>,
+}
+
+impl Standing {
+    fn of(catalog: &mut Catalog, files: &Arc<dyn Files>, folder: &Path) -> Result<Self, OpenError> {
+        let path = folder.join(MARK_NAME);
+        let own = catalog.last_commit()?;
+        let (mut explains, mut damage, mut before) = (false, Vec::new(), Mark::default());
+        match Mark::read(&**files, &path)? {
+            Marked::Nothing => {}
+            Marked::Unreadable(found) => damage.push(found),
+            Marked::Commit(marked) => {
+                before = marked;
+                explains = !own.is_before(&marked);
+                if !explains {
+                    damage.push(gone_back(&folder.join("catalog").join("db"), &own, &marked));
+                }
+            }
+        }
+        catalog.mark_commits(files.clone(), path, before);
+        // One that the catalog is behind stays until a commit follows it.
+        let marks = own != before && !own.is_before(&before);
+        let Mark { state: known, .. } = own.max(&before);
+        let state = State { flushed: own.state.flushed, ..known };
+        Ok(Self { state, given: Sequence(known.flushed), explains, marks, damage })
+    }
+}
+
+fn gone_back(file: &Path, own: &Mark, marked: &Mark) -> Damage {
+    let detail = format!(
+        "the catalog is older than its blocks: it is at commit {} and log record {}, but was at commit {} and log record {}; \
+         what was acknowledged or deleted between is missing: restore the data folder from a backup; blocks that the \
+         catalog does not name are kept in quarantine",
+        own.number, own.state.flushed, marked.number, marked.state.flushed,
+    );
+    Damage { file: file.to_owned(), offset: 0, bytes: 0, detail }
+}
+
+/// Opens what is registered, and reports what is missing or damaged. What is not registered is removed, if the catalog is sure
+/// to be the newest there was (`explains`); else it is moved to the quarantine, and reported.
 fn open_blocks(
     files: &dyn Files,
     folder: &Path,
     catalog: &Catalog,
     columns: &Arc<ColumnCache>,
+    explains: bool,
 ) -> Result<(BlockSet, Vec<Damage>), OpenError> {
     let (mut blocks, mut quarantined, mut damage) = (Vec::new(), Vec::new(), Vec::new());
     let mut unregistered: Vec<String> = files.list(folder)?.into_iter().map(|entry| entry.name).collect();
@@ -137,7 +195,18 @@ fn open_blocks(
         }
     }
     for name in unregistered {
-        files.remove(&folder.join(name))?;
+        let path = folder.join(name);
+        if explains {
+            files.remove(&path)?;
+            continue;
+        }
+        let kept = set_aside(files, &path, "unnamed", &folder_of(folder).join("quarantine"))?;
+        let detail = format!(
+            "the catalog does not name it, and may be older: it is kept as {}; restore the data folder from a backup, or \
+             remove it if nothing is missing",
+            kept.display()
+        );
+        damage.push(Damage { file: path, offset: 0, bytes: 0, detail });
     }
     Ok((BlockSet::new(blocks, quarantined), damage))
 }

@@ -46,6 +46,8 @@ pub(super) struct Replay {
     bytes: AtomicU64,
     of_bytes: AtomicU64,
     took_us: AtomicU64,
+    /// Sequences up to this one were given to records, wherever these are now.
+    given: Sequence,
 }
 
 #[derive(Debug, Default)]
@@ -60,9 +62,9 @@ enum Stage {
 }
 
 impl Replay {
-    /// A replay of `of_bytes`, under way from now on.
-    pub(super) fn of(of_bytes: u64) -> Self {
-        Self { of_bytes: of_bytes.into(), ..Self::default() }
+    /// A replay of `of_bytes`, under way from now on; new records come after `given`.
+    pub(super) fn of(of_bytes: u64, given: Sequence) -> Self {
+        Self { of_bytes: of_bytes.into(), given, ..Self::default() }
     }
 
     /// How far it is; `None` once everything is there.
@@ -176,7 +178,8 @@ impl Core {
             applied
         };
         let (files, segment_bytes) = (self.files.clone(), self.options.log_segment_bytes);
-        let (log, replayed) = Log::open(files, &folder, segment_bytes, flushed, &mut visit)?;
+        let (mut log, replayed) = Log::open(files, &folder, segment_bytes, flushed, &mut visit)?;
+        log.go_on_after(self.replay.given);
         keep_damaged_segments(&*self.files, &replayed, &self.folder.join("quarantine"));
         let Recovery { next_series, uncatalogued, unsaved_metadata, .. } = recovery;
         let mut writer = self.writer.lock();

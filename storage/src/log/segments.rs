@@ -134,6 +134,11 @@ impl Log {
         self.last
     }
 
+    /// Gives no record a sequence up to `given`, which others had.
+    pub fn go_on_after(&mut self, given: Sequence) {
+        self.last = self.last.max(given);
+    }
+
     /// Bytes of all segments.
     pub fn bytes(&self) -> u64 {
         self.sealed.iter().map(|segment| segment.bytes).sum::<u64>()

@@ -99,13 +99,17 @@ fn a_bit_that_flips_anywhere_is_found() {
     let mut wrong = Vec::new();
     for (path, bytes) in sound.iter().filter(|(_, bytes)| !bytes.is_empty()) {
         let flips = if all_faults() { FLIPS_MAX } else { FLIPS };
-        // Of sled's file most is not used yet. What a flip in the header of one of its segments does is not found: sled
-        // reads on, and forgets the segment at a later start.
-        let in_use = |at: usize| bytes[at] != 0 && at % SLED_SEGMENT_BYTES >= SLED_HEADER_BYTES;
-        let used: Vec<usize> = (0..bytes.len()).filter(|&at| !path.ends_with("db") || in_use(at)).collect();
+        // Of sled's file most is not used yet.
+        let is_sled = path.ends_with("db");
+        let used: Vec<usize> = (0..bytes.len()).filter(|&at| !is_sled || bytes[at] != 0).collect();
         let stride = used.len().div_ceil(flips);
+        // For a damaged header sled forgets the whole segment, at once or at a later start.
+        let in_header = |at: &usize| is_sled && at % SLED_SEGMENT_BYTES < SLED_HEADER_BYTES;
+        let headers = (0..bytes.len()).filter(in_header);
+        let some = used.iter().copied().skip(random.usize(0..stride)).step_by(stride);
+        let chosen: Vec<usize> = headers.chain(some).collect();
         let mut became: BTreeMap<Found, usize> = BTreeMap::new();
-        for at in used.iter().copied().skip(random.usize(0..stride)).step_by(stride) {
+        for at in chosen {
             let folder = fast_folder();
             write_files(folder.path(), &sound);
             let mut flipped = bytes.clone();

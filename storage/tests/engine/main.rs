@@ -7,6 +7,7 @@ mod faults;
 mod fixture;
 mod flips;
 mod full;
+mod gone_back;
 mod life;
 mod lifetime;
 mod model_check;
