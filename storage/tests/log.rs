@@ -136,6 +136,17 @@ fn damage_in_the_middle_costs_what_it_covers() {
     }
 }
 
+/// A header is on disk before any record, so that a longer segment without one was there.
+#[test]
+fn a_newest_segment_without_anything_readable_is_damage() {
+    let folder = filled(4);
+    let newest = segments(folder.path()).pop().expect("segments");
+    let length = std::fs::metadata(&newest).expect("a file").len();
+    std::fs::write(&newest, vec![0; usize::try_from(length).expect("short")]).expect("written");
+    let (_, (_, replayed)) = open(folder.path(), 0);
+    assert_eq!(replayed.damage.first().map(|damage| &damage.file), Some(&newest));
+}
+
 #[test]
 fn the_end_of_an_older_segment_is_damage_not_torn() {
     let folder = filled(8);

@@ -109,7 +109,7 @@ impl Pass<'_, '_> {
             return Err(LogError::Header { file: path, source });
         }
         let start = SEGMENT_HEADER_BYTES.min(bytes.len());
-        if newest && header.is_err() && self.next(&bytes, start).is_none() {
+        if newest && header.is_err() && bytes.len() <= SEGMENT_HEADER_BYTES {
             // Made just before the end of the process: records come only after its header was synced.
             if self.cuts {
                 self.files.remove(&path)?;
@@ -137,6 +137,10 @@ impl Pass<'_, '_> {
                 // Its place is not given to another, which would be in doubt if the bytes became readable again.
                 self.replayed.last = self.replayed.last.max(next);
             }
+        }
+        if self.cuts && self.replayed.last > self.after {
+            // What was written before the end of a process, and never synced, counts from now on: later records rest on it.
+            self.files.open_append(&path)?.sync_data()?;
         }
         Ok(Some(Sealed { number, last: self.replayed.last, bytes: kept_bytes as u64 }))
     }

@@ -400,7 +400,7 @@ fn summaries_of_deleted_samples_go_whole() {
         raw_ms: Some(DAY_MS),
         steps: vec![LifetimeStep { window_ms: HOUR_MS, keep_ms: None }],
     };
-    let options = EngineOptions { lifetimes: vec![rule], ..options() };
+    let options = EngineOptions { lifetimes: vec![rule], delete_undo_ms: HOUR_MS, ..options() };
     let mut engine = Engine::open(folder.path(), options.clone(), clock.clone()).expect("opens");
     let times: Vec<i64> = (0..24 * 6).map(|slot| start_ms + slot * HOUR_MS / 6 + 1).collect();
     let rows: Vec<(u32, i64, f64)> = times.iter().flat_map(|&at_ms| [(1, at_ms, 1.0), (2, at_ms, 2.0)]).collect();
@@ -430,6 +430,14 @@ fn summaries_of_deleted_samples_go_whole() {
     engine.undo_delete(1).expect("undone");
     assert_eq!((told(&engine, "1"), everything(&*engine)), (before, plain));
     delete(&engine, "1", range).expect("there is something");
+    // One whose time to undo is over goes; another, of the same block, can still come back whole.
+    clock.advance_ms(HOUR_MS / 2);
+    delete(&engine, "2", TimeRange::ALL).expect("there is something");
+    clock.advance_ms(HOUR_MS / 2 + 1);
+    engine.maintain().expect("maintained");
+    assert_eq!(engine.stats().deletes_pending, 1);
+    engine.undo_delete(3).expect("undone");
+    assert_eq!((told(&engine, "1").1, told(&engine, "2").1.len()), (hidden.clone(), 24));
     delete(&engine, "2", TimeRange::ALL).expect("there is something");
     engine.apply_deletes().expect("applied");
     engine.maintain().expect("maintained");

@@ -323,3 +323,20 @@ fn a_lost_catalog_costs_no_blocks() {
     fs::rename(&aside, &catalog).expect("moved back");
     assert_eq!(everything(&*open(folder.path(), options())), before);
 }
+
+/// A definition that a process wrote, and never synced, lasts once a later process acknowledges samples that rest on it.
+#[test]
+fn what_is_replayed_lasts() {
+    let (folder, files) = (tempfile::tempdir().expect("a folder"), FaultyFiles::new());
+    let never = EngineOptions { durability: Durability::Off, ..synced() };
+    let engine = open_with(folder.path(), never, on(&files));
+    append(&*engine, &[(7, NOW_MS, 1.0)]).expect("appended");
+    drop(engine);
+    let engine = open_with(folder.path(), synced(), on(&files));
+    append(&*engine, &[(7, NOW_MS + 1, 2.0)]).expect("acknowledged");
+    let want = everything(&*engine);
+    drop(engine);
+    files.power_cut().expect("the folder is real");
+    let engine = open_with(folder.path(), synced(), on(&files));
+    assert_eq!((everything(&*engine), engine.stats().damage), (want, vec![]));
+}

@@ -48,6 +48,8 @@ impl Core {
 
     fn write_without_deleted(&self, block: &Block, hidden: &Hidden) -> Result<Option<Arc<Block>>, StorageError> {
         let Some(id) = self.take_block_ids(1)?.next() else { return Ok(None) };
+        // What other deletes hide can still come back.
+        let hidden = Hidden::new(hidden.applying(block.record.last_sequence).into_iter());
         let path = self.blocks_folder().join(block_name(id));
         let Partition { first_day, last_day } = block.partition();
         let mut writer = BlockWriter::create_spanning(self.files.clone(), &path, first_day, last_day, Effort::Small)?;
