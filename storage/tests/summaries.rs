@@ -90,7 +90,10 @@ fn assert_same(got: &[Summary], want: &[Summary]) {
             assert!(got.sum.is_nan(), "{got:?} {want:?}");
             continue;
         }
-        let close = |a: f64, b: f64| !small || (a - b).abs() < 1e-9;
+        // Each addition rounds by a part in 2^53 of what it adds up to, at most all of the largest.
+        let largest = got.min.abs().max(got.max.abs()).max(1.0);
+        let samples = f64::from(u32::try_from(got.count).expect("few samples"));
+        let close = |a: f64, b: f64| !small || (a - b).abs() < 1e-15 * largest * samples * samples;
         assert!(close(got.sum, want.sum) && close(got.increase, want.increase), "{got:?} {want:?}");
     }
 }
