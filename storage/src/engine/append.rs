@@ -18,6 +18,7 @@ use super::exemplars::Verdict;
 use super::extras::{Extras, cut};
 use super::prepare::Prepared;
 use super::{Core, Counters, Durability, RECORD_PAYLOAD_BYTES, Writer};
+use crate::damage::Damage;
 use crate::ids::{Sequence, SeriesId};
 use crate::log::payload::{SECTION_ROWS_MAX, SampleColumns, push_metadata, push_samples, push_series};
 use crate::log::{LogError, frame};
@@ -128,10 +129,15 @@ impl Core {
         let mut records = std::mem::take(&mut writer.records);
         records.clear();
         let mut late = Vec::with_capacity(batches.len());
+        let mut staging = Ok(());
         for (prepared, _) in &mut batches {
-            late.push(self.stage(writer.next_series, prepared, &mut staged, &mut records, &mut last));
+            match self.stage(writer.next_series, prepared, &mut staged, &mut records, &mut last) {
+                Ok(of_batch) => late.push(of_batch),
+                // Nobody knows whether the series exist: giving them other ids would part them from their samples.
+                Err(damage) => staging = Err(SinkError::Poisoned { detail: self.poison(&damage) }),
+            }
         }
-        let written = self.write_records(writer, &records, last);
+        let written = staging.and_then(|()| self.write_records(writer, &records, last));
         writer.records = records;
         writer.records.shrink_to(RECORD_PAYLOAD_BYTES);
         match written {
@@ -145,6 +151,10 @@ impl Core {
     }
 
     /// Gives unknown series an id and appends the batch's records. Returns what `prepared` had no id for.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be told whether a series is known.
     fn stage(
         &self,
         next_series: u32,
@@ -152,17 +162,17 @@ impl Core {
         staged: &mut Staged,
         records: &mut Vec<u8>,
         last: &mut Sequence,
-    ) -> Late {
+    ) -> Result<Late, Damage> {
         let mut late = Late::default();
         let created_before = staged.created.len();
         for (labels, samples) in std::mem::take(&mut prepared.unknown) {
-            match self.id_of(&labels, next_series, staged) {
+            match self.id_of(&labels, next_series, staged)? {
                 Some(id) => samples.iter().for_each(|sample| late.columns.push(id, sample.timestamp.0, sample.value)),
                 None => self.reject_series(&labels, samples.iter().map(|_| false), prepared),
             }
         }
         if !prepared.unknown_extras.is_empty() {
-            self.stage_extras(next_series, prepared, staged, &mut late.extras);
+            self.stage_extras(next_series, prepared, staged, &mut late.extras)?;
         }
         prepared.appended.samples_accepted += (late.columns.len() + late.extras.full.len()) as u64;
         let created = &staged.created[created_before..];
@@ -198,39 +208,52 @@ impl Core {
             sections.push(section);
         }
         push_records(records, &sections, last);
-        late
+        Ok(late)
     }
 
     /// Gives ids to what unknown series have besides plain floats. Exemplars alone make no series.
-    fn stage_extras(&self, next_series: u32, prepared: &mut Prepared, staged: &mut Staged, into: &mut Extras) {
+    fn stage_extras(
+        &self,
+        next_series: u32,
+        prepared: &mut Prepared,
+        staged: &mut Staged,
+        into: &mut Extras,
+    ) -> Result<(), Damage> {
         let unknown = std::mem::take(&mut prepared.unknown_extras);
         for (labels, samples) in unknown.full {
-            match self.id_of(&labels, next_series, staged) {
+            match self.id_of(&labels, next_series, staged)? {
                 Some(id) => samples.into_iter().for_each(|sample| into.push(id, sample)),
                 None => self.reject_series(&labels, samples.iter().map(|sample| sample.is_histogram), prepared),
             }
         }
         for (labels, exemplars) in unknown.exemplars {
-            let known = staged.ids.get(&labels).copied().or_else(|| self.table.find(labels.as_ref()));
-            match known {
+            match self.known_id(&labels, staged)? {
                 Some(id) => into.exemplars.extend(exemplars.into_iter().map(|exemplar| (id, exemplar))),
                 None => prepared.appended.exemplars_rejected += exemplars.len() as u64,
             }
         }
+        Ok(())
     }
 
     /// The id of a series that was unknown, given to it now if need be and if there is room.
-    fn id_of(&self, labels: &Labels, next_series: u32, staged: &mut Staged) -> Option<SeriesId> {
-        let known = staged.ids.get(labels).copied().or_else(|| self.table.find(labels.as_ref()));
-        known.or_else(|| {
+    fn id_of(&self, labels: &Labels, next_series: u32, staged: &mut Staged) -> Result<Option<SeriesId>, Damage> {
+        let known = self.known_id(labels, staged)?;
+        Ok(known.or_else(|| {
             let created = u32::try_from(staged.created.len()).ok()?;
-            let room = self.table.len() + staged.created.len() < self.options.series_max;
+            let room = self.series.len() + staged.created.len() < self.options.series_max;
             // The largest id stays free, so that the next one always fits.
             let id = next_series.checked_add(created).filter(|&id| room && id < u32::MAX).map(SeriesId)?;
             staged.ids.insert(labels.clone(), id);
             staged.created.push((id, labels.clone()));
             Some(id)
-        })
+        }))
+    }
+
+    fn known_id(&self, labels: &Labels, staged: &Staged) -> Result<Option<SeriesId>, Damage> {
+        match staged.ids.get(labels) {
+            Some(&id) => Ok(Some(id)),
+            None => self.series.find(labels.as_ref()),
+        }
     }
 
     /// Counts the samples of a series that there is no room for; `are_histograms` tells of each what it is.
@@ -330,10 +353,8 @@ impl Core {
         if created.is_empty() {
             return;
         }
-        let mut postings = self.postings.write();
-        for (id, labels) in created {
-            self.table.insert(id, &labels);
-            postings.insert(id, labels.as_ref());
+        self.series.insert(created.iter().map(|(id, labels)| (*id, labels)));
+        for (id, _) in created {
             writer.uncatalogued.push(id);
             writer.next_series = writer.next_series.max(id.0.saturating_add(1));
         }

@@ -19,7 +19,7 @@ impl Core {
     pub(super) fn cursor(&self) -> Cursor<'_> {
         // First: what is removed after this is noticed when the batch is prepared.
         let as_of = self.removals.load(Ordering::Acquire);
-        Cursor { predictor: Predictor::new(&self.table, &self.followers), as_of }
+        Cursor { predictor: self.series.predictor(), as_of }
     }
 }
 

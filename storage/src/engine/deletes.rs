@@ -15,6 +15,7 @@ use super::stats::{Count, cut};
 use super::{Core, Maintenance, StorageError};
 use crate::block::overlay::Mark;
 use crate::catalog::{DeleteRecord, DeleteStage};
+use crate::damage::Damage;
 use crate::ids::SeriesId;
 
 /// Most deletes that wait or are being applied; each is looked at by every read.
@@ -167,7 +168,7 @@ impl Core {
         range: TimeRange,
     ) -> Result<Reach, StorageError> {
         self.wait_replayed()?;
-        let ids = self.selected(selectors);
+        let ids = self.selected(selectors)?;
         let hidden = self.hidden();
         let (mut found, mut samples) = (Found::default(), Samples::default());
         for (id, layers) in self.head.snapshots(&ids, range) {
@@ -180,12 +181,11 @@ impl Core {
             found.add(id, samples.len() as u64, bytes);
         }
         self.count_in_blocks(&ids, range, &hidden, &mut found)?;
-        Ok(self.name_metrics(found))
+        self.name_metrics(found)
     }
 
-    fn selected<'a>(&self, selectors: impl Iterator<Item = &'a [Matcher]>) -> RoaringBitmap {
-        let postings = self.postings.read();
-        selectors.fold(RoaringBitmap::new(), |ids, matchers| ids | postings.select(matchers))
+    fn selected<'a>(&self, selectors: impl Iterator<Item = &'a [Matcher]>) -> Result<RoaringBitmap, Damage> {
+        selectors.into_iter().try_fold(RoaringBitmap::new(), |ids, matchers| Ok(ids | self.series.select(matchers)?))
     }
 
     /// Counts what blocks show of `ids` in `range`. Only chunks at the ends of the range are decoded.
@@ -220,21 +220,21 @@ impl Core {
         Ok(())
     }
 
-    fn name_metrics(&self, found: Found) -> Reach {
+    fn name_metrics(&self, found: Found) -> Result<Reach, StorageError> {
         let Found { series, mut reach, .. } = found;
         let mut metrics: BTreeMap<String, u64> = BTreeMap::new();
-        self.table.each(&series, |_, labels| {
+        self.series.each(&series, |_, labels| {
             let name = labels.metric_name();
             match metrics.get_mut(name) {
                 Some(count) => *count += 1,
                 None => drop(metrics.insert(name.to_owned(), 1)),
             }
-        });
+        })?;
         reach.series = series.len();
         reach.metrics_len = metrics.len() as u64;
         reach.metrics = metrics.into_iter().map(|(name, count)| Count { name, count }).collect();
         cut(&mut reach.metrics, METRICS_TOLD_MAX);
-        reach
+        Ok(reach)
     }
 
     /// Deletes. `None` if there was nothing to delete.
@@ -245,7 +245,9 @@ impl Core {
             return Err(DeleteError::TooMany { limit: DELETES_PENDING_MAX });
         }
         self.flush_all(&mut maintenance)?;
-        let ids = self.selected(request.selectors.iter().map(|(_, matchers)| matchers.as_slice()));
+        let ids = self
+            .selected(request.selectors.iter().map(|(_, matchers)| matchers.as_slice()))
+            .map_err(StorageError::from)?;
         let mut found = Found::default();
         self.count_in_blocks(&ids, request.range, &self.hidden(), &mut found)?;
         if found.series.is_empty() {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::block::BlockError;
 use crate::catalog::CatalogError;
+use crate::damage::Damage;
 use crate::files::FileError;
 use crate::log::LogError;
 
@@ -62,7 +63,16 @@ pub enum StorageError {
     /// A file cannot be written; the next attempt starts over.
     #[error(transparent)]
     File(#[from] FileError),
+    /// An index file is damaged; maintenance makes it again from the catalog, then try again.
+    #[error("index {0}")]
+    Index(Damage),
     /// The head cannot be read, which is a fault of this program.
     #[error("the head is damaged: {detail}")]
     Head { detail: String },
+}
+
+impl From<Damage> for StorageError {
+    fn from(damage: Damage) -> Self {
+        Self::Index(damage)
+    }
 }

@@ -9,6 +9,7 @@ use model::{Exemplar, Labels, Matcher, TimeRange};
 use roaring::RoaringBitmap;
 
 use super::Core;
+use crate::damage::Damage;
 use crate::ids::SeriesId;
 
 /// Among so many of the latest of a series one that was said already is found.
@@ -123,22 +124,26 @@ impl Exemplars {
 }
 
 impl Core {
-    pub(super) fn read_exemplars(&self, matchers: &[Matcher], range: TimeRange) -> Vec<(Labels, Vec<Exemplar>)> {
+    pub(super) fn read_exemplars(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, Damage> {
         let range = self.visible(range);
-        let ids = self.postings.read().select(matchers);
+        let ids = self.series.select(matchers)?;
         let found = self.exemplars.read().read(&ids, range);
         let mut found = found.into_iter().peekable();
         let mut named = Vec::new();
         let ids: Vec<u32> = found.clone().map(|(id, _)| id).collect();
-        self.table.each(ids, |id, labels| {
+        self.series.each(ids, |id, labels| {
             // A series that was removed meanwhile has no labels.
             while found.next_if(|(other, _)| *other < id.0).is_some() {}
             if let Some((_, exemplars)) = found.next_if(|(other, _)| *other == id.0) {
                 named.push((labels.clone(), exemplars));
             }
-        });
+        })?;
         named.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        named
+        Ok(named)
     }
 }
 

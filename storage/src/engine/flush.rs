@@ -118,7 +118,7 @@ impl Core {
     /// Tells the catalog of new series and metadata; lasting with the next commit.
     fn save_new(&self, catalog: &Catalog, flushing: &Flushing) -> Result<(), CatalogError> {
         let series: Vec<(SeriesId, Labels)> =
-            flushing.series.iter().filter_map(|&id| Some((id, self.table.labels(id)?))).collect();
+            flushing.series.iter().filter_map(|&id| Some((id, self.series.live_labels(id)?))).collect();
         catalog.add_series(series.iter().map(|(id, labels)| (*id, labels)))?;
         let known = self.metadata.read();
         let metadata: Vec<(String, MetricMetadata)> =

@@ -20,6 +20,7 @@ use std::time::Instant;
 
 use model::{Samples, TimeRange};
 use parking_lot::MutexGuard;
+use roaring::RoaringBitmap;
 
 use super::blocks::{Block, BlockSet};
 use super::flush::{block_name, record_of};
@@ -434,7 +435,8 @@ impl Core {
         let writer = BlockWriter::create_spanning(self.files.clone(), &path, first_day, last_day, effort)?;
         let start_ms = first_day.saturating_mul(DAY_MS).max(self.retention_start_ms());
         let last = inputs.iter().map(|block| block.record.last_sequence).max().unwrap_or(0);
-        let (start_ms_of, deletes) = (self.lifetime_starts(), self.hidden().applying(last));
+        let ids = inputs.iter().fold(RoaringBitmap::new(), |all, block| all | block.ids());
+        let (start_ms_of, deletes) = (self.lifetime_starts(&ids)?, self.hidden().applying(last));
         let range = TimeRange::new(start_ms, output.end_ms());
         let mut keep = Keep { core: self, range, start_ms_of: &start_ms_of, damage: Vec::new(), deletes };
         let readers: Vec<_> = inputs.iter().map(|block| &block.reader).collect();

@@ -58,7 +58,7 @@ use crate::damage::Damage;
 use crate::files::{FileError, Files, RealFiles};
 use crate::head::{Generation, Head};
 use crate::ids::{BlockId, Sequence, SeriesId};
-use crate::index::{Followers, Postings, SeriesTable};
+use crate::index::SeriesIndex;
 use crate::log::Log;
 use background::Background;
 use blocks::BlockSet;
@@ -102,12 +102,9 @@ struct Core {
     clock: Arc<dyn Clock>,
     files: Arc<dyn Files>,
     folder: PathBuf,
-    table: SeriesTable,
-    /// In what order senders send series.
-    followers: Followers,
+    series: SeriesIndex,
     /// The order of series by labels, as far as it is known.
     order: LabelOrder,
-    postings: RwLock<Postings>,
     metadata: RwLock<BTreeMap<String, MetricMetadata>>,
     head: Head,
     lifetimes: Lifetimes,

@@ -23,7 +23,7 @@ use crate::damage::{Damage, set_aside};
 use crate::files::{Files, folder_of};
 use crate::head::Head;
 use crate::ids::Sequence;
-use crate::index::{Followers, Postings, SeriesTable};
+use crate::index::SeriesIndex;
 use crate::log::Log;
 
 impl Core {
@@ -40,7 +40,7 @@ impl Core {
         let mut catalog = Catalog::open(&folder.join("catalog"))?;
         let Standing { state, given, explains, marks, damage: mut found } = Standing::of(&mut catalog, &files, folder)?;
         let deletes = DeleteList::new(catalog.deletes()?);
-        let Catalogued { table, postings, metadata, next_series } = Catalogued::read(&catalog, &state)?;
+        let Catalogued { series, metadata, next_series } = Catalogued::read(&catalog, &state)?;
         let columns = Arc::new(ColumnCache::new(options.column_cache_bytes));
         let next_series = next_series.max(state.next_series);
         let (blocks, damage) = open_blocks(&*files, &blocks_folder, &catalog, &columns, explains)?;
@@ -73,9 +73,8 @@ impl Core {
             clock,
             files,
             folder: folder.to_owned(),
-            table,
+            series,
             order: LabelOrder::default(),
-            postings: RwLock::new(postings),
             metadata: RwLock::new(metadata),
             lifetimes,
             deletes: RwLock::new(deletes),
@@ -91,7 +90,6 @@ impl Core {
                 check_series: true,
                 upkeep: Upkeep::default(),
             }),
-            followers: Followers::default(),
             removals: AtomicU64::new(0),
             poison: OnceLock::new(),
             closed: AtomicBool::new(false),
@@ -214,8 +212,7 @@ fn open_blocks(
 /// What the catalog knows of series and metrics.
 #[derive(Debug, Default)]
 struct Catalogued {
-    table: SeriesTable,
-    postings: Postings,
+    series: SeriesIndex,
     metadata: BTreeMap<String, MetricMetadata>,
     next_series: u32,
 }
@@ -225,8 +222,7 @@ impl Catalogued {
         let mut known = Self { next_series: state.next_series, ..Self::default() };
         for entry in catalog.series() {
             let (id, labels) = entry?;
-            known.table.insert(id, &labels);
-            known.postings.insert(id, labels.as_ref());
+            known.series.insert([(id, &labels)]);
             known.next_series = known.next_series.max(id.0.saturating_add(1));
         }
         for entry in catalog.metadata() {

@@ -10,7 +10,6 @@ use model::{Appended, Labels, LabelsRef, MetricMetadata, Rejection, Sample, Sink
 use super::Core;
 use super::extras::{Extras, UnknownExtras};
 use crate::ids::SeriesId;
-use crate::index::Predictor;
 use crate::log::payload::{SampleColumns, push_samples};
 
 /// Most samples in one section of a record.
@@ -54,7 +53,7 @@ impl Core {
         prepared.columns.reserve(batch.samples_len());
         let plain = batch.is_plain();
         let mut ids = Vec::new();
-        let mut predictor = Predictor::new(&self.table, &self.followers);
+        let mut predictor = self.series.predictor();
         for (at, (labels, samples)) in batch.iter().enumerate() {
             let id = batch.known(at).map(SeriesId).or_else(|| predictor.resolve(labels));
             match id {
@@ -82,16 +81,22 @@ impl Core {
             return Ok(());
         }
         let mut known = (0..batch.series_len()).filter_map(|at| batch.known(at));
-        if known.all(|id| self.table.labels(SeriesId(id)).is_some()) { Ok(()) } else { Err(SinkError::SeriesRemoved) }
+        if known.all(|id| self.series.has(SeriesId(id))) { Ok(()) } else { Err(SinkError::SeriesRemoved) }
     }
 
     /// A series of the batch, for a rejection.
     #[cold]
     pub(super) fn series_shown(&self, batch: &WriteBatch, at: usize) -> String {
         match batch.known(at) {
-            Some(id) => self.table.labels(SeriesId(id)).map_or_else(|| format!("series {id}"), |of| of.to_string()),
+            Some(id) => self.name_of(SeriesId(id)),
             None => batch.get(at).0.to_string(),
         }
+    }
+
+    /// The labels of a series, or its number where they cannot be told.
+    pub(super) fn name_of(&self, id: SeriesId) -> String {
+        let labels = self.series.labels(id).ok().flatten();
+        labels.map_or_else(|| format!("series {}", id.0), |labels| labels.to_string())
     }
 
     fn window(&self) -> Window {

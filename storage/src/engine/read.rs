@@ -17,6 +17,7 @@ use super::lifetime::{ShowError, Shown, Wanted};
 use super::{Core, DamageList, Engine};
 use crate::block::BlockError;
 use crate::block::overlay::{Mark, Scratch, forget_unknown_starts};
+use crate::damage::Damage;
 use crate::head::{Layer, Newest};
 use crate::ids::SeriesId;
 
@@ -52,7 +53,8 @@ impl SeriesSource for Engine {
     fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, SourceError> {
         let ids = self.core.ids_in(matchers, range)?;
         let mut labels = Vec::new();
-        self.core.table.each(&ids, |_, of| labels.push(of.clone()));
+        let each = self.core.series.each(&ids, |_, of| labels.push(of.clone()));
+        each.map_err(|damage| damaged(damage, &self.core.damage))?;
         labels.sort_unstable();
         labels.truncate(limit);
         Ok(labels)
@@ -60,16 +62,16 @@ impl SeriesSource for Engine {
 
     fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError> {
         let ids = self.core.ids_in(matchers, range)?;
-        Ok(self.core.postings.read().names_among(&ids))
+        self.core.series.names_among(&ids).map_err(|damage| damaged(damage, &self.core.damage))
     }
 
     fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError> {
         let ids = self.core.ids_in(matchers, range)?;
-        Ok(self.core.postings.read().values_among(name, &ids))
+        self.core.series.values_among(name, &ids).map_err(|damage| damaged(damage, &self.core.damage))
     }
 
     fn exemplars(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
-        Ok(self.core.read_exemplars(matchers, range))
+        self.core.read_exemplars(matchers, range).map_err(|damage| damaged(damage, &self.core.damage))
     }
 
     fn metadata(&self, metric: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
@@ -141,7 +143,7 @@ impl Core {
         if range.is_empty() {
             return Ok(<(RoaringBitmap, RoaringBitmap)>::default());
         }
-        let ids = self.postings.read().select(matchers);
+        let ids = self.series.select(matchers).map_err(|damage| damaged(damage, &self.damage))?;
         let in_head = self.head.overlapping(&ids, range);
         if in_head.len() > series_max as u64 {
             return Err(SourceError::TooManySeries { limit: series_max });
@@ -168,17 +170,20 @@ impl Core {
         chosen.sort_unstable_by_key(|(id, _)| *id);
         let ids: Vec<u32> = chosen.iter().map(|(id, _)| id.0).collect();
         let mut layers = chosen.into_iter().peekable();
-        self.table.each(ids, |id, labels| {
+        let each = self.series.each(ids, |id, labels| {
             // A series that was removed meanwhile had nothing left.
             while layers.next_if(|(other, _)| *other < id).is_some() {}
             if let Some((_, head)) = layers.next_if(|(other, _)| *other == id) {
                 set.series.push(Selected { labels: labels.clone(), id, rule: 0, head });
             }
         });
+        each.map_err(|damage| damaged(damage, &self.damage))?;
         self.order.sort(&mut set.series, |one| (one.id, &one.labels));
         set.shown = Shown::new(self.lifetimes.at(self.clock.now().0), &mut set.blocks);
         if set.shown.is_some() {
-            set.series.iter_mut().for_each(|one| one.rule = self.lifetimes.of(one.id, &self.table));
+            for one in &mut set.series {
+                one.rule = self.lifetimes.of(one.id, || Some(one.labels.clone()));
+            }
         }
         Ok(set)
     }
@@ -190,7 +195,7 @@ impl Core {
             return Ok(RoaringBitmap::new());
         }
         let hidden = self.hidden();
-        let ids = self.postings.read().select(matchers);
+        let ids = self.series.select(matchers).map_err(|damage| damaged(damage, &self.damage))?;
         // Whole blocks first: a few operations on bitmaps spare a look at each series.
         let mut found = RoaringBitmap::new();
         for block in self.view().overlapping(range) {
@@ -232,13 +237,15 @@ impl Core {
 
 fn source_error(error: BlockError, found: &DamageList) -> SourceError {
     match error {
-        BlockError::Damaged(damage) => {
-            let detail = damage.to_string();
-            found.add(damage);
-            SourceError::Damaged { detail }
-        }
+        BlockError::Damaged(damage) => damaged(damage, found),
         other => SourceError::Unavailable { detail: other.to_string() },
     }
+}
+
+fn damaged(damage: Damage, found: &DamageList) -> SourceError {
+    let detail = damage.to_string();
+    found.add(damage);
+    SourceError::Damaged { detail }
 }
 
 /// One selected series: its labels, and a copy of what the head had, or of the newest sample alone.

@@ -45,7 +45,7 @@ impl<'c> Recovery<'c> {
         loop {
             match reader.next_section().map_err(|error| error.to_string())? {
                 None => break,
-                Some(Section::Series(series)) => series.iter().for_each(|&(id, labels)| self.define(id, labels)),
+                Some(Section::Series(series)) => series.iter().try_for_each(|&(id, labels)| self.define(id, labels))?,
                 Some(Section::Samples) => unknown += self.apply_samples(&mut reader.samples),
                 Some(Section::FullSamples(rows)) => unknown += self.apply_full(rows),
                 Some(Section::Exemplars(rows)) => self.apply_exemplars(rows),
@@ -62,24 +62,24 @@ impl<'c> Recovery<'c> {
         if unknown > 0 { Err(format!("{unknown} samples of series whose definition is lost")) } else { Ok(()) }
     }
 
-    fn define(&mut self, id: SeriesId, labels: LabelsRef<'_>) {
+    fn define(&mut self, id: SeriesId, labels: LabelsRef<'_>) -> Result<(), String> {
         self.next_series = self.next_series.max(id.0.saturating_add(1));
-        let known = self.core.table.find(labels);
+        let known = self.core.series.find(labels).map_err(|damage| damage.to_string())?;
         if known == Some(id) {
-            return;
+            return Ok(());
         }
-        let id_taken = self.core.table.labels(id).is_some();
+        let id_taken = self.core.series.has(id);
         let own = known.unwrap_or(if id_taken { SeriesId(self.next_series) } else { id });
         if own != id {
             self.aliases.insert(id.0, own);
         }
         if known.is_none() {
             let labels = labels.to_owned();
-            self.core.table.insert(own, &labels);
-            self.core.postings.write().insert(own, labels.as_ref());
+            self.core.series.insert([(own, &labels)]);
             self.uncatalogued.push(own);
             self.next_series = self.next_series.max(own.0.saturating_add(1));
         }
+        Ok(())
     }
 
     /// Adds the samples of known series that are more than a float; returns how many others there were.
@@ -88,21 +88,21 @@ impl<'c> Recovery<'c> {
         for row in &mut rows {
             row.id = self.own(row.id);
         }
-        let postings = self.core.postings.read();
-        rows.retain(|row| postings.all().contains(row.id.0));
-        drop(postings);
+        self.core.series.with_known(|known| rows.retain(|row| known.has(row.id)));
         self.core.head.apply_full(&rows);
         count - rows.len()
     }
 
     fn apply_exemplars(&mut self, rows: Vec<(SeriesId, Exemplar)>) {
-        let (postings, mut kept) = (self.core.postings.read(), self.core.exemplars.write());
-        for (id, exemplar) in rows {
-            let id = self.own(id);
-            if postings.all().contains(id.0) {
-                kept.push(id, exemplar);
+        let mut kept = self.core.exemplars.write();
+        self.core.series.with_known(|known| {
+            for (id, exemplar) in rows {
+                let id = self.own(id);
+                if known.has(id) {
+                    kept.push(id, exemplar);
+                }
             }
-        }
+        });
     }
 
     /// The id that the labels have which the log knows as `id`.
@@ -117,21 +117,19 @@ impl<'c> Recovery<'c> {
                 *id = self.aliases.get(id).map_or(*id, |own| own.0);
             }
         }
-        let postings = self.core.postings.read();
-        let known = postings.all();
         // Ids come in runs, so that there is little to ask.
         let mut runs = samples.ids.chunk_by(|a, b| a.checked_add(1) == Some(*b));
-        if runs.all(|run| known.contains_range(run[0]..=run[run.len() - 1])) {
-            drop(postings);
+        if self.core.series.with_known(|known| runs.all(|run| known.has_all(run[0]..=run[run.len() - 1]))) {
             self.core.head.apply(samples);
             return 0;
         }
         let mut kept = SampleColumns::default();
         let rows = samples.ids.iter().zip(&samples.timestamps_ms).zip(&samples.values);
-        for ((&id, &timestamp_ms), &value) in rows.filter(|((id, _), _)| known.contains(**id)) {
-            kept.push(SeriesId(id), timestamp_ms, value);
-        }
-        drop(postings);
+        self.core.series.with_known(|known| {
+            for ((&id, &timestamp_ms), &value) in rows.filter(|((id, _), _)| known.has(SeriesId(**id))) {
+                kept.push(SeriesId(id), timestamp_ms, value);
+            }
+        });
         self.core.head.apply(&kept);
         samples.len() - kept.len()
     }

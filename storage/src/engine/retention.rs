@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 
 use model::TimeRange;
 use parking_lot::MutexGuard;
-use roaring::RoaringBitmap;
 
 use super::merge::{Ended, plan_final};
 use super::{Core, Counters, Maintenance, StorageError};
@@ -106,7 +105,7 @@ impl Core {
         }
         // With the writer's lock no series is created and no sample added meanwhile.
         let mut writer = self.writer.lock();
-        let mut empty: RoaringBitmap = self.postings.read().all().clone();
+        let mut empty = self.series.all();
         for block in &blocks.blocks {
             empty -= block.ids();
         }
@@ -119,14 +118,7 @@ impl Core {
         self.check_catalog_space()?;
         maintenance.catalog()?.remove_series(&gone).inspect_err(|error| drop(self.poison(error)))?;
         maintenance.check_series = gone.len() == SERIES_ROUND_MAX;
-        let mut postings = self.postings.write();
-        for &id in &gone {
-            if let Some(labels) = self.table.remove(id) {
-                postings.remove(id, labels.as_ref());
-                self.followers.forget(id);
-            }
-        }
-        drop(postings);
+        self.series.remove(&gone);
         // Only now, so that whoever sees this number finds none of the removed series; ids that appenders looked up
         // before are looked up again.
         self.removals.fetch_add(1, Ordering::AcqRel);

@@ -167,7 +167,7 @@ impl Core {
         let (replayed_bytes, replay_us) = self.replay.done();
         let (column_cache_hits, column_cache_misses) = self.columns.uses();
         EngineStats {
-            series: self.table.len() as u64,
+            series: self.series.len() as u64,
             series_created: get(&counters.series_created),
             series_removed: get(&counters.series_removed),
             samples_appended: get(&counters.samples_appended),
@@ -221,21 +221,23 @@ impl Core {
     }
 
     pub(super) fn cardinality(&self, top: usize) -> Cardinality {
-        let postings = self.postings.read();
-        let mut found = Cardinality { series: postings.all().len(), ..Cardinality::default() };
-        for name in postings.names() {
-            found.label_names += 1;
-            found.label_pairs += name.values;
-            found.values_by_label.push(Count { name: name.name.to_owned(), count: name.values });
-            found.value_bytes_by_label.push(Count { name: name.name.to_owned(), count: name.value_bytes });
-            for (value, count) in postings.values(name.name) {
-                push_top(&mut found.series_by_pair, top, count, || format!("{}={value}", name.name));
+        let mut found = Cardinality { series: self.series.len() as u64, ..Cardinality::default() };
+        let mut of_name = NameUse::default();
+        let each = self.series.each_pair(|name, value, count| {
+            if of_name.name != name {
+                std::mem::replace(&mut of_name, NameUse::of(name)).add_to(&mut found);
             }
+            of_name.values += 1;
+            of_name.value_bytes += value.len() as u64;
+            push_top(&mut found.series_by_pair, top, count, || format!("{name}={value}"));
+            if name == METRIC_NAME {
+                push_top(&mut found.series_by_metric, top, count, || value.to_owned());
+            }
+        });
+        of_name.add_to(&mut found);
+        if let Err(damage) = each {
+            self.damage.add(damage);
         }
-        for (value, count) in postings.values(METRIC_NAME) {
-            push_top(&mut found.series_by_metric, top, count, || value.to_owned());
-        }
-        drop(postings);
         for list in [
             &mut found.series_by_metric,
             &mut found.values_by_label,
@@ -245,6 +247,30 @@ impl Core {
             cut(list, top);
         }
         found
+    }
+}
+
+/// What the values of one label name take up.
+#[derive(Debug, Default)]
+struct NameUse {
+    name: String,
+    values: u64,
+    value_bytes: u64,
+}
+
+impl NameUse {
+    fn of(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    fn add_to(self, found: &mut Cardinality) {
+        let Self { name, values, value_bytes } = self;
+        if values > 0 {
+            found.label_names += 1;
+            found.label_pairs += values;
+            found.values_by_label.push(Count { name: name.clone(), count: values });
+            found.value_bytes_by_label.push(Count { name, count: value_bytes });
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Label pairs to the series that carry them, and matchers to sets of series.
+//! Label pairs to the series that carry them, in memory.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -6,6 +6,7 @@ use std::ops::Bound;
 use model::{LabelsRef, Matcher};
 use roaring::RoaringBitmap;
 
+use super::pairs::{self, Fault, IdSet, Pairs};
 use crate::ids::SeriesId;
 
 /// Which series carry which label pair.
@@ -42,37 +43,12 @@ impl Ids {
         }
     }
 
-    fn add_to(&self, set: &mut RoaringBitmap) {
+    fn as_set(&self) -> IdSet<'_> {
         match self {
-            Self::One(one) => drop(set.insert(*one)),
-            Self::Many(many) => *set |= &**many,
+            Self::One(one) => IdSet::One(*one),
+            Self::Many(many) => IdSet::Many(many),
         }
     }
-
-    fn len(&self) -> u64 {
-        match self {
-            Self::One(_) => 1,
-            Self::Many(many) => many.len(),
-        }
-    }
-
-    fn overlaps(&self, ids: &RoaringBitmap) -> bool {
-        match self {
-            Self::One(one) => ids.contains(*one),
-            Self::Many(many) => !many.is_disjoint(ids),
-        }
-    }
-}
-
-/// One label name with what it takes up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NameUse<'a> {
-    /// The name.
-    pub name: &'a str,
-    /// Number of values.
-    pub values: u64,
-    /// Bytes of all values' text.
-    pub value_bytes: u64,
 }
 
 impl Postings {
@@ -113,88 +89,28 @@ impl Postings {
 
     /// The series that fulfil all `matchers`.
     pub fn select(&self, matchers: &[Matcher]) -> RoaringBitmap {
-        // A matcher that refuses the empty text selects series that have the label; the others take series away.
-        let mut chosen: Vec<RoaringBitmap> = Vec::new();
-        for matcher in matchers.iter().filter(|matcher| !matcher.matches_empty()) {
-            let set = self.with_value(matcher, true);
-            if set.is_empty() {
-                return set;
-            }
-            chosen.push(set);
-        }
-        chosen.sort_by_key(RoaringBitmap::len);
-        let mut chosen = chosen.into_iter();
-        let mut ids = chosen.next().unwrap_or_else(|| self.all.clone());
-        chosen.for_each(|set| ids &= set);
-        for matcher in matchers.iter().filter(|matcher| matcher.matches_empty()) {
-            if ids.is_empty() {
-                break;
-            }
-            ids -= self.with_value(matcher, false);
-        }
-        ids
+        // What is in memory can be read.
+        pairs::select(self, matchers).unwrap_or_default()
+    }
+}
+
+impl Pairs for Postings {
+    fn all(&self) -> &RoaringBitmap {
+        &self.all
     }
 
-    /// The series that have the matcher's label with a value that it accepts (`wanted`) or refuses (not `wanted`).
-    fn with_value(&self, matcher: &Matcher, wanted: bool) -> RoaringBitmap {
-        let mut set = RoaringBitmap::new();
-        let Some(values) = self.names.get(matcher.name()) else { return set };
-        match matcher.one_of() {
-            // The listed values are the wanted ones for `=` and `=~`, the others for `!=` and `!~`.
-            Some(listed) if wanted != matcher.is_negative() => {
-                listed.iter().filter_map(|value| values.get(value.as_str())).for_each(|ids| ids.add_to(&mut set));
-            }
-            _ if wanted && !matcher.is_negative() && !matcher.prefix().is_empty() => {
-                let prefix = matcher.prefix();
-                values
-                    .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-                    .take_while(|(value, _)| value.starts_with(prefix))
-                    .filter(|(value, _)| matcher.matches(value))
-                    .for_each(|(_, ids)| ids.add_to(&mut set));
-            }
-            // `!~` with a prefix refuses only values that have it.
-            _ if !wanted && matcher.is_negative() && !matcher.prefix().is_empty() => {
-                let prefix = matcher.prefix();
-                values
-                    .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-                    .take_while(|(value, _)| value.starts_with(prefix))
-                    .filter(|(value, _)| !matcher.matches(value))
-                    .for_each(|(_, ids)| ids.add_to(&mut set));
-            }
-            _ => {
-                values
-                    .iter()
-                    .filter(|(value, _)| matcher.matches(value) == wanted)
-                    .for_each(|(_, ids)| ids.add_to(&mut set));
-            }
-        }
-        set
+    fn names(&self) -> impl Iterator<Item = Result<&str, Fault>> {
+        self.names.keys().map(|name| Ok(&**name))
     }
 
-    /// The label names among `ids`, sorted.
-    pub fn names_among(&self, ids: &RoaringBitmap) -> Vec<String> {
-        let among = |values: &BTreeMap<Box<str>, Ids>| values.values().any(|of| of.overlaps(ids));
-        self.names.iter().filter(|(_, values)| among(values)).map(|(name, _)| name.to_string()).collect()
+    fn values<'a>(&'a self, name: &str, from: &str) -> impl Iterator<Item = Result<(&'a str, IdSet<'a>), Fault>> {
+        let values = self.names.get(name);
+        let values = values.map(|values| values.range::<str, _>((Bound::Included(from), Bound::Unbounded)));
+        values.into_iter().flatten().map(|(value, ids)| Ok((&**value, ids.as_set())))
     }
 
-    /// The values of `name` among `ids`, sorted.
-    pub fn values_among(&self, name: &str, ids: &RoaringBitmap) -> Vec<String> {
-        let values = self.names.get(name).into_iter().flatten();
-        values.filter(|(_, of)| of.overlaps(ids)).map(|(value, _)| value.to_string()).collect()
-    }
-
-    /// Every label name and what it takes up, by name.
-    pub fn names(&self) -> impl Iterator<Item = NameUse<'_>> {
-        self.names.iter().map(|(name, values)| NameUse {
-            name,
-            values: values.len() as u64,
-            value_bytes: values.keys().map(|value| value.len() as u64).sum(),
-        })
-    }
-
-    /// Every value of `name` and how many series carry it, by value.
-    pub fn values(&self, name: &str) -> impl Iterator<Item = (&str, u64)> {
-        self.names.get(name).into_iter().flatten().map(|(value, ids)| (&**value, ids.len()))
+    fn pair(&self, name: &str, value: &str) -> Result<Option<IdSet<'_>>, Fault> {
+        Ok(self.names.get(name).and_then(|values| values.get(value)).map(Ids::as_set))
     }
 }
 
@@ -245,7 +161,8 @@ mod tests {
                 .collect();
             values.sort_unstable();
             values.dedup();
-            prop_assert_eq!(postings.values_among("l", &got), values);
+            let among: Vec<String> = values.into_iter().map(str::to_owned).collect();
+            prop_assert_eq!(pairs::values_among(&postings, "l", &got), Ok(among));
         }
     }
 }

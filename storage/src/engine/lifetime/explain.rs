@@ -58,10 +58,9 @@ impl Engine {
 
 impl Core {
     fn explain_retention(&self, matchers: &[Matcher]) -> RetentionReport {
-        let postings = self.postings.read();
-        let ids = postings.select(matchers);
-        let by_rule = self.lifetimes.split(&ids, &postings);
-        drop(postings);
+        let told = |damage| self.damage.add(damage);
+        let ids = self.series.select(matchers).map_err(told).unwrap_or_default();
+        let by_rule = self.lifetimes.split(&ids, &self.series).map_err(told).unwrap_or_default();
         let now_ms = self.clock.now().0;
         let rules = self.lifetimes.rules();
         let kept = by_rule.iter().zip(rules).enumerate().filter(|(_, (ids, _))| !ids.is_empty());

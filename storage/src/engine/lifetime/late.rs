@@ -19,13 +19,15 @@ impl Core {
             self.lifetimes.at(self.clock.now().0).into_iter().map(|life| life.raw_start_ms).collect();
         // Mostly all are younger than the strictest rule asks.
         let sure_ms = starts.iter().copied().max().unwrap_or(i64::MIN);
-        self.reject_known(prepared, sure_ms, |id| starts[self.lifetimes.of(id, &self.table)]);
+        self.reject_known(prepared, sure_ms, |id| {
+            starts[self.lifetimes.of(id, || self.series.labels(id).ok().flatten())]
+        });
         self.reject_unknown(prepared, &starts);
     }
 
     fn reject_known(&self, prepared: &mut Prepared, sure_ms: i64, start_of: impl Fn(SeriesId) -> i64) {
         let too_old = |id: SeriesId, timestamp_ms: i64, oldest_ms: i64| Rejection::TooOld {
-            series: self.table.labels(id).map_or_else(|| format!("series {}", id.0), |labels| labels.to_string()),
+            series: self.name_of(id),
             timestamp_ms,
             oldest_ms,
         };

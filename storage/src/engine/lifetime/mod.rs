@@ -20,8 +20,10 @@ mod rules;
 mod shown;
 mod upkeep;
 
+use roaring::RoaringBitmap;
+
 use super::Core;
-use crate::ids::SeriesId;
+use crate::damage::Damage;
 
 pub use explain::{KeptSeries, KeptStep, RetentionReport};
 pub(super) use rules::Lifetimes;
@@ -30,12 +32,13 @@ pub(super) use shown::{ShowError, Shown, Wanted};
 pub(super) use upkeep::Upkeep;
 
 impl Core {
-    /// From when on anything is kept of a series.
-    pub(super) fn lifetime_starts(&self) -> impl Fn(u64) -> i64 {
+    /// From when on anything is kept of each of `ids`.
+    pub(super) fn lifetime_starts(&self, ids: &RoaringBitmap) -> Result<impl Fn(u64) -> i64 + use<>, Damage> {
         let starts: Vec<i64> = self.lifetimes.at(self.clock.now().0).iter().map(rules::Life::start_ms).collect();
-        move |id| {
-            let rule = u32::try_from(id).map_or(starts.len() - 1, |id| self.lifetimes.of(SeriesId(id), &self.table));
-            starts[rule]
-        }
+        let parts = if self.lifetimes.is_plain() { Vec::new() } else { self.lifetimes.split(ids, &self.series)? };
+        Ok(move |id| {
+            let rule = parts.iter().position(|part| u32::try_from(id).is_ok_and(|id| part.contains(id)));
+            starts[rule.unwrap_or(starts.len() - 1)]
+        })
     }
 }

@@ -8,8 +8,9 @@ use model::{Labels, Matcher};
 use parking_lot::RwLock;
 use roaring::RoaringBitmap;
 
+use crate::damage::Damage;
 use crate::ids::SeriesId;
-use crate::index::{Postings, SeriesTable};
+use crate::index::SeriesIndex;
 
 /// What is kept of the series that some matchers select.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,8 +136,9 @@ impl Lifetimes {
         self.rules.iter().position(|rule| rule.matches(labels)).unwrap_or(self.rules.len() - 1)
     }
 
-    /// The place of the rule that a series falls under; one that is not in the table falls under the last.
-    pub(in crate::engine) fn of(&self, id: SeriesId, table: &SeriesTable) -> usize {
+    /// The place of the rule that a series falls under, by its `labels` if nobody asked before; one without any falls
+    /// under the last.
+    pub(in crate::engine) fn of(&self, id: SeriesId, labels: impl FnOnce() -> Option<Labels>) -> usize {
         if self.is_plain() {
             return 0;
         }
@@ -145,7 +147,7 @@ impl Lifetimes {
         if let Some(place) = known.checked_sub(1) {
             return usize::from(place);
         }
-        let Some(labels) = table.labels(id) else { return self.rules.len() - 1 };
+        let Some(labels) = labels() else { return self.rules.len() - 1 };
         let place = self.of_labels(&labels);
         let mut known = self.known.write();
         if known.len() <= at {
@@ -156,18 +158,22 @@ impl Lifetimes {
         place
     }
 
-    /// Those of `ids` that fall under each rule.
-    pub(in crate::engine) fn split(&self, ids: &RoaringBitmap, postings: &Postings) -> Vec<RoaringBitmap> {
+    /// Those of `ids` that fall under each rule; ids of no series fall under the last.
+    pub(in crate::engine) fn split(
+        &self,
+        ids: &RoaringBitmap,
+        series: &SeriesIndex,
+    ) -> Result<Vec<RoaringBitmap>, Damage> {
         let mut left = ids.clone();
         let mut parts: Vec<RoaringBitmap> = Vec::with_capacity(self.rules.len());
         for rule in self.rules.iter().take(self.rules.len() - 1) {
-            let mut part = postings.select(&rule.matchers);
+            let mut part = series.select(&rule.matchers)?;
             part &= &left;
             left -= &part;
             parts.push(part);
         }
         parts.push(left);
-        parts
+        Ok(parts)
     }
 }
 
@@ -200,15 +206,15 @@ mod tests {
         let rules =
             [rule("a", Some(DAY_MS), &[]), rule("a", None, &[]), rule("b", Some(9 * DAY_MS), &[(300_000, None)])];
         let lifetimes = Lifetimes::new(&rules, Some(30 * DAY_MS));
-        let (table, mut postings) = (SeriesTable::default(), Postings::default());
+        let series = SeriesIndex::default();
         for (id, name) in (0..).zip(["a", "b", "c", "a"]) {
             let labels = Labels::from_pairs([("__name__", name), ("id", &id.to_string())]).expect("valid");
-            table.insert(SeriesId(id), &labels);
-            postings.insert(SeriesId(id), labels.as_ref());
+            series.insert([(SeriesId(id), &labels)]);
         }
-        let of: Vec<usize> = (0..5).map(|id| lifetimes.of(SeriesId(id), &table)).collect();
+        let of: Vec<usize> =
+            (0..5).map(|id| lifetimes.of(SeriesId(id), || series.labels(SeriesId(id)).expect("in memory"))).collect();
         assert_eq!(of, [0, 2, 3, 0, 3]);
-        let parts = lifetimes.split(&(1..5).collect(), &postings);
+        let parts = lifetimes.split(&(1..5).collect(), &series).expect("in memory");
         assert_eq!(
             parts.iter().map(|part| part.iter().collect()).collect::<Vec<Vec<u32>>>(),
             [vec![3], vec![], vec![1], vec![2, 4]]

@@ -148,7 +148,7 @@ impl Core {
         let lives = self.lifetimes.at(now_ms);
         let windows = self.lifetimes.windows();
         let all = view.blocks.iter().fold(RoaringBitmap::new(), |all, block| all | block.ids());
-        let by_rule = self.lifetimes.split(&all, &self.postings.read());
+        let by_rule = self.lifetimes.split(&all, &self.series)?;
         for (&partition, part) in &parts {
             // As for merges: a partition that is being written to would be summarised again and again.
             let quiet = partition.end_ms() < now_ms.saturating_sub(DAY_MS)
