@@ -1,6 +1,6 @@
 //! What of a request was not taken while the rest was: counts by reason, and the first reasons in words.
 
-use model::{Appended, Rejection};
+use model::{Appended, Rejection, SeriesLimit};
 
 /// Most reasons that are told one by one.
 pub const REASONS_TOLD_MAX: usize = 10;
@@ -30,15 +30,19 @@ pub enum Reason {
     TooOld,
     /// Further ahead of the server's clock than allowed.
     TooFarAhead,
-    /// A new series where no more are allowed.
+    /// A new series where the server may have no more.
     SeriesLimit,
+    /// A new series where its metric may have no more.
+    MetricSeriesLimit,
+    /// A new series where its agent may have no more.
+    AgentSeriesLimit,
     /// Storage told no reason for it.
     Untold,
 }
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::BadLine,
         Self::BadLabels,
         Self::LabelLimit,
@@ -49,6 +53,8 @@ impl Reason {
         Self::TooOld,
         Self::TooFarAhead,
         Self::SeriesLimit,
+        Self::MetricSeriesLimit,
+        Self::AgentSeriesLimit,
         Self::Untold,
     ];
 
@@ -65,7 +71,18 @@ impl Reason {
             Self::TooOld => "too_old",
             Self::TooFarAhead => "too_far_ahead",
             Self::SeriesLimit => "series_limit",
+            Self::MetricSeriesLimit => "metric_series_limit",
+            Self::AgentSeriesLimit => "agent_series_limit",
             Self::Untold => "untold",
+        }
+    }
+
+    /// The reason for which `limit` refuses.
+    fn of_limit(limit: SeriesLimit) -> Self {
+        match limit {
+            SeriesLimit::Server => Self::SeriesLimit,
+            SeriesLimit::Metric => Self::MetricSeriesLimit,
+            SeriesLimit::Agent => Self::AgentSeriesLimit,
         }
     }
 
@@ -106,17 +123,28 @@ impl Rejected {
     /// Adds what storage did not keep.
     pub fn add_appended(&mut self, appended: &Appended) {
         let mut untold = appended.samples_rejected;
+        let mut over_limit = appended.samples_over_limit;
         for rejection in &appended.rejections {
             let reason = match rejection {
                 Rejection::TooOld { .. } => Reason::TooOld,
                 Rejection::TooFarAhead { .. } => Reason::TooFarAhead,
-                Rejection::SeriesLimit { .. } => Reason::SeriesLimit,
+                Rejection::SeriesLimit { full, .. } => {
+                    let left = &mut over_limit[full.limit as usize];
+                    *left = left.saturating_sub(1);
+                    Reason::of_limit(full.limit)
+                }
                 Rejection::Histogram { .. } => Reason::Histogram,
                 _ => Reason::Untold,
             };
             let count = untold.min(1);
             untold -= count;
             self.add(reason, count, || rejection.to_string());
+        }
+        // A limit refuses many samples for one reason, of which the first were told.
+        for (limit, left) in SeriesLimit::ALL.into_iter().zip(over_limit) {
+            let count = untold.min(left);
+            untold -= count;
+            self.counts[Reason::of_limit(limit) as usize] += count;
         }
         self.counts[Reason::Untold as usize] += untold;
         self.counts[Reason::Exemplar as usize] += appended.exemplars_rejected;
@@ -146,6 +174,7 @@ impl Rejected {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::{FullLimit, LimitCause};
 
     #[test]
     fn reasons_are_numbered_in_order() {
@@ -178,17 +207,21 @@ mod tests {
     #[test]
     fn what_storage_rejects_is_counted_once() {
         let too_old = Rejection::TooOld { series: "a".into(), timestamp_ms: 1, oldest_ms: 2 };
-        let limit = Rejection::SeriesLimit { series: "b".into(), limit: 1 };
+        let full =
+            FullLimit { limit: SeriesLimit::Metric, of: "b".into(), series: 1, max: 1, cause: LimitCause::default() };
+        let limit = Rejection::SeriesLimit { series: "b".into(), full: Box::new(full) };
         let appended = Appended {
-            samples_rejected: 7,
+            samples_rejected: 10,
+            samples_over_limit: [0, 3, 1],
             rejections: vec![too_old.clone(), too_old.clone(), limit.clone()],
             ..Appended::default()
         };
         let mut rejected = Rejected::default();
         rejected.add_appended(&appended);
         let count = |reason| rejected.count(reason);
-        assert_eq!((count(Reason::TooOld), count(Reason::SeriesLimit), count(Reason::Untold)), (2, 1, 4));
-        assert_eq!(rejected.told_count(), 7);
+        assert_eq!((count(Reason::TooOld), count(Reason::SeriesLimit), count(Reason::Untold)), (2, 0, 4));
+        assert_eq!((count(Reason::MetricSeriesLimit), count(Reason::AgentSeriesLimit)), (3, 1));
+        assert_eq!(rejected.told_count(), 10);
         assert_eq!(rejected.reasons(), [too_old.to_string(), too_old.to_string(), limit.to_string()]);
     }
 }

@@ -15,6 +15,7 @@ pub mod metadata;
 pub mod re2;
 pub mod remote_write;
 pub mod sample;
+pub mod series_limit;
 pub mod sink;
 pub mod source;
 pub mod summary;
@@ -29,6 +30,7 @@ pub use labels::{LabelError, LabelLimits, Labels, LabelsBuilder, LabelsRef, METR
 pub use matcher::{MatchOp, Matcher};
 pub use metadata::{MetricKind, MetricMetadata};
 pub use sample::{FullSample, HistogramSample, Sample, SampleValue, Samples};
+pub use series_limit::{FullLimit, LimitCause, SeriesLimit};
 pub use sink::{Appended, Rejection, SampleSink, SinkError, WriteBatch};
 pub use source::{ReadCost, SeriesSet, SeriesSource, SourceError};
 pub use summary::{Summary, window_end_ms};

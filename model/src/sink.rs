@@ -10,6 +10,7 @@ use crate::exemplar::Exemplar;
 use crate::labels::LabelsRef;
 use crate::metadata::MetricMetadata;
 use crate::sample::{FullSample, Sample};
+use crate::series_limit::{FullLimit, SeriesLimit};
 use crate::time::TimestampMs;
 
 /// Samples of many series, and metadata of metrics, in the order they came.
@@ -203,8 +204,8 @@ pub enum Rejection {
     #[error("{series}: at {timestamp_ms} ms: {detail}")]
     Histogram { series: String, timestamp_ms: i64, detail: String },
     /// A new series where no more are allowed.
-    #[error("{series}: {limit} active series is the limit")]
-    SeriesLimit { series: String, limit: usize },
+    #[error("{full}; not taken: {series}")]
+    SeriesLimit { series: String, full: Box<FullLimit> },
 }
 
 /// Most rejections that are told one by one.
@@ -219,6 +220,9 @@ pub struct Appended {
     pub samples_rejected: u64,
     /// How many of those are histograms.
     pub histograms_rejected: u64,
+    /// How many of `samples_rejected` are of new series that a limit had no room for, in the order of
+    /// [`SeriesLimit::ALL`].
+    pub samples_over_limit: [u64; SeriesLimit::ALL.len()],
     /// Exemplars not kept, which no reason is told for.
     pub exemplars_rejected: u64,
     /// Series seen for the first time.

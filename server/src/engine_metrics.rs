@@ -106,7 +106,30 @@ pub(crate) fn families(of: &EngineStats) -> Vec<Family> {
     let counters = COUNTERS.iter().map(|(name, help, value)| one_counter(name, help, value(of)));
     let gauges = GAUGES.iter().map(|(name, help, value)| one_gauge(name, help, value(of)));
     let times = TIMES.iter().map(|(name, help, value)| histogram(name, help, value(of)));
-    counters.chain(gauges).chain(times).chain([bytes]).chain(summary_families(of)).collect()
+    counters.chain(gauges).chain(times).chain([bytes]).chain(summary_families(of)).chain(limit_families(of)).collect()
+}
+
+/// Limits on series: how many there may be, how many there are, what was refused.
+fn limit_families(stats: &EngineStats) -> [Family; 4] {
+    let mut max = gauge("metrickit_series_limit", "Most series that there may be, by limit; 0 is any number.");
+    let mut used = gauge(
+        "metrickit_series_limit_used",
+        "Series of the server, of the metric and of the agent that has the most, by limit.",
+    );
+    let mut full = gauge("metrickit_series_limit_full", "Metrics or agents that may have no more series, by limit.");
+    let mut refused = Family::new(
+        "metrickit_series_limit_rejected_samples_total",
+        MetricKind::Counter,
+        "Samples of new series refused because of a limit on series, by limit.",
+    );
+    for of in &stats.series_limits {
+        let limit = [("limit", of.limit.setting())];
+        max = max.with(&limit, whole(of.max));
+        used = used.with(&limit, whole(of.series));
+        full = full.with(&limit, whole(of.full));
+        refused = refused.with(&limit, whole(of.samples_refused));
+    }
+    [max, used, full, refused]
 }
 
 /// Blocks of summaries, by window.

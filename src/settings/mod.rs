@@ -142,6 +142,18 @@ pub(crate) const TABLE: &[Setting] = &[
         help: "Most series; samples of more are refused",
     },
     Setting {
+        key: "series_per_metric_max",
+        default: "1000000",
+        kind: Kind::Count,
+        help: "Most series of one metric name; samples of more are refused and the label with the most values is named; 0 for no limit",
+    },
+    Setting {
+        key: "series_per_agent_max",
+        default: "500000",
+        kind: Kind::Count,
+        help: "Most series of one agent, which is the host in label instance; samples of more are refused; 0 for no limit",
+    },
+    Setting {
         key: "delete_undo",
         default: "1d",
         kind: Kind::Duration,

@@ -57,6 +57,8 @@ impl ServerSettings {
             log_segment_bytes: resolved.bytes("log_segment_bytes"),
             head_bytes_max: resolved.bytes("head_bytes_max"),
             series_max: resolved.count("series_max"),
+            series_per_metric_max: resolved.count("series_per_metric_max"),
+            series_per_agent_max: resolved.count("series_per_agent_max"),
             delete_undo_ms: ms("delete_undo"),
             exemplars_max: resolved.count("exemplars_max"),
             disk_reserve_bytes: resolved.bytes("disk_reserve_bytes"),

@@ -20,7 +20,7 @@ pub mod summary;
 pub use catalog::{DeleteRecord, DeleteStage};
 pub use engine::{
     Cardinality, Count, DELETES_PENDING_MAX, DURATION_BOUNDS_US, Delete, DeleteError, DeleteRequest, Durability,
-    DurationStats, Engine, EngineOptions, EngineStats, KeptSeries, KeptStep, LifetimeRule, LifetimeStep, OpenError,
-    Reach, ReplayProgress, RetentionReport, StorageError, SummaryBlocks,
+    DurationStats, Engine, EngineOptions, EngineStats, KeptSeries, KeptStep, LifetimeRule, LifetimeStep, LimitUse,
+    OpenError, Reach, ReplayProgress, RetentionReport, StorageError, SummaryBlocks,
 };
 pub use memory::{MemorySource, MemoryStore};

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use hashbrown::HashMap;
-use model::{Appended, Labels, MetricMetadata, Rejection, SinkError, WriteBatch};
+use model::{Appended, Labels, MetricMetadata, Rejection, SeriesLimit, SinkError, WriteBatch};
 use parking_lot::Mutex;
 
 use super::exemplars::Verdict;
@@ -81,7 +81,12 @@ impl Core {
             drop(writer);
             let outcome = outcome.lock().take();
             match outcome {
-                Some(Outcome::Done(result)) => return result,
+                Some(Outcome::Done(mut result)) => {
+                    if let Ok(appended) = &mut result {
+                        self.tell_causes(appended);
+                    }
+                    return result;
+                }
                 Some(Outcome::LookUpAgain) => {}
                 // Whoever wrote the group panicked: what of it is on disk is unknown.
                 None => return Err(SinkError::Poisoned { detail: self.poison(&"an append was left unfinished") }),
@@ -143,6 +148,7 @@ impl Core {
         match written {
             Ok(()) => self.apply(writer, batches, late, staged),
             Err(error) => {
+                staged.created.iter().for_each(|(_, labels)| self.series_limits.release(labels.as_ref()));
                 for (_, outcome) in batches {
                     *outcome.lock() = Some(Outcome::Done(Err(error.clone())));
                 }
@@ -167,8 +173,8 @@ impl Core {
         let created_before = staged.created.len();
         for (labels, samples) in std::mem::take(&mut prepared.unknown) {
             match self.id_of(&labels, next_series, staged)? {
-                Some(id) => samples.iter().for_each(|sample| late.columns.push(id, sample.timestamp.0, sample.value)),
-                None => self.reject_series(&labels, samples.iter().map(|_| false), prepared),
+                Ok(id) => samples.iter().for_each(|sample| late.columns.push(id, sample.timestamp.0, sample.value)),
+                Err(limit) => self.reject_series(limit, &labels, samples.iter().map(|_| false), prepared),
             }
         }
         if !prepared.unknown_extras.is_empty() {
@@ -222,8 +228,10 @@ impl Core {
         let unknown = std::mem::take(&mut prepared.unknown_extras);
         for (labels, samples) in unknown.full {
             match self.id_of(&labels, next_series, staged)? {
-                Some(id) => samples.into_iter().for_each(|sample| into.push(id, sample)),
-                None => self.reject_series(&labels, samples.iter().map(|sample| sample.is_histogram), prepared),
+                Ok(id) => samples.into_iter().for_each(|sample| into.push(id, sample)),
+                Err(limit) => {
+                    self.reject_series(limit, &labels, samples.iter().map(|sample| sample.is_histogram), prepared);
+                }
             }
         }
         for (labels, exemplars) in unknown.exemplars {
@@ -235,18 +243,26 @@ impl Core {
         Ok(())
     }
 
-    /// The id of a series that was unknown, given to it now if need be and if there is room.
-    fn id_of(&self, labels: &Labels, next_series: u32, staged: &mut Staged) -> Result<Option<SeriesId>, Damage> {
-        let known = self.known_id(labels, staged)?;
-        Ok(known.or_else(|| {
-            let created = u32::try_from(staged.created.len()).ok()?;
-            let room = self.series.len() + staged.created.len() < self.options.series_max;
-            // The largest id stays free, so that the next one always fits.
-            let id = next_series.checked_add(created).filter(|&id| room && id < u32::MAX).map(SeriesId)?;
+    /// The id of a series that was unknown, given to it now if need be and if there is room; else the limit that is full.
+    fn id_of(
+        &self,
+        labels: &Labels,
+        next_series: u32,
+        staged: &mut Staged,
+    ) -> Result<Result<SeriesId, SeriesLimit>, Damage> {
+        if let Some(id) = self.known_id(labels, staged)? {
+            return Ok(Ok(id));
+        }
+        let created = u32::try_from(staged.created.len()).ok();
+        // The largest id stays free, so that the next one always fits.
+        let id = created.and_then(|created| next_series.checked_add(created)).filter(|&id| id < u32::MAX);
+        let id = id.map(SeriesId).ok_or(SeriesLimit::Server);
+        let id = id.and_then(|id| self.series_limits.admit(labels.as_ref()).map(|()| id));
+        if let Ok(id) = id {
             staged.ids.insert(labels.clone(), id);
             staged.created.push((id, labels.clone()));
-            Some(id)
-        }))
+        }
+        Ok(id)
     }
 
     fn known_id(&self, labels: &Labels, staged: &Staged) -> Result<Option<SeriesId>, Damage> {
@@ -256,12 +272,23 @@ impl Core {
         }
     }
 
-    /// Counts the samples of a series that there is no room for; `are_histograms` tells of each what it is.
+    /// Counts the samples of a series that `limit` has no room for; `are_histograms` tells of each what it is.
     #[cold]
-    fn reject_series(&self, labels: &Labels, are_histograms: impl Iterator<Item = bool>, prepared: &mut Prepared) {
+    fn reject_series(
+        &self,
+        limit: SeriesLimit,
+        labels: &Labels,
+        are_histograms: impl ExactSizeIterator<Item = bool>,
+        prepared: &mut Prepared,
+    ) {
+        let samples = are_histograms.len() as u64;
+        prepared.appended.samples_over_limit[limit as usize] += samples;
+        self.series_limits.note_refused(limit, labels.as_ref(), samples);
         for is_histogram in are_histograms {
-            let limit = self.options.series_max;
-            prepared.reject(is_histogram, || Rejection::SeriesLimit { series: labels.to_string(), limit });
+            prepared.reject(is_histogram, || {
+                let full = self.series_limits.full(limit, labels.as_ref());
+                Rejection::SeriesLimit { series: labels.to_string(), full: Box::new(full) }
+            });
         }
     }
 

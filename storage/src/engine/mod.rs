@@ -42,6 +42,7 @@ mod read;
 mod recovery;
 mod replay;
 mod retention;
+mod series_limits;
 mod stats;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,6 +76,8 @@ use lock::FolderLock;
 pub use options::{Durability, EngineOptions};
 pub use replay::ReplayProgress;
 use replay::{Replay, ReplayThread};
+pub use series_limits::LimitUse;
+use series_limits::SeriesLimits;
 pub use stats::{Cardinality, Count, EngineStats, SummaryBlocks};
 
 /// Most damaged places that are remembered for the statistics.
@@ -103,6 +106,8 @@ struct Core {
     files: Arc<dyn Files>,
     folder: PathBuf,
     series: SeriesIndex,
+    /// Changed under the writer's lock.
+    series_limits: SeriesLimits,
     /// The order of series by labels, as far as it is known.
     order: LabelOrder,
     metadata: RwLock<BTreeMap<String, MetricMetadata>>,

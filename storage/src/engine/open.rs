@@ -15,6 +15,7 @@ use super::label_order::LabelOrder;
 use super::lifetime::{Lifetimes, Upkeep};
 use super::lock::FolderLock;
 use super::replay::Replay;
+use super::series_limits::SeriesLimits;
 use super::{Core, Counters, EngineOptions, Maintenance, OpenError, OpenFolder, Writer};
 use crate::block::{BlockError, BlockReader, ColumnCache};
 use crate::catalog::mark::MARK_NAME;
@@ -65,6 +66,8 @@ impl Core {
         let (uncatalogued, unsaved_metadata) = (Vec::new(), BTreeSet::new());
         let writer = Writer { log, next_series, uncatalogued, unsaved_metadata, records: Vec::new() };
         let lifetimes = Lifetimes::new(&options.lifetimes, options.retention_ms);
+        let series_limits = SeriesLimits::new(&options);
+        series_limits.recount(&series).unwrap_or_else(|damage| found.push(damage));
         let core = Self {
             replay: Replay::of(log_bytes, given),
             head: Head::default(),
@@ -74,6 +77,7 @@ impl Core {
             files,
             folder: folder.to_owned(),
             series,
+            series_limits,
             order: LabelOrder::default(),
             metadata: RwLock::new(metadata),
             lifetimes,

@@ -40,6 +40,10 @@ pub struct EngineOptions {
     pub head_bytes_max: u64,
     /// Most series; no more are created above it.
     pub series_max: usize,
+    /// Most series of one metric name; 0 is any number.
+    pub series_per_metric_max: usize,
+    /// Most series of one agent, which is the host in the label `instance`; 0 is any number.
+    pub series_per_agent_max: usize,
     /// Most metrics whose metadata is kept.
     pub metadata_max: usize,
     /// Most exemplars kept, in memory; those that came first make room. They take some 200 bytes each.
@@ -71,6 +75,8 @@ impl Default for EngineOptions {
             flush_age_ms: 2 * 3_600_000,
             head_bytes_max: 256 << 20,
             series_max: 5_000_000,
+            series_per_metric_max: 1_000_000,
+            series_per_agent_max: 500_000,
             metadata_max: 100_000,
             exemplars_max: 100_000,
             disk_reserve_bytes: 256 << 20,

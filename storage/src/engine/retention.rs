@@ -118,7 +118,12 @@ impl Core {
         self.check_catalog_space()?;
         maintenance.catalog()?.remove_series(&gone).inspect_err(|error| drop(self.poison(error)))?;
         maintenance.check_series = gone.len() == SERIES_ROUND_MAX;
+        let ids = gone.iter().map(|id| id.0);
+        let counted = self.series.each(ids, |_, labels| self.series_limits.release(labels.as_ref()));
         self.series.remove(&gone);
+        if let Err(damage) = counted {
+            self.damage.add(damage);
+        }
         // Only now, so that whoever sees this number finds none of the removed series; ids that appenders looked up
         // before are looked up again.
         self.removals.fetch_add(1, Ordering::AcqRel);

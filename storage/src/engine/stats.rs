@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use model::METRIC_NAME;
 
 use super::blocks::BlockSet;
-use super::{Core, DurationStats, ReplayProgress};
+use super::{Core, DurationStats, LimitUse, ReplayProgress};
 use crate::damage::Damage;
 
 /// Numbers about an engine at one moment. Counters count since it was opened.
@@ -19,6 +19,8 @@ pub struct EngineStats {
     pub series_created: u64,
     /// Series removed because nothing held them any more.
     pub series_removed: u64,
+    /// The limits on series and how near they are.
+    pub series_limits: Vec<LimitUse>,
     /// Samples taken.
     pub samples_appended: u64,
     /// Samples refused.
@@ -170,6 +172,7 @@ impl Core {
             series: self.series.len() as u64,
             series_created: get(&counters.series_created),
             series_removed: get(&counters.series_removed),
+            series_limits: self.series_limits.uses(),
             samples_appended: get(&counters.samples_appended),
             samples_rejected: get(&counters.samples_rejected),
             histograms_appended: get(&counters.histograms_appended),

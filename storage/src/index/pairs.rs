@@ -43,6 +43,14 @@ impl<'a> IdSet<'a> {
         })
     }
 
+    pub(super) fn len_in(&self, ids: &RoaringBitmap) -> Result<u64, Fault> {
+        Ok(match self {
+            Self::One(one) => u64::from(ids.contains(*one)),
+            Self::Many(many) => many.intersection_len(ids),
+            Self::Stored(bytes) => read_ids(bytes)?.intersection_len(ids),
+        })
+    }
+
     pub(super) fn to_bitmap(self) -> Result<Cow<'a, RoaringBitmap>, Fault> {
         Ok(match self {
             Self::One(one) => Cow::Owned(RoaringBitmap::from_iter([one])),
@@ -149,4 +157,28 @@ pub(super) fn values_among(pairs: &impl Pairs, name: &str, ids: &RoaringBitmap) 
         }
     }
     Ok(among)
+}
+
+/// Calls `visit` with each value of `name`, ascending, and the number of series in each of `sets` that carry it.
+pub(super) fn each_value<const N: usize>(
+    pairs: &impl Pairs,
+    name: &str,
+    sets: [&RoaringBitmap; N],
+    mut visit: impl FnMut(&str, [u64; N]),
+) -> Result<(), Fault> {
+    for found in pairs.values(name, "") {
+        let (value, of) = found?;
+        let mut counts = [0; N];
+        for (count, set) in counts.iter_mut().zip(sets) {
+            *count = of.len_in(set)?;
+        }
+        visit(value, counts);
+    }
+    Ok(())
+}
+
+/// The label names, ascending, each with its number of values.
+pub(super) fn name_sizes(pairs: &impl Pairs) -> Result<Vec<(String, u64)>, Fault> {
+    let size = |name: &str| Ok((name.to_owned(), pairs.values(name, "").count() as u64));
+    pairs.names().map(|name| size(name?)).collect()
 }

@@ -163,6 +163,16 @@ mod tests {
             values.dedup();
             let among: Vec<String> = values.into_iter().map(str::to_owned).collect();
             prop_assert_eq!(pairs::values_among(&postings, "l", &got), Ok(among));
+            let carry = |set: &RoaringBitmap, value: &str| {
+                let carries = |at: &usize| set.contains(id(*at).0) && sets[*at].get("l") == Some(value);
+                (0..sets.len()).filter(carries).count() as u64
+            };
+            let (mut counted, mut wanted) = (Vec::new(), Vec::new());
+            pairs::each_value(&postings, "l", [&got, postings.all()], |value, counts| {
+                counted.push(counts);
+                wanted.push([carry(&got, value), carry(postings.all(), value)]);
+            }).expect("readable");
+            prop_assert_eq!(counted, wanted);
         }
     }
 }

@@ -140,6 +140,29 @@ impl SeriesIndex {
         Ok(())
     }
 
+    /// Calls `visit` with each value of `name`, ascending, and the number of series in each of `sets` that carry it.
+    ///
+    /// # Errors
+    ///
+    /// When an index file is damaged.
+    pub fn each_value<const N: usize>(
+        &self,
+        name: &str,
+        sets: [&RoaringBitmap; N],
+        visit: impl FnMut(&str, [u64; N]),
+    ) -> Result<(), Damage> {
+        pairs::each_value(&*self.postings.read(), name, sets, visit).map_err(in_memory)
+    }
+
+    /// The label names, ascending, each with its number of values.
+    ///
+    /// # Errors
+    ///
+    /// When an index file is damaged.
+    pub fn name_sizes(&self) -> Result<Vec<(String, u64)>, Damage> {
+        pairs::name_sizes(&*self.postings.read()).map_err(in_memory)
+    }
+
     /// Adds series that do not exist. With the writer's lock.
     pub fn insert<'a>(&self, series: impl IntoIterator<Item = (SeriesId, &'a Labels)>) {
         let mut postings = self.postings.write();

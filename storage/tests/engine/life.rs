@@ -145,7 +145,10 @@ fn series_have_a_limit() {
     let rows: Vec<(u32, i64, f64)> = (0..5).map(|series| (series, NOW_MS, 1.0)).collect();
     let appended = append(&*engine, &rows).expect("the others are taken");
     assert_eq!((appended.samples_accepted, appended.samples_rejected, appended.series_created), (3, 2, 3));
-    assert!(matches!(appended.rejections[0], Rejection::SeriesLimit { limit: 3, .. }));
+    assert_eq!(
+        appended.rejections[0].to_string(),
+        "the server has 3 series (series_max = 3); metric \"m\" has 3 of them; not taken: m{at=\"3\", job=\"0\"}"
+    );
     assert_eq!(append(&*engine, &[(1, NOW_MS + 1, 1.0)]).expect("appended").samples_accepted, 1);
     assert!(matches!(engine.select(&[], TimeRange::ALL, 2), Err(SourceError::TooManySeries { limit: 2 })));
     assert_eq!(engine.select(&[], TimeRange::ALL, 3).expect("three").len(), 3);

@@ -14,4 +14,5 @@ mod model_check;
 mod races;
 mod recognised;
 mod replay;
+mod series_limits;
 mod support;
