@@ -178,7 +178,7 @@ impl Core {
     fn largest_label(&self, ids: &RoaringBitmap, without: &[&str]) -> Result<Option<(String, u64)>, Damage> {
         let mut names = self.series.name_sizes()?;
         names.retain(|(name, _)| !without.contains(&name.as_str()));
-        names.sort_by(|a, b| b.1.cmp(&a.1));
+        names.sort_by_key(|(_, values)| std::cmp::Reverse(*values));
         let mut largest: Option<(String, u64)> = None;
         for (name, all) in names {
             let most = largest.as_ref().map_or(1, |(_, values)| *values);
