@@ -63,7 +63,7 @@ impl<'c> Recovery<'c> {
     }
 
     fn define(&mut self, id: SeriesId, labels: LabelsRef<'_>) -> Result<(), String> {
-        self.next_series = self.next_series.max(id.0.saturating_add(1));
+        self.know(Some(id.0));
         let known = self.core.series.find(labels).map_err(|damage| damage.to_string())?;
         if known == Some(id) {
             return Ok(());
@@ -82,9 +82,15 @@ impl<'c> Recovery<'c> {
         Ok(())
     }
 
+    /// Gives no series an id that the log knows, also where its definition is lost: samples would go to it that are another's.
+    fn know(&mut self, newest: Option<u32>) {
+        self.next_series = self.next_series.max(newest.map_or(0, |id| id.saturating_add(1)));
+    }
+
     /// Adds the samples of known series that are more than a float; returns how many others there were.
     fn apply_full(&mut self, mut rows: Vec<FullRow>) -> usize {
         let count = rows.len();
+        self.know(rows.iter().map(|row| row.id.0).max());
         for row in &mut rows {
             row.id = self.own(row.id);
         }
@@ -94,6 +100,7 @@ impl<'c> Recovery<'c> {
     }
 
     fn apply_exemplars(&mut self, rows: Vec<(SeriesId, Exemplar)>) {
+        self.know(rows.iter().map(|(id, _)| id.0).max());
         let mut kept = self.core.exemplars.write();
         self.core.series.with_known(|known| {
             for (id, exemplar) in rows {
@@ -112,6 +119,7 @@ impl<'c> Recovery<'c> {
 
     /// Adds the samples of known series; returns how many others there were.
     fn apply_samples(&mut self, samples: &mut SampleColumns) -> usize {
+        self.know(samples.ids.iter().copied().max());
         if !self.aliases.is_empty() {
             for id in &mut samples.ids {
                 *id = self.aliases.get(id).map_or(*id, |own| own.0);
@@ -132,5 +140,43 @@ impl<'c> Recovery<'c> {
         });
         self.core.head.apply(&kept);
         samples.len() - kept.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::{Labels, ManualClock, SampleSink, TimestampMs, WriteBatch};
+
+    use crate::files::RealFiles;
+    use crate::ids::{Sequence, SeriesId};
+    use crate::log::payload::push_samples;
+    use crate::log::{Log, frame};
+    use crate::{Engine, EngineOptions};
+
+    /// Samples whose series is lost must not become those of a series that is new.
+    #[test]
+    fn no_id_of_the_log_is_given_out_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = Arc::new(RealFiles);
+        let path = folder.path().join("log");
+        let (mut log, _) = Log::open(files, &path, 1 << 20, Sequence(0), &mut |_| Ok(())).expect("a new log");
+        let (mut samples, mut record) = (Vec::new(), Vec::new());
+        push_samples(&mut samples, &[40, 41], &[1, 1], &[0.5, 0.5]);
+        frame::push_record(&mut record, Sequence(1), &[&samples]);
+        log.append(&record, Sequence(1)).expect("appended");
+        drop(log);
+
+        let options = EngineOptions { background: false, retention_ms: None, ..EngineOptions::default() };
+        let clock = Arc::new(ManualClock::new(TimestampMs(0)));
+        let engine = Engine::open(folder.path(), options, clock).expect("opens");
+        assert_eq!(engine.stats().damage.len(), 1, "their definition is lost");
+        let up = Labels::from_pairs([("__name__", "up")]).expect("valid labels");
+        let mut batch = WriteBatch::new();
+        batch.push_series(up.as_ref());
+        batch.push_sample(2, 1.0);
+        engine.append(&batch).expect("appended");
+        assert_eq!(engine.core.series.find(up.as_ref()).expect("readable"), Some(SeriesId(42)));
     }
 }
