@@ -23,7 +23,7 @@ fn queries_are_answered_with_a_warning_and_writes_wait() {
     Engine::open(folder.path(), options(), clock.clone()).unwrap().append(&batch).unwrap();
 
     let files = HeldSegments::default();
-    let engine = Engine::open_replaying_with(folder.path(), options(), clock, Arc::new(files.clone())).unwrap();
+    let engine = Engine::open_replaying_with(folder.path(), options(), clock, files.files()).unwrap();
     let server = Server::over(folder, engine);
     let bytes = server.engine.stats().log_bytes;
     let progress = format!("the log is still being replayed: 0 of {bytes} bytes");

@@ -1,4 +1,4 @@
-//! The threads of an engine: one flushes and, with durability by interval, syncs; one merges and drops beside it.
+//! The threads of an engine: one flushes, one merges and drops beside it, and with durability by interval one syncs the log.
 //!
 //! They wake once in a while and ask the clock what is due. They can be woken early, and stop at once.
 
@@ -64,7 +64,7 @@ enum Next {
     Stop,
 }
 
-/// The running threads.
+/// The running threads. Dropping it ends them and waits for them.
 #[derive(Debug)]
 pub(super) struct Background {
     core: Arc<Core>,
@@ -74,13 +74,13 @@ pub(super) struct Background {
 impl Background {
     /// Starts the threads that the options want.
     pub(super) fn start(core: &Arc<Core>) -> Result<Option<Self>, OpenError> {
-        let by_interval = matches!(core.options.durability, Durability::Interval { .. });
         let mut background = Self { core: core.clone(), threads: Vec::new() };
-        if core.options.background || by_interval {
-            background.spawn("storage", Core::flush_when_due)?;
-        }
         if core.options.background {
+            background.spawn("storage", Core::flush_when_due)?;
             background.spawn("storage-merge", Core::maintain_when_due)?;
+        }
+        if let Durability::Interval { .. } = core.options.durability {
+            background.spawn("storage-sync", Core::sync_by_interval)?;
         }
         Ok((!background.threads.is_empty()).then_some(background))
     }
@@ -95,22 +95,21 @@ impl Background {
         };
         match std::thread::Builder::new().name(name.to_owned()).spawn(run) {
             Ok(thread) => self.threads.push(thread),
-            Err(source) => {
-                self.end();
-                return Err(OpenError::Thread { source });
-            }
+            Err(source) => return Err(OpenError::Thread { source }),
         }
         Ok(())
     }
+}
 
+impl Drop for Background {
     /// Ends the threads and waits for them.
-    pub(super) fn stop(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
+    fn drop(&mut self) {
+        if self.threads.is_empty() {
+            return;
+        }
         self.core.wake.stop();
         self.core.wake_merge.stop();
+        self.core.wake_sync.stop();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a background thread of storage panicked");
@@ -125,9 +124,15 @@ impl Core {
         self.wake.stopped() || self.closed.load(Ordering::Acquire)
     }
 
-    /// Holds up a merge while appends wait for a flush, which can use the processor then; false when it should end.
+    /// Holds up a merge while appends wait for a flush, which can use the processor then; false when it should end. After a
+    /// flush that failed nothing is gained by waiting, and the merge may be what makes room for it.
     pub(super) fn merge_may_go_on(&self) -> bool {
-        while self.options.background && self.head.bytes() > self.options.head_bytes_max && !self.closing() {
+        let awaited = || {
+            self.options.background
+                && self.head.bytes() > self.options.head_bytes_max
+                && !self.flush_failed.load(Ordering::Acquire)
+        };
+        while awaited() && !self.closing() {
             if self.poison.get().is_some() || self.wake_merge.wait(TICK / 20) == Next::Stop {
                 return false;
             }
@@ -136,19 +141,9 @@ impl Core {
     }
 
     fn flush_when_due(&self) {
-        let sync_every = match self.options.durability {
-            Durability::Interval { interval_ms } => Some(Duration::from_millis(interval_ms.max(1))),
-            Durability::Sync | Durability::Off => None,
-        };
         let mut retry_at: Option<Instant> = None;
-        while self.wake.wait(sync_every.unwrap_or(TICK).min(TICK)) != Next::Stop {
+        while self.wake.wait(TICK) != Next::Stop {
             if self.poison.get().is_some() || self.replay.progress().is_some() {
-                continue;
-            }
-            if sync_every.is_some() {
-                self.sync_log();
-            }
-            if !self.options.background {
                 continue;
             }
             let due = match retry_at {
@@ -178,7 +173,18 @@ impl Core {
         }
     }
 
-    fn sync_log(&self) {
+    fn sync_by_interval(&self) {
+        let Durability::Interval { interval_ms } = self.options.durability else { return };
+        while self.wake_sync.wait(Duration::from_millis(interval_ms.max(1))) != Next::Stop {
+            self.sync_log();
+        }
+    }
+
+    /// Brings what was appended to the disk.
+    pub(super) fn sync_log(&self) {
+        if self.poison.get().is_some() {
+            return;
+        }
         // Appends go on while the disk writes.
         let Some(unsynced) = self.writer.lock().log.unsynced() else { return };
         match unsynced.sync() {
@@ -201,5 +207,47 @@ impl Core {
             tracing::error!(%error, what, "storage could not finish; it will try again");
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::EngineOptions;
+    use crate::files::FaultyFiles;
+
+    /// An engine without its threads, whose head is always due.
+    fn core(folder: &std::path::Path, files: &FaultyFiles) -> Arc<Core> {
+        let options = EngineOptions { retention_ms: None, head_bytes_max: 0, ..EngineOptions::default() };
+        let clock = Arc::new(model::ManualClock::new(model::TimestampMs(0)));
+        let core = Core::open(folder, options, clock, Arc::new(files.clone())).expect("opens");
+        core.replay().expect("an empty log");
+        Arc::new(core)
+    }
+
+    fn append(core: &Core) {
+        let mut batch = model::WriteBatch::new();
+        batch.push_series(model::Labels::from_pairs([("__name__", "up")]).expect("valid labels").as_ref());
+        batch.push_sample(1, 0.5);
+        core.append(&batch).expect("appended");
+    }
+
+    #[test]
+    fn a_merge_waits_for_no_flush_that_fails() {
+        let (folder, files) = (tempfile::tempdir().expect("a folder"), FaultyFiles::new());
+        let core = core(folder.path(), &files);
+        append(&core);
+        files.set_available_bytes(Some(0));
+        core.flush().expect_err("no room");
+        assert!(core.head.bytes() > core.options.head_bytes_max, "it is still due");
+        assert!(core.merge_may_go_on());
+    }
+
+    #[test]
+    fn threads_that_nobody_holds_end() {
+        let (folder, files) = (tempfile::tempdir().expect("a folder"), FaultyFiles::new());
+        let core = core(folder.path(), &files);
+        drop(Background::start(&core).expect("started").expect("there are some"));
+        assert_eq!(Arc::strong_count(&core), 1);
     }
 }

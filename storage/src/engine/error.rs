@@ -76,3 +76,14 @@ impl From<Damage> for StorageError {
         Self::Index(damage)
     }
 }
+
+impl StorageError {
+    /// Whether space ran out, so that it is to be tried again when there is more.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::File(error) | Self::Block(BlockError::File(error)) => error.is_disk_full(),
+            Self::Log(LogError::DiskFull(_)) => true,
+            _ => false,
+        }
+    }
+}

@@ -54,6 +54,7 @@ impl Core {
             // That was what an earlier flush had left; now what came since.
             flushed = self.flush_held(maintenance);
         }
+        self.flush_failed.store(flushed.is_err(), Ordering::Release);
         match &flushed {
             Ok(()) => self.counters.flushed_ms.store(self.clock.now().0, Ordering::Relaxed),
             Err(_) => Counters::add(&self.counters.flush_failures, 1),

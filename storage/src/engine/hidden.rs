@@ -95,9 +95,10 @@ impl Hidden {
         }
     }
 
-    /// Whether there is a delete of anything in `range`.
-    pub(super) fn reach(&self, range: TimeRange) -> bool {
-        self.0.iter().any(|tombstone| tombstone.range.overlaps(range))
+    /// The series of which something in `range` is deleted.
+    pub(super) fn series_in(&self, range: TimeRange) -> RoaringBitmap {
+        let of = self.0.iter().filter(|tombstone| tombstone.range.overlaps(range));
+        of.fold(RoaringBitmap::new(), |all, tombstone| all | &tombstone.series)
     }
 
     /// Whether blocks that end at the records `a` and `b` and hold samples in `range` must stay apart, because a delete

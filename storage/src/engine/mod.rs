@@ -43,6 +43,7 @@ mod recovery;
 mod replay;
 mod retention;
 mod series_limits;
+mod space;
 mod stats;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +57,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::block::ColumnCache;
 use crate::catalog::{Catalog, State};
 use crate::damage::Damage;
-use crate::files::{FileError, Files, RealFiles};
+use crate::files::{Files, RealFiles};
 use crate::head::{Generation, Head};
 use crate::ids::{BlockId, Sequence, SeriesId};
 use crate::index::SeriesIndex;
@@ -83,14 +84,12 @@ pub use stats::{Cardinality, Count, EngineStats, SummaryBlocks};
 /// Most damaged places that are remembered for the statistics.
 const DAMAGE_KEPT_MAX: usize = 1000;
 
-/// Space that must be there before the catalog is changed: sled cannot go on after a write that found no space.
-const CATALOG_SPACE_BYTES: u64 = 4 << 20;
-
 /// Payload above which a batch is spread over several records.
 const RECORD_PAYLOAD_BYTES: usize = 32 << 20;
 
-/// An open data folder. Dropping it without [`close`](Self::close) is safe and like a crash: what was acknowledged is
-/// replayed from the log when the folder is opened next.
+/// An open data folder. Dropping it without [`close`](Self::close) is safe and like a crash of the process: what was
+/// acknowledged is replayed from the log when the folder is opened next. With durability by interval the log is synced a last
+/// time.
 #[derive(Debug)]
 pub struct Engine {
     core: Arc<Core>,
@@ -133,6 +132,8 @@ struct Core {
     replay: Replay,
     /// Why nothing is taken any more.
     poison: OnceLock<String>,
+    /// Whether the last flush failed.
+    flush_failed: AtomicBool,
     /// Set under the writer's lock too, so that no append is acknowledged after it.
     closed: AtomicBool,
     counters: Counters,
@@ -141,6 +142,8 @@ struct Core {
     wake: background::Wake,
     /// Wakes the thread that merges.
     wake_merge: background::Wake,
+    /// Wakes the thread that syncs.
+    wake_sync: background::Wake,
 }
 
 /// What one writer at a time changes.
@@ -422,15 +425,16 @@ impl Engine {
             replaying.join();
         }
         let background = self.background.lock().take();
-        if let Some(background) = background {
-            background.stop();
-        }
+        drop(background);
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop_background();
+        if let Durability::Interval { .. } = self.core.options.durability {
+            self.core.sync_log();
+        }
     }
 }
 
@@ -464,17 +468,6 @@ impl Core {
     /// The blocks as they are now.
     fn view(&self) -> Arc<BlockSet> {
         self.blocks.read().clone()
-    }
-
-    /// A full disk refuses a change of the catalog before it begins, so that it can be tried again.
-    fn check_catalog_space(&self) -> Result<(), StorageError> {
-        match self.files.available_bytes(&self.folder) {
-            Ok(available) if available < CATALOG_SPACE_BYTES => {
-                let path = self.folder.join("catalog");
-                Err(FileError::DiskFull { operation: "change", path }.into())
-            }
-            _ => Ok(()),
-        }
     }
 
     fn check_poison(&self) -> Result<(), StorageError> {

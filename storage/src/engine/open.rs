@@ -96,12 +96,14 @@ impl Core {
             }),
             removals: AtomicU64::new(0),
             poison: OnceLock::new(),
+            flush_failed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             counters,
             damage: Arc::default(),
             merging: Mutex::default(),
             wake: super::background::Wake::default(),
             wake_merge: super::background::Wake::default(),
+            wake_sync: super::background::Wake::default(),
         };
         for damage in found {
             core.damage.add(damage);

@@ -48,7 +48,7 @@ pub struct EngineOptions {
     pub metadata_max: usize,
     /// Most exemplars kept, in memory; those that came first make room. They take some 200 bytes each.
     pub exemplars_max: usize,
-    /// Disk space that appends leave free, so that flushing and merging can go on.
+    /// Disk space that appends leave free, so that flushing and merging can go on; merging leaves half of it to flushing.
     pub disk_reserve_bytes: u64,
     /// How long a delete can be undone; then merging removes what it deletes.
     pub delete_undo_ms: i64,

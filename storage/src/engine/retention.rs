@@ -17,16 +17,26 @@ use crate::ids::{BlockId, SeriesId};
 const SERIES_ROUND_MAX: usize = 10_000;
 
 impl Core {
-    /// One round: drops blocks, merges, makes summaries, removes series.
+    /// One round: drops blocks, merges, makes summaries, removes series. What fails does not keep from its work what comes
+    /// after it; the first failure is told.
     pub(super) fn maintain(&self) -> Result<(), StorageError> {
         let merging = self.merging.lock();
         self.drop_expired(&mut *self.open_maintenance()?)?;
-        if self.apply_due_deletes(&merging)? == Ended::Done {
-            self.merge_all(&merging)?;
-            self.keep_lifetimes(&merging)?;
+        let rewritten = self.rewrite_blocks(&merging);
+        // Also where a full disk is why nothing was merged: that is what the limit is for.
+        let limited = self.keep_disk_limit(&merging);
+        let removed = self.open_maintenance().and_then(|mut maintenance| self.remove_series(&mut maintenance));
+        rewritten.and(limited).and(removed.map(drop))
+    }
+
+    fn rewrite_blocks(&self, merging: &MutexGuard<'_, ()>) -> Result<(), StorageError> {
+        // Summaries and samples of a delete that is applied in part are left alone.
+        if self.apply_due_deletes(merging)? != Ended::Done {
+            return Ok(());
         }
-        self.keep_disk_limit(&merging)?;
-        self.remove_series(&mut *self.open_maintenance()?).map(drop)
+        let merged = self.merge_all(merging);
+        let kept = self.keep_lifetimes(merging);
+        merged.and(kept)
     }
 
     /// As [`maintain`](Self::maintain), but merges every partition to its end.

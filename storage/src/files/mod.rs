@@ -2,10 +2,10 @@
 //!
 //! Owns the [`Files`] contract, the errors with their path, and the one way to replace a whole file so that a crash
 //! leaves the old or the new one ([`write_atomically`]). [`RealFiles`] is the operating system; [`FaultyFiles`] breaks
-//! and [`HeldSegments`] waits on command, for tests. What the bytes mean is left to the log, the catalog and the blocks.
+//! and [`HookedFiles`] waits on command, for tests. What the bytes mean is left to the log, the catalog and the blocks.
 
 mod faulty;
-mod held;
+mod hooked;
 mod real;
 
 use std::fmt;
@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use faulty::{AfterFault, Fault, FaultyFiles};
-pub use held::HeldSegments;
+pub use hooked::{HeldSegments, HookedFiles};
 pub use real::RealFiles;
 
 /// Why a file operation failed.

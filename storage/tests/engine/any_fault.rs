@@ -7,7 +7,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use model::{
     Clock, FullSample, Labels, ManualClock, MatchOp, Matcher, SampleSink, SampleValue, Samples, SeriesSource,
@@ -462,59 +462,4 @@ fn whatever_fails_in_a_life_the_rest_of_it_goes_on() {
         next += stride;
     }
     println!("{} lives took {} ms", all.len() as u64 / stride, begun.elapsed().as_millis());
-}
-
-/// Durability by interval: after a failed sync nothing is acknowledged, and what had been synced is there after the power
-/// went, whole batches in their order and no others.
-#[test]
-fn a_failed_sync_by_interval_ends_acknowledging() {
-    for after in [AfterFault::Recovers, AfterFault::Dead] {
-        let folder = fast_folder();
-        let files = FaultyFiles::new();
-        let clock = Arc::new(ManualClock::new(TimestampMs(START_MS)));
-        let by_interval = EngineOptions { durability: Durability::Interval { interval_ms: 1 }, ..lived() };
-        let engine = Engine::open_with(folder.path(), by_interval, clock.clone(), Arc::new(files.clone()));
-        let engine = engine.expect("opens");
-        let deadline = Instant::now() + Duration::from_mins(1);
-        let wait = || {
-            assert!(Instant::now() < deadline, "a minute passed");
-            std::thread::sleep(Duration::from_millis(1));
-        };
-        let one = |number: u32| [(0, START_MS + i64::from(number), 1.0), (1, START_MS + i64::from(number), 1.0)];
-        append(&*engine, &one(0)).expect("acknowledged");
-        // The second sync from now began after that was acknowledged.
-        let mut sure = 1;
-        let syncs = files.syncs() + 2;
-        while files.syncs() < syncs {
-            append(&*engine, &one(sure)).expect("acknowledged");
-            sure += 1;
-            wait();
-        }
-        files.fail_next_sync(after);
-        let mut number = sure;
-        let refused = loop {
-            match append(&*engine, &one(number)) {
-                Ok(_) => number += 1,
-                Err(error) => break error,
-            }
-            wait();
-        };
-        assert!(matches!(refused, SinkError::Poisoned { .. }), "{refused:?}");
-        for _ in 0..5 {
-            assert!(matches!(append(&*engine, &one(number)), Err(SinkError::Poisoned { .. })));
-            assert!(engine.flush().is_err());
-            wait();
-        }
-        let count = |engine: &Engine| everything(engine).iter().map(|(_, samples)| samples.len()).collect::<Vec<_>>();
-        assert_eq!(count(&engine), [number as usize; 2], "reads show all that was acknowledged, and no more");
-        drop(engine);
-        files.power_cut().expect("the folder is real");
-        let engine = open(folder.path(), &clock, &files).expect("opens");
-        let kept = count(&engine);
-        assert!(kept[0] == kept[1] && kept[0] >= 1 && kept[0] <= number as usize, "{kept:?} of {number}");
-        let times: Vec<i64> = everything(&*engine)[0].1.iter().map(|sample| sample.timestamp_ms - START_MS).collect();
-        assert!(times.iter().zip(0..).all(|(at, want)| *at == want), "the first ones: {times:?}");
-        assert_eq!(engine.stats().damage, vec![]);
-        append(&*engine, &one(number)).expect("reopening heals");
-    }
 }

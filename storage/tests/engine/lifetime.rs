@@ -10,7 +10,7 @@ use model::{ManualClock, Matcher, SampleSink, Samples, SeriesSource, Summary, Ti
 use proptest::prelude::*;
 use storage::files::{AfterFault, Fault, FaultyFiles, Files, RealFiles};
 use storage::summary::summarise;
-use storage::{Durability, Engine, EngineOptions, LifetimeRule, LifetimeStep};
+use storage::{DeleteRequest, Durability, Engine, EngineOptions, LifetimeRule, LifetimeStep};
 
 use crate::support::{Row, batch, batch_of, counter, options};
 
@@ -44,6 +44,8 @@ struct World {
     clock: Arc<ManualClock>,
     engine: Option<Arc<Engine>>,
     given: BTreeMap<u32, BTreeMap<i64, f64>>,
+    /// Deletes that can be undone, the last one last: their number, their series, and what they hide of it.
+    deleted: Vec<(u64, u32, BTreeMap<i64, f64>)>,
 }
 
 fn lived() -> EngineOptions {
@@ -59,7 +61,7 @@ impl World {
         let folder = tempfile::tempdir().expect("a folder");
         let clock = Arc::new(ManualClock::new(TimestampMs(START_MS)));
         let engine = open(folder.path(), &options, &clock, Arc::new(RealFiles));
-        Self { folder, options, clock, engine: Some(engine), given: BTreeMap::new() }
+        Self { folder, options, clock, engine: Some(engine), given: BTreeMap::new(), deleted: Vec::new() }
     }
 
     fn now_ms(&self) -> i64 {
@@ -154,6 +156,25 @@ impl World {
                 "{case}"
             );
         }
+    }
+
+    /// Deletes all there is of a series.
+    fn delete(&mut self, series: u32) {
+        let selectors = vec![(String::new(), vec![Matcher::equal("at", series.to_string())])];
+        let request = DeleteRequest { selectors, range: TimeRange::ALL, by: String::new() };
+        if let Some(delete) = self.engine().delete(request).expect("deleted") {
+            let hidden = self.given.remove(&series).unwrap_or_default();
+            self.deleted.push((delete.id, series, hidden));
+        }
+    }
+
+    /// Undoes the last delete.
+    fn undo(&mut self) {
+        let Some((id, series, hidden)) = self.deleted.pop() else { return };
+        self.engine().undo_delete(id).expect("undone");
+        let given = self.given.entry(series).or_default();
+        let since = std::mem::replace(given, hidden);
+        given.extend(since);
     }
 
     fn upkeep(&self) {
@@ -255,6 +276,30 @@ fn late_samples_are_summarised_again() {
     assert!(summaries.iter().any(|of| of.max > 1e5));
     world.reopen();
     world.check();
+}
+
+/// A delete over all time keeps nobody else's samples from being summarised, and what it hides as it is.
+#[test]
+fn a_delete_holds_up_its_own_series_alone() {
+    let mut world = World::new(EngineOptions { delete_undo_ms: i64::MAX / 2, ..lived() });
+    for day in 0..4 {
+        world.clock.set(TimestampMs(START_MS + day * DAY_MS + 23 * HOUR_MS));
+        world.append(&a_day(day));
+        world.upkeep();
+        if day == 1 {
+            world.delete(0);
+        }
+    }
+    world.upkeep();
+    world.check();
+    let (samples, summaries) = world.told(2, i64::MAX);
+    assert!(summaries.len() > 24 && samples.len() < 2 * 144 + 24, "{} and {}", summaries.len(), samples.len());
+    assert!(world.engine().stats().blocks_rewritten > 0, "the samples they stand for are gone");
+    world.undo();
+    world.check();
+    world.upkeep();
+    world.check();
+    assert!(world.told(0, i64::MAX).1.len() > 24, "it is summarised when nothing holds it up");
 }
 
 /// Rules that change take effect at the next start: coarser windows are made of finer ones where samples are gone.
@@ -401,6 +446,8 @@ enum Step {
     Maintain,
     Advance(i64),
     Reopen,
+    Delete(u32),
+    Undo,
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -411,12 +458,14 @@ fn any_step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Maintain),
         4 => prop_oneof![3 => 1i64..90, 2 => 300i64..3000].prop_map(Step::Advance),
         1 => Just(Step::Reopen),
+        1 => (0u32..4).prop_map(Step::Delete),
+        1 => Just(Step::Undo),
     ]
 }
 
 /// Takes the steps from a noon on, and checks what is told then, before upkeep and after it.
 fn live(steps: &[Step]) {
-    let mut world = World::new(lived());
+    let mut world = World::new(EngineOptions { delete_undo_ms: i64::MAX / 2, ..lived() });
     world.clock.advance_ms(12 * HOUR_MS);
     for step in steps {
         match step {
@@ -430,7 +479,15 @@ fn live(steps: &[Step]) {
             Step::Maintain => world.upkeep(),
             Step::Advance(minutes) => world.clock.advance_ms(minutes * MINUTE_MS),
             Step::Reopen => world.reopen(),
+            Step::Delete(series) => world.delete(*series),
+            Step::Undo => world.undo(),
         }
+    }
+    world.check();
+    world.upkeep();
+    world.check();
+    while !world.deleted.is_empty() {
+        world.undo();
     }
     world.check();
     world.upkeep();

@@ -1,12 +1,11 @@
 //! Threads that meet: series removed while they are appended to, writers that panic.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::{NOW_MS, append, everything, open, open_with, options};
 use model::{ManualClock, SinkError, TimestampMs};
-use storage::files::{FileBytes, FileEntry, FileError, Files, RealFiles, WriteFile};
+use storage::files::{HookedFiles, RealFiles};
 use storage::{Engine, EngineOptions};
 
 const DAY_MS: i64 = 86_400_000;
@@ -43,62 +42,20 @@ fn a_series_removed_while_it_is_appended_to_is_made_anew() {
     assert!(engine.stats().series_removed > 0, "{:?}", engine.stats());
 }
 
-/// Real files, until asking for space panics.
-#[derive(Debug, Default)]
-struct Panicking(AtomicBool);
-
-impl Files for Panicking {
-    fn create(&self, path: &Path) -> Result<Box<dyn WriteFile>, FileError> {
-        RealFiles.create(path)
-    }
-
-    fn open_append(&self, path: &Path) -> Result<Box<dyn WriteFile>, FileError> {
-        RealFiles.open_append(path)
-    }
-
-    fn read(&self, path: &Path) -> Result<Vec<u8>, FileError> {
-        RealFiles.read(path)
-    }
-
-    fn map(&self, path: &Path) -> Result<Box<dyn FileBytes>, FileError> {
-        RealFiles.map(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError> {
-        RealFiles.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> Result<(), FileError> {
-        RealFiles.remove(path)
-    }
-
-    fn create_dir_all(&self, path: &Path) -> Result<(), FileError> {
-        RealFiles.create_dir_all(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> Result<(), FileError> {
-        RealFiles.sync_dir(dir)
-    }
-
-    fn list(&self, dir: &Path) -> Result<Vec<FileEntry>, FileError> {
-        RealFiles.list(dir)
-    }
-
-    fn available_bytes(&self, path: &Path) -> Result<u64, FileError> {
-        assert!(!self.0.load(Ordering::SeqCst), "a planned panic");
-        RealFiles.available_bytes(path)
-    }
-}
-
 /// Who wrote for a group panicked: nobody hangs, nothing is acknowledged, and reopening heals.
 #[test]
 fn a_panic_while_writing_ends_writing_until_reopened() {
     let folder = tempfile::tempdir().expect("a folder");
-    let files = Arc::new(Panicking::default());
-    let engine = open_with(folder.path(), options(), files.clone());
+    let panics = Arc::new(AtomicBool::new(false));
+    let planned = panics.clone();
+    let files = HookedFiles::over(Arc::new(RealFiles), move |operation, _| {
+        assert!(operation != "available_bytes" || !planned.load(Ordering::SeqCst), "a planned panic");
+        Ok(())
+    });
+    let engine = open_with(folder.path(), options(), Arc::new(files));
     append(&*engine, &[(0, NOW_MS, 1.0)]).expect("appended");
     let before = everything(&*engine);
-    files.0.store(true, Ordering::SeqCst);
+    panics.store(true, Ordering::SeqCst);
     let panicked: Vec<bool> = std::thread::scope(|scope| {
         let appending: Vec<_> = (1..9)
             .map(|series| {
@@ -112,7 +69,7 @@ fn a_panic_while_writing_ends_writing_until_reopened() {
         appending.into_iter().map(|appending| appending.join().is_err()).collect()
     });
     assert_eq!(panicked.iter().filter(|panicked| **panicked).count(), 1, "only who wrote");
-    files.0.store(false, Ordering::SeqCst);
+    panics.store(false, Ordering::SeqCst);
     assert!(matches!(append(&*engine, &[(1, NOW_MS, 1.0)]), Err(SinkError::Poisoned { .. })));
     assert_eq!(everything(&*engine), before);
     drop(engine);

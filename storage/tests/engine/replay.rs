@@ -35,7 +35,7 @@ fn written(folder: &Path, taken: i32) -> MemoryStore {
 fn replaying(folder: &Path, options: EngineOptions) -> (Arc<Engine>, HeldSegments) {
     let files = HeldSegments::default();
     let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
-    let engine = Engine::open_replaying_with(folder, options, clock, Arc::new(files.clone())).expect("opens");
+    let engine = Engine::open_replaying_with(folder, options, clock, files.files()).expect("opens");
     (engine, files)
 }
 

@@ -16,7 +16,7 @@ use crate::codec::Effort;
 use crate::engine::blocks::Block;
 use crate::engine::flush::{block_name, record_of};
 use crate::engine::partition::Partition;
-use crate::engine::{CATALOG_SPACE_BYTES, Core, Counters, StorageError};
+use crate::engine::{Core, Counters, StorageError};
 use crate::ids::Sequence;
 use model::TimeRange;
 
@@ -68,8 +68,7 @@ impl Core {
                 continue;
             }
             let whole = without == block.ids().len();
-            let needed_bytes = block.record.bytes + CATALOG_SPACE_BYTES;
-            if !whole && self.files.available_bytes(&self.folder).is_ok_and(|available| available < needed_bytes) {
+            if !whole && self.rewrite_bytes_max() < block.record.bytes {
                 self.remove_blocks(&added);
                 return Ok(false);
             }

@@ -1,7 +1,8 @@
 //! Deletes and summaries. A summary that holds any deleted sample goes whole: nothing of it may tell of the sample.
 //!
-//! While a delete waits or is applied nothing is summarised, and no sample removed, in the partitions it reaches, so that
-//! undoing it brings back what there was. Applying it writes the blocks of summaries anew.
+//! While a delete waits or is applied, of its series nothing is summarised, and no sample removed, in the partitions it reaches,
+//! so that undoing it brings back what there was. Others go on, unless that would write summaries of both into a block of
+//! later log records, of which the delete would hide none. Applying it writes the blocks of summaries anew.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::engine::flush::{block_name, record_of};
 use crate::engine::hidden::Hidden;
 use crate::engine::merge::Ended;
 use crate::engine::partition::Partition;
-use crate::engine::{CATALOG_SPACE_BYTES, Core, StorageError};
+use crate::engine::{Core, StorageError};
 use crate::ids::{Sequence, SeriesId};
 
 impl Core {
@@ -29,12 +30,13 @@ impl Core {
                 block.record.window_ms > 0 && !unmergeable.contains(&block.id) && hidden.is_due(block)
             };
             let Some(block) = view.blocks.iter().find(due) else { return Ok(Ended::Done) };
-            let needed_bytes = block.record.bytes + CATALOG_SPACE_BYTES;
-            if self.files.available_bytes(&self.folder).is_ok_and(|available| available < needed_bytes) {
+            if self.rewrite_bytes_max() < block.record.bytes {
                 return Ok(Ended::NoSpace);
             }
-            match self.write_without_deleted(block, &hidden) {
-                Ok(written) => self.exchange(std::iter::once(block), written.into_iter().collect())?,
+            let written = self.write_without_deleted(block, &hidden);
+            match written.and_then(|written| self.exchange(std::iter::once(block), written.into_iter().collect())) {
+                Ok(()) => {}
+                Err(error) if error.is_disk_full() => return Ok(Ended::NoSpace),
                 Err(StorageError::Block(BlockError::Stopped)) => return Ok(Ended::Interrupted),
                 Err(StorageError::Block(BlockError::Damaged(damage))) => {
                     self.open_maintenance()?.unmergeable.insert(block.id);

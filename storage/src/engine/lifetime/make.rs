@@ -16,7 +16,7 @@ use crate::codec::Effort;
 use crate::engine::blocks::Block;
 use crate::engine::flush::{block_name, record_of};
 use crate::engine::partition::Partition;
-use crate::engine::{CATALOG_SPACE_BYTES, Core, Counters, StorageError};
+use crate::engine::{Core, Counters, StorageError};
 use crate::ids::{BlockId, Sequence};
 use crate::summary::{reconcile, regroup, summarise, thin};
 
@@ -51,8 +51,7 @@ impl Core {
         self.check_poison()?;
         // Summaries are smaller than what they are made of, except for old ones that are copied.
         let needed_bytes: u64 = part.raw.iter().chain(part.summaries.values()).map(|block| block.record.bytes).sum();
-        let available = self.files.available_bytes(&self.folder);
-        if available.is_ok_and(|available| available < needed_bytes + CATALOG_SPACE_BYTES) {
+        if self.rewrite_bytes_max() < needed_bytes {
             return Ok(false);
         }
         let wanted: Vec<&Wanted> = wanted.iter().filter(|wanted| !wanted.series.is_empty()).collect();

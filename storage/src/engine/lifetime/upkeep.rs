@@ -57,6 +57,14 @@ impl Part {
         self.raw.iter().map(|block| block.record.last_sequence).max().unwrap_or(0)
     }
 
+    /// Whether new blocks of summaries would have to be about later log records than those there are, which have some of
+    /// `held`: deletes hide the summaries of these by their records.
+    fn mixes(&self, held: &RoaringBitmap) -> bool {
+        let sequence = self.last_sequence();
+        let mut older = self.summaries.values().filter(|block| block.record.last_sequence < sequence);
+        older.any(|block| !block.ids().is_disjoint(held))
+    }
+
     /// Which series were written to after record `sequence`.
     fn written_after(&self, sequence: u64) -> RoaringBitmap {
         let newer = self.raw.iter().filter(|block| block.record.last_sequence > sequence);
@@ -88,13 +96,15 @@ impl Upkeep {
         self.nothing.retain(|(partition, _), _| parts.contains_key(partition));
     }
 
-    /// The summaries that a partition should have; `None` if it has them. `by_rule` are its series by rule.
+    /// The summaries that a partition should have; `None` if it has them. `by_rule` are its series by rule, without those of
+    /// `held`, of which it keeps what it has.
     fn due(
         &self,
         partition: Partition,
         part: &Part,
         windows: &[i64],
         by_rule: &[(RoaringBitmap, &Life)],
+        held: &RoaringBitmap,
     ) -> Option<Vec<Wanted>> {
         let mut all: Vec<i64> = windows.iter().chain(part.summaries.keys()).copied().collect();
         all.sort_unstable();
@@ -119,6 +129,7 @@ impl Upkeep {
             let empty = self.nothing.get(&(partition, window_ms)).filter(|(upto, _)| *upto == sequence);
             let missing = &named - &has - empty.map(|(_, ids)| ids.clone()).unwrap_or_default();
             let written = if made > 0 { part.written_after(made) & &series & &has } else { RoaringBitmap::new() };
+            series |= &has & held;
             let gone = has.len() - has.intersection_len(&series);
             due |= !missing.is_empty() || !written.is_empty() || (gone > 0 && gone * GONE_SHARE_MIN >= has.len());
             wanted.push(Wanted { window_ms, anew: (&named - &has) | written, series });
@@ -153,13 +164,14 @@ impl Core {
             // As for merges: a partition that is being written to would be summarised again and again.
             let quiet = partition.end_ms() < now_ms.saturating_sub(DAY_MS)
                 || part.raw.iter().all(|block| block.record.last_sequence < flushed);
-            if partition.end_ms() >= now_ms || !quiet || blocked.contains(&partition) || hidden.reach(partition.range())
-            {
+            // Of series of which a delete may give something back, what there is stays as it is.
+            let held = hidden.series_in(partition.range());
+            if partition.end_ms() >= now_ms || !quiet || blocked.contains(&partition) || part.mixes(&held) {
                 continue;
             }
-            let ids = part.ids();
+            let ids = part.ids() - &held;
             let here: Vec<(RoaringBitmap, &Life)> = by_rule.iter().map(|of| of & &ids).zip(&lives).collect();
-            let due = self.maintenance.lock().upkeep.due(partition, part, &windows, &here);
+            let due = self.maintenance.lock().upkeep.due(partition, part, &windows, &here, &held);
             let done = match due {
                 Some(wanted) => self.make_summaries(partition, part, &wanted),
                 // Of what was made now, samples go in the next round.
