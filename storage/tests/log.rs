@@ -58,6 +58,32 @@ fn wanted(sequences: impl IntoIterator<Item = u64>) -> Vec<(u64, Vec<u8>)> {
     sequences.into_iter().map(|at| (at, payload(at))).collect()
 }
 
+/// The system tells of a sync that failed once.
+#[test]
+fn after_a_failed_sync_no_other_goes_well() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = Arc::new(FaultyFiles::new());
+    let (mut log, _) = open_on(files.clone(), folder.path(), 0).expect("the log opens");
+    append(&mut log, &payload(1)).expect("appended");
+    let beside = log.unsynced().expect("appended and not synced");
+    files.fail_next_sync(AfterFault::Recovers);
+    beside.sync().expect_err("planned");
+    log.sync().expect_err("what is on disk is unknown");
+    log.seal().expect_err("nothing may follow it");
+}
+
+/// An opening that ended while it wrote the newest segment anew leaves nothing that counts.
+#[test]
+fn left_overs_of_an_opening_are_removed() {
+    let folder = filled(3);
+    fs::write(folder.path().join("00000002.seg.tmp"), "half").expect("written");
+    let (_, (records, replayed)) = open(folder.path(), 0);
+    assert_eq!((records, replayed.damage), (wanted(1..=3), vec![]));
+    let names: Vec<_> =
+        segments(folder.path()).iter().filter_map(|path| path.extension().map(ToOwned::to_owned)).collect();
+    assert_eq!(names, ["seg", "seg"]);
+}
+
 /// What is appended while another thread syncs is not taken as synced with it.
 #[test]
 fn a_sync_beside_the_log_covers_what_was_there_when_it_began() {

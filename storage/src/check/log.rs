@@ -11,7 +11,7 @@ use crate::files::FileEntry;
 use crate::ids::Sequence;
 use crate::log::payload::{PayloadReader, SampleColumns, Section};
 use crate::log::replay::{Record, inspect};
-use crate::log::{LogError, Refused, Replayed, segment_number};
+use crate::log::{LogError, Refused, Replayed, is_left_over, segment_number};
 
 const REMEDY: &str = "open the folder: what is whole is kept, and a copy of the segment goes to quarantine";
 
@@ -40,6 +40,8 @@ impl Check<'_> {
             if segment_number(&entry.name).is_some() {
                 self.report.log_segments += 1;
                 self.report.log_bytes += entry.bytes;
+            } else if is_left_over(&entry.name) {
+                self.report.note(folder.join(&entry.name), "is the left-over of an opening; the next one removes it");
             } else {
                 self.report.note(folder.join(&entry.name), "is no segment of the log; it is left alone");
             }

@@ -278,7 +278,7 @@ impl Files for FaultyFiles {
     }
 
     fn create_dir_all(&self, path: &Path) -> Result<(), FileError> {
-        self.admit_whole("create folder", path, true)?;
+        self.admit_whole("create folder", path, !path.is_dir())?;
         RealFiles.create_dir_all(path)
     }
 

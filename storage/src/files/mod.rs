@@ -205,11 +205,16 @@ pub fn folder_of(path: &Path) -> &Path {
 /// When any step fails; the old content is then still in place, unless only the last sync failed.
 pub fn write_atomically(files: &dyn Files, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let beside = beside(path);
-    let file = files.create(&beside)?;
-    file.append(bytes)?;
-    file.sync_data()?;
-    drop(file);
-    files.rename(&beside, path)?;
+    let written = files.create(&beside).and_then(|file| {
+        file.append(bytes)?;
+        file.sync_data()?;
+        files.rename(&beside, path)
+    });
+    if let Err(error) = written {
+        // It takes space that may be what was missing. One that stays can be removed at any time.
+        drop(files.remove(&beside));
+        return Err(error);
+    }
     files.sync_dir(folder_of(path))
 }
 

@@ -8,7 +8,9 @@ pub mod frame;
 pub mod payload;
 pub mod replay;
 mod segments;
+mod settle;
 
 pub use replay::{Refused, Replayed, Visit};
 pub(crate) use segments::segment_number;
 pub use segments::{Log, LogError, Unsynced};
+pub(crate) use settle::is_left_over;

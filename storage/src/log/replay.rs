@@ -1,8 +1,8 @@
 //! Reading the log back: every whole record in order, whatever else is in the files.
 //!
 //! Only the last segment can end in a torn record, which was never acknowledged: it is cut off. Anything else that is
-//! no record, also at the end of the last segment, is damage: it is reported, a copy of the segment is left for the engine to keep, and reading goes on at
-//! the next whole record.
+//! no record, also at the end of the last segment, is damage: it is reported, a copy of the segment is left for the engine
+//! to keep, and reading goes on at the next whole record.
 #![warn(clippy::indexing_slicing)]
 
 use std::collections::VecDeque;
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 pub use super::frame::Record;
 use super::frame::{HeaderError, SEGMENT_HEADER_BYTES, is_unfinished, next_record, read_segment_header, record_at};
 use super::segments::{LogError, Sealed, segment_name, segment_number};
+use super::settle::{Unsettled, forget, is_left_over, settle};
 use crate::damage::Damage;
 use crate::files::{FileError, Files};
 use crate::ids::Sequence;
@@ -49,26 +50,38 @@ impl From<String> for Refused {
 /// What is given every record.
 pub type Visit<'v> = dyn FnMut(Record<'_>) -> Result<(), Refused> + 'v;
 
+/// What is there, and what was read of it.
+pub(super) struct Read {
+    /// All segments: none of them grows.
+    pub(super) sealed: VecDeque<Sealed>,
+    pub(super) unsettled: Option<Unsettled>,
+    pub(super) replayed: Replayed,
+}
+
 /// One pass over all segments.
 struct Pass<'a, 'v> {
     files: &'a dyn Files,
     folder: &'a Path,
     after: Sequence,
     visit: &'a mut Visit<'v>,
-    /// Whether a torn end is cut off, or only counted.
+    /// Whether a torn end is cut off, or only counted; and what was read is brought to the disk.
     cuts: bool,
+    unsettled: Option<Unsettled>,
     replayed: Replayed,
     /// The sequence of the record read last, also of those up to `after`.
     seen: Sequence,
 }
 
-/// Reads every segment of `folder`; returns them as sealed.
+/// Reads every segment of `folder`.
 pub(super) fn replay(
     files: &dyn Files,
     folder: &Path,
     after: Sequence,
     visit: &mut Visit<'_>,
-) -> Result<(VecDeque<Sealed>, Replayed), LogError> {
+) -> Result<Read, LogError> {
+    for left_over in files.list(folder)?.into_iter().filter(|entry| is_left_over(&entry.name)) {
+        forget(files, &folder.join(left_over.name))?;
+    }
     pass(files, folder, after, visit, true)
 }
 
@@ -78,7 +91,7 @@ pub(super) fn replay(
 ///
 /// When a segment is of a newer version, or the disk fails.
 pub fn inspect(files: &dyn Files, folder: &Path, after: Sequence, visit: &mut Visit<'_>) -> Result<Replayed, LogError> {
-    pass(files, folder, after, visit, false).map(|(_, replayed)| replayed)
+    pass(files, folder, after, visit, false).map(|read| read.replayed)
 }
 
 fn pass(
@@ -87,17 +100,17 @@ fn pass(
     after: Sequence,
     visit: &mut Visit<'_>,
     cuts: bool,
-) -> Result<(VecDeque<Sealed>, Replayed), LogError> {
+) -> Result<Read, LogError> {
     let mut numbers: Vec<u64> = files.list(folder)?.iter().filter_map(|entry| segment_number(&entry.name)).collect();
     numbers.sort_unstable();
     let newest = numbers.last().copied();
     let replayed = Replayed { last: after, ..Replayed::default() };
-    let mut pass = Pass { files, folder, after, visit, cuts, replayed, seen: Sequence(0) };
+    let mut pass = Pass { files, folder, after, visit, cuts, unsettled: None, replayed, seen: Sequence(0) };
     let mut sealed = VecDeque::with_capacity(numbers.len());
     for number in numbers {
         sealed.extend(pass.segment(number, newest == Some(number))?);
     }
-    Ok((sealed, pass.replayed))
+    Ok(Read { sealed, unsettled: pass.unsettled, replayed: pass.replayed })
 }
 
 impl Pass<'_, '_> {
@@ -128,9 +141,6 @@ impl Pass<'_, '_> {
         if newest && !tail.is_empty() && is_unfinished(tail, next) {
             self.replayed.torn_bytes += (bytes.len() - end) as u64;
             kept_bytes = end;
-            if self.cuts {
-                self.cut(&path, end as u64)?;
-            }
         } else if !tail.is_empty() {
             self.lost(&path, end, tail.len(), "no record up to the end of the segment".to_owned());
             if newest {
@@ -138,9 +148,8 @@ impl Pass<'_, '_> {
                 self.replayed.last = self.replayed.last.max(next);
             }
         }
-        if self.cuts && self.replayed.last > self.after {
-            // What was written before the end of a process, and never synced, counts from now on: later records rest on it.
-            self.files.open_append(&path)?.sync_data()?;
+        if self.cuts {
+            self.keep(&path, bytes.get(..kept_bytes).unwrap_or_default(), bytes.len(), newest)?;
         }
         Ok(Some(Sealed { number, last: self.replayed.last, bytes: kept_bytes as u64 }))
     }
@@ -195,9 +204,20 @@ impl Pass<'_, '_> {
         self.replayed.damage.push(Damage { file, offset: offset as u64, bytes: bytes as u64, detail });
     }
 
-    fn cut(&self, path: &Path, length: u64) -> Result<(), FileError> {
-        let file = self.files.open_append(path)?;
-        file.set_len(length)?;
+    /// Makes what was read of a segment, which has `length` bytes, lasting: later records rest on it.
+    fn keep(&mut self, path: &Path, read: &[u8], length: usize, newest: bool) -> Result<(), FileError> {
+        let counts = self.replayed.last > self.after;
+        if newest && counts {
+            self.unsettled = settle(self.files, path, read)?;
+            if self.unsettled.is_none() {
+                return Ok(());
+            }
+        }
+        let file = (counts || read.len() < length).then(|| self.files.open_append(path)).transpose()?;
+        let Some(file) = file else { return Ok(()) };
+        if read.len() < length {
+            file.set_len(read.len() as u64)?;
+        }
         file.sync_data()
     }
 }

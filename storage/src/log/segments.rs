@@ -1,11 +1,15 @@
 //! The folder of segments: appending, syncing, sealing, trimming.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::frame::{HeaderError, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, segment_header};
-use super::replay::{self, Replayed, Visit};
+use super::replay::{self, Read, Replayed, Visit};
+use super::settle::Unsettled;
 use crate::files::{FileError, Files, WriteFile};
 use crate::ids::Sequence;
 
@@ -42,16 +46,36 @@ pub(super) struct Sealed {
 /// The segment that grows.
 #[derive(Debug)]
 struct Current {
-    file: Arc<dyn WriteFile>,
+    file: Arc<Growing>,
     number: u64,
     /// Up to here the segment holds whole records.
     good_bytes: u64,
 }
 
+/// A file that is appended to, and synced one at a time.
+#[derive(Debug)]
+struct Growing {
+    file: Box<dyn WriteFile>,
+    path: PathBuf,
+    /// Whether a sync failed. What of the file is on disk is unknown from then on: the system tells of a failure once, and a
+    /// later sync says that all is well.
+    failed: Mutex<bool>,
+}
+
+impl Growing {
+    fn sync(&self) -> Result<(), FileError> {
+        let mut failed = self.failed.lock();
+        if *failed {
+            return Err(FileError::new("sync", &self.path, io::Error::other("an earlier sync failed")));
+        }
+        self.file.sync_data().inspect_err(|_| *failed = true)
+    }
+}
+
 /// What was appended up to some moment and may not be on disk.
 #[derive(Debug)]
 pub struct Unsynced {
-    file: Arc<dyn WriteFile>,
+    file: Arc<Growing>,
     last: Sequence,
 }
 
@@ -62,7 +86,7 @@ impl Unsynced {
     ///
     /// When the disk fails; what is on it is then unknown.
     pub fn sync(&self) -> Result<(), LogError> {
-        Ok(self.file.sync_data()?)
+        Ok(self.file.sync()?)
     }
 }
 
@@ -74,6 +98,8 @@ pub struct Log {
     segment_bytes_max: u64,
     sealed: VecDeque<Sealed>,
     current: Option<Current>,
+    /// The segment that nothing may follow yet.
+    unsettled: Option<Unsettled>,
     next_number: u64,
     last: Sequence,
     unsynced: bool,
@@ -101,6 +127,7 @@ impl Log {
             segment_bytes_max: 0,
             sealed: VecDeque::new(),
             current: None,
+            unsettled: None,
             next_number: 0,
             last: Sequence(0),
             unsynced: false,
@@ -109,7 +136,8 @@ impl Log {
     }
 
     /// Opens the log in `folder` and gives every record above `after` to `visit`, in order. A torn end is cut off.
-    /// What `visit` cannot use counts as damage, as do bytes that are no record.
+    /// What `visit` cannot use counts as damage, as do bytes that are no record. When this returns all that was read is on
+    /// disk, or will be before anything is appended.
     ///
     /// # Errors
     ///
@@ -122,11 +150,11 @@ impl Log {
         visit: &mut Visit<'_>,
     ) -> Result<(Self, Replayed), LogError> {
         files.create_dir_all(folder)?;
-        let (sealed, replayed) = replay::replay(&*files, folder, after, visit)?;
+        let Read { sealed, unsettled, replayed } = replay::replay(&*files, folder, after, visit)?;
         let next_number = sealed.back().map_or(1, |last| last.number + 1);
         let last = replayed.last;
         let unread = Self::unread(files, folder);
-        Ok((Self { segment_bytes_max, sealed, next_number, last, read: true, ..unread }, replayed))
+        Ok((Self { segment_bytes_max, sealed, unsettled, next_number, last, read: true, ..unread }, replayed))
     }
 
     /// The sequence of the record appended last.
@@ -168,9 +196,15 @@ impl Log {
         }
         let current = match &mut self.current {
             Some(current) => current,
-            none => none.insert(Current::create(&*self.files, &self.folder, &mut self.next_number, self.last)?),
+            none => {
+                if let Some(unsettled) = &self.unsettled {
+                    unsettled.settle(&*self.files)?;
+                    self.unsettled = None;
+                }
+                none.insert(Current::create(&*self.files, &self.folder, &mut self.next_number, self.last)?)
+            }
         };
-        match current.file.append(records) {
+        match current.file.file.append(records) {
             Ok(()) => {
                 current.good_bytes += length;
                 self.last = last;
@@ -178,7 +212,7 @@ impl Log {
                 Ok(())
             }
             Err(error) if error.is_disk_full() => {
-                current.file.set_len(current.good_bytes)?;
+                current.file.file.set_len(current.good_bytes)?;
                 Err(LogError::DiskFull(error))
             }
             Err(error) => Err(LogError::Broken(error)),
@@ -192,7 +226,7 @@ impl Log {
     /// When the disk fails; what is on it is then unknown.
     pub fn sync(&mut self) -> Result<(), LogError> {
         if let (true, Some(current)) = (self.unsynced, &self.current) {
-            current.file.sync_data()?;
+            current.file.sync()?;
             self.unsynced = false;
         }
         Ok(())
@@ -256,7 +290,8 @@ impl Current {
         match made {
             Ok(file) => {
                 *next += 1;
-                Ok(Self { file: file.into(), number: *next - 1, good_bytes: SEGMENT_HEADER_BYTES as u64 })
+                let file = Arc::new(Growing { file, path, failed: Mutex::new(false) });
+                Ok(Self { file, number: *next - 1, good_bytes: SEGMENT_HEADER_BYTES as u64 })
             }
             // No record is in it: the next attempt empties and reuses it.
             Err(error) if error.is_disk_full() => Err(LogError::DiskFull(error)),

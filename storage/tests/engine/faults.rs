@@ -324,6 +324,30 @@ fn a_lost_catalog_costs_no_blocks() {
     assert_eq!(everything(&*open(folder.path(), options())), before);
 }
 
+/// What a failed sync left in memory alone is read back from there: it lasts before anything rests on it.
+#[test]
+fn what_is_replayed_after_a_failed_sync_lasts() {
+    let (folder, files) = (tempfile::tempdir().expect("a folder"), FaultyFiles::new());
+    let engine = open_with(folder.path(), synced(), on(&files));
+    append(&*engine, &[(1, NOW_MS, 1.0)]).expect("appended");
+    files.fail_next_sync(AfterFault::Recovers);
+    assert!(matches!(append(&*engine, &[(7, NOW_MS, 1.0)]), Err(SinkError::Poisoned { .. })));
+    drop(engine);
+    // Without room for it the rest goes on.
+    files.set_disk_full(true);
+    files.set_available_bytes(Some(1 << 40));
+    let engine = open_with(folder.path(), synced(), on(&files));
+    assert_eq!(everything(&*engine).len(), 2);
+    assert!(matches!(append(&*engine, &[(7, NOW_MS + 1, 2.0)]), Err(SinkError::DiskFull { .. })));
+    files.set_disk_full(false);
+    append(&*engine, &[(7, NOW_MS + 1, 2.0)]).expect("acknowledged");
+    let want = everything(&*engine);
+    drop(engine);
+    files.power_cut().expect("the folder is real");
+    let engine = open_with(folder.path(), synced(), on(&files));
+    assert_eq!((everything(&*engine), engine.stats().damage), (want, vec![]));
+}
+
 /// A definition that a process wrote, and never synced, lasts once a later process acknowledges samples that rest on it.
 #[test]
 fn what_is_replayed_lasts() {
