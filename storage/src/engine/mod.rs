@@ -465,6 +465,10 @@ impl Core {
         self.folder.join("blocks")
     }
 
+    fn quarantine(&self) -> PathBuf {
+        self.folder.join("quarantine")
+    }
+
     /// The blocks as they are now.
     fn view(&self) -> Arc<BlockSet> {
         self.blocks.read().clone()

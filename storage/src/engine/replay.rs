@@ -14,11 +14,11 @@ use parking_lot::{Condvar, Mutex};
 
 use super::recovery::Recovery;
 use super::{Core, Counters, OpenError, StorageError};
-use crate::damage::keep_copy;
+use crate::damage::{Damage, QUARANTINE_BYTES_MAX, keep_copy, not_kept};
 use crate::files::Files;
 use crate::ids::Sequence;
 use crate::log::replay::Record;
-use crate::log::{Log, LogError, Refused, Replayed};
+use crate::log::{Log, LogError, Refused};
 
 /// How far the log has been replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,9 +178,9 @@ impl Core {
             applied
         };
         let (files, segment_bytes) = (self.files.clone(), self.options.log_segment_bytes);
-        let (mut log, replayed) = Log::open(files, &folder, segment_bytes, flushed, &mut visit)?;
+        let (mut log, mut replayed) = Log::open(files, &folder, segment_bytes, flushed, &mut visit)?;
         log.go_on_after(self.replay.given);
-        keep_damaged_segments(&*self.files, &replayed, &self.folder.join("quarantine"));
+        keep_damaged_segments(&*self.files, &mut replayed.damage, &self.quarantine());
         let Recovery { next_series, uncatalogued, unsaved_metadata, .. } = recovery;
         let mut writer = self.writer.lock();
         writer.log = log;
@@ -213,12 +213,14 @@ impl Core {
 }
 
 /// Keeps copies of segments with damage; the log itself is trimmed by the next flush.
-fn keep_damaged_segments(files: &dyn Files, replayed: &Replayed, quarantine: &Path) {
-    let mut segments: Vec<&PathBuf> = replayed.damage.iter().map(|damage| &damage.file).collect();
+fn keep_damaged_segments(files: &dyn Files, damage: &mut Vec<Damage>, quarantine: &Path) {
+    let mut segments: Vec<PathBuf> = damage.iter().map(|damage| damage.file.clone()).collect();
     segments.dedup();
     for segment in segments {
-        if let Err(error) = keep_copy(files, segment, "log", quarantine) {
-            tracing::warn!(%error, "no copy of a damaged log segment is kept");
+        match keep_copy(files, &segment, "log", quarantine, QUARANTINE_BYTES_MAX) {
+            Ok(true) => {}
+            Ok(false) => damage.push(not_kept(&segment)),
+            Err(error) => tracing::warn!(%error, "no copy of a damaged log segment is kept"),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! A disk with little room: what goes on, what waits, and what is dropped to make some.
 
+use std::fs;
+use std::io;
 use std::sync::Arc;
 
-use crate::support::{NOW_MS, append, everything, open_with, options};
-use storage::files::FaultyFiles;
+use crate::support::{NOW_MS, append, everything, open, open_with, options};
+use storage::files::{FaultyFiles, FileError, HookedFiles, RealFiles};
 use storage::{Engine, EngineOptions};
 
 const DAY_MS: i64 = 86_400_000;
@@ -72,4 +74,54 @@ fn a_merge_without_room_keeps_no_smaller_one_waiting() {
     files.set_available_bytes(None);
     engine.maintain().expect("maintained");
     assert_eq!((engine.stats().merges, engine.stats().blocks), (2, 3));
+}
+
+/// What lies in quarantine takes room too.
+#[test]
+fn the_disk_limit_counts_the_quarantine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), options());
+    days(&engine, 2);
+    engine.close().expect("closed");
+    let bytes_max = engine.stats().block_bytes + engine.stats().catalog_bytes + (1 << 20);
+    let limited = || open(folder.path(), EngineOptions { disk_bytes_max: bytes_max, ..options() });
+    let engine = limited();
+    engine.maintain().expect("maintained");
+    assert_eq!(engine.stats().disk_limit_drops, 0);
+    drop(engine);
+    fs::create_dir_all(folder.path().join("quarantine")).expect("made");
+    fs::write(folder.path().join("quarantine/unnamed-1.blk"), vec![0; 2 << 20]).expect("written");
+    let engine = limited();
+    engine.maintain().expect("maintained");
+    assert_eq!(engine.stats().disk_limit_drops, 2);
+}
+
+/// A damaged block of which no copy can be made is left as it is, and others are merged.
+#[test]
+fn a_quarantine_that_takes_nothing_holds_up_one_block() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), options());
+    days(&engine, 2);
+    drop(engine);
+    let path = folder.path().join("blocks/00000000.blk");
+    let mut bytes = fs::read(&path).expect("read");
+    bytes[40] ^= 1;
+    fs::write(&path, &bytes).expect("written");
+    let full = HookedFiles::over(Arc::new(RealFiles), |operation, path| {
+        let refused = operation == "create" && path.to_string_lossy().contains("quarantine");
+        let full = || FileError::new("create", path, io::Error::from(io::ErrorKind::StorageFull));
+        if refused { Err(full()) } else { Ok(()) }
+    });
+    let engine = open_with(folder.path(), options(), Arc::new(full));
+    for _ in 0..2 {
+        engine.maintain().expect("maintained");
+        let stats = engine.stats();
+        assert_eq!((stats.merges, stats.blocks, stats.damage.len()), (1, 4, 1), "{:?}", stats.damage);
+    }
+    assert_eq!(fs::read(&path).expect("read"), bytes);
+    drop(engine);
+    let engine = open(folder.path(), options());
+    engine.maintain().expect("maintained");
+    assert_eq!((engine.stats().merges, engine.stats().blocks), (1, 3));
+    assert_eq!(fs::read(folder.path().join("quarantine/block-00000000.blk")).expect("a copy"), bytes);
 }

@@ -14,11 +14,11 @@ use std::sync::atomic::Ordering;
 use parking_lot::MutexGuard;
 
 impl Core {
-    /// Length of all that the folder holds: blocks, catalog, log.
-    fn folder_bytes(&self, view: &BlockSet) -> u64 {
+    /// Length of all that the folder holds: blocks, catalog, log, and what is in quarantine.
+    fn folder_bytes(&self, view: &BlockSet, quarantine_bytes: u64) -> u64 {
         let blocks: u64 = records(view).map(|(_, record)| record.bytes).sum();
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        blocks + get(&self.counters.catalog_bytes) + get(&self.counters.log_bytes)
+        blocks + get(&self.counters.catalog_bytes) + get(&self.counters.log_bytes) + quarantine_bytes
     }
 
     /// Drops the oldest partitions until the folder is as small as it must be, or only the newest is left.
@@ -27,9 +27,12 @@ impl Core {
         if limit_bytes == 0 {
             return Ok(());
         }
+        // What people move away is not counted any more.
+        let quarantined = self.files.list(&self.quarantine()).unwrap_or_default();
+        let quarantine_bytes = quarantined.iter().map(|entry| entry.bytes).sum();
         loop {
             let view = self.view();
-            let bytes = self.folder_bytes(&view);
+            let bytes = self.folder_bytes(&view, quarantine_bytes);
             if bytes <= limit_bytes {
                 return Ok(());
             }

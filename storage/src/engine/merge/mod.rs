@@ -23,7 +23,7 @@ use crate::block::overlay::Mark;
 use crate::block::{BlockError, BlockWriter, MergePlan, merge};
 use crate::catalog::Change;
 use crate::codec::Effort;
-use crate::damage::{Damage, keep_copy};
+use crate::damage::{Damage, QUARANTINE_BYTES_MAX, keep_copy, not_kept};
 use crate::ids::{BlockId, Sequence};
 use plan::{Known, LEVEL_MAX, Plan, plan};
 pub(super) use plan::{plan_deletes, plan_final};
@@ -218,13 +218,19 @@ impl Core {
         Ok(())
     }
 
-    /// Reports what a merge left out, and keeps the files that it is in, once each.
-    fn keep_damaged_blocks(&self, running: &Running, damage: Vec<Damage>) -> Result<(), StorageError> {
-        let quarantine = self.folder.join("quarantine");
+    /// Reports what a merge left out, and keeps the files that it is in, once each. A block of which no copy can be made is
+    /// not merged.
+    fn keep_damaged_blocks(&self, running: &Running, mut damage: Vec<Damage>) -> Result<(), StorageError> {
         for block in &running.inputs {
             let path = block.reader.path();
-            if damage.iter().any(|damage| damage.file == path) {
-                keep_copy(&*self.files, path, "block", &quarantine)?;
+            let Some(found) = damage.iter().find(|damage| damage.file == path) else { continue };
+            match keep_copy(&*self.files, path, "block", &self.quarantine(), QUARANTINE_BYTES_MAX) {
+                Ok(true) => {}
+                Ok(false) => damage.push(not_kept(path)),
+                Err(error) => {
+                    tracing::warn!(%error, "no copy of a damaged block can be kept, so it stays, and is not merged");
+                    return Err(BlockError::Damaged(found.clone()).into());
+                }
             }
         }
         for damage in damage {
