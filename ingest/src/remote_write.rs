@@ -10,6 +10,7 @@
 
 mod exemplar;
 mod histogram;
+mod neighbour;
 mod parts;
 mod recognise;
 mod v2;
@@ -21,6 +22,7 @@ use model::{
 };
 
 use self::exemplar::ExemplarReader;
+use self::neighbour::Neighbour;
 use self::parts::Parts;
 use crate::error::IngestError;
 use crate::limits::IngestLimits;
@@ -72,6 +74,8 @@ pub struct RemoteWriteDecoder {
     labels: LabelsBuilder,
     exemplar: ExemplarReader,
     parts: Parts,
+    /// A series of the request, of version 1.0.
+    neighbour: Neighbour,
     /// Where the symbols of a request of version 2.0 are in its body, as start and end.
     symbols: Vec<(usize, usize)>,
 }
@@ -114,6 +118,7 @@ impl RemoteWriteDecoder {
         rejected: &mut Rejected,
     ) -> Result<(), IngestError> {
         self.parts.begin_request();
+        self.neighbour.clear();
         let mut target = Target { limits, cursor, batch, rejected };
         match version {
             Version::V1 => self.decode_v1(body, &mut target),
@@ -123,17 +128,15 @@ impl RemoteWriteDecoder {
 
     fn decode_v1(&mut self, body: &[u8], target: &mut Target<'_>) -> Result<(), IngestError> {
         let mut reader = Reader::new(body);
-        while let Some(field) = reader.next_field("WriteRequest")? {
+        loop {
+            while let Some(series) = reader.short_message(1) {
+                self.decode_series(series, target)?;
+            }
+            let Some(field) = reader.next_field("WriteRequest")? else { return Ok(()) };
             match field.number {
                 1 => {
                     field.expect(Coding::Bytes, "WriteRequest.timeseries")?;
-                    let series = reader.message("WriteRequest.timeseries")?;
-                    self.parts.begin_series(target.limits)?;
-                    match recognise(series, target) {
-                        Some(recognised) => self.take_recognised(series, recognised, target)?,
-                        None => self.take_series(series, target)?,
-                    }
-                    check_sizes(target.limits, target.batch)?;
+                    self.decode_series(reader.message("WriteRequest.timeseries")?, target)?;
                 }
                 3 => {
                     field.expect(Coding::Bytes, "WriteRequest.metadata")?;
@@ -143,7 +146,16 @@ impl RemoteWriteDecoder {
                 _ => reader.skip(field.coding, "WriteRequest, unknown field")?,
             }
         }
-        Ok(())
+    }
+
+    #[inline]
+    fn decode_series(&mut self, series: Reader<'_>, target: &mut Target<'_>) -> Result<(), IngestError> {
+        self.parts.count_series(target.limits)?;
+        match recognise(series, &mut self.neighbour, target) {
+            Some(recognised) => self.take_recognised(series, recognised, target)?,
+            None => self.take_series(series, target)?,
+        }
+        check_sizes(target.limits, target.batch)
     }
 
     /// Forgets what is gathered, and gives back memory that one large request took.
@@ -206,6 +218,7 @@ impl RemoteWriteDecoder {
     ) -> Result<bool, IngestError> {
         let limits = target.limits;
         self.packer.clear();
+        self.parts.begin_series();
         let mut is_packed = true;
         while let Some(field) = reader.next_field("TimeSeries")? {
             match field.number {
@@ -237,11 +250,11 @@ impl RemoteWriteDecoder {
 
 /// The series that the cursor guesses, if its labels are those at the start of `series`, and all that it has.
 #[inline]
-fn recognise<'b>(series: Reader<'b>, target: &mut Target<'_>) -> Option<Recognised<'b>> {
+fn recognise<'b>(series: Reader<'b>, neighbour: &mut Neighbour, target: &mut Target<'_>) -> Option<Recognised<'b>> {
     let (message, limits) = (series.rest(), &target.limits.labels);
     let (mut wire_bytes, mut label_bytes) = (0, 0);
     let known = target.cursor.guess(&mut |labels| {
-        let taken = recognise::label_fields(message, labels, limits);
+        let taken = recognise::label_fields(message, labels, limits, neighbour);
         (wire_bytes, label_bytes) = (taken.unwrap_or(0), labels.packed().len());
         taken.is_some()
     })?;
@@ -338,6 +351,7 @@ pub(crate) fn label_reason(error: &LabelError) -> Reason {
 }
 
 /// The error when `batch` holds more than one request may.
+#[inline]
 pub(crate) fn check_sizes(limits: &IngestLimits, batch: &WriteBatch) -> Result<(), IngestError> {
     check_series(limits, batch.series_len())?;
     let limit = limits.label_bytes_per_request_max;
@@ -345,20 +359,25 @@ pub(crate) fn check_sizes(limits: &IngestLimits, batch: &WriteBatch) -> Result<(
     check_samples(limits, batch.samples_len())
 }
 
+#[inline]
 fn check_series(limits: &IngestLimits, found: usize) -> Result<(), IngestError> {
     check(found, limits.series_per_request_max, "series", "series_per_request_max")
 }
 
+#[inline]
 fn check_samples(limits: &IngestLimits, found: usize) -> Result<(), IngestError> {
     check(found, limits.samples_per_request_max, "samples", "samples_per_request_max")
 }
 
 /// The error when `found` is above `limit`; there may be more behind what was looked at.
+#[inline]
 fn check(found: usize, limit: usize, what: &'static str, limit_name: &'static str) -> Result<(), IngestError> {
-    if found <= limit {
-        return Ok(());
-    }
-    Err(IngestError::Limit { what, found: format!("{found} or more"), limit_name, limit })
+    if found <= limit { Ok(()) } else { Err(limit_passed(found, limit, what, limit_name)) }
+}
+
+#[cold]
+fn limit_passed(found: usize, limit: usize, what: &'static str, limit_name: &'static str) -> IngestError {
+    IngestError::Limit { what, found: format!("{found} or more"), limit_name, limit }
 }
 
 /// Puts metadata into `batch`, or says why not.

@@ -203,6 +203,22 @@ impl<'b> Reader<'b> {
         })
     }
 
+    /// The message that comes next in the field `number`, below 16, if its key and its length take no more bytes than they
+    /// have to, three at the most. Else, and if there is none, the place stays as it is.
+    #[inline]
+    pub(crate) fn short_message(&mut self, number: u8) -> Option<Self> {
+        let &[key, low, high] = self.rest().first_chunk()?;
+        let (length, head_bytes) = match (low, high) {
+            (0..0x80, _) => (usize::from(low), 2),
+            (_, 1..0x80) => (usize::from(low & 0x7f) | usize::from(high) << 7, 3),
+            _ => return None,
+        };
+        let at = self.at + head_bytes;
+        let bytes = self.bytes.get(..at + length).filter(|_| key == number << 3 | 2)?;
+        self.at = at + length;
+        Some(Self { bytes, at })
+    }
+
     /// The nested message that comes next.
     pub(crate) fn message(&mut self, field: &'static str) -> Result<Self, WireError> {
         let length = self.bytes(field)?.len();
@@ -290,6 +306,33 @@ mod tests {
         check_key(&[0x0b], &Err(WireProblem::Group));
         check_key(&[0xff, 0xff, 0xff, 0xff, 0x0f], &Err(WireProblem::Key { key: 0xffff_ffff }));
         check_key(&[0x80, 0x80, 0x80, 0x80, 0x10], &Err(WireProblem::Key { key: 1 << 32 }));
+    }
+
+    #[test]
+    fn a_short_message_is_what_a_message_is() {
+        let of_length = |length: usize| {
+            let mut bytes = vec![0x0a];
+            prost::encoding::encode_varint(length as u64, &mut bytes);
+            bytes.extend(vec![7; length]);
+            bytes
+        };
+        for length in [1, 127, 128, 300, 16_383] {
+            let bytes = of_length(length);
+            let (mut short, mut long) = (Reader::new(&bytes), Reader::new(&bytes));
+            let message = short.short_message(1).expect("short");
+            long.next_field("x").expect("whole").expect("a field");
+            let same = long.message("x").expect("whole");
+            assert_eq!((message.rest(), message.at_byte(), short.at), (same.rest(), same.at_byte(), long.at));
+            assert!(Reader::new(&bytes).short_message(2).is_none());
+            let cut = bytes.get(..bytes.len() - 1).expect("not empty");
+            let mut reader = Reader::new(cut);
+            assert!(reader.short_message(1).is_none() && reader.at == 0, "{length}");
+        }
+        let others =
+            [&of_length(16_384)[..], &[0x0a, 0x80, 0], &[0x0a, 0x81, 0x80, 0, 7], &[0x0a, 0], &[0x08, 1, 1], &[]];
+        for bytes in others {
+            assert!(Reader::new(bytes).short_message(1).is_none(), "{} bytes", bytes.len());
+        }
     }
 
     #[test]

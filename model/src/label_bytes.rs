@@ -16,6 +16,20 @@ impl<'a> LabelsRef<'a> {
     }
 }
 
+impl<'a> LabelBytes<'a> {
+    /// The pairs that are left, in the packed form.
+    #[inline]
+    pub fn packed(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Steps over the pairs that so many bytes of the packed form are; without whole pairs, what follows is none.
+    #[inline]
+    pub fn skip_bytes(&mut self, bytes: usize) {
+        self.0 = self.0.get(bytes..).unwrap_or_default();
+    }
+}
+
 impl<'a> Iterator for LabelBytes<'a> {
     type Item = (&'a [u8], &'a [u8]);
 

@@ -68,12 +68,14 @@ impl WriteBatch {
 
     /// Starts a series that the sink knows, as its own cursor told for this batch. `label_bytes` is the length of its
     /// packed labels, which are counted but not kept.
+    #[inline]
     pub fn push_known(&mut self, series: KnownSeries, label_bytes: usize) {
         self.known_label_bytes += label_bytes;
         self.known_as_of = Some(self.known_as_of.map_or(series.as_of, |as_of| as_of.min(series.as_of)));
         self.push_span(Some(series.number), self.label_text.len());
     }
 
+    #[inline]
     fn push_span(&mut self, known: Option<u32>, label_start: usize) {
         self.series.push(SeriesSpan {
             known,
@@ -86,6 +88,7 @@ impl WriteBatch {
     }
 
     /// Adds a sample to the series started last. Without a series it is ignored.
+    #[inline]
     pub fn push_sample(&mut self, timestamp_ms: i64, value: f64) {
         debug_assert!(!self.series.is_empty(), "a sample needs a series");
         if !self.series.is_empty() {
@@ -126,12 +129,19 @@ impl WriteBatch {
     /// [known](Self::known) series are left out: the set is empty.
     pub fn get(&self, at: usize) -> (LabelsRef<'_>, &[Sample]) {
         let span = self.series[at];
-        let sample_end = self.series.get(at + 1).map_or(self.samples.len(), |next| next.sample_start);
         let labels = LabelsRef::trusted(&self.label_text[span.label_start..span.label_end]);
-        (labels, &self.samples[span.sample_start..sample_end])
+        (labels, self.samples(at))
+    }
+
+    /// The plain samples of series `at`.
+    #[inline]
+    pub fn samples(&self, at: usize) -> &[Sample] {
+        let end = self.series.get(at + 1).map_or(self.samples.len(), |next| next.sample_start);
+        &self.samples[self.series[at].sample_start..end]
     }
 
     /// The number of series `at` if the sink's cursor knew it.
+    #[inline]
     pub fn known(&self, at: usize) -> Option<u32> {
         self.series[at].known
     }
@@ -159,16 +169,19 @@ impl WriteBatch {
     }
 
     /// Bytes of all label sets in packed form, those of known series and of exemplars included.
+    #[inline]
     pub fn label_bytes(&self) -> usize {
         self.label_text.len() + self.known_label_bytes + self.exemplar_label_bytes
     }
 
     /// How many series were started.
+    #[inline]
     pub fn series_len(&self) -> usize {
         self.series.len()
     }
 
     /// How many samples there are, of every kind.
+    #[inline]
     pub fn samples_len(&self) -> usize {
         self.samples.len() + self.full_samples.len()
     }

@@ -46,14 +46,15 @@ impl Parts {
         self.request = RequestCounts::default();
     }
 
-    /// Begins a series, which counts whether it is taken or not.
-    pub(super) fn begin_series(&mut self, limits: &IngestLimits) -> Result<(), IngestError> {
-        self.forget_series();
+    /// Counts a series, whether it is taken or not.
+    #[inline]
+    pub(super) fn count_series(&mut self, limits: &IngestLimits) -> Result<(), IngestError> {
         self.request.series += 1;
         check_series(limits, self.request.series)
     }
 
-    fn forget_series(&mut self) {
+    /// Begins to gather a series.
+    pub(super) fn begin_series(&mut self) {
         self.samples.clear();
         self.full.clear();
         self.exemplars.clear();
@@ -62,7 +63,7 @@ impl Parts {
 
     /// Forgets the last series, and gives back memory that one large series took.
     pub(super) fn clear(&mut self) {
-        self.forget_series();
+        self.begin_series();
         self.samples.shrink_to(KEPT_MAX);
         self.full.shrink_to(KEPT_MAX);
         self.exemplars.shrink_to(KEPT_MAX);

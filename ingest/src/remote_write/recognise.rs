@@ -7,6 +7,8 @@
 
 use model::{LabelLimits, LabelsRef, METRIC_NAME};
 
+use super::neighbour::Neighbour;
+
 /// The key of field 1 with a length: a label of a series, or a label's name.
 const KEY_1: u8 = 0x0a;
 /// The key of field 2 with a length: a label's value, or a sample of a series.
@@ -16,18 +18,42 @@ const KEY_VALUE: u8 = 0x09;
 /// The key of a sample's time, a varint.
 const KEY_TIMESTAMP: u8 = 0x10;
 
+/// A series with more labels of its own than this is what the next ones are compared with.
+const OWN_LABELS_MAX: usize = 3;
+
 /// How many bytes the label fields at the start of `series`, a message of version 1.0, take if they are `labels`, as
 /// encoders write them and within `limits`, and no other comes next. Labels behind other fields are not seen.
+/// `neighbour` is a series that was recognised under the same limits, and may become this one.
 #[inline]
-pub(super) fn label_fields(series: &[u8], labels: LabelsRef<'_>, limits: &LabelLimits) -> Option<usize> {
+pub(super) fn label_fields(
+    series: &[u8],
+    labels: LabelsRef<'_>,
+    limits: &LabelLimits,
+    neighbour: &mut Neighbour,
+) -> Option<usize> {
     let mut check = SetCheck::new(labels, limits)?;
-    let mut rest = series;
-    for (name, value) in labels.byte_pairs() {
+    let (mut pairs, mut rest) = (labels.byte_pairs(), series);
+    // The labels compared one by one, and the neighbour's label that should be next.
+    let (mut own, mut next) = (0, 0);
+    while let Some((name, value)) = pairs.next() {
         check.take(name, value)?;
         rest = strip_label(rest, name, value)?;
+        (own, next) = (own + 1, next + 1);
+        if own <= OWN_LABELS_MAX
+            && let Some(run) = neighbour.run(next, pairs.packed())
+        {
+            rest = rest.strip_prefix(run.fields)?;
+            check.take_checked(run.labels, run.has_metric)?;
+            pairs.skip_bytes(run.packed_bytes);
+            next = run.end;
+        }
     }
     let is_whole = check.is_series() && rest.first() != Some(&KEY_1);
-    is_whole.then_some(series.len() - rest.len())
+    let taken = is_whole.then_some(series.len() - rest.len())?;
+    if own > OWN_LABELS_MAX {
+        neighbour.replace(labels, series.get(..taken)?, field_bytes);
+    }
+    Some(taken)
 }
 
 /// Looks at what the decoder would look at in a set: limits may have changed since the series was made.
@@ -52,6 +78,14 @@ impl<'l> SetCheck<'l> {
             && value.len() <= self.limits.value_bytes_max
             && self.labels <= self.limits.labels_max;
         fits.then_some(())
+    }
+
+    /// Takes so many labels whose lengths were found to fit before.
+    #[inline]
+    fn take_checked(&mut self, labels: usize, has_metric: bool) -> Option<()> {
+        self.labels += labels;
+        self.has_metric |= has_metric;
+        (self.labels <= self.limits.labels_max).then_some(())
     }
 
     /// Whether this is a set that a series may have.
@@ -81,10 +115,21 @@ fn strip_label<'b>(bytes: &'b [u8], name: &[u8], value: &[u8]) -> Option<&'b [u8
 }
 
 fn strip_long_label<'b>(bytes: &'b [u8], name: &[u8], value: &[u8]) -> Option<&'b [u8]> {
-    let length = name.len() + value.len() + 2 + varint_bytes(name.len()) + varint_bytes(value.len());
+    let length = label_bytes(name, value);
     let rest = strip_key(bytes, KEY_1, length)?;
     let rest = strip(strip_key(rest, KEY_1, name.len())?, name)?;
     strip(strip_key(rest, KEY_2, value.len())?, value)
+}
+
+/// Length of the message of a label.
+fn label_bytes(name: &[u8], value: &[u8]) -> usize {
+    name.len() + value.len() + 2 + varint_bytes(name.len()) + varint_bytes(value.len())
+}
+
+/// Length of the field of a label.
+fn field_bytes(name: &[u8], value: &[u8]) -> usize {
+    let length = label_bytes(name, value);
+    1 + varint_bytes(length) + length
 }
 
 /// What follows `key` and `length`.
@@ -126,7 +171,8 @@ pub(super) fn is_same(a: &[u8], b: &[u8]) -> bool {
     }
     match a.len() {
         0 => true,
-        1..4 => a.iter().eq(b),
+        1 => a.first() == b.first(),
+        2..4 => ends::<2>(a, b),
         4..8 => ends::<4>(a, b),
         8..=16 => ends::<8>(a, b),
         17..=32 => ends::<16>(a, b),
@@ -146,18 +192,57 @@ pub(super) fn only_sample(bytes: &[u8]) -> Option<(i64, f64)> {
         Some(rest) => rest.split_first_chunk::<8>().map(|(bits, rest)| (f64::from_le_bytes(*bits), rest))?,
         None => (0.0, sample),
     };
-    let mut timestamp = 0u64;
-    let (last, digits) = rest.strip_prefix(&[KEY_TIMESTAMP])?.split_last()?;
-    // A tenth byte and bytes that say nothing are left to the decoder.
-    if digits.len() > 8 || *last == 0 || *last >= 0x80 {
-        return None;
-    }
-    for (at, &digit) in digits.iter().enumerate() {
-        if digit < 0x80 {
-            return None;
-        }
-        timestamp |= u64::from(digit & 0x7f) << (7 * at);
-    }
-    timestamp |= u64::from(*last) << (7 * digits.len());
+    let timestamp = only_varint(rest.strip_prefix(&[KEY_TIMESTAMP])?)?;
     Some((timestamp.cast_signed(), value))
+}
+
+/// The number that `digits` are, up to eight bytes that all say something. Others are left to the decoder.
+#[inline]
+fn only_varint(digits: &[u8]) -> Option<u64> {
+    let mut word = [0; 8];
+    match (digits.len(), digits.first_chunk::<6>(), word.first_chunk_mut::<6>()) {
+        // Times of this century in milliseconds.
+        (6, Some(from), Some(to)) => *to = *from,
+        (length, ..) => word.get_mut(..length)?.copy_from_slice(digits),
+    }
+    let (last, word) = (*digits.last()?, u64::from_le_bytes(word));
+    let goes_on = word & 0x8080_8080_8080_8080;
+    // All but the last byte go on, and the last one is not idle.
+    let is_whole = goes_on == 0x8080_8080_8080_8080 & !(u64::MAX << (8 * digits.len() - 8)) && last != 0;
+    // Groups of seven bits move together: in pairs, in fours, in one.
+    let bits = word & 0x7f7f_7f7f_7f7f_7f7f;
+    let bits = (bits & 0x007f_007f_007f_007f) | (bits & 0x7f00_7f00_7f00_7f00) >> 1;
+    let bits = (bits & 0x0000_3fff_0000_3fff) | (bits & 0x3fff_0000_3fff_0000) >> 2;
+    is_whole.then_some((bits & 0x0fff_ffff) | (bits & 0x0fff_ffff_0000_0000) >> 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn varints_are_what_encoders_write(number: u64, shift in 0u32..64, damage in prop::option::of((0usize..10, any::<u8>()))) {
+            let mut digits = Vec::new();
+            prost::encoding::encode_varint(number >> shift, &mut digits);
+            if let Some((at, byte)) = damage {
+                let at = at % digits.len();
+                digits.get_mut(at).into_iter().for_each(|digit| *digit = byte);
+            }
+            let mut rest = digits.as_slice();
+            let decoded = prost::encoding::decode_varint(&mut rest).ok().filter(|_| rest.is_empty());
+            let mut shortest = Vec::new();
+            if let Some(number) = decoded {
+                prost::encoding::encode_varint(number, &mut shortest);
+            }
+            let want = decoded.filter(|_| shortest == digits && digits.len() <= 8 && *digits != [0]);
+            prop_assert_eq!(only_varint(&digits), want);
+        }
+    }
+
+    #[test]
+    fn no_digits_are_no_varint() {
+        assert_eq!((only_varint(&[]), only_varint(&[0x80; 9]), only_varint(&[5])), (None, None, Some(5)));
+    }
 }

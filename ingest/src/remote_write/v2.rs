@@ -117,7 +117,7 @@ impl RemoteWriteDecoder {
             }
             field.expect(Coding::Bytes, "Request.timeseries")?;
             let series = reader.message("Request.timeseries")?;
-            self.parts.begin_series(target.limits)?;
+            self.parts.count_series(target.limits)?;
             let recognised = recognise(series, symbols, target);
             let from = recognised.map_or(series, |(recognised, _)| recognised.rest);
             let mut head = self.read_series_v2(series, from, symbols, target)?;
@@ -145,6 +145,7 @@ impl RemoteWriteDecoder {
     ) -> Result<Head<'b>, IngestError> {
         let limits = target.limits;
         self.packer.clear();
+        self.parts.begin_series();
         let mut head = Head { is_packed: true, ..Head::default() };
         let mut pairs = Pairs::default();
         while let Some(field) = reader.next_field("TimeSeries")? {

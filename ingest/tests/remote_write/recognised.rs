@@ -104,6 +104,62 @@ proptest! {
     }
 }
 
+/// Series of targets: each has most labels of the one before, with other values, one label more or one less.
+fn any_targets() -> impl Strategy<Value = Vec<Labels>> {
+    // Texts of the lengths where forms change; no two names and no two values are equal.
+    let text =
+        |at: usize| format!("{at}{}", "x".repeat([0, 1, 2, 3, 6, 14, 15, 16, 30, 31, 61, 62, 63, 120, 130][at % 15]));
+    let change = (0usize..12, prop::option::weighted(0.8, 0usize..15), prop::bool::weighted(0.1));
+    prop::collection::vec(prop::collection::vec(change, 1..3), 1..30).prop_map(move |series| {
+        let (mut pairs, mut sets) = (std::collections::BTreeMap::new(), Vec::new());
+        (3..9).for_each(|at| drop(pairs.insert(text(at), text(at + 1))));
+        for changes in series {
+            for (name, value, is_other) in changes {
+                if is_other {
+                    pairs.clear();
+                }
+                match value {
+                    Some(value) => pairs.insert(text(name), text(value)),
+                    None => pairs.remove(&text(name)),
+                };
+            }
+            pairs.insert("__name__".to_owned(), format!("m{}", sets.len() % 4));
+            sets.push(Labels::from_pairs(&pairs).expect("valid"));
+        }
+        sets
+    })
+}
+
+/// A request with one sample of each of the series.
+fn samples_of(sets: &[Labels]) -> Vec<u8> {
+    let of = |set: &Labels| series(&set.iter().collect::<Vec<_>>(), &[(1_700_000_000_000, 1.5)]);
+    request(sets.iter().map(of).collect()).encode_to_vec()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    /// Whatever labels neighbours have in common, every series is recognised, and none that is not there.
+    #[test]
+    fn neighbours_hide_no_difference(sets in any_targets(), others in any_targets(), damage in any_damage()) {
+        let limits = IngestLimits::default();
+        let mut known = sets.clone();
+        known.sort();
+        known.dedup();
+        let body = samples_of(&sets);
+        let (recognised, _) = check(Version::V1, &body, &limits, &known, known.len())?;
+        prop_assert_eq!(recognised, sets.len());
+        // Guesses that are wrong by little.
+        let body = samples_of(&others);
+        let (recognised, _) = check(Version::V1, &body, &limits, &known, known.len())?;
+        prop_assert_eq!(recognised, others.iter().filter(|set| known.contains(set)).count());
+        for body in [damaged(body, &damage), damaged(samples_of(&sets), &damage)] {
+            check(Version::V1, &body, &limits, &known, known.len())?;
+            check(Version::V1, &body, &tight(), &known, known.len())?;
+        }
+    }
+}
+
 /// The body of a request of one series with the given labels and one sample.
 fn one(labels: &[(&str, &str)]) -> Vec<u8> {
     request(vec![series(labels, &[(1_700_000_000_000, 1.5)])]).encode_to_vec()
