@@ -25,6 +25,12 @@ const COUNTERS: &[Row<u64>] = &[
     ("metrickit_histograms_appended_total", "Native histograms among the samples taken.", |of| of.histograms_appended),
     ("metrickit_series_created_total", "Series created.", |of| of.series_created),
     ("metrickit_series_removed_total", "Series removed because nothing held them any more.", |of| of.series_removed),
+    ("metrickit_series_cooled_total", "Series that left memory because nobody wrote them any more.", |of| {
+        of.series_cooled
+    }),
+    ("metrickit_index_files_refused_total", "Index files found damaged or foreign, and made again.", |of| {
+        of.index.refused
+    }),
     ("metrickit_log_records_total", "Records written to the log.", |of| of.log_records),
     ("metrickit_log_syncs_total", "Syncs of the log that an append waited for.", |of| of.log_syncs),
     ("metrickit_replayed_records_total", "Records replayed from the log at the start.", |of| of.replayed_records),
@@ -59,6 +65,9 @@ const COUNTERS: &[Row<u64>] = &[
 
 const GAUGES: &[Row<f64>] = &[
     ("metrickit_series", "Series that exist.", |of| whole(of.series)),
+    ("metrickit_series_live", "Series in memory.", |of| whole(of.index.live)),
+    ("metrickit_series_cold", "Series that index files alone find.", |of| whole(of.index.cold)),
+    ("metrickit_index_files", "Index files.", |of| whole(of.index.files)),
     ("metrickit_exemplars", "Exemplars that are kept.", |of| whole(of.exemplars)),
     ("metrickit_blocks", "Block files that are read.", |of| whole(of.blocks)),
     ("metrickit_block_samples", "Samples in these blocks.", |of| whole(of.block_samples)),
@@ -95,6 +104,8 @@ const BYTES: &[BytesRow] = &[
     ("catalog", |of| of.catalog_bytes),
     ("head", |of| of.head_bytes),
     ("column_cache", |of| of.column_cache_bytes),
+    ("index", |of| of.index.file_bytes),
+    ("label_cache", |of| of.index.cache_bytes),
 ];
 
 pub(crate) fn families(of: &EngineStats) -> Vec<Family> {

@@ -136,6 +136,25 @@ fn compress(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The slots of a page's rows, ascending, for which it is decompressed only as far as need be.
+///
+/// # Errors
+///
+/// When the bytes are not what [`encode`] makes, as far as they are looked at.
+pub fn slots(bytes: &[u8]) -> Result<Vec<u8>, LabelPageError> {
+    let mut bytes = bytes.strip_prefix(&[VERSION]).ok_or(damaged("its version"))?;
+    take_usize(&mut bytes, PAGE_BYTES_MAX).ok_or(damaged("its length"))?;
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).map_err(|_| damaged("zstd"))?;
+    let mut bits = [0; PAGE_SERIES / 8];
+    decoder.read_exact(&mut bits).map_err(|_| damaged("its slots"))?;
+    Ok(slots_of(&bits))
+}
+
+fn slots_of(bits: &[u8; PAGE_SERIES / 8]) -> Vec<u8> {
+    let has = |slot: &u8| bits.get(usize::from(slot / 8)).is_some_and(|byte| byte >> (slot % 8) & 1 == 1);
+    (0..=u8::MAX).filter(has).collect()
+}
+
 fn decompress(bytes: &[u8]) -> Result<Vec<u8>, LabelPageError> {
     let mut bytes = bytes.strip_prefix(&[VERSION]).ok_or(damaged("its version"))?;
     let length = take_usize(&mut bytes, PAGE_BYTES_MAX).ok_or(damaged("its length"))?;
@@ -155,9 +174,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<(u8, Labels)>, LabelPageError> {
     let bytes = decompress(bytes)?;
     let (bits, mut rest) = bytes.split_first_chunk::<{ PAGE_SERIES / 8 }>().ok_or(damaged("its slots"))?;
     let rest = &mut rest;
-    let slots: Vec<u8> = (0..=u8::MAX)
-        .filter(|slot| bits.get(usize::from(slot / 8)).is_some_and(|byte| byte >> (slot % 8) & 1 == 1))
-        .collect();
+    let slots = slots_of(bits);
     let names = take_texts(rest)?;
     let shapes = take_shapes(rest, names.len())?;
     let mut rows: Vec<(&[usize], LabelsBuilder, usize)> = Vec::with_capacity(slots.len());

@@ -50,6 +50,8 @@ const VERSION_KEY: &[u8] = b"version";
 const STATE_KEY: &[u8] = &[0];
 /// Key of the number of the last commit in the tree `manifest`: 8 bytes, big-endian.
 const COMMIT_KEY: &[u8] = &[2];
+/// Key of the number of the folder in the tree `manifest`: 8 bytes, big-endian.
+const LINEAGE_KEY: &[u8] = &[3];
 /// First byte of block keys.
 const BLOCK_KEY_PREFIX: u8 = 1;
 
@@ -85,6 +87,49 @@ pub struct Catalog {
     commits: AtomicU64,
     /// Where commits are marked, if they are, and the highest that was marked when this was opened.
     mark: Option<(Arc<dyn Files>, PathBuf, Mark)>,
+}
+
+/// The labels of the series of one page, coded.
+#[derive(Debug)]
+pub struct LabelPage {
+    number: u32,
+    value: sled::IVec,
+}
+
+impl LabelPage {
+    /// The ids that can be in it.
+    pub fn range(&self) -> std::ops::RangeInclusive<u32> {
+        let first = self.number * PAGE_SERIES;
+        first..=first + (PAGE_SERIES - 1)
+    }
+
+    /// The series in it.
+    ///
+    /// # Errors
+    ///
+    /// When the page cannot be read.
+    pub fn ids(&self) -> Result<Vec<SeriesId>, CatalogError> {
+        let slots = label_page::slots(&self.value).map_err(|error| self.unreadable(&error))?;
+        Ok(slots.into_iter().map(|slot| self.id(slot)).collect())
+    }
+
+    /// The series in it with their labels, by id.
+    ///
+    /// # Errors
+    ///
+    /// When the page cannot be read.
+    pub fn series(&self) -> Result<Vec<(SeriesId, Labels)>, CatalogError> {
+        let rows = label_page::decode(&self.value).map_err(|error| self.unreadable(&error))?;
+        Ok(rows.into_iter().map(|(slot, labels)| (self.id(slot), labels)).collect())
+    }
+
+    fn id(&self, slot: u8) -> SeriesId {
+        SeriesId(self.number * PAGE_SERIES + u32::from(slot))
+    }
+
+    fn unreadable(&self, error: &label_page::LabelPageError) -> CatalogError {
+        stored::value_error(PAGES_TREE, &self.number.to_be_bytes(), &error.to_string())
+    }
 }
 
 /// Changes that become true together.
@@ -258,19 +303,53 @@ impl Catalog {
     ///
     /// When sled fails or a value cannot be read.
     pub fn series(&self) -> impl Iterator<Item = Result<(SeriesId, Labels), CatalogError>> + '_ {
-        self.pages.iter().flat_map(|entry| match self.rows_of(entry) {
+        self.label_pages().flat_map(|page| match page.and_then(|page| page.series()) {
             Ok(rows) => rows.into_iter().map(Ok).collect(),
             Err(error) => vec![Err(error)],
         })
     }
 
-    fn rows_of(&self, entry: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Vec<(SeriesId, Labels)>, CatalogError> {
-        let (key, value) = entry.map_err(|source| self.failed(source))?;
-        let page = <[u8; 4]>::try_from(&*key).ok().map(u32::from_be_bytes);
-        let first = page.and_then(|page| page.checked_mul(PAGE_SERIES));
-        let first = first.ok_or_else(|| stored::value_error(PAGES_TREE, &key, "key is no page"))?;
-        let rows = read_page(&key, &value)?.into_iter();
-        Ok(rows.map(|(slot, labels)| (SeriesId(first + u32::from(slot)), labels)).collect())
+    /// Every label page, by number, not decoded yet.
+    ///
+    /// # Errors
+    ///
+    /// When sled fails.
+    pub fn label_pages(&self) -> impl Iterator<Item = Result<LabelPage, CatalogError>> + '_ {
+        self.pages.iter().map(|entry| {
+            let (key, value) = entry.map_err(|source| self.failed(source))?;
+            let number = <[u8; 4]>::try_from(&*key).ok().map(u32::from_be_bytes);
+            let number = number.filter(|number| number.checked_mul(PAGE_SERIES).is_some());
+            let number = number.ok_or_else(|| stored::value_error(PAGES_TREE, &key, "key is no page"))?;
+            Ok(LabelPage { number, value })
+        })
+    }
+
+    /// Label page `number`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When sled fails.
+    pub fn label_page(&self, number: u32) -> Result<Option<LabelPage>, CatalogError> {
+        let value = self.pages.get(number.to_be_bytes()).map_err(|source| self.failed(source))?;
+        Ok(value.map(|value| LabelPage { number, value }))
+    }
+
+    /// The number of this folder, given by chance when it is first asked for: what is derived from the catalog has it too,
+    /// so that nothing derived from another one is taken for its own. Lasting after the next [`commit`](Self::commit).
+    ///
+    /// # Errors
+    ///
+    /// When sled fails or the value cannot be read.
+    pub fn lineage(&self) -> Result<u64, CatalogError> {
+        let known = self.manifest.get(LINEAGE_KEY).map_err(|source| self.failed(source))?;
+        if let Some(bytes) = known {
+            let bytes = <[u8; 8]>::try_from(&*bytes);
+            let bytes = bytes.map_err(|_| stored::value_error("manifest", LINEAGE_KEY, "number is not 8 bytes"))?;
+            return Ok(u64::from_be_bytes(bytes));
+        }
+        let number = ahash::RandomState::new().hash_one(LINEAGE_KEY);
+        self.manifest.insert(LINEAGE_KEY, &number.to_be_bytes()).map_err(|source| self.failed(source))?;
+        Ok(number)
     }
 
     /// All metadata, by metric name.

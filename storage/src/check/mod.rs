@@ -22,8 +22,8 @@ use crate::files::{FileEntry, FileError, Files, RealFiles};
 pub const TOLD_MAX: usize = 1000;
 
 /// Files and folders that a data folder consists of.
-const KNOWN: [&str; 8] =
-    ["LOCK", MARK_NAME, "log", "blocks", "catalog", "catalog.version-1", "catalog.version-2", "quarantine"];
+const KNOWN: [&str; 9] =
+    ["LOCK", MARK_NAME, "log", "blocks", "catalog", "catalog.version-1", "catalog.version-2", "index", "quarantine"];
 
 /// Why a folder cannot be checked.
 #[derive(Debug, thiserror::Error)]

@@ -20,6 +20,7 @@ use super::prepare::Prepared;
 use super::{Core, Counters, Durability, RECORD_PAYLOAD_BYTES, Writer};
 use crate::damage::Damage;
 use crate::ids::{Sequence, SeriesId};
+use crate::index::Found;
 use crate::log::payload::{SECTION_ROWS_MAX, SampleColumns, push_metadata, push_samples, push_series};
 use crate::log::{LogError, frame};
 
@@ -58,6 +59,8 @@ struct Staged {
     ids: HashMap<Labels, SeriesId, ahash::RandomState>,
     /// In the order of their ids.
     created: Vec<(SeriesId, Labels)>,
+    /// Cold ones that are written again, with the ids that they have.
+    returned: Vec<(SeriesId, Labels)>,
 }
 
 impl Core {
@@ -148,7 +151,8 @@ impl Core {
         match written {
             Ok(()) => self.apply(writer, batches, late, staged),
             Err(error) => {
-                staged.created.iter().for_each(|(_, labels)| self.series_limits.release(labels.as_ref()));
+                let admitted = staged.created.iter().chain(&staged.returned);
+                admitted.for_each(|(_, labels)| self.series_limits.release(labels.as_ref()));
                 for (_, outcome) in batches {
                     *outcome.lock() = Some(Outcome::Done(Err(error.clone())));
                 }
@@ -243,32 +247,42 @@ impl Core {
         Ok(())
     }
 
-    /// The id of a series that was unknown, given to it now if need be and if there is room; else the limit that is full.
+    /// The id of a series that is not in memory, given to it now if it has none and there is room; else the limit that is
+    /// full.
     fn id_of(
         &self,
         labels: &Labels,
         next_series: u32,
         staged: &mut Staged,
     ) -> Result<Result<SeriesId, SeriesLimit>, Damage> {
-        if let Some(id) = self.known_id(labels, staged)? {
+        if let Some(&id) = staged.ids.get(labels) {
+            return Ok(Ok(id));
+        }
+        let found = self.series.find(labels.as_ref())?;
+        if let Some(Found::Live(id)) = found {
             return Ok(Ok(id));
         }
         let created = u32::try_from(staged.created.len()).ok();
         // The largest id stays free, so that the next one always fits.
-        let id = created.and_then(|created| next_series.checked_add(created)).filter(|&id| id < u32::MAX);
-        let id = id.map(SeriesId).ok_or(SeriesLimit::Server);
+        let new = created.and_then(|created| next_series.checked_add(created)).filter(|&id| id < u32::MAX);
+        let id = match &found {
+            Some(found) => Ok(found.id()),
+            None => new.map(SeriesId).ok_or(SeriesLimit::Server),
+        };
         let id = id.and_then(|id| self.series_limits.admit(labels.as_ref()).map(|()| id));
         if let Ok(id) = id {
             staged.ids.insert(labels.clone(), id);
-            staged.created.push((id, labels.clone()));
+            let into = if found.is_some() { &mut staged.returned } else { &mut staged.created };
+            into.push((id, labels.clone()));
         }
         Ok(id)
     }
 
+    /// The id of a series, if it has one.
     fn known_id(&self, labels: &Labels, staged: &Staged) -> Result<Option<SeriesId>, Damage> {
         match staged.ids.get(labels) {
             Some(&id) => Ok(Some(id)),
-            None => self.series.find(labels.as_ref()),
+            None => Ok(self.series.find(labels.as_ref())?.map(|found| found.id())),
         }
     }
 
@@ -342,6 +356,7 @@ impl Core {
         late: Vec<Late>,
         staged: Staged,
     ) {
+        self.series.insert(staged.returned.iter().map(|(id, labels)| (*id, labels)));
         self.create_series(writer, staged.created);
         for ((mut prepared, outcome), late) in batches.into_iter().zip(late) {
             // What was unknown when the batch was looked up came before what was known by then.

@@ -16,6 +16,7 @@ use std::time::Instant;
 use model::{Labels, MetricMetadata, Samples, TimeRange};
 
 use super::blocks::{Block, BlockSet};
+use super::cool::Activity;
 use super::partition::{DayCount, Partition, day_of};
 use super::{Core, Counters, Flushing, Maintenance, StorageError};
 use crate::block::overlay::{append, times, within};
@@ -70,7 +71,8 @@ impl Core {
             maintenance.flushing = self.begin_flush(&maintenance.state)?;
         }
         let Some(flushing) = &maintenance.flushing else { return Ok(()) };
-        let written = self.write_blocks(flushing, &mut maintenance.state.next_block)?;
+        let mut written_to = Activity::default();
+        let written = self.write_blocks(flushing, &mut maintenance.state.next_block, &mut written_to)?;
         self.check_catalog_space().inspect_err(|_| self.remove_blocks(&written))?;
         let state = State { flushed: flushing.last.0, next_series: flushing.next_series, ..maintenance.state };
         let added = written.iter().map(|block| (block.id, block.record.clone())).collect();
@@ -85,6 +87,7 @@ impl Core {
         self.head.clear(flushing.generation);
         let covered = flushing.last;
         maintenance.flushing = None;
+        maintenance.activity.add(written_to);
         Counters::add(&self.counters.flushes, 1);
         self.counters.flush_times.add_since(started);
         let mut writer = self.writer.lock();
@@ -136,10 +139,15 @@ impl Core {
     }
 
     /// Writes the generation's samples, one block a partition. On failure no file of it stays.
-    fn write_blocks(&self, flushing: &Flushing, next_block: &mut u64) -> Result<Vec<Arc<Block>>, StorageError> {
+    fn write_blocks(
+        &self,
+        flushing: &Flushing,
+        next_block: &mut u64,
+        activity: &mut Activity,
+    ) -> Result<Vec<Arc<Block>>, StorageError> {
         let known = self.view().partitions();
         let kept = TimeRange::new(self.retention_start_ms(), i64::MAX);
-        let partitions = self.count_days(flushing, kept, &known)?;
+        let partitions = self.count_days(flushing, kept, &known, activity)?;
         let mut written: Vec<Arc<Block>> = Vec::with_capacity(partitions.len());
         for part in partitions.chunks(WRITERS_MAX) {
             if let Err(error) = self.write_part(flushing, kept, part, next_block, &mut written) {
@@ -155,11 +163,18 @@ impl Core {
         flushing: &Flushing,
         kept: TimeRange,
         known: &[Partition],
+        activity: &mut Activity,
     ) -> Result<Vec<Partition>, StorageError> {
         let mut days = DayCount::new(known);
+        let now_ms = self.clock.now().0;
         let mut samples = Samples::default();
         for page in 0..self.head.pages() {
-            for (_, layers) in self.head.page_layers(page, flushing.generation) {
+            for (id, layers) in self.head.page_layers(page, flushing.generation) {
+                let newest_ms = layers.iter().flat_map(Layer::extents).map(|(range, _)| range.end.0).max();
+                // A sample may be ahead of the clock, for whatever that is worth.
+                if let Some(newest_ms) = newest_ms {
+                    activity.note(id, newest_ms.min(now_ms));
+                }
                 let one_day = |range: TimeRange| day_of(range.start.0) == day_of(range.end.0);
                 if layers
                     .iter()

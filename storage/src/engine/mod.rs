@@ -7,6 +7,7 @@
 //!   trims the log ([`flush`]). Readers look at the head before they look at the blocks, so they never find a gap.
 //! - Merging and retention replace and drop blocks in one step of the catalog ([`merge`], [`retention`]). Rules by selector, and
 //!   summaries in place of samples, are [`lifetime`]'s.
+//! - Series that are written no more leave memory ([`cool`]).
 //! - Opening brings everything back ([`open`]).
 //!
 //! ```text
@@ -14,6 +15,7 @@
 //! folder/log/         segments of the write-ahead log
 //! folder/blocks/      block files; those the catalog does not know are removed when opening, if it is sure to be the newest
 //! folder/catalog/     sled
+//! folder/index/       files that find series which are written no more; made again from the catalog if they are missing
 //! folder/COMMIT       the mark of the catalog's last commit
 //! folder/quarantine/  copies of damaged log segments, block files that nobody can explain
 //! ```
@@ -22,6 +24,7 @@ mod append;
 mod apply_deletes;
 mod background;
 mod blocks;
+mod cool;
 mod cursor;
 mod deletes;
 mod durations;
@@ -64,6 +67,7 @@ use crate::index::SeriesIndex;
 use crate::log::Log;
 use background::Background;
 use blocks::BlockSet;
+use cool::Activity;
 use deletes::DeleteList;
 pub use deletes::{DELETES_PENDING_MAX, Delete, DeleteError, DeleteRequest, Reach};
 use durations::Durations;
@@ -170,6 +174,8 @@ struct Maintenance {
     flushing: Option<Flushing>,
     /// Blocks with damaged chunks: read as far as possible, merged never.
     unmergeable: BTreeSet<BlockId>,
+    /// When series were written last.
+    activity: Activity,
     /// Whether there may be series without samples.
     check_series: bool,
     upkeep: Upkeep,
@@ -207,6 +213,7 @@ struct Counters {
     histograms_appended: AtomicU64,
     series_created: AtomicU64,
     series_removed: AtomicU64,
+    series_cooled: AtomicU64,
     log_records: AtomicU64,
     log_syncs: AtomicU64,
     log_bytes: AtomicU64,

@@ -1,14 +1,16 @@
 //! Opening a folder: catalog and blocks, whatever state the last process left them in. The log is [`replay`](super::replay)'s.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use model::{Clock, MetricMetadata};
 use parking_lot::{Mutex, RwLock};
+use roaring::RoaringBitmap;
 
 use super::blocks::{Block, BlockSet};
+use super::cool::Activity;
 use super::deletes::DeleteList;
 use super::exemplars::Exemplars;
 use super::label_order::LabelOrder;
@@ -19,12 +21,14 @@ use super::series_limits::SeriesLimits;
 use super::{Core, Counters, EngineOptions, Maintenance, OpenError, OpenFolder, Writer};
 use crate::block::{BlockError, BlockReader, ColumnCache};
 use crate::catalog::mark::MARK_NAME;
-use crate::catalog::{Catalog, Mark, Marked, State};
+use crate::catalog::{Catalog, CatalogError, LabelPage, Mark, Marked, State};
 use crate::damage::{Damage, set_aside};
 use crate::files::{Files, folder_of};
 use crate::head::Head;
 use crate::ids::Sequence;
-use crate::index::SeriesIndex;
+use crate::index::cold::{self, Cold, Stamp};
+use crate::index::table::PAGE_SERIES;
+use crate::index::{IndexPart, SeriesIndex};
 use crate::log::Log;
 
 impl Core {
@@ -39,9 +43,11 @@ impl Core {
         files.create_dir_all(&blocks_folder)?;
         refuse_lost_catalog(&*files, &blocks_folder, &folder.join("catalog"))?;
         let mut catalog = Catalog::open(&folder.join("catalog"))?;
+        let own = catalog.last_commit()?;
         let Standing { state, given, explains, marks, damage: mut found } = Standing::of(&mut catalog, &files, folder)?;
         let deletes = DeleteList::new(catalog.deletes()?);
-        let Catalogued { series, metadata, next_series } = Catalogued::read(&catalog, &state)?;
+        let cold = open_cold(&*files, folder.join(cold::FOLDER_NAME), &catalog, own.number, options.label_cache_bytes)?;
+        let Catalogued { series, metadata, next_series } = Catalogued::read(&catalog, cold)?;
         let columns = Arc::new(ColumnCache::new(options.column_cache_bytes));
         let next_series = next_series.max(state.next_series);
         let (blocks, damage) = open_blocks(&*files, &blocks_folder, &catalog, &columns, explains)?;
@@ -65,9 +71,12 @@ impl Core {
         let log = Log::unread(files.clone(), &log_folder);
         let (uncatalogued, unsaved_metadata) = (Vec::new(), BTreeSet::new());
         let writer = Writer { log, next_series, uncatalogued, unsaved_metadata, records: Vec::new() };
+        let mut activity = Activity::default();
+        // Senders are given as much time to come back as any series that is not written.
+        activity.note_all(&series.live(), clock.now().0);
         let lifetimes = Lifetimes::new(&options.lifetimes, options.retention_ms);
         let series_limits = SeriesLimits::new(&options);
-        series_limits.recount(&series).unwrap_or_else(|damage| found.push(damage));
+        series_limits.recount(&series);
         let core = Self {
             replay: Replay::of(log_bytes, given),
             head: Head::default(),
@@ -91,6 +100,7 @@ impl Core {
                 state,
                 flushing: None,
                 unmergeable: BTreeSet::new(),
+                activity,
                 check_series: true,
                 upkeep: Upkeep::default(),
             }),
@@ -215,26 +225,97 @@ fn open_blocks(
     Ok((BlockSet::new(blocks, quarantined), damage))
 }
 
+/// Most threads that read label pages.
+const READERS_MAX: usize = 8;
+/// Fewer label pages are not worth a thread.
+const PAGES_EACH_MIN: usize = 64;
+
 /// What the catalog knows of series and metrics.
 #[derive(Debug, Default)]
 struct Catalogued {
     series: SeriesIndex,
     metadata: BTreeMap<String, MetricMetadata>,
+    /// An id above all series that exist.
     next_series: u32,
 }
 
 impl Catalogued {
-    fn read(catalog: &Catalog, state: &State) -> Result<Self, OpenError> {
-        let mut known = Self { next_series: state.next_series, ..Self::default() };
-        for entry in catalog.series() {
-            let (id, labels) = entry?;
-            known.series.insert([(id, &labels)]);
-            known.next_series = known.next_series.max(id.0.saturating_add(1));
-        }
+    /// What the catalog has; series that `cold` finds are left to it.
+    fn read(catalog: &Catalog, cold: Cold) -> Result<Self, OpenError> {
+        let pages = catalog.label_pages().collect::<Result<Vec<_>, _>>()?;
+        let filed = cold.all();
+        let mut series = SeriesIndex::new(cold);
+        let exist = read_pages(&series, &pages, &filed)?;
+        series.keep_filed(&exist);
+        let mut metadata = BTreeMap::new();
         for entry in catalog.metadata() {
-            let (metric, metadata) = entry?;
-            known.metadata.insert(metric, metadata);
+            let (metric, of) = entry?;
+            metadata.insert(metric, of);
         }
-        Ok(known)
+        Ok(Self { series, metadata, next_series: exist.max().map_or(0, |id| id.saturating_add(1)) })
     }
+}
+
+/// Opens the index files that belong to the catalog, which is at commit `number`.
+fn open_cold(
+    files: &dyn Files,
+    folder: PathBuf,
+    catalog: &Catalog,
+    commit: u64,
+    cache_bytes: usize,
+) -> Result<Cold, OpenError> {
+    let as_of = Stamp { lineage: catalog.lineage()?, commit };
+    Cold::open(files, folder, as_of, cache_bytes, |page, rows| {
+        let Some(page) = catalog.label_page(page)? else { return Ok(None) };
+        let known = page.series()?;
+        let (mut common, mut same) = (0, 0);
+        for (slot, labels) in rows {
+            let of_slot = known.iter().find(|(id, _)| id.0.to_le_bytes()[0] == *slot);
+            common += usize::from(of_slot.is_some());
+            same += usize::from(of_slot.is_some_and(|(_, known)| known == labels));
+        }
+        Ok((common > 0).then_some(common == same))
+    })
+}
+
+/// Puts the series of `pages` that are not `filed` into memory, with several threads. Returns all that exist.
+fn read_pages(series: &SeriesIndex, pages: &[LabelPage], filed: &RoaringBitmap) -> Result<RoaringBitmap, CatalogError> {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(READERS_MAX);
+    let each = pages.len().div_ceil(threads).max(PAGES_EACH_MIN);
+    series.reserve((pages.len() * PAGE_SERIES).saturating_sub(usize::try_from(filed.len()).unwrap_or(usize::MAX)));
+    let mut exist = RoaringBitmap::new();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            pages.chunks(each).map(|pages| scope.spawn(move || read_part(series, pages, filed))).collect();
+        for thread in threads {
+            let (ids, part) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            exist |= ids;
+            series.join_part(part);
+        }
+        Ok(exist)
+    })
+}
+
+fn read_part(
+    series: &SeriesIndex,
+    pages: &[LabelPage],
+    filed: &RoaringBitmap,
+) -> Result<(RoaringBitmap, IndexPart), CatalogError> {
+    let (mut exist, mut part) = (RoaringBitmap::new(), IndexPart::default());
+    for page in pages {
+        // Of most pages either all series are in files, or none.
+        if filed.range_cardinality(page.range()) > 0 {
+            let ids: RoaringBitmap = page.ids()?.into_iter().map(|id| id.0).collect();
+            let all_filed = ids.is_subset(filed);
+            exist |= ids;
+            if all_filed {
+                continue;
+            }
+        }
+        let mut rows = page.series()?;
+        exist.extend(rows.iter().map(|(id, _)| id.0));
+        rows.retain(|(id, _)| !filed.contains(id.0));
+        series.insert_part(&mut part, &rows);
+    }
+    Ok((exist, part))
 }

@@ -38,12 +38,19 @@ pub struct EngineOptions {
     pub flush_age_ms: i64,
     /// Memory of the head's samples at which it is flushed. At twice that, appends are told to come back later.
     pub head_bytes_max: u64,
-    /// Most series; no more are created above it.
+    /// Most series in memory; no more are created above it. Those that are written no more leave it.
     pub series_max: usize,
     /// Most series of one metric name; 0 is any number.
     pub series_per_metric_max: usize,
     /// Most series of one agent, which is the host in the label `instance`; 0 is any number.
     pub series_per_agent_max: usize,
+    /// How long after its last sample a series may leave memory, if blocks and the catalog have it; files in the folder
+    /// `index` find it then.
+    pub cold_after_ms: i64,
+    /// Series that such a file has at least; a sixteenth of those in memory if that is more.
+    pub cold_series_min: usize,
+    /// Memory for decoded labels of series that left memory.
+    pub label_cache_bytes: usize,
     /// Most metrics whose metadata is kept.
     pub metadata_max: usize,
     /// Most exemplars kept, in memory; those that came first make room. They take some 200 bytes each.
@@ -77,6 +84,9 @@ impl Default for EngineOptions {
             series_max: 5_000_000,
             series_per_metric_max: 1_000_000,
             series_per_agent_max: 500_000,
+            cold_after_ms: 3_600_000,
+            cold_series_min: 4096,
+            label_cache_bytes: 8 << 20,
             metadata_max: 100_000,
             exemplars_max: 100_000,
             disk_reserve_bytes: 256 << 20,

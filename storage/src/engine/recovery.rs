@@ -64,7 +64,7 @@ impl<'c> Recovery<'c> {
 
     fn define(&mut self, id: SeriesId, labels: LabelsRef<'_>) -> Result<(), String> {
         self.know(Some(id.0));
-        let known = self.core.series.find(labels).map_err(|damage| damage.to_string())?;
+        let known = self.core.series.find(labels).map_err(|damage| damage.to_string())?.map(|found| found.id());
         if known == Some(id) {
             return Ok(());
         }
@@ -177,6 +177,9 @@ mod tests {
         batch.push_series(up.as_ref());
         batch.push_sample(2, 1.0);
         engine.append(&batch).expect("appended");
-        assert_eq!(engine.core.series.find(up.as_ref()).expect("readable"), Some(SeriesId(42)));
+        assert_eq!(
+            engine.core.series.find(up.as_ref()).expect("readable"),
+            Some(crate::index::Found::Live(SeriesId(42)))
+        );
     }
 }

@@ -17,7 +17,7 @@ use crate::ids::{BlockId, SeriesId};
 const SERIES_ROUND_MAX: usize = 10_000;
 
 impl Core {
-    /// One round: drops blocks, merges, makes summaries, removes series. What fails does not keep from its work what comes
+    /// One round: drops blocks, merges, makes summaries, removes series, lets others leave memory. What fails does not keep from its work what comes
     /// after it; the first failure is told.
     pub(super) fn maintain(&self) -> Result<(), StorageError> {
         let merging = self.merging.lock();
@@ -26,7 +26,8 @@ impl Core {
         // Also where a full disk is why nothing was merged: that is what the limit is for.
         let limited = self.keep_disk_limit(&merging);
         let removed = self.open_maintenance().and_then(|mut maintenance| self.remove_series(&mut maintenance));
-        rewritten.and(limited).and(removed.map(drop))
+        let cooled = self.cool_series(&merging);
+        rewritten.and(limited).and(removed.map(drop)).and(cooled)
     }
 
     fn rewrite_blocks(&self, merging: &MutexGuard<'_, ()>) -> Result<(), StorageError> {
@@ -128,12 +129,7 @@ impl Core {
         self.check_catalog_space()?;
         maintenance.catalog()?.remove_series(&gone).inspect_err(|error| drop(self.poison(error)))?;
         maintenance.check_series = gone.len() == SERIES_ROUND_MAX;
-        let ids = gone.iter().map(|id| id.0);
-        let counted = self.series.each(ids, |_, labels| self.series_limits.release(labels.as_ref()));
-        self.series.remove(&gone);
-        if let Err(damage) = counted {
-            self.damage.add(damage);
-        }
+        self.series.remove(&gone, |labels| self.series_limits.release(labels.as_ref()));
         // Only now, so that whoever sees this number finds none of the removed series; ids that appenders looked up
         // before are looked up again.
         self.removals.fetch_add(1, Ordering::AcqRel);

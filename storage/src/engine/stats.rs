@@ -9,12 +9,17 @@ use model::METRIC_NAME;
 use super::blocks::BlockSet;
 use super::{Core, DurationStats, LimitUse, ReplayProgress};
 use crate::damage::Damage;
+use crate::index::IndexUse;
 
 /// Numbers about an engine at one moment. Counters count since it was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EngineStats {
     /// Series that exist.
     pub series: u64,
+    /// Of these in memory and in files, and what the files take up.
+    pub index: IndexUse,
+    /// Series that became cold: they left memory, and files find them.
+    pub series_cooled: u64,
     /// Series created.
     pub series_created: u64,
     /// Series removed because nothing held them any more.
@@ -169,7 +174,9 @@ impl Core {
         let (replayed_bytes, replay_us) = self.replay.done();
         let (column_cache_hits, column_cache_misses) = self.columns.uses();
         EngineStats {
-            series: self.series.len() as u64,
+            series: self.series.len(),
+            index: self.series.usage(),
+            series_cooled: get(&counters.series_cooled),
             series_created: get(&counters.series_created),
             series_removed: get(&counters.series_removed),
             series_limits: self.series_limits.uses(),
@@ -224,7 +231,7 @@ impl Core {
     }
 
     pub(super) fn cardinality(&self, top: usize) -> Cardinality {
-        let mut found = Cardinality { series: self.series.len() as u64, ..Cardinality::default() };
+        let mut found = Cardinality { series: self.series.len(), ..Cardinality::default() };
         let mut of_name = NameUse::default();
         let each = self.series.each_pair(|name, value, count| {
             if of_name.name != name {

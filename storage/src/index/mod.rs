@@ -1,8 +1,9 @@
 //! Finding series: labels to id and back ([`table`]), what comes next ([`predict`]), and matchers to sets of ids ([`postings`]).
 //!
-//! [`SeriesIndex`] puts them together, and is all that the engine sees of them. It is rebuilt from the catalog and the log
-//! when the engine opens.
+//! [`SeriesIndex`] puts them together, and is all that the engine sees of them. What is in memory is rebuilt from the catalog
+//! and the log when the engine opens; series that are written no more are found in files ([`cold`]).
 
+pub mod cold;
 mod pairs;
 pub mod postings;
 pub mod predict;
@@ -11,5 +12,5 @@ pub mod table;
 
 pub use postings::Postings;
 pub use predict::{Followers, Predictor};
-pub use series::{Known, SeriesIndex};
+pub use series::{CoolError, Found, IndexPart, IndexUse, Known, SeriesIndex};
 pub use table::SeriesTable;

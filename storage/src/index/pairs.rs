@@ -4,8 +4,6 @@
 //! such stores as one. How pairs are kept and found is each store's own.
 #![warn(clippy::indexing_slicing)]
 
-use std::borrow::Cow;
-
 use model::Matcher;
 use roaring::RoaringBitmap;
 
@@ -21,11 +19,10 @@ pub(super) enum IdSet<'a> {
     /// In memory.
     Many(&'a RoaringBitmap),
     /// In the portable format.
-    #[expect(dead_code, reason = "what files have, which are to come")]
     Stored(&'a [u8]),
 }
 
-impl<'a> IdSet<'a> {
+impl IdSet<'_> {
     pub(super) fn add_to(&self, set: &mut RoaringBitmap) -> Result<(), Fault> {
         match self {
             Self::One(one) => drop(set.insert(*one)),
@@ -51,11 +48,11 @@ impl<'a> IdSet<'a> {
         })
     }
 
-    pub(super) fn to_bitmap(self) -> Result<Cow<'a, RoaringBitmap>, Fault> {
+    pub(super) fn len(&self) -> Result<u64, Fault> {
         Ok(match self {
-            Self::One(one) => Cow::Owned(RoaringBitmap::from_iter([one])),
-            Self::Many(many) => Cow::Borrowed(many),
-            Self::Stored(bytes) => Cow::Owned(read_ids(bytes)?),
+            Self::One(_) => 1,
+            Self::Many(many) => many.len(),
+            Self::Stored(bytes) => read_ids(bytes)?.len(),
         })
     }
 }
@@ -73,7 +70,11 @@ pub(super) trait Pairs {
     fn names(&self) -> impl Iterator<Item = Result<&str, Fault>>;
 
     /// The values of `name` from `from` on, each with its series.
-    fn values<'a>(&'a self, name: &str, from: &str) -> impl Iterator<Item = Result<(&'a str, IdSet<'a>), Fault>>;
+    fn values<'a>(
+        &'a self,
+        name: &str,
+        from: &str,
+    ) -> impl Iterator<Item = Result<(&'a str, IdSet<'a>), Fault>> + use<'a, Self>;
 
     /// The series with one pair.
     fn pair(&self, name: &str, value: &str) -> Result<Option<IdSet<'_>>, Fault>;
@@ -181,4 +182,71 @@ pub(super) fn each_value<const N: usize>(
 pub(super) fn name_sizes(pairs: &impl Pairs) -> Result<Vec<(String, u64)>, Fault> {
     let size = |name: &str| Ok((name.to_owned(), pairs.values(name, "").count() as u64));
     pairs.names().map(|name| size(name?)).collect()
+}
+
+type Boxed<'a, T> = Box<dyn Iterator<Item = Result<T, Fault>> + 'a>;
+
+/// [`Pairs`] whose kind is not known.
+pub(super) trait BoxedPairs {
+    fn boxed_names(&self) -> Boxed<'_, &str>;
+    fn boxed_values<'a>(&'a self, name: &str) -> Boxed<'a, (&'a str, IdSet<'a>)>;
+}
+
+impl<P: Pairs> BoxedPairs for P {
+    fn boxed_names(&self) -> Boxed<'_, &str> {
+        Box::new(self.names())
+    }
+
+    fn boxed_values<'a>(&'a self, name: &str) -> Boxed<'a, (&'a str, IdSet<'a>)> {
+        Box::new(self.values(name, ""))
+    }
+}
+
+/// Calls `visit` with each pair of any of `parts`, by name and value, and with all its series that are not `gone`, if there
+/// is any.
+pub(super) fn merged<E: From<Fault>>(
+    parts: &[&dyn BoxedPairs],
+    gone: &RoaringBitmap,
+    visit: &mut dyn FnMut(&str, &str, IdSet<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut names = Vec::new();
+    for part in parts {
+        names.extend(part.boxed_names().collect::<Result<Vec<&str>, Fault>>()?);
+    }
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let mut values: Vec<_> = parts.iter().map(|part| part.boxed_values(name)).collect();
+        let mut heads = Vec::with_capacity(values.len());
+        for values in &mut values {
+            heads.push(values.next().transpose()?);
+        }
+        while let Some(value) = heads.iter().flatten().map(|(value, _)| *value).min() {
+            let mut found: Option<IdSet<'_>> = None;
+            let mut all: Option<RoaringBitmap> = None;
+            for (head, values) in heads.iter_mut().zip(&mut values) {
+                let Some((_, ids)) = head.take_if(|(of, _)| *of == value) else { continue };
+                *head = values.next().transpose()?;
+                match (&mut all, found) {
+                    (Some(all), _) => ids.add_to(all)?,
+                    (None, None) if gone.is_empty() => found = Some(ids),
+                    (None, before) => {
+                        let all = all.insert(RoaringBitmap::new());
+                        before.map_or(Ok(()), |before| before.add_to(all))?;
+                        ids.add_to(all)?;
+                    }
+                }
+            }
+            if let Some(all) = &mut all {
+                *all -= gone;
+            }
+            match (&all, found) {
+                (Some(all), _) if all.is_empty() => {}
+                (Some(all), _) => visit(name, value, IdSet::Many(all))?,
+                (None, Some(found)) => visit(name, value, found)?,
+                (None, None) => {}
+            }
+        }
+    }
+    Ok(())
 }

@@ -32,6 +32,17 @@ impl Ids {
         }
     }
 
+    fn join(&mut self, other: Self) {
+        match (&mut *self, other) {
+            (_, Self::One(id)) => self.insert(id),
+            (Self::Many(many), Self::Many(other)) => **many |= *other,
+            (Self::One(one), Self::Many(mut other)) => {
+                other.insert(*one);
+                *self = Self::Many(other);
+            }
+        }
+    }
+
     /// Removes `id`; says whether none is left.
     fn remove(&mut self, id: u32) -> bool {
         match self {
@@ -64,6 +75,27 @@ impl Postings {
                 ids.insert(id.0);
             } else {
                 values.insert(value.into(), Ids::One(id.0));
+            }
+        }
+    }
+
+    /// Adds the series of another, which are none of these.
+    pub fn join(&mut self, other: Self) {
+        if self.all.is_empty() {
+            *self = other;
+            return;
+        }
+        self.all |= other.all;
+        for (name, values) in other.names {
+            let Some(known) = self.names.get_mut(&name) else {
+                self.names.insert(name, values);
+                continue;
+            };
+            for (value, ids) in values {
+                match known.get_mut(&value) {
+                    Some(known) => known.join(ids),
+                    None => drop(known.insert(value, ids)),
+                }
             }
         }
     }
@@ -103,7 +135,11 @@ impl Pairs for Postings {
         self.names.keys().map(|name| Ok(&**name))
     }
 
-    fn values<'a>(&'a self, name: &str, from: &str) -> impl Iterator<Item = Result<(&'a str, IdSet<'a>), Fault>> {
+    fn values<'a>(
+        &'a self,
+        name: &str,
+        from: &str,
+    ) -> impl Iterator<Item = Result<(&'a str, IdSet<'a>), Fault>> + use<'a> {
         let values = self.names.get(name);
         let values = values.map(|values| values.range::<str, _>((Bound::Included(from), Bound::Unbounded)));
         values.into_iter().flatten().map(|(value, ids)| Ok((&**value, ids.as_set())))

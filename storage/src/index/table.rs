@@ -56,7 +56,15 @@ impl<S: BuildHasher> SeriesTable<S> {
         shard.find(hash, |&id| self.has_labels(SeriesId(id), labels)).map(|&id| SeriesId(id))
     }
 
-    /// Adds a series that does not exist. One caller at a time.
+    /// Makes room for so many series more.
+    pub fn reserve(&self, series: usize) {
+        let rehash = |&id: &u32| self.labels(SeriesId(id)).map_or(0, |labels| self.hash(labels.as_ref()));
+        // They do not spread quite evenly.
+        let each = series / SHARDS + series / SHARDS / 32;
+        self.shards.iter().for_each(|shard| shard.write().reserve(each, rehash));
+    }
+
+    /// Adds a series that does not exist. One caller at a time for a series.
     pub fn insert(&self, id: SeriesId, labels: &Labels) {
         debug_assert!(self.find(labels.as_ref()).is_none(), "{labels} is known already");
         let (page, slot) = place(id);
@@ -95,17 +103,31 @@ impl<S: BuildHasher> SeriesTable<S> {
 
     /// Calls `visit` with each of `ids` that exists, and its labels.
     pub fn each(&self, ids: impl IntoIterator<Item = u32>, mut visit: impl FnMut(SeriesId, &Labels)) {
+        let each = self.each_or(ids, |id, labels| {
+            if let Some(labels) = labels {
+                visit(id, labels);
+            }
+            Ok::<(), std::convert::Infallible>(())
+        });
+        let Ok(()) = each;
+    }
+
+    /// Calls `visit` with each of `ids`, and its labels if it exists.
+    pub(super) fn each_or<E>(
+        &self,
+        ids: impl IntoIterator<Item = u32>,
+        mut visit: impl FnMut(SeriesId, Option<&Labels>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut ids = ids.into_iter().peekable();
         while let Some(&first) = ids.peek() {
             let number = place(SeriesId(first)).0;
             let page = self.page(number);
             let names = page.as_ref().map(|page| page.read());
             while let Some(id) = ids.next_if(|&id| place(SeriesId(id)).0 == number) {
-                if let Some(labels) = names.as_ref().and_then(|names| names[place(SeriesId(id)).1].as_ref()) {
-                    visit(SeriesId(id), labels);
-                }
+                visit(SeriesId(id), names.as_ref().and_then(|names| names[place(SeriesId(id)).1].as_ref()))?;
             }
         }
+        Ok(())
     }
 
     fn has_labels(&self, id: SeriesId, labels: LabelsRef<'_>) -> bool {

@@ -49,7 +49,8 @@ fn lived() -> EngineOptions {
         rule("8|6.", SHORT_MS, Vec::new()),
     ];
     let (durability, log_segment_bytes) = (Durability::Sync, 600);
-    EngineOptions { durability, log_segment_bytes, retention_ms: Some(RETENTION_MS), lifetimes, ..options() }
+    let (retention_ms, cold_series_min) = (Some(RETENTION_MS), 1);
+    EngineOptions { durability, log_segment_bytes, retention_ms, lifetimes, cold_series_min, ..options() }
 }
 
 /// What happens in a life.
@@ -137,6 +138,7 @@ struct Done {
     rewritten: u64,
     dropped: u64,
     series_removed: u64,
+    series_cooled: u64,
 }
 
 /// A folder in memory where there is one: what power cuts leave is worked out here, not by a disk.
@@ -184,6 +186,7 @@ impl World {
             self.done.rewritten += stats.blocks_rewritten;
             self.done.dropped += stats.blocks_dropped;
             self.done.series_removed += stats.series_removed;
+            self.done.series_cooled += stats.series_cooled;
         }
     }
 
@@ -431,8 +434,12 @@ fn whatever_fails_in_a_life_the_rest_of_it_goes_on() {
     assert!(matches!(stages[..], [DeleteStage::Applied { .. }]), "{stages:?}");
     let (changes, looks) = (sound.files.changes(), sound.files.looks());
     sound.close();
-    let Done { merges, summarised, rewritten, dropped, series_removed } = sound.done;
-    assert!([merges, summarised, rewritten, dropped, series_removed].iter().all(|&of| of > 0), "{:?}", sound.done);
+    let Done { merges, summarised, rewritten, dropped, series_removed, series_cooled } = sound.done;
+    assert!(
+        [merges, summarised, rewritten, dropped, series_removed, series_cooled].iter().all(|&of| of > 0),
+        "{:?}",
+        sound.done
+    );
     let ways = [
         (Way::Change(Fault::Fail, AfterFault::Recovers), false),
         (Way::Change(Fault::Fail, AfterFault::Dead), true),

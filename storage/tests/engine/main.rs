@@ -2,6 +2,7 @@
 
 mod any_fault;
 mod checked;
+mod cold;
 mod deletes;
 mod faults;
 mod fixture;

@@ -11,6 +11,7 @@ use roaring::RoaringBitmap;
 use crate::damage::Damage;
 use crate::ids::SeriesId;
 use crate::index::SeriesIndex;
+use crate::index::table::{PAGE_SERIES, place};
 
 /// What is kept of the series that some matchers select.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,8 +94,9 @@ impl LifetimeRule {
 pub(in crate::engine) struct Lifetimes {
     /// The last is the retention of the engine.
     rules: Vec<LifetimeRule>,
-    /// By series id the place of its rule and 1, or 0 where nobody asked yet. Labels of an id never change.
-    known: RwLock<Vec<u16>>,
+    /// By page of series ids: for each the place of its rule and 1, or 0 where nobody asked yet. Labels of an id never
+    /// change.
+    known: RwLock<Vec<Option<Box<[u16; PAGE_SERIES]>>>>,
 }
 
 impl Lifetimes {
@@ -142,20 +144,35 @@ impl Lifetimes {
         if self.is_plain() {
             return 0;
         }
-        let at = id.0 as usize;
-        let known = self.known.read().get(at).copied().unwrap_or(0);
+        let (number, slot) = place(id);
+        let known = self.known.read().get(number).and_then(Option::as_ref).map_or(0, |page| page[slot]);
         if let Some(place) = known.checked_sub(1) {
             return usize::from(place);
         }
         let Some(labels) = labels() else { return self.rules.len() - 1 };
         let place = self.of_labels(&labels);
         let mut known = self.known.write();
-        if known.len() <= at {
-            // Ids come in order: room for those that follow spares most growing.
-            known.resize(at + at / 8 + 64, 0);
+        if known.len() <= number {
+            known.resize_with(number + 1, || None);
         }
-        known[at] = u16::try_from(place + 1).unwrap_or(0);
+        let page = known[number].get_or_insert_with(|| Box::new([0; PAGE_SERIES]));
+        page[slot] = u16::try_from(place + 1).unwrap_or(0);
         place
+    }
+
+    /// Forgets what was known of series, until somebody asks again.
+    pub(in crate::engine) fn forget(&self, ids: &[SeriesId]) {
+        let mut known = self.known.write();
+        for &id in ids {
+            let (number, slot) = place(id);
+            let Some(of_page) = known.get_mut(number) else { continue };
+            if let Some(page) = of_page {
+                page[slot] = 0;
+                if page.iter().all(|&place| place == 0) {
+                    *of_page = None;
+                }
+            }
+        }
     }
 
     /// Those of `ids` that fall under each rule; ids of no series fall under the last.

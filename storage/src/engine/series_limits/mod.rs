@@ -2,8 +2,8 @@
 //!
 //! The number of series of every metric and every agent is kept beside the index, so that a new series costs two looks
 //! into a table, and a known one nothing. Only who holds the writer's lock changes the numbers, from the moment a series
-//! is planned, so that the limits are exact however many append at once. The numbers are those of the index: they are
-//! found anew from it when a folder is opened, and go down when series are removed.
+//! is planned, so that the limits are exact however many append at once. The numbers are those of the index, and of series
+//! in memory alone: they are found anew from it when a folder is opened, and go down when series leave memory.
 //!
 //! What is told of a refusal is [`refusals`]'; whose series counts for which agent is [`agent`]'s.
 
@@ -17,7 +17,6 @@ use model::{FullLimit, LabelsRef, LimitCause, METRIC_NAME, SeriesLimit};
 use parking_lot::Mutex;
 
 use super::EngineOptions;
-use crate::damage::Damage;
 use crate::index::SeriesIndex;
 use agent::{INSTANCE, agent_of, agent_of_instance};
 use refusals::Refusals;
@@ -73,25 +72,20 @@ impl SeriesLimits {
         }
     }
 
-    /// Counts the series that the index has. Nobody creates or removes one meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// When an index file is damaged; then nothing is changed.
-    pub(super) fn recount(&self, index: &SeriesIndex) -> Result<(), Damage> {
-        let all = index.all();
-        let mut counts = Counts { series: all.len(), ..Counts::default() };
-        index.each_value(METRIC_NAME, [&all], |metric, [series]| add(&mut counts.metrics, metric, series))?;
-        index.each_value(INSTANCE, [&all], |instance, [series]| {
+    /// Counts the series that the index has in memory. Nobody puts one there or takes one out meanwhile.
+    pub(super) fn recount(&self, index: &SeriesIndex) {
+        let live = index.live();
+        let mut counts = Counts { series: live.len(), ..Counts::default() };
+        index.each_live_value(METRIC_NAME, [&live], |metric, [series]| add(&mut counts.metrics, metric, series));
+        index.each_live_value(INSTANCE, [&live], |instance, [series]| {
             if let Some(agent) = agent_of_instance(instance) {
                 add(&mut counts.agents, agent, series);
             }
-        })?;
+        });
         *self.counts.lock() = counts;
-        Ok(())
     }
 
-    /// Counts a series that is about to be created, unless a limit has no room for it: then that limit.
+    /// Counts a series that is about to be created, or to come back into memory, unless a limit has no room for it: then that limit.
     pub(super) fn admit(&self, labels: LabelsRef<'_>) -> Result<(), SeriesLimit> {
         let counts = &mut *self.counts.lock();
         let names = [None, labels.get(METRIC_NAME), agent_of(labels)];
@@ -110,7 +104,7 @@ impl SeriesLimits {
         Ok(())
     }
 
-    /// Counts a series out that was removed, or that was admitted and not created.
+    /// Counts a series out that has left memory, or that was admitted and not created.
     pub(super) fn release(&self, labels: LabelsRef<'_>) {
         let counts = &mut *self.counts.lock();
         counts.series = counts.series.saturating_sub(1);

@@ -139,44 +139,44 @@ impl Core {
         Ok(match limit {
             SeriesLimit::Server => LimitCause { metric: self.series_limits.largest_metric(), label: None },
             SeriesLimit::Metric => {
-                let ids = self.series.select(&[Matcher::equal(METRIC_NAME, of)])?;
-                LimitCause { metric: None, label: self.largest_label(&ids, &[METRIC_NAME])? }
+                let ids = self.series.select(&[Matcher::equal(METRIC_NAME, of)])? & self.series.live();
+                LimitCause { metric: None, label: self.largest_label(&ids, &[METRIC_NAME]) }
             }
             SeriesLimit::Agent => {
                 let ids = self.series_of_agent(of)?;
-                let metric = self.largest_metric_among(&ids)?;
-                LimitCause { metric, label: self.largest_label(&ids, &[METRIC_NAME, INSTANCE])? }
+                let metric = self.largest_metric_among(&ids);
+                LimitCause { metric, label: self.largest_label(&ids, &[METRIC_NAME, INSTANCE]) }
             }
         })
     }
 
     fn series_of_agent(&self, agent: &str) -> Result<RoaringBitmap, Damage> {
         let mut instances = Vec::new();
-        self.series.each_value(INSTANCE, [], |instance, []| {
+        self.series.each_live_value(INSTANCE, [], |instance, []| {
             if agent_of_instance(instance) == Some(agent) {
                 instances.push(instance.to_owned());
             }
-        })?;
+        });
         let mut ids = RoaringBitmap::new();
         for instance in instances {
             ids |= self.series.select(&[Matcher::equal(INSTANCE, instance)])?;
         }
-        Ok(ids)
+        Ok(ids & self.series.live())
     }
 
-    fn largest_metric_among(&self, ids: &RoaringBitmap) -> Result<Option<(String, u64)>, Damage> {
+    fn largest_metric_among(&self, ids: &RoaringBitmap) -> Option<(String, u64)> {
         let mut largest: Option<(String, u64)> = None;
-        self.series.each_value(METRIC_NAME, [ids], |metric, [series]| {
+        self.series.each_live_value(METRIC_NAME, [ids], |metric, [series]| {
             if series > largest.as_ref().map_or(0, |(_, most)| *most) {
                 largest = Some((metric.to_owned(), series));
             }
-        })?;
-        Ok(largest)
+        });
+        largest
     }
 
     /// The label other than `without` that has the most values among `ids`, if any has more than one.
-    fn largest_label(&self, ids: &RoaringBitmap, without: &[&str]) -> Result<Option<(String, u64)>, Damage> {
-        let mut names = self.series.name_sizes()?;
+    fn largest_label(&self, ids: &RoaringBitmap, without: &[&str]) -> Option<(String, u64)> {
+        let mut names = self.series.live_name_sizes();
         names.retain(|(name, _)| !without.contains(&name.as_str()));
         names.sort_by_key(|(_, values)| std::cmp::Reverse(*values));
         let mut largest: Option<(String, u64)> = None;
@@ -187,12 +187,12 @@ impl Core {
                 break;
             }
             let mut values = 0;
-            self.series.each_value(&name, [ids], |_, [series]| values += u64::from(series > 0))?;
+            self.series.each_live_value(&name, [ids], |_, [series]| values += u64::from(series > 0));
             if values > most {
                 largest = Some((name, values));
             }
         }
-        Ok(largest)
+        largest
     }
 }
 
