@@ -10,7 +10,8 @@ use std::sync::Arc;
 use model::{Matcher, Samples, TimeRange};
 use roaring::RoaringBitmap;
 
-use super::hidden::{Hidden, Tombstone};
+use super::blocks::BlockSet;
+use super::hidden::{Border, Hidden, Tombstone};
 use super::stats::{Count, cut};
 use super::{Core, Maintenance, StorageError};
 use crate::block::overlay::Mark;
@@ -87,6 +88,8 @@ pub enum DeleteError {
 #[derive(Debug, Default)]
 pub(super) struct DeleteList {
     all: BTreeMap<u64, (DeleteRecord, Option<Arc<Tombstone>>)>,
+    /// Of deletes that are being made.
+    borders: Vec<Border>,
     hidden: Hidden,
 }
 
@@ -106,7 +109,8 @@ impl DeleteList {
     }
 
     fn refresh(&mut self) {
-        self.hidden = Hidden::new(self.all.values().filter_map(|(_, tombstone)| tombstone.clone()));
+        let tombstones = self.all.values().filter_map(|(_, tombstone)| tombstone.clone());
+        self.hidden = Hidden::new(tombstones).with_borders(&self.borders);
     }
 
     /// What the deletes hide now.
@@ -180,7 +184,7 @@ impl Core {
             }
             found.add(id, samples.len() as u64, bytes);
         }
-        self.count_in_blocks(&ids, range, &hidden, &mut found)?;
+        self.count_in_blocks(&self.view(), &ids, range, &hidden, &mut found)?;
         self.name_metrics(found)
     }
 
@@ -191,13 +195,14 @@ impl Core {
     /// Counts what blocks show of `ids` in `range`. Only chunks at the ends of the range are decoded.
     fn count_in_blocks(
         &self,
+        view: &BlockSet,
         ids: &RoaringBitmap,
         range: TimeRange,
         hidden: &Hidden,
         found: &mut Found,
     ) -> Result<(), StorageError> {
         let mut samples = Samples::default();
-        for block in self.view().overlapping(range) {
+        for block in view.overlapping(range) {
             let mut asked = ids & block.ids();
             found.stored |= &asked;
             hidden.take_from(&mut asked, &block, range);
@@ -239,25 +244,54 @@ impl Core {
 
     /// Deletes. `None` if there was nothing to delete.
     pub(super) fn delete(&self, request: DeleteRequest) -> Result<Option<Delete>, DeleteError> {
-        let mut maintenance = self.open_maintenance()?;
-        let waiting = self.deletes.read().in_stage(DeleteStage::hides).len();
-        if waiting >= DELETES_PENDING_MAX {
-            return Err(DeleteError::TooMany { limit: DELETES_PENDING_MAX });
-        }
-        self.flush_all(&mut maintenance)?;
-        let ids = self
-            .selected(request.selectors.iter().map(|(_, matchers)| matchers.as_slice()))
-            .map_err(StorageError::from)?;
-        let mut found = Found::default();
-        self.count_in_blocks(&ids, request.range, &self.hidden(), &mut found)?;
-        if found.series.is_empty() {
+        let begun = self.begin_delete(request.range)?;
+        let counted = self.count_delete(&begun, &request)?;
+        if counted.found.series.is_empty() {
             return Ok(None);
         }
+        self.register_delete(&begun, request, counted).map(Some)
+    }
+
+    /// Flushes, so that what is to be deleted is in blocks, and keeps these from being merged with later ones.
+    fn begin_delete(&self, range: TimeRange) -> Result<Begun<'_>, DeleteError> {
+        let mut maintenance = self.open_maintenance()?;
+        self.check_room_for_delete()?;
+        self.flush_all(&mut maintenance)?;
+        let border = Border { range, last_sequence: maintenance.state.flushed };
+        let mut list = self.deletes.write();
+        list.borders.push(border);
+        list.refresh();
+        Ok(Begun { core: self, border, view: self.view() })
+    }
+
+    fn check_room_for_delete(&self) -> Result<(), DeleteError> {
+        let waiting = self.deletes.read().in_stage(DeleteStage::hides).len();
+        if waiting >= DELETES_PENDING_MAX { Err(DeleteError::TooMany { limit: DELETES_PENDING_MAX }) } else { Ok(()) }
+    }
+
+    /// Finds out what is to be deleted, beside flushes and merges.
+    fn count_delete(&self, begun: &Begun<'_>, request: &DeleteRequest) -> Result<Counted, DeleteError> {
+        let selectors = request.selectors.iter().map(|(_, matchers)| matchers.as_slice());
+        let ids = self.selected(selectors).map_err(StorageError::from)?;
+        let mut found = Found::default();
+        self.count_in_blocks(&begun.view, &ids, request.range, &self.hidden(), &mut found)?;
+        Ok(Counted { ids, found })
+    }
+
+    /// Makes the delete lasting, then seen.
+    fn register_delete(
+        &self,
+        begun: &Begun<'_>,
+        request: DeleteRequest,
+        Counted { ids, found }: Counted,
+    ) -> Result<Delete, DeleteError> {
+        let maintenance = self.open_maintenance()?;
+        self.check_room_for_delete()?;
         let record = DeleteRecord {
             selectors: request.selectors.into_iter().map(|(text, _)| text).collect(),
             start_ms: request.range.start.0,
             end_ms: request.range.end.0,
-            last_sequence: maintenance.state.flushed,
+            last_sequence: begun.border.last_sequence,
             created_ms: self.clock.now().0,
             by: request.by,
             series: found.series.len(),
@@ -280,7 +314,7 @@ impl Core {
             id, by = record.by, selectors = ?record.selectors, series = record.series, samples = record.samples,
             "samples are deleted, and hidden until that can no longer be undone"
         );
-        Ok(Some(self.told(id, record)))
+        Ok(self.told(id, record))
     }
 
     /// Brings back what a delete hides.
@@ -326,6 +360,32 @@ impl Core {
     }
 }
 
+/// A delete that is being made. Until it is dropped no block of what came before is merged with one of what came after.
+#[derive(Debug)]
+struct Begun<'c> {
+    core: &'c Core,
+    border: Border,
+    /// The blocks that have all it may delete.
+    view: Arc<BlockSet>,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        let mut list = self.core.deletes.write();
+        if let Some(at) = list.borders.iter().position(|border| *border == self.border) {
+            list.borders.swap_remove(at);
+        }
+        list.refresh();
+    }
+}
+
+/// What a delete reaches.
+#[derive(Debug)]
+struct Counted {
+    ids: RoaringBitmap,
+    found: Found,
+}
+
 /// What is found of a delete's reach.
 #[derive(Debug, Default)]
 struct Found {
@@ -353,4 +413,62 @@ fn contains(outer: TimeRange, inner: TimeRange) -> bool {
 fn share(bytes: u64, part: u64, whole: u64) -> u64 {
     let share = u128::from(bytes) * u128::from(part) / u128::from(whole.max(1));
     u64::try_from(share).unwrap_or(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Labels, ManualClock, SampleSink, SeriesSource, TimestampMs, WriteBatch};
+
+    use super::*;
+    use crate::{Engine, EngineOptions};
+
+    fn append(engine: &Engine, at_ms: i64) {
+        let mut batch = WriteBatch::new();
+        batch.push_series(Labels::from_pairs([("__name__", "up")]).expect("valid labels").as_ref());
+        batch.push_sample(at_ms, 0.5);
+        engine.append(&batch).expect("appended");
+    }
+
+    fn times(engine: &Engine) -> Vec<i64> {
+        let set = engine.select(&[], TimeRange::ALL, 9).expect("selected");
+        let mut samples = Samples::default();
+        set.read(0, &mut samples).expect("read");
+        samples.timestamps_ms
+    }
+
+    /// While a delete is counted flushes and merges go on, and what came meanwhile stays apart from what it hides.
+    #[test]
+    fn counting_holds_up_no_flush() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = EngineOptions { background: false, retention_ms: None, ..EngineOptions::default() };
+        let clock = Arc::new(ManualClock::new(TimestampMs(0)));
+        let engine = Engine::open(folder.path(), options, clock).expect("opens");
+        for at_ms in [1, 2] {
+            append(&engine, at_ms);
+            engine.flush().expect("flushed");
+        }
+        let request =
+            || DeleteRequest { selectors: vec![(String::new(), Vec::new())], range: TimeRange::ALL, by: String::new() };
+        for registers in [false, true] {
+            let begun = engine.core.begin_delete(TimeRange::ALL).expect("begun");
+            append(&engine, 3);
+            engine.flush().expect("flushed");
+            let counted = engine.core.count_delete(&begun, &request()).expect("counted");
+            assert_eq!(counted.found.reach.samples, if registers { 3 } else { 2 });
+            engine.merge_to_end().expect("merged");
+            assert_eq!(engine.core.view().blocks.len(), 2);
+            if registers {
+                engine.core.register_delete(&begun, request(), counted).expect("registered");
+                assert_eq!(times(&engine), [3]);
+            }
+            drop(begun);
+            assert!(engine.core.deletes.read().borders.is_empty());
+            if !registers {
+                engine.merge_to_end().expect("merged");
+                assert_eq!(engine.core.view().blocks.len(), 1, "nothing parts them any more");
+            }
+        }
+        engine.undo_delete(1).expect("undone");
+        assert_eq!(times(&engine), [1, 2, 3]);
+    }
 }

@@ -30,7 +30,18 @@ pub(super) struct Tombstone {
 
 /// The deletes that hide something, at one moment.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Hidden(Arc<[Arc<Tombstone>]>);
+pub(super) struct Hidden {
+    tombstones: Arc<[Arc<Tombstone>]>,
+    borders: Arc<[Border]>,
+}
+
+/// Where a delete that is being made parts what was written before it from what came after. It hides nothing yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Border {
+    pub(super) range: TimeRange,
+    /// The last record before it.
+    pub(super) last_sequence: u64,
+}
 
 impl Tombstone {
     /// Whether it may hide samples of the block with `record`.
@@ -53,17 +64,27 @@ impl Tombstone {
 
 impl Hidden {
     pub(super) fn new(tombstones: impl Iterator<Item = Arc<Tombstone>>) -> Self {
-        Self(tombstones.collect())
+        Self { tombstones: tombstones.collect(), borders: Arc::default() }
+    }
+
+    /// With deletes that are being made.
+    pub(super) fn with_borders(self, borders: &[Border]) -> Self {
+        Self { borders: borders.into(), ..self }
+    }
+
+    /// Whether a delete of something in `range` is being made, of series that nobody knows yet.
+    pub(super) fn is_bordered(&self, range: TimeRange) -> bool {
+        self.borders.iter().any(|border| border.range.overlaps(range))
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.tombstones.len()
     }
 
     /// The deletes that may hide samples of the block with `record`.
     pub(super) fn of(&self, record: &BlockRecord) -> impl Iterator<Item = &Arc<Tombstone>> {
-        self.0.iter().filter(|tombstone| tombstone.reaches(record))
+        self.tombstones.iter().filter(|tombstone| tombstone.reaches(record))
     }
 
     /// Takes those series from `ids` of which `block` shows nothing in `range`, as far as that is known of whole deletes.
@@ -97,7 +118,7 @@ impl Hidden {
 
     /// The series of which something in `range` is deleted.
     pub(super) fn series_in(&self, range: TimeRange) -> RoaringBitmap {
-        let of = self.0.iter().filter(|tombstone| tombstone.range.overlaps(range));
+        let of = self.tombstones.iter().filter(|tombstone| tombstone.range.overlaps(range));
         of.fold(RoaringBitmap::new(), |all, tombstone| all | &tombstone.series)
     }
 
@@ -105,14 +126,16 @@ impl Hidden {
     /// reaches one and not the other.
     pub(super) fn part(&self, range: TimeRange, a: u64, b: u64) -> bool {
         let between = |last: u64| a.min(b) <= last && last < a.max(b);
-        self.0.iter().any(|tombstone| between(tombstone.last_sequence) && tombstone.range.overlaps(range))
+        let made = self.tombstones.iter().map(|of| Border { range: of.range, last_sequence: of.last_sequence });
+        let mut all = made.chain(self.borders.iter().copied());
+        all.any(|border| between(border.last_sequence) && border.range.overlaps(range))
     }
 
     /// The deletes whose samples a merge of blocks leaves out; the last of their records is `last_sequence`.
     pub(super) fn applying(&self, last_sequence: u64) -> Vec<Arc<Tombstone>> {
         let due =
             |tombstone: &&Arc<Tombstone>| tombstone.next_block.is_some() && last_sequence <= tombstone.last_sequence;
-        self.0.iter().filter(due).cloned().collect()
+        self.tombstones.iter().filter(due).cloned().collect()
     }
 
     /// Whether `block` has to be rewritten without the samples of a delete that is being applied.

@@ -166,7 +166,12 @@ impl Core {
                 || part.raw.iter().all(|block| block.record.last_sequence < flushed);
             // Of series of which a delete may give something back, what there is stays as it is.
             let held = hidden.series_in(partition.range());
-            if partition.end_ms() >= now_ms || !quiet || blocked.contains(&partition) || part.mixes(&held) {
+            if partition.end_ms() >= now_ms
+                || !quiet
+                || blocked.contains(&partition)
+                || part.mixes(&held)
+                || hidden.is_bordered(partition.range())
+            {
                 continue;
             }
             let ids = part.ids() - &held;
