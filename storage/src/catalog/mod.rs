@@ -278,6 +278,19 @@ impl Catalog {
         self.metadata.apply_batch(batch).map_err(|source| self.failed(source))
     }
 
+    /// Removes metadata by metric name. Lasting after the next [`commit`](Self::commit) or removal of series.
+    ///
+    /// # Errors
+    ///
+    /// When sled fails.
+    pub fn remove_metadata(&self, metrics: &[String]) -> Result<(), CatalogError> {
+        let mut batch = sled::Batch::default();
+        for metric in metrics {
+            batch.remove(metric.as_bytes());
+        }
+        self.metadata.apply_batch(batch).map_err(|source| self.failed(source))
+    }
+
     /// Makes `change`, and every series and metadata set before, true and lasting in one step.
     ///
     /// # Errors

@@ -77,6 +77,47 @@ fn one_process_a_folder() {
     open(folder.path(), options());
 }
 
+/// What is known of a metric goes with its last series, whatever the names of these have behind the metric's.
+#[test]
+fn metadata_goes_with_the_last_series_of_its_metric() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
+    let kept = EngineOptions { retention_ms: Some(DAY_MS), ..options() };
+    let open = || Engine::open(folder.path(), kept.clone(), clock.clone()).expect("opens");
+    let engine = open();
+    let metadata =
+        |name: &str| MetricMetadata { kind: MetricKind::Counter, unit: String::new(), help: name.to_owned() };
+    let append = |engine: &Engine, names: &[&str], at_ms| {
+        let mut batch = WriteBatch::new();
+        for name in names {
+            batch.push_series(Labels::from_pairs([("__name__", *name)]).expect("valid labels").as_ref());
+            batch.push_sample(at_ms, 1.0);
+        }
+        engine.append(&batch).expect("appended");
+        engine.flush().expect("flushed");
+    };
+    let mut batch = WriteBatch::new();
+    for name in ["gone", "busy_seconds", "lasting_seconds", "unused"] {
+        batch.push_metadata(name, metadata(name));
+    }
+    engine.append(&batch).expect("appended");
+    append(&engine, &["gone", "busy_seconds_bucket", "busy_seconds_count", "lasting_seconds_sum"], NOW_MS);
+    clock.advance_ms(DAY_MS / 2);
+    append(&engine, &["lasting_seconds_count", "busy_seconds_count"], NOW_MS + DAY_MS / 2);
+    clock.advance_ms(DAY_MS);
+    append(&engine, &["lasting_seconds_count"], NOW_MS + DAY_MS * 3 / 2);
+    for (advance_ms, want) in
+        [(0, &["busy_seconds", "lasting_seconds", "unused"][..]), (DAY_MS / 2, &["lasting_seconds", "unused"])]
+    {
+        clock.advance_ms(advance_ms);
+        engine.merge_to_end().expect("merged");
+        let names: Vec<_> = engine.metadata(None).expect("told").into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, want);
+    }
+    drop(engine);
+    assert_eq!(open().metadata(None).expect("told").len(), 2, "for good");
+}
+
 #[test]
 fn series_keep_their_ids_and_metadata_stays() {
     let folder = tempfile::tempdir().expect("a folder");
