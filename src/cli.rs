@@ -2,6 +2,7 @@
 //!
 //! Owns the shape and the words. What a subcommand does lives in `commands`, settings of the server in `settings`.
 
+mod backup;
 mod deletes;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use crate::commands::check;
 use crate::render::Format;
 use crate::settings::SettingFlags;
 
+pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use deletes::{DeleteArgs, ServerArgs, UndeleteArgs};
 
 const EXAMPLES: &str = "\
@@ -77,7 +79,13 @@ pub(crate) enum Command {
     /// Tell what a server keeps of which series, and for how long
     #[command(subcommand, after_help = RETENTION_EXAMPLES)]
     Retention(RetentionCommand),
-    /// Read all of a data folder and tell what is damaged; changes nothing
+    /// Take a backup of a server's data while it runs, or of a data folder
+    #[command(after_help = backup::BACKUP_EXAMPLES)]
+    Backup(BackupArgs),
+    /// Make a data folder of a backup
+    #[command(after_help = backup::RESTORE_EXAMPLES)]
+    Restore(RestoreArgs),
+    /// Read all of a data folder or a backup and tell what is damaged; changes nothing
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArgs),
     /// Measure a server: how fast it takes samples and answers queries

@@ -74,6 +74,8 @@ fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Deletes(args) => commands::deletes::list(&args, output).map(|()| true),
         Command::Undelete(args) => commands::deletes::undelete(&args, output).map(|()| true),
         Command::Retention(command) => commands::retention::run(&command, output),
+        Command::Backup(args) => commands::backup::take(&args, output).map(|()| true),
+        Command::Restore(args) => commands::backup::restore(&args, output),
         Command::Check(args) => commands::check::run(&args, output),
         Command::Bench(command) => bench::run(&command, output).map(|()| true),
     };

@@ -5,6 +5,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a target says what is wrong by a panic")]
 
+pub mod backup_files;
 pub mod block_open;
 pub mod chunk_decode;
 pub mod chunk_round_trip;
@@ -22,7 +23,8 @@ pub mod remote_write;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
+    ("backup_files", backup_files::run),
     ("block_open", block_open::run),
     ("chunk_decode", chunk_decode::run),
     ("chunk_round_trip", chunk_round_trip::run),

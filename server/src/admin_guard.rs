@@ -42,6 +42,12 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
     }
 }
 
+/// Whether a request comes from a program on this machine, whoever else may ask too.
+pub(crate) fn is_from_here(request: &Request) -> bool {
+    let client = Client::of(request.extensions()).map(|Client(address)| address.ip());
+    refusal(AdminAccess::Local, client, request.headers()).is_none()
+}
+
 /// Why a request is refused, if it is.
 fn refusal(access: AdminAccess, client: Option<IpAddr>, headers: &HeaderMap) -> Option<String> {
     let open = "start the server with --admin-api on to let everybody who reaches the port";

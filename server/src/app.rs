@@ -2,6 +2,7 @@
 //!
 //! Owns options and wiring. Handlers live beside what they answer; the write routes are `ingest`'s.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -20,7 +21,7 @@ use crate::reply::Annotations;
 use crate::running::Running;
 use crate::slow::SlowLog;
 use crate::{
-    admin_api, compress, deletes_api, exemplars_api, federate, metrics_page, pages, query_api, remote_read,
+    admin_api, backup_api, compress, deletes_api, exemplars_api, federate, metrics_page, pages, query_api, remote_read,
     retention_api, series_api, status_api, syntax_api,
 };
 
@@ -41,6 +42,8 @@ pub struct ServerOptions {
     pub slow_log_ms: u64,
     /// Who may use the admin routes.
     pub admin: AdminAccess,
+    /// The folder below which backups are taken. Without one they are taken anywhere, but only for programs on this machine.
+    pub backup_dir: Option<PathBuf>,
     /// Further settings the program runs with, told as they are by `/api/v1/status/flags`. The retention belongs
     /// under `storage.tsdb.retention.time`, where clients look for it.
     pub settings: Vec<(String, String)>,
@@ -57,6 +60,7 @@ impl Default for ServerOptions {
             listed_max: 1_000_000,
             slow_log_ms: 10_000,
             admin: AdminAccess::default(),
+            backup_dir: None,
             settings: Vec::new(),
         }
     }
@@ -77,6 +81,8 @@ pub struct App {
     pub(crate) slow_log: SlowLog,
     /// Whoever holds it works for an admin request.
     pub(crate) admin_place: Arc<Semaphore>,
+    /// Whoever holds it takes a backup, which may take long; other admin requests need not wait for it.
+    pub(crate) backup_place: Arc<Semaphore>,
 }
 
 impl App {
@@ -110,6 +116,7 @@ impl App {
             options,
             running: Arc::default(),
             admin_place: Arc::new(Semaphore::new(1)),
+            backup_place: Arc::new(Semaphore::new(1)),
             counters: Counters::default(),
         })
     }
@@ -171,6 +178,7 @@ fn admin_routes(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
         .route("/api/v1/admin/flush", post(admin_api::flush))
         .route("/api/v1/admin/merge", post(admin_api::merge))
+        .route("/api/v1/admin/backup", post(backup_api::backup))
         .route("/api/v1/admin/deletes", get(deletes_api::list))
         .route("/api/v1/admin/deletes/{id}/undo", post(deletes_api::undo))
         .route("/api/v1/admin/tsdb/delete_series", post(deletes_api::delete_series).put(deletes_api::delete_series))

@@ -58,6 +58,8 @@ const COUNTERS: &[Row<u64>] = &[
     ),
     ("metrickit_disk_limit_drops_total", "Partitions dropped by disk_bytes_max.", |of| of.disk_limit_drops),
     ("metrickit_disk_limit_dropped_bytes_total", "Bytes dropped by disk_bytes_max.", |of| of.disk_limit_bytes),
+    ("metrickit_backups_total", "Backups that were taken.", |of| of.backups),
+    ("metrickit_backup_failures_total", "Backups that failed.", |of| of.backup_failures),
     ("metrickit_disk_full_refusals_total", "Appends refused because the disk was full.", |of| of.disk_full_refusals),
     ("metrickit_column_cache_hits_total", "Columns of timestamps found decoded.", |of| of.column_cache_hits),
     ("metrickit_column_cache_misses_total", "Columns of timestamps that were decoded.", |of| of.column_cache_misses),
@@ -85,6 +87,8 @@ const GAUGES: &[Row<f64>] = &[
     ("metrickit_poisoned", "Whether storage takes no writes until a restart.", |of| {
         whole(u64::from(of.poisoned.is_some()))
     }),
+    ("metrickit_last_backup_seconds", "Time that the last backup is of, in Unix seconds.", |of| seconds(of.backup_ms)),
+    ("metrickit_last_backup_bytes", "Bytes of all files of the last backup.", |of| whole(of.backup_bytes)),
     ("metrickit_oldest_sample_seconds", "Time of the oldest sample, in Unix seconds.", |of| seconds(of.oldest_ms)),
     ("metrickit_newest_sample_seconds", "Time of the newest sample, in Unix seconds.", |of| seconds(of.newest_ms)),
 ];

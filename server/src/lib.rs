@@ -8,6 +8,7 @@ mod admin_api;
 mod admin_guard;
 mod answer;
 mod app;
+mod backup_api;
 mod chunk;
 mod compress;
 mod counters;

@@ -6,6 +6,7 @@
 pub(crate) mod answer;
 pub(crate) mod explain;
 pub(crate) mod histogram;
+mod lines;
 
 use std::io::Read;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(crate) enum ClientError {
     Unreachable { url: String, reason: String },
     /// The server refused the request. Fix the query, or narrow it.
     Refused { kind: String, message: String, body: String },
+    /// The answer broke off; what was asked for may go on. Ask again later.
+    Broken { url: String, reason: String },
     /// What came back is no answer of the API: something else listens there.
     Foreign { url: String, status: u16, detail: String },
 }
@@ -49,6 +52,10 @@ impl std::fmt::Display for ClientError {
             Self::Unreachable { url, reason } => write!(
                 f,
                 "no answer from {url}: {reason}\nstart a server with `metrickit up`, or name a running one with --url"
+            ),
+            Self::Broken { url, reason } => write!(
+                f,
+                "the answer of {url} broke off: {reason}\nwhat it was asked for may still be under way there; ask again later"
             ),
             Self::Refused { kind, message, .. } => write!(f, "{message} ({kind})"),
             Self::Foreign { url, status, detail } => {

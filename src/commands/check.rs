@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use clap::Args;
 use serde_json::{Value as Json, json};
-use storage::check::{self, Problem, Report};
+use storage::check::{self, BackupFound, Problem, Report};
 
 use super::admin::{counted, figure};
 use super::progress::ByteBar;
@@ -14,20 +14,22 @@ use crate::output::Output;
 use crate::render::number::short;
 use crate::render::table;
 use crate::render::unit::{BYTES, PLAIN, SECONDS};
+use crate::when::show_instant;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   metrickit check ./metrickit-data
   metrickit check /var/lib/metrickit --json | jq '.problems[].file'
+  metrickit check /mnt/backup/metrickit
 
 Every checksum is verified, every chunk decoded, and the catalog held against blocks and log. Nothing is changed. No
-server may be running on the folder.
+server may be running on the folder. Of a backup every file is held against its manifest besides.
 Exit status: 0 everything can be read, 1 something cannot or the folder could not be checked, 2 wrong use.";
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// The data folder
+    /// The data folder, or the folder of a backup
     #[arg(value_name = "DIR")]
     pub(crate) folder: PathBuf,
     /// Print the report as JSON
@@ -68,6 +70,10 @@ fn told(report: &Report, seconds: f64, width: Option<usize>) -> String {
         0 => "everything can be read".to_owned(),
         problems => counted(problems, "problem"),
     };
+    if let Some(BackupFound { number, taken_ms, program }) = &report.backup {
+        let at = show_instant(*taken_ms, "%Y-%m-%d %H:%M:%S");
+        let _ = write!(text, "\nbackup {number} of {at} UTC, taken by version {program}");
+    }
     let _ = writeln!(text, "\n{verdict}; checked in {}", short(seconds, SECONDS));
     text
 }
@@ -102,6 +108,9 @@ fn as_json(report: &Report) -> Json {
     let notes = report.notes.iter().map(|note| json!({"file": note.path.to_string_lossy(), "detail": note.detail}));
     json!({
         "sound": report.is_sound(),
+        "backup": report.backup.as_ref().map(|of| json!({
+            "number": of.number, "takenMs": of.taken_ms, "program": of.program,
+        })),
         "blocks": {"files": report.blocks, "bytes": report.block_bytes, "samples": report.block_samples},
         "log": {
             "segments": report.log_segments,

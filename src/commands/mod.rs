@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod agent;
+pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod deletes;
 mod progress;

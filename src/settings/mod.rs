@@ -229,6 +229,12 @@ pub(crate) const TABLE: &[Setting] = &[
         help: "Who may flush, merge and delete by /api/v1/admin: programs on this machine (local), all (on), nobody (off)",
     },
     Setting {
+        key: "backup_dir",
+        default: "off",
+        kind: Kind::Text,
+        help: "Folder below which /api/v1/admin/backup takes backups; off: into any folder, but for programs on this machine only",
+    },
+    Setting {
         key: "stop_timeout",
         default: "10s",
         kind: Kind::Duration,

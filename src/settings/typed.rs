@@ -95,7 +95,8 @@ impl ServerSettings {
             "off" => AdminAccess::Off,
             _ => AdminAccess::Local,
         };
-        let server = ServerOptions { query, slow_log_ms, admin, settings, ..ServerOptions::default() };
+        let backup_dir = Some(resolved.text("backup_dir")).filter(|&dir| dir != "off").map(PathBuf::from);
+        let server = ServerOptions { query, slow_log_ms, admin, backup_dir, settings, ..ServerOptions::default() };
         let serve = ServeOptions {
             connections_max: resolved.count("connections_max"),
             drain_ms: unsigned_ms("stop_timeout"),
@@ -136,7 +137,7 @@ mod tests {
         assert_eq!(defaults.engine, EngineOptions::default());
         assert_eq!(defaults.ingest, IngestLimits::default());
         assert_eq!(defaults.server.query, query::QueryOptions::default());
-        assert_eq!(defaults.server.admin, AdminAccess::default());
+        assert_eq!((defaults.server.admin, defaults.server.backup_dir), (AdminAccess::default(), None));
         let serve = ServeOptions::default();
         assert_eq!((defaults.serve.connections_max, defaults.serve.drain_ms), (serve.connections_max, serve.drain_ms));
         assert_eq!(defaults.listen, SocketAddr::from(([127, 0, 0, 1], 9595)));
@@ -157,6 +158,7 @@ mod tests {
             ("query_slow_log", "3s"),
             ("request_bytes_max", "1MiB"),
             ("admin_api", "off"),
+            ("backup_dir", "/b"),
             ("listen", ":0"),
         ]);
         assert_eq!(changed.engine.retention_ms, None);
@@ -168,7 +170,7 @@ mod tests {
         assert_eq!((changed.server.query.threads_max, changed.server.slow_log_ms), (3, 3000));
         assert_eq!(*changed.server.query.resources, query::Resources::new(9 << 20, 2));
         assert_eq!(changed.ingest.body_bytes_max, 1 << 20);
-        assert_eq!(changed.server.admin, AdminAccess::Off);
+        assert_eq!((changed.server.admin, changed.server.backup_dir), (AdminAccess::Off, Some(PathBuf::from("/b"))));
         assert!(changed.listen.ip().is_unspecified());
     }
 }

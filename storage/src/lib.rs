@@ -3,6 +3,7 @@
 // The code that tsz-compress derives names it.
 extern crate alloc;
 
+pub mod backup;
 pub mod block;
 pub mod catalog;
 pub mod check;
@@ -15,8 +16,10 @@ pub mod ids;
 pub mod index;
 pub mod log;
 pub mod memory;
+pub mod progress;
 pub mod summary;
 
+pub use backup::{BackupError, BackupOptions, BackupReport, RestoreOptions, RestoreReport};
 pub use catalog::{DeleteRecord, DeleteStage};
 pub use engine::{
     Cardinality, Count, DELETES_PENDING_MAX, DURATION_BOUNDS_US, Delete, DeleteError, DeleteRequest, Durability,

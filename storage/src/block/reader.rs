@@ -80,6 +80,11 @@ impl BlockReader {
         &self.path
     }
 
+    /// All bytes of the file, also when it was unlinked since.
+    pub(crate) fn file_bytes(&self) -> &[u8] {
+        self.file.bytes()
+    }
+
     /// What the block holds.
     pub fn summary(&self) -> BlockSummary {
         self.footer.summary(self.days)

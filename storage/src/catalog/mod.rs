@@ -8,6 +8,7 @@ mod convert;
 mod deletes;
 pub mod label_page;
 pub mod mark;
+pub(crate) mod raw;
 pub mod stored;
 
 use std::collections::BTreeMap;

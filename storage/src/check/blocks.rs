@@ -54,7 +54,7 @@ impl Check<'_> {
         }
     }
 
-    fn block(&mut self, path: &Path, record: &BlockRecord, series: Option<&RoaringBitmap>) {
+    pub(super) fn block(&mut self, path: &Path, record: &BlockRecord, series: Option<&RoaringBitmap>) {
         let found = match block::verify(&self.files, path) {
             Ok(found) => found,
             Err(error) => return self.unusable(path, record, &error),

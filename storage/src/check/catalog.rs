@@ -78,7 +78,7 @@ impl Check<'_> {
         Ok(bytes)
     }
 
-    fn read_catalog(&mut self, folder: &Path) -> Result<Known, CatalogError> {
+    pub(super) fn read_catalog(&mut self, folder: &Path) -> Result<Known, CatalogError> {
         let catalog = Catalog::open(folder)?;
         let mut known = Known { readable: true, state: catalog.state()?, ..Known::default() };
         self.mark(&catalog.last_commit()?);
@@ -144,7 +144,7 @@ impl Check<'_> {
     }
 
     /// Partitions are equal or apart, ids were given out, no two blocks share a file.
-    fn records_agree(&mut self, known: &Known) {
+    pub(super) fn records_agree(&mut self, known: &Known) {
         let file = self.folder.join("catalog");
         let mut by_day: Vec<&(BlockId, BlockRecord)> = known.blocks.iter().collect();
         by_day.sort_by_key(|(id, record)| (record.first_day, record.last_day, *id));

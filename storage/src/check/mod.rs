@@ -1,4 +1,4 @@
-//! Looks at every byte of a data folder that no engine has open, and tells what is wrong with it.
+//! Looks at every byte of a data folder that no engine has open, or of a backup, and tells what is wrong with it.
 //!
 //! Reads the catalog, walks the log record by record, decodes every chunk of every block, and holds the three against
 //! each other: what the catalog says of a block, that its file is there, that every series in it has labels. Owns the
@@ -6,24 +6,49 @@
 //! [`catalog`](crate::catalog). Changes nothing: a torn end of the log, files that nobody names and an unfinished
 //! conversion stay as they are, for the next opening of the folder settles them; they are notes, not problems.
 
+mod backup;
 mod blocks;
 mod catalog;
 mod log;
 
 use std::path::{Path, PathBuf};
 
+use crate::backup::BackupError;
+use crate::backup::names::RESTORING;
 use crate::catalog::mark::MARK_NAME;
 use crate::damage::Damage;
 use crate::engine::OpenError;
 use crate::engine::lock::FolderLock;
 use crate::files::{FileEntry, FileError, Files, RealFiles};
+pub use crate::progress::Progress;
 
 /// Most problems, and most notes, that are told one by one.
 pub const TOLD_MAX: usize = 1000;
 
 /// Files and folders that a data folder consists of.
-const KNOWN: [&str; 9] =
-    ["LOCK", MARK_NAME, "log", "blocks", "catalog", "catalog.version-1", "catalog.version-2", "index", "quarantine"];
+const KNOWN: [&str; 10] = [
+    "LOCK",
+    MARK_NAME,
+    RESTORING,
+    "log",
+    "blocks",
+    "catalog",
+    "catalog.version-1",
+    "catalog.version-2",
+    "index",
+    "quarantine",
+];
+
+/// What a backup says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupFound {
+    /// Backups in one folder count up from 1.
+    pub number: u64,
+    /// The moment it is of, in milliseconds since the Unix epoch.
+    pub taken_ms: i64,
+    /// The version of the program that took it.
+    pub program: String,
+}
 
 /// Why a folder cannot be checked.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +61,9 @@ pub enum CheckError {
     /// There is neither catalog nor log nor blocks; look for another folder.
     #[error("{} is no data folder: it has neither catalog nor log nor blocks", folder.display())]
     NoData { folder: PathBuf },
+    /// There is no whole backup in the folder, or it is in use.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The disk fails, or permissions are missing.
     #[error(transparent)]
     File(#[from] FileError),
@@ -67,6 +95,8 @@ pub struct Note {
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
+    /// Of a backup: which one it is.
+    pub backup: Option<BackupFound>,
     /// Blocks that the catalog names.
     pub blocks: u64,
     /// Bytes of their files.
@@ -115,17 +145,6 @@ impl Report {
     }
 }
 
-/// How far a check is.
-#[derive(Debug, Clone, Copy)]
-pub struct Progress<'a> {
-    /// What is read now.
-    pub file: &'a Path,
-    /// Bytes read.
-    pub done_bytes: u64,
-    /// Bytes there are to read.
-    pub total_bytes: u64,
-}
-
 /// A check under way.
 struct Check<'a> {
     folder: &'a Path,
@@ -136,13 +155,16 @@ struct Check<'a> {
     total_bytes: u64,
 }
 
-/// Checks the data folder, telling `watch` how far it is. What is wrong is in the report; only what keeps the check
+/// Checks the data folder, or the backup, at `folder`, telling `watch` how far it is. What is wrong is in the report; only what keeps the check
 /// from being made is an error.
 ///
 /// # Errors
 ///
 /// When the folder is in use or holds no data, or files cannot be read.
 pub fn check(folder: &Path, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Report, CheckError> {
+    if backup::is_backup(folder) {
+        return backup::check(folder, watch);
+    }
     // A folder without lock file was opened by nobody since it came here.
     let _lock = FolderLock::take_existing(folder)?;
     let check = Check { folder, files: RealFiles, report: Report::default(), watch, done_bytes: 0, total_bytes: 0 };
@@ -151,6 +173,7 @@ pub fn check(folder: &Path, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Repor
 
 impl Check<'_> {
     fn run(mut self) -> Result<Report, CheckError> {
+        self.unfinished_restore();
         let segments = self.list("log")?;
         let blocks = self.list("blocks")?;
         let has_catalog = crate::catalog::Catalog::exists(&self.folder.join("catalog"));
@@ -172,6 +195,15 @@ impl Check<'_> {
         self.blocks(&blocks, &registered, readable.then_some(&series));
         self.other_files()?;
         Ok(self.report)
+    }
+
+    fn unfinished_restore(&mut self) {
+        let file = self.folder.join(RESTORING);
+        if file.exists() {
+            let detail = "a restore into the folder did not end".to_owned();
+            let damage = Damage { file, offset: 0, bytes: 0, detail };
+            self.report.problem(damage, "the folder does not open", "restore the backup again");
+        }
     }
 
     fn lost_catalog(&mut self, blocks: usize) {

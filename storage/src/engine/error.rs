@@ -19,6 +19,9 @@ pub enum OpenError {
     /// The folder or its lock cannot be made; check path and permissions.
     #[error("data folder {}: {source}", folder.display())]
     Folder { folder: PathBuf, source: std::io::Error },
+    /// Restore it again; until that ends it has only a part of the backup.
+    #[error("data folder {} is not restored yet: a restore into it did not end; run it again", folder.display())]
+    Restoring { folder: PathBuf },
     /// Without the catalog nobody knows which blocks count, and those it does not name would be removed: restore the
     /// catalog from a backup, or move the blocks away.
     #[error("{} has {blocks} blocks but no catalog; restore folder {}", blocks_folder.display(), catalog.display())]

@@ -23,6 +23,7 @@
 mod append;
 mod apply_deletes;
 mod background;
+mod backup;
 mod blocks;
 mod cool;
 mod cursor;
@@ -57,6 +58,7 @@ use std::sync::{Arc, OnceLock};
 use model::{Appended, Clock, Matcher, MetricMetadata, SampleSink, SeriesCursor, SinkError, TimeRange, WriteBatch};
 use parking_lot::{Mutex, RwLock};
 
+use crate::backup::{BackupError, BackupOptions, BackupReport};
 use crate::block::ColumnCache;
 use crate::catalog::{Catalog, State};
 use crate::damage::Damage;
@@ -65,6 +67,7 @@ use crate::head::{Generation, Head};
 use crate::ids::{BlockId, Sequence, SeriesId};
 use crate::index::SeriesIndex;
 use crate::log::Log;
+use crate::progress::Progress;
 use background::Background;
 use blocks::BlockSet;
 use cool::Activity;
@@ -242,6 +245,11 @@ struct Counters {
     dropped_bytes: AtomicU64,
     /// When the last flush ended, by the clock.
     flushed_ms: AtomicI64,
+    backups: AtomicU64,
+    backup_failures: AtomicU64,
+    /// The moment of the last backup, 0 for none, and its length.
+    backup_ms: AtomicI64,
+    backup_bytes: AtomicU64,
 }
 
 impl Engine {
@@ -394,6 +402,25 @@ impl Engine {
     /// As [`merge_to_end`](Self::merge_to_end).
     pub fn apply_deletes(&self) -> Result<(), StorageError> {
         self.core.apply_deletes_now()
+    }
+
+    /// Takes a backup into the folder `dir`: all that was acknowledged before. Appends, flushes and reads go on; merging and
+    /// dropping wait until the blocks have their places, not for their bytes. If `dir` has a backup, what is there of the new one
+    /// stays, and what is not of it is removed once the new one is whole. See [`backup`](crate::backup).
+    ///
+    /// `watch` is told how far it is.
+    ///
+    /// # Errors
+    ///
+    /// When `dir` has something else in it, is in use or inside the data folder, a disk is full or fails, or the engine closes
+    /// meanwhile. The backup that was there is still whole.
+    pub fn backup(
+        &self,
+        dir: &Path,
+        options: BackupOptions,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<BackupReport, BackupError> {
+        self.core.backup(dir, options, watch)
     }
 
     /// Why nothing is taken any more, if so.

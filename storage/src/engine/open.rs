@@ -19,6 +19,7 @@ use super::lock::FolderLock;
 use super::replay::Replay;
 use super::series_limits::SeriesLimits;
 use super::{Core, Counters, EngineOptions, Maintenance, OpenError, OpenFolder, Writer};
+use crate::backup::names::RESTORING;
 use crate::block::{BlockError, BlockReader, ColumnCache};
 use crate::catalog::mark::MARK_NAME;
 use crate::catalog::{Catalog, CatalogError, LabelPage, Mark, Marked, State};
@@ -39,6 +40,9 @@ impl Core {
         files: Arc<dyn Files>,
     ) -> Result<Self, OpenError> {
         let lock = FolderLock::take(folder)?;
+        if folder.join(RESTORING).exists() {
+            return Err(OpenError::Restoring { folder: folder.to_owned() });
+        }
         let blocks_folder = folder.join("blocks");
         files.create_dir_all(&blocks_folder)?;
         refuse_lost_catalog(&*files, &blocks_folder, &folder.join("catalog"))?;

@@ -112,6 +112,14 @@ pub struct EngineStats {
     pub dropped_bytes: u64,
     /// Deletes that hide samples which are still stored.
     pub deletes_pending: u64,
+    /// Backups that were taken.
+    pub backups: u64,
+    /// Backups that failed.
+    pub backup_failures: u64,
+    /// The moment that the last backup is of, in milliseconds since the Unix epoch.
+    pub backup_ms: Option<i64>,
+    /// Length of all files of the last backup, in bytes.
+    pub backup_bytes: u64,
     /// Time of the earliest sample in any block or the head, in milliseconds since the Unix epoch.
     pub oldest_ms: Option<i64>,
     /// Time of the latest sample.
@@ -223,6 +231,10 @@ impl Core {
             disk_limit_drops: get(&counters.disk_limit_drops),
             disk_limit_bytes: get(&counters.disk_limit_bytes),
             deletes_pending: self.hidden().len() as u64,
+            backups: get(&counters.backups),
+            backup_failures: get(&counters.backup_failures),
+            backup_ms: (get(&counters.backups) > 0).then(|| counters.backup_ms.load(Ordering::Relaxed)),
+            backup_bytes: get(&counters.backup_bytes),
             oldest_ms,
             newest_ms,
             poisoned: self.poison.get().cloned(),

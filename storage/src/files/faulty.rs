@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{FileBytes, FileEntry, FileError, Files, RealFiles, WriteFile, folder_of};
+use super::{FileBytes, FileEntry, FileError, Files, ReadAt, RealFiles, WriteFile, folder_of};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -250,6 +250,28 @@ impl Files for FaultyFiles {
         Ok(Box::new(RealFiles.read(path)?))
     }
 
+    fn open_read(&self, path: &Path) -> Result<Box<dyn ReadAt>, FileError> {
+        self.admit_look("open", path)?;
+        let file = RealFiles.open_read(path)?;
+        Ok(Box::new(FaultyRead { file, path: path.to_owned(), files: self.clone() }))
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        self.admit_whole("link", to, false)?;
+        RealFiles.hard_link(from, to)?;
+        let mut state = self.0.lock();
+        if let Some(&synced) = state.synced_bytes.get(from) {
+            state.synced_bytes.insert(to.to_owned(), synced);
+        }
+        state.unsynced.push(FolderChange::Created { path: to.to_owned(), replaced: None });
+        Ok(())
+    }
+
+    fn same_file(&self, a: &Path, b: &Path) -> Result<bool, FileError> {
+        self.admit_look("look at", a)?;
+        RealFiles.same_file(a, b)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError> {
         self.admit_whole("rename", from, false)?;
         let replaced = std::fs::read(to).ok();
@@ -300,6 +322,24 @@ impl Files for FaultyFiles {
             None if state.disk_full => Ok(0),
             None => RealFiles.available_bytes(path),
         }
+    }
+}
+
+#[derive(Debug)]
+struct FaultyRead {
+    file: Box<dyn ReadAt>,
+    path: PathBuf,
+    files: FaultyFiles,
+}
+
+impl ReadAt for FaultyRead {
+    fn length(&self) -> u64 {
+        self.file.length()
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), FileError> {
+        self.files.admit_look("read", &self.path)?;
+        self.file.read_at(offset, into)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{FileBytes, FileEntry, FileError, Files, RealFiles, WriteFile};
+use super::{FileBytes, FileEntry, FileError, Files, ReadAt, RealFiles, WriteFile};
 
 /// What is asked before an operation, by its name in [`Files`].
 type Hook = dyn Fn(&'static str, &Path) -> Result<(), FileError> + Send + Sync;
@@ -52,6 +52,21 @@ impl Files for HookedFiles {
     fn map(&self, path: &Path) -> Result<Box<dyn FileBytes>, FileError> {
         (self.before)("map", path)?;
         self.files.map(path)
+    }
+
+    fn open_read(&self, path: &Path) -> Result<Box<dyn ReadAt>, FileError> {
+        (self.before)("open_read", path)?;
+        self.files.open_read(path)
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        (self.before)("hard_link", from)?;
+        self.files.hard_link(from, to)
+    }
+
+    fn same_file(&self, a: &Path, b: &Path) -> Result<bool, FileError> {
+        (self.before)("same_file", a)?;
+        self.files.same_file(a, b)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError> {

@@ -116,6 +116,41 @@ impl FileBytes for Vec<u8> {
     }
 }
 
+/// Bytes that are read piece by piece, and do not change meanwhile.
+pub trait ReadAt: fmt::Debug + Send + Sync {
+    /// How many there are.
+    fn length(&self) -> u64;
+
+    /// Fills `into` with those from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails, or there are fewer.
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), FileError>;
+}
+
+impl ReadAt for Vec<u8> {
+    fn length(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), FileError> {
+        copy_part(self, offset, into).ok_or_else(|| ended(Path::new("memory")))
+    }
+}
+
+/// Fills `into` with the part of `bytes` from `offset` on. `None` if that ends before.
+pub(crate) fn copy_part(bytes: &[u8], offset: u64, into: &mut [u8]) -> Option<()> {
+    let part = bytes.get(usize::try_from(offset).ok()?..)?.get(..into.len())?;
+    into.copy_from_slice(part);
+    Some(())
+}
+
+/// Why a read beyond the end of the file at `path` fails.
+pub(crate) fn ended(path: &Path) -> FileError {
+    FileError::new("read", path, io::Error::from(io::ErrorKind::UnexpectedEof))
+}
+
 /// A file system, or a stand-in for one. Paths are used as given.
 pub trait Files: fmt::Debug + Send + Sync {
     /// A new empty file; an existing one is emptied. Lasting only after [`sync_dir`](Self::sync_dir) of its folder.
@@ -145,6 +180,28 @@ pub trait Files: fmt::Debug + Send + Sync {
     ///
     /// When it does not exist or cannot be mapped.
     fn map(&self, path: &Path) -> Result<Box<dyn FileBytes>, FileError>;
+
+    /// An existing file, to be read piece by piece.
+    ///
+    /// # Errors
+    ///
+    /// When it does not exist or cannot be opened.
+    fn open_read(&self, path: &Path) -> Result<Box<dyn ReadAt>, FileError>;
+
+    /// Gives the file at `from` the name `to` too, which must be free. Lasting only after [`sync_dir`](Self::sync_dir) of
+    /// the folder of `to`.
+    ///
+    /// # Errors
+    ///
+    /// When `to` exists or lies on another file system, or this one has no links.
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<(), FileError>;
+
+    /// Whether both are names of one file.
+    ///
+    /// # Errors
+    ///
+    /// When one of them does not exist.
+    fn same_file(&self, a: &Path, b: &Path) -> Result<bool, FileError>;
 
     /// Moves `from` to `to`, replacing it, in one step. Lasting only after [`sync_dir`](Self::sync_dir).
     ///

@@ -1,11 +1,13 @@
 //! Files of the operating system.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{FileBytes, FileEntry, FileError, Files, WriteFile};
+use rustix::fs::OFlags;
+
+use super::{FileBytes, FileEntry, FileError, Files, ReadAt, WriteFile};
 
 /// The operating system's files.
 #[derive(Debug, Clone, Copy, Default)]
@@ -13,10 +15,12 @@ pub struct RealFiles;
 
 impl Files for RealFiles {
     fn create(&self, path: &Path) -> Result<Box<dyn WriteFile>, FileError> {
+        // What a symbolic link points to is not ours to empty.
         let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(path)
             .map_err(|source| FileError::new("create", path, source))?;
         Ok(Box::new(RealFile { file, path: path.to_owned(), end: AtomicU64::new(0) }))
@@ -43,6 +47,25 @@ impl Files for RealFiles {
         // name nobody reads yet, and after that only ever unlinks it, which leaves the mapping intact.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
         Ok(Box::new(Mapped(map)))
+    }
+
+    fn open_read(&self, path: &Path) -> Result<Box<dyn ReadAt>, FileError> {
+        let failed = |source| FileError::new("open", path, source);
+        let file = File::open(path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        Ok(Box::new(RealRead { file, path: path.to_owned(), bytes }))
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        fs::hard_link(from, to).map_err(|source| FileError::new("link", to, source))
+    }
+
+    fn same_file(&self, a: &Path, b: &Path) -> Result<bool, FileError> {
+        let number = |path: &Path| {
+            let metadata = fs::metadata(path).map_err(|source| FileError::new("look at", path, source))?;
+            Ok::<_, FileError>((metadata.dev(), metadata.ino()))
+        };
+        Ok(number(a)? == number(b)?)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError> {
@@ -85,6 +108,24 @@ impl Files for RealFiles {
     fn available_bytes(&self, path: &Path) -> Result<u64, FileError> {
         let stat = rustix::fs::statvfs(path).map_err(|source| FileError::new("statvfs", path, source.into()))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+/// A file that is read piece by piece.
+#[derive(Debug)]
+struct RealRead {
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl ReadAt for RealRead {
+    fn length(&self) -> u64 {
+        self.bytes
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), FileError> {
+        self.file.read_exact_at(into, offset).map_err(|source| FileError::new("read", &self.path, source))
     }
 }
 

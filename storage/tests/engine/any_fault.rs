@@ -37,7 +37,7 @@ const DELETED: u32 = 2;
 /// Lives of which one operation fails, when not all do.
 const LIVES: u64 = 20;
 
-fn lived() -> EngineOptions {
+pub(crate) fn lived() -> EngineOptions {
     let rule = |series: &str, raw_ms, steps| LifetimeRule {
         text: format!("rule of {series}"),
         matchers: vec![Matcher::new("at", MatchOp::Regex, series).expect("valid")],
@@ -55,7 +55,7 @@ fn lived() -> EngineOptions {
 
 /// What happens in a life.
 #[derive(Debug, Clone)]
-enum Step {
+pub(crate) enum Step {
     Append(Vec<Row>),
     /// With numbers in the place of labels.
     Recognised(Vec<(u32, i64, f64)>),
@@ -89,7 +89,7 @@ fn rows(day: i64, round: i64) -> Vec<Row> {
     rows
 }
 
-fn life() -> Vec<Step> {
+pub(crate) fn life() -> Vec<Step> {
     let send = |day, round| Step::Append(rows(day, round));
     let known = |day: i64, round: i64| {
         let at_ms = START_MS + day * DAY_MS + 20 * HOUR_MS + round * 15_000;
@@ -151,7 +151,7 @@ pub(crate) fn open(folder: &Path, clock: &Arc<ManualClock>, files: &FaultyFiles)
 }
 
 impl World {
-    fn new(case: String) -> Self {
+    pub(crate) fn new(case: String) -> Self {
         let clock = Arc::new(ManualClock::new(TimestampMs(START_MS + 23 * HOUR_MS)));
         let (files, acknowledged) = (FaultyFiles::new(), MemoryStore::new());
         Self {
@@ -178,7 +178,7 @@ impl World {
     }
 
     /// Lets go of the engine without a word.
-    fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         if let Some(engine) = self.engine.take() {
             let stats = engine.stats();
             self.done.merges += stats.merges;
@@ -190,7 +190,7 @@ impl World {
         }
     }
 
-    fn engine(&self) -> &Arc<Engine> {
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
         self.engine.as_ref().expect("open")
     }
 
@@ -223,7 +223,7 @@ impl World {
     }
 
     /// Does a step, or as much of it as is left to do.
-    fn step(&mut self, step: &Step) -> Result<(), String> {
+    pub(crate) fn step(&mut self, step: &Step) -> Result<(), String> {
         if self.engine.is_none() {
             self.start()?;
         }
@@ -320,7 +320,7 @@ impl World {
     }
 
     /// What was acknowledged and not deleted.
-    fn given(&self) -> Content {
+    pub(crate) fn given(&self) -> Content {
         let mut content = everything(&self.acknowledged);
         for (_, samples) in content.iter_mut().filter(|(of, _)| self.deleted && *of == labels(DELETED)) {
             samples.retain(|sample| sample.timestamp_ms >= START_MS + 2 * DAY_MS);

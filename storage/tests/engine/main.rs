@@ -1,6 +1,8 @@
 //! The engine from outside: against the model, on failing disks, over its life.
 
 mod any_fault;
+mod backup;
+mod backup_faults;
 mod checked;
 mod cold;
 mod deletes;
