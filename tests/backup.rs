@@ -147,7 +147,8 @@ fn a_server_that_is_killed_leaves_a_whole_backup() {
     for round in 0..6u32 {
         let server = start(&at("data"), &[]);
         fill(&server, round * 1000, round * 1000 + 1000);
-        let args = ["backup", text(&at("backup")), "--url", &server.url];
+        let dir = at("backup");
+        let args = ["backup", text(&dir), "--url", &server.url];
         let copy = if round % 2 == 0 { &["--copy"][..] } else { &[] };
         let mut client = binary()
             .args(args)

@@ -123,3 +123,45 @@ async fn wrong_deletes_are_told() {
     assert_eq!(Server::new().post(path, "match[]=up").await.status, 403);
     assert_eq!(Server::new().get("/api/v1/admin/deletes").await.status, 403);
 }
+
+/// The last line of an answer in lines; those before tell how far it is.
+fn last_line(answer: &crate::support::Answer) -> serde_json::Value {
+    let lines: Vec<serde_json::Value> = answer.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (last, others) = lines.split_last().expect("a line");
+    assert!(others.iter().all(|line| line["status"] == "running"), "{}", answer.body);
+    last.clone()
+}
+
+#[tokio::test]
+async fn backups_are_taken_below_their_folder_and_told_in_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = "/api/v1/admin/backup";
+    let forbidden = open().post(path, &format!("dir={}", folder.path().display())).await;
+    assert_eq!(forbidden.status, 403, "a request that is not known to be of this machine: {}", forbidden.body);
+    let backup_dir = Some(folder.path().to_owned());
+    let server = Server::with(ServerOptions { admin: AdminAccess::On, backup_dir, ..ServerOptions::default() }, None);
+    for (form, status, told) in [("", 400, "dir"), ("dir=/etc/x", 400, "below"), ("dir=a/../../b", 400, "..")] {
+        let answer = server.post(path, form).await;
+        assert_eq!(answer.status, status, "{form}: {}", answer.body);
+        assert!(answer.json()["error"].as_str().unwrap().contains(told), "{form}: {}", answer.body);
+    }
+    for round in 1..4 {
+        server.write(&[("__name__", "up")], &[(NOW_MS - round, 1.0)]);
+        let answer = server.post(path, if round == 2 { "dir=monday&copy=true" } else { "dir=monday" }).await;
+        assert_eq!((answer.status, &answer.headers["content-type"]), (200, &"application/x-ndjson".parse().unwrap()));
+        let last = last_line(&answer);
+        let data = &last["data"];
+        assert_eq!(
+            (&last["status"], &data["number"], &data["takenMs"]),
+            (&"success".into(), &round.into(), &NOW_MS.into())
+        );
+        assert_eq!((data["samples"].as_i64(), data["fromMs"].as_i64()), (Some(round), Some(NOW_MS - round)), "{data}");
+        assert_eq!(data["copied"]["files"], if round == 2 { 2 } else { 0 }, "{data}");
+    }
+    assert!((server.metric("metrickit_backups_total").await - 3.0).abs() < f64::EPSILON);
+    std::fs::create_dir(folder.path().join("other")).unwrap();
+    std::fs::write(folder.path().join("other").join("notes"), "mine").unwrap();
+    let foreign = server.post(path, "dir=other").await;
+    assert_eq!((foreign.status, foreign.json()["errorType"].as_str()), (400, Some("bad_data")), "{}", foreign.body);
+    assert!((server.metric("metrickit_backup_failures_total").await - 1.0).abs() < f64::EPSILON);
+}

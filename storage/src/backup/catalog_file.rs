@@ -28,6 +28,9 @@ const TREE_BYTES_MAX: usize = 64;
 /// Longest key: names of metrics are keys.
 const KEY_BYTES_MAX: usize = 1 << 20;
 
+/// Takes an entry: tree, key, value. Or says why it cannot go on.
+pub type TakeEntry<'a> = dyn FnMut(&[u8], &[u8], &[u8]) -> Result<(), String> + 'a;
+
 /// Why the file cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -143,8 +146,8 @@ fn head_of(length: u32, payload: &[u8]) -> [u8; FRAME_HEAD_BYTES] {
     let mut hasher = Hasher::new();
     hasher.update(&length.to_le_bytes());
     hasher.update(payload);
-    let ([a, b, c, d], [e, f, g, h]) = (length.to_le_bytes(), hasher.finalize().to_le_bytes());
-    [a, b, c, d, e, f, g, h]
+    let head = u64::from(length) | u64::from(hasher.finalize()) << u32::BITS;
+    head.to_le_bytes()
 }
 
 /// Hands every entry of the file to `take`: tree, key, value. Returns the version of the data folder that it is of.
@@ -152,10 +155,7 @@ fn head_of(length: u32, payload: &[u8]) -> [u8; FRAME_HEAD_BYTES] {
 /// # Errors
 ///
 /// When bytes changed or are missing, the disk fails, a newer program wrote it, or `take` says why it cannot go on.
-pub fn read(
-    file: &dyn ReadAt,
-    take: &mut dyn FnMut(&[u8], &[u8], &[u8]) -> Result<(), String>,
-) -> Result<u32, CatalogFileError> {
+pub fn read(file: &dyn ReadAt, take: &mut TakeEntry<'_>) -> Result<u32, CatalogFileError> {
     let folder_version = read_header(file)?;
     let mut at = HEADER_BYTES as u64;
     let mut payload = Vec::new();
@@ -210,10 +210,7 @@ fn read_header(file: &dyn ReadAt) -> Result<u32, CatalogFileError> {
 }
 
 /// `None` if it is malformed.
-fn read_frame(
-    mut payload: &[u8],
-    take: &mut dyn FnMut(&[u8], &[u8], &[u8]) -> Result<(), String>,
-) -> Option<Result<(), CatalogFileError>> {
+fn read_frame(mut payload: &[u8], take: &mut TakeEntry<'_>) -> Option<Result<(), CatalogFileError>> {
     let length = take_usize(&mut payload, TREE_BYTES_MAX)?;
     let (tree, mut rest) = payload.split_at_checked(length)?;
     while !rest.is_empty() {

@@ -24,6 +24,12 @@ pub(crate) enum Standing {
     Foreign,
 }
 
+/// Whether the folder is a backup, or is to become one, and no data folder.
+pub(crate) fn is_backup(folder: &Path) -> bool {
+    let has = |name: &str| folder.join(name).is_file();
+    (has(names::MANIFEST) || has(names::UNFINISHED)) && !folder.join("catalog").exists()
+}
+
 /// What the folder at `dir` is.
 pub(crate) fn look(files: &dyn Files, dir: &Path) -> Result<Standing, BackupError> {
     if let Some(manifest) = read_manifest(files, dir)? {

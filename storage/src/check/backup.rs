@@ -17,12 +17,6 @@ const REMEDY: &str =
     "restore another backup, or what is whole of this one with --keep-damaged; take the next one into another folder";
 const REMEDY_CATALOG: &str = "restore another backup; take the next one into another folder";
 
-/// Whether the folder is a backup, or is to become one.
-pub(super) fn is_backup(folder: &Path) -> bool {
-    let has = |name: &str| folder.join(name).is_file();
-    (has(names::MANIFEST) || has(names::UNFINISHED)) && !folder.join("catalog").exists()
-}
-
 /// Checks the backup in `dir`.
 pub(super) fn check(dir: &Path, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Report, CheckError> {
     let _lock = folder::lock_existing(dir)?;

@@ -162,7 +162,7 @@ struct Check<'a> {
 ///
 /// When the folder is in use or holds no data, or files cannot be read.
 pub fn check(folder: &Path, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Report, CheckError> {
-    if backup::is_backup(folder) {
+    if crate::backup::folder::is_backup(folder) {
         return backup::check(folder, watch);
     }
     // A folder without lock file was opened by nobody since it came here.

@@ -19,6 +19,9 @@ pub enum OpenError {
     /// The folder or its lock cannot be made; check path and permissions.
     #[error("data folder {}: {source}", folder.display())]
     Folder { folder: PathBuf, source: std::io::Error },
+    /// Make a data folder of it; a backup stays as it was taken.
+    #[error("folder {} is a backup; make a data folder of it with `metrickit restore`", folder.display())]
+    Backup { folder: PathBuf },
     /// Restore it again; until that ends it has only a part of the backup.
     #[error("data folder {} is not restored yet: a restore into it did not end; run it again", folder.display())]
     Restoring { folder: PathBuf },

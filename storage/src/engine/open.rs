@@ -19,6 +19,7 @@ use super::lock::FolderLock;
 use super::replay::Replay;
 use super::series_limits::SeriesLimits;
 use super::{Core, Counters, EngineOptions, Maintenance, OpenError, OpenFolder, Writer};
+use crate::backup::folder::is_backup;
 use crate::backup::names::RESTORING;
 use crate::block::{BlockError, BlockReader, ColumnCache};
 use crate::catalog::mark::MARK_NAME;
@@ -39,6 +40,9 @@ impl Core {
         clock: Arc<dyn Clock>,
         files: Arc<dyn Files>,
     ) -> Result<Self, OpenError> {
+        if is_backup(folder) {
+            return Err(OpenError::Backup { folder: folder.to_owned() });
+        }
         let lock = FolderLock::take(folder)?;
         if folder.join(RESTORING).exists() {
             return Err(OpenError::Restoring { folder: folder.to_owned() });

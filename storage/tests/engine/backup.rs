@@ -248,6 +248,8 @@ fn what_is_not_a_backup_is_left_alone() {
     take(&engine, dir.path());
     assert!(matches!(restore(dir.path(), new.path()), Err(BackupError::Target { .. })));
     assert!(matches!(restore(dir.path(), folder.path()), Err(BackupError::Target { .. })));
+    let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
+    assert!(matches!(Engine::open(dir.path(), options(), clock), Err(OpenError::Backup { .. })));
     // One at a time.
     let mut met = None;
     engine
