@@ -171,7 +171,10 @@ fn a_server_that_is_killed_leaves_a_whole_backup() {
         assert_eq!(run(&["check", text(&at("backup"))]).0, 0, "round {round}");
         let restored = start(&new, &[]);
         let held = count(&restored)[0]["value"][1].as_str().map_or(0, |held| held.parse::<u32>().expect("a count"));
-        assert!(held % 1000 == 0 && held >= least && held <= (round + 1) * 1000, "round {round}: {held}, {least}");
+        assert!(
+            held.is_multiple_of(1000) && held >= least && held <= (round + 1) * 1000,
+            "round {round}: {held}, {least}"
+        );
         assert!(!is_taken || held == (round + 1) * 1000, "round {round}: {held}");
         least = held;
         drop(restored);

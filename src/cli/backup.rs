@@ -32,7 +32,7 @@ pub(crate) struct BackupArgs {
     /// Folder of the backup: empty, missing, or with an earlier backup of the same data
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// Server to ask [default: <http://127.0.0.1:9595>]; of one elsewhere DIR may be relative to its backup_dir
+    /// Server to ask [default: <http://127.0.0.1:9595>]; of one elsewhere DIR may be relative to its folder of backups
     #[arg(long, value_name = "URL", env = "METRICKIT_URL")]
     pub(crate) url: Option<String>,
     /// Open this data folder instead; no server may be running on it

@@ -25,7 +25,7 @@ const TIME_PATTERN: &str = "%Y-%m-%d %H:%M:%S";
 /// What `/api/v1/admin/backup` answers.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Taken {
+struct Backup {
     dir: String,
     seconds: f64,
     number: u64,
@@ -56,10 +56,7 @@ pub(crate) fn take(args: &BackupArgs, output: &mut Output) -> anyhow::Result<()>
     let target = Target::open(&TargetArgs { url: args.url.clone(), data: args.data.clone() })?;
     let client = target.client.with_timeout(PATIENCE);
     // A server on this machine may run in another folder.
-    let dir = match is_here(client.url()) {
-        true => std::path::absolute(&args.dir).with_context(|| format!("{}", args.dir.display()))?,
-        false => args.dir.clone(),
-    };
+    let dir = if is_here(client.url()) { std::path::absolute(&args.dir)? } else { args.dir.clone() };
     let dir = dir.to_str().context("the folder's name is not UTF-8")?;
     let bar = ByteBar::start()?;
     let form = [("dir", dir), ("copy", if args.copy { "true" } else { "false" })];
@@ -89,7 +86,7 @@ fn is_here(url: &str) -> bool {
     bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn told_taken(of: &Taken) -> String {
+fn told_taken(of: &Backup) -> String {
     let mut text = format!(
         "backup {} of {} UTC is in {}, in {}\n",
         of.number,
@@ -191,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_backup_is_told_with_what_is_new_in_it() {
-        let taken = Taken {
+        let taken = Backup {
             dir: "/b".to_owned(),
             seconds: 0.25,
             number: 3,
