@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Catalog, CatalogError, PAGES_TREE, open_sled};
+use super::{Catalog, CatalogError, LINEAGE_KEY, PAGES_TREE, open_sled};
 
 /// sled's own tree, which nobody here uses.
 const UNUSED_TREE: &[u8] = b"__sled__default";
@@ -63,8 +63,12 @@ impl RawCatalog {
         Ok(Self { folder: folder.to_owned(), db, tree: None })
     }
 
-    /// Adds an entry.
+    /// Adds an entry. The lineage is left out: what is derived from the other catalog is not of this one, and both go their own ways
+    /// from here.
     pub(crate) fn insert(&mut self, tree: &[u8], key: &[u8], value: &[u8]) -> Result<(), CatalogError> {
+        if tree == b"manifest" && key == LINEAGE_KEY {
+            return Ok(());
+        }
         let failed = |source| CatalogError::Sled { folder: self.folder.clone(), source };
         if self.tree.as_ref().is_none_or(|(name, _)| name != tree) {
             self.tree = Some((tree.to_vec(), self.db.open_tree(tree).map_err(failed)?));
@@ -80,5 +84,36 @@ impl RawCatalog {
         let Self { folder, db, tree } = self;
         drop(tree);
         db.flush().map(drop).map_err(|source| CatalogError::Sled { folder, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Change, State};
+    use crate::ids::SeriesId;
+
+    #[test]
+    fn a_catalog_of_the_entries_of_another_is_the_same_but_for_its_lineage() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let old = Catalog::open(&folder.path().join("old")).expect("new catalog");
+        let up = model::Labels::from_pairs([("__name__", "up")]).expect("valid labels");
+        let lineage = old.lineage().expect("given");
+        old.add_series([(SeriesId(700), &up)]).expect("added");
+        let state = State { flushed: 9, next_block: 8, next_series: 701 };
+        old.commit(&Change { added: vec![], removed: vec![], state }).expect("committed");
+        let mut new = RawCatalog::create(&folder.path().join("new")).expect("new catalog");
+        for tree in old.raw_trees().expect("readable") {
+            for entry in tree.entries() {
+                let (key, value) = entry.expect("readable");
+                new.insert(&tree.name, &key, &value).expect("written");
+            }
+        }
+        new.finish().expect("written");
+        let new = Catalog::open(&folder.path().join("new")).expect("opens");
+        assert_eq!(new.version().expect("readable"), old.version().expect("readable"));
+        assert_eq!(new.last_commit().expect("readable"), old.last_commit().expect("readable"));
+        assert_eq!(new.series().map(Result::unwrap).collect::<Vec<_>>(), [(SeriesId(700), up)]);
+        assert_ne!(new.lineage().expect("given"), lineage);
     }
 }
