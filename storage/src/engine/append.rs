@@ -16,12 +16,12 @@ use parking_lot::Mutex;
 
 use super::exemplars::Verdict;
 use super::extras::{Extras, cut};
-use super::prepare::Prepared;
+use super::prepare::{Prepared, push_sample_sections};
 use super::{Core, Counters, Durability, RECORD_PAYLOAD_BYTES, Writer};
 use crate::damage::Damage;
 use crate::ids::{Sequence, SeriesId};
 use crate::index::Found;
-use crate::log::payload::{SECTION_ROWS_MAX, SampleColumns, push_metadata, push_samples, push_series};
+use crate::log::payload::{SampleColumns, push_metadata, push_series};
 use crate::log::{LogError, frame};
 
 /// Most series or metrics in one section.
@@ -193,17 +193,7 @@ impl Core {
             push_series(&mut section, series.iter().map(|(id, labels)| (*id, labels.as_ref())));
             sections.push(section);
         }
-        for start in (0..late.columns.len()).step_by(1 << 16) {
-            let rows = start..late.columns.len().min(start + (1 << 16));
-            let mut section = Vec::new();
-            push_samples(
-                &mut section,
-                &late.columns.ids[rows.clone()],
-                &late.columns.timestamps_ms[rows.clone()],
-                &late.columns.values[rows],
-            );
-            sections.push(section);
-        }
+        push_sample_sections(&late.columns, &mut sections);
         sections.append(&mut prepared.sections);
         for extras in [&late.extras, &prepared.extras] {
             extras.push_full_sections(&mut sections);
@@ -410,7 +400,6 @@ impl Core {
 
 /// Appends `sections` as one record, or as several if they are large.
 fn push_records(records: &mut Vec<u8>, sections: &[Vec<u8>], last: &mut Sequence) {
-    const _: () = assert!(1 << 16 <= SECTION_ROWS_MAX, "sections are smaller than what the reader takes");
     let mut sections = sections.iter().map(Vec::as_slice).peekable();
     while sections.peek().is_some() {
         let mut parts = Vec::new();

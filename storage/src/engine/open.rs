@@ -1,4 +1,5 @@
-//! Opening a folder: catalog and blocks, whatever state the last process left them in. The log is [`replay`](super::replay)'s.
+//! Opening a folder: catalog and blocks, whatever state the last process left them in. The log is
+//! [`replay`](super::replay)'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use model::{Appended, Labels, LabelsRef, MetricMetadata, Rejection, Sample, Sink
 use super::Core;
 use super::extras::{Extras, UnknownExtras};
 use crate::ids::SeriesId;
-use crate::log::payload::{SampleColumns, push_samples};
+use crate::log::payload::{SECTION_ROWS_MAX, SampleColumns, push_samples};
 
 /// Most samples in one section of a record.
 const SECTION_SAMPLES_MAX: usize = 1 << 16;
@@ -69,7 +69,7 @@ impl Core {
         }
         self.reject_late(&mut prepared);
         prepared.appended.samples_accepted = (prepared.columns.len() + prepared.extras.full.len()) as u64;
-        prepared.encode();
+        push_sample_sections(&prepared.columns, &mut prepared.sections);
         self.take_metadata(batch, &mut prepared);
         Ok(prepared)
     }
@@ -170,17 +170,18 @@ impl Prepared {
             self.appended.rejections.push(rejection());
         }
     }
+}
 
-    fn encode(&mut self) {
-        let columns = &self.columns;
-        let ids = columns.ids.chunks(SECTION_SAMPLES_MAX);
-        let rest = columns.timestamps_ms.chunks(SECTION_SAMPLES_MAX).zip(columns.values.chunks(SECTION_SAMPLES_MAX));
-        for (ids, (timestamps_ms, values)) in ids.zip(rest) {
-            // Mostly a length and two to four bytes of value.
-            let mut section = Vec::with_capacity(64 + ids.len() * 5);
-            push_samples(&mut section, ids, timestamps_ms, values);
-            self.sections.push(section);
-        }
+/// Appends the sections of `columns`.
+pub(super) fn push_sample_sections(columns: &SampleColumns, sections: &mut Vec<Vec<u8>>) {
+    const _: () = assert!(SECTION_SAMPLES_MAX <= SECTION_ROWS_MAX, "sections are smaller than what the reader takes");
+    let ids = columns.ids.chunks(SECTION_SAMPLES_MAX);
+    let rest = columns.timestamps_ms.chunks(SECTION_SAMPLES_MAX).zip(columns.values.chunks(SECTION_SAMPLES_MAX));
+    for (ids, (timestamps_ms, values)) in ids.zip(rest) {
+        // Mostly a length and two to four bytes of value.
+        let mut section = Vec::with_capacity(64 + ids.len() * 5);
+        push_samples(&mut section, ids, timestamps_ms, values);
+        sections.push(section);
     }
 }
 
