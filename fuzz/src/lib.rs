@@ -11,6 +11,7 @@ pub mod chunk_decode;
 pub mod chunk_round_trip;
 pub mod engine_model;
 pub mod exposition;
+pub mod index_open;
 pub mod input;
 pub mod log_replay;
 pub mod promql;
@@ -23,13 +24,14 @@ pub mod remote_write;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("backup_files", backup_files::run),
     ("block_open", block_open::run),
     ("chunk_decode", chunk_decode::run),
     ("chunk_round_trip", chunk_round_trip::run),
     ("engine_model", engine_model::run),
     ("exposition", exposition::run),
+    ("index_open", index_open::run),
     ("log_replay", log_replay::run),
     ("promql", promql::run),
     ("query_eval", query_eval::run),

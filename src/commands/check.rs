@@ -87,6 +87,7 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
         row("blocks", Some(report.blocks), report.block_bytes, Some(report.block_samples), None),
         row("log", Some(report.log_segments), report.log_bytes, Some(report.log_samples), None),
         row("catalog", None, report.catalog_bytes, None, Some(report.series)),
+        row("index", Some(report.index_files), report.index_bytes, None, None),
     ]
 }
 
@@ -119,6 +120,7 @@ fn as_json(report: &Report) -> Json {
             "samples": report.log_samples,
         },
         "catalog": {"bytes": report.catalog_bytes, "series": report.series, "metadata": report.metadata},
+        "index": {"files": report.index_files, "bytes": report.index_bytes},
         "problems": problems,
         "problemsTotal": report.problems_total,
         "notes": notes.collect::<Vec<Json>>(),

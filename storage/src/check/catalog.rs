@@ -12,6 +12,7 @@ use crate::catalog::mark::MARK_NAME;
 use crate::catalog::{BlockRecord, Catalog, CatalogError, Mark, Marked, State};
 use crate::damage::Damage;
 use crate::ids::BlockId;
+use crate::index::cold::Stamp;
 
 /// A catalog's folder, and where conversions put theirs.
 const FOLDERS: [&str; 3] = ["catalog", "catalog.version-1", "catalog.version-2"];
@@ -81,13 +82,20 @@ impl Check<'_> {
     pub(super) fn read_catalog(&mut self, folder: &Path) -> Result<Known, CatalogError> {
         let catalog = Catalog::open(folder)?;
         let mut known = Known { readable: true, state: catalog.state()?, ..Known::default() };
-        self.mark(&catalog.last_commit()?);
+        let commit = catalog.last_commit()?;
+        self.mark(&commit);
+        // Of a catalog whose folder has no number yet there are no index files.
+        let mut index = self.index_files(Stamp { lineage: catalog.lineage()?, commit: commit.number });
         for entry in catalog.series() {
             match entry {
-                Ok((id, _)) => drop(known.series.insert(id.0)),
+                Ok((id, labels)) => {
+                    known.series.insert(id.0);
+                    index.compare(id, &labels);
+                }
                 Err(error) => self.skip(&mut known, error)?,
             }
         }
+        self.index_differs(index);
         for entry in catalog.metadata() {
             match entry {
                 Ok(_) => self.report.metadata += 1,

@@ -9,6 +9,7 @@
 mod backup;
 mod blocks;
 mod catalog;
+mod index;
 mod log;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::damage::Damage;
 use crate::engine::OpenError;
 use crate::engine::lock::FolderLock;
 use crate::files::{FileEntry, FileError, Files, RealFiles};
+use crate::index::cold::FOLDER_NAME;
 pub use crate::progress::Progress;
 
 /// Most problems, and most notes, that are told one by one.
@@ -35,7 +37,7 @@ const KNOWN: [&str; 10] = [
     "catalog",
     "catalog.version-1",
     "catalog.version-2",
-    "index",
+    FOLDER_NAME,
     "quarantine",
 ];
 
@@ -117,6 +119,10 @@ pub struct Report {
     pub metadata: u64,
     /// Bytes of the catalog's files.
     pub catalog_bytes: u64,
+    /// Files in the folder `index`.
+    pub index_files: u64,
+    /// Bytes of them.
+    pub index_bytes: u64,
     /// The first [`TOLD_MAX`] problems.
     pub problems: Vec<Problem>,
     /// How many there are.

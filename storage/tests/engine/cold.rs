@@ -305,3 +305,49 @@ fn files_of_another_folder_are_refused() {
     want.sort_unstable();
     assert_eq!(engine.series(&[], TimeRange::ALL, 99).expect("read"), want);
 }
+
+/// A check looks at the files, and tells those that find something else than the catalog has.
+#[test]
+fn a_check_holds_index_files_against_the_catalog() {
+    let folder = fast_folder();
+    let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
+    let engine = open(folder.path(), at_once(), &clock);
+    let rows: Vec<_> = (0..300u32).map(|series| (series, NOW_MS, 1.0)).collect();
+    append(&*engine, &rows).expect("appended");
+    tidy(&engine);
+    drop(engine);
+    let check = || storage::check::check(folder.path(), &mut |_| {}).expect("checked");
+    let sound = check();
+    assert_eq!((sound.problems_total, sound.notes.len(), sound.index_files), (0, 0, 1), "{sound:?}");
+    let file = index_files(folder.path()).remove(0);
+    assert_eq!(sound.index_bytes, std::fs::metadata(&file).expect("a file").len());
+    let bytes = std::fs::read(&file).expect("read");
+    let told = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).expect("written");
+        let report = check();
+        let problems: Vec<_> =
+            report.problems.iter().map(|of| (of.damage.file.clone(), of.damage.detail.clone())).collect();
+        (problems, report.notes.iter().map(|note| note.path.clone()).collect::<Vec<_>>())
+    };
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() / 2] ^= 1;
+    let (problems, notes) = told(&flipped);
+    assert!(problems[0].0 == file && problems.len() == 1 && notes.is_empty(), "{problems:?}, {notes:?}");
+    // Two rows of hashes change their ids: what is found by labels is another series.
+    let mut lying = bytes.clone();
+    let sections: Vec<usize> = (0..6).map(|at| bytes.len() - 76 + at * 12).collect();
+    let length = |at: usize| u64::from_le_bytes(bytes[sections[at]..sections[at] + 8].try_into().expect("eight"));
+    let hashes = 32 + usize::try_from(length(0) + length(1)).expect("small");
+    let (first, second) = (hashes + 4, hashes + 12);
+    for at in 0..4 {
+        lying.swap(first + at, second + at);
+    }
+    storage::index::cold::seal(&mut lying);
+    let (problems, _) = told(&lying);
+    assert!(problems.len() == 1 && problems[0].1.contains("2 series"), "{problems:?}");
+    // Of another commit than the catalog has had.
+    let mut later = bytes;
+    later[31] = 1;
+    storage::index::cold::seal(&mut later);
+    assert_eq!(told(&later), (vec![], vec![file.clone()]));
+}

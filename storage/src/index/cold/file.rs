@@ -102,6 +102,11 @@ impl IndexFile {
         rows.map(read).take_while(move |(hash, _)| *hash == wanted).map(|(_, id)| SeriesId(id))
     }
 
+    /// Whether series `id` is among those that may have `labels`.
+    pub fn may_be(&self, labels: LabelsRef<'_>, id: SeriesId) -> bool {
+        self.candidates(labels).any(|candidate| candidate == id)
+    }
+
     /// All hashes with their ids.
     pub(super) fn hashes(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         let (rows, _) = self.section(Section::Hashes).as_chunks::<HASH_ROW_BYTES>();
