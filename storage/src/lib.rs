@@ -22,8 +22,9 @@ pub mod summary;
 pub use backup::{BackupError, BackupOptions, BackupReport, RestoreOptions, RestoreReport};
 pub use catalog::{DeleteRecord, DeleteStage};
 pub use engine::{
-    Cardinality, Count, DELETES_PENDING_MAX, DURATION_BOUNDS_US, Delete, DeleteError, DeleteRequest, Durability,
-    DurationStats, Engine, EngineOptions, EngineStats, KeptSeries, KeptStep, LifetimeRule, LifetimeStep, LimitUse,
-    OpenError, Reach, ReplayProgress, RetentionReport, StorageError, SummaryBlocks,
+    Cardinality, CardinalityReport, CardinalityRequest, Count, DELETES_PENDING_MAX, DURATION_BOUNDS_US, Delete,
+    DeleteError, DeleteRequest, Durability, DurationStats, Engine, EngineOptions, EngineStats, KeptSeries, KeptStep,
+    LabelUse, LifetimeRule, LifetimeStep, LimitUse, OpenError, PairUse, Reach, ReplayProgress, RetentionReport,
+    SeriesGroup, StorageError, SummaryBlocks,
 };
 pub use memory::{MemorySource, MemoryStore};

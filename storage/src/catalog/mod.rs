@@ -4,6 +4,7 @@
 //! kept in [pages](label_page) of neighbouring ids, the other values are [`stored`] in bincode with their version. A
 //! block file exists only once [`Catalog::commit`] has returned. The trees are drawn in `docs/format-log-catalog.md`.
 
+mod churn;
 mod convert;
 mod deletes;
 pub mod label_page;
@@ -21,6 +22,7 @@ use model::{Labels, LabelsRef, MetricMetadata};
 
 use crate::files::Files;
 use crate::ids::{BlockId, SeriesId};
+pub use churn::{ChurnPoint, ChurnRecord};
 pub use deletes::{DeleteRecord, DeleteStage};
 pub use mark::{Mark, Marked};
 pub use stored::{BlockRecord, State};

@@ -108,6 +108,13 @@ impl Check<'_> {
                 Err(error) => self.skip(&mut known, error)?,
             }
         }
+        match catalog.churn() {
+            Err(CatalogError::Value { detail, .. }) => {
+                let damage = Damage { file: self.folder.join("catalog"), offset: 0, bytes: 0, detail };
+                self.report.problem(damage, "when series were created", "open the folder; it is known from then on");
+            }
+            other => drop(other?),
+        }
         if let Err(error) = catalog.deletes() {
             self.skip(&mut known, error)?;
         }

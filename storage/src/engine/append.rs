@@ -390,6 +390,7 @@ impl Core {
             writer.uncatalogued.push(id);
             writer.next_series = writer.next_series.max(id.0.saturating_add(1));
         }
+        self.churn.lock().created(self.clock.now().0, writer.next_series);
     }
 
     pub(super) fn note_log(&self, writer: &Writer) {

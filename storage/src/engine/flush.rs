@@ -119,7 +119,7 @@ impl Core {
         }))
     }
 
-    /// Tells the catalog of new series and metadata; lasting with the next commit.
+    /// Tells the catalog of new series, when they came, and metadata; lasting with the next commit.
     fn save_new(&self, catalog: &Catalog, flushing: &Flushing) -> Result<(), CatalogError> {
         let series: Vec<(SeriesId, Labels)> =
             flushing.series.iter().filter_map(|&id| Some((id, self.series.live_labels(id)?))).collect();
@@ -128,7 +128,9 @@ impl Core {
         let metadata: Vec<(String, MetricMetadata)> =
             flushing.metadata.iter().filter_map(|metric| Some((metric.clone(), known.get(metric)?.clone()))).collect();
         drop(known);
-        catalog.set_metadata(metadata.iter().map(|(metric, metadata)| (metric.as_str(), metadata)))
+        catalog.set_metadata(metadata.iter().map(|(metric, metadata)| (metric.as_str(), metadata)))?;
+        let churn = self.churn.lock().unsaved();
+        churn.map_or(Ok(()), |record| catalog.set_churn(&record))
     }
 
     /// Makes a change of the catalog lasting.

@@ -25,6 +25,8 @@ mod apply_deletes;
 mod background;
 mod backup;
 mod blocks;
+mod cardinality;
+mod churn;
 mod cool;
 mod cursor;
 mod deletes;
@@ -70,6 +72,8 @@ use crate::log::Log;
 use crate::progress::Progress;
 use background::Background;
 use blocks::BlockSet;
+pub use cardinality::{CardinalityReport, CardinalityRequest, LabelUse, PairUse, SeriesGroup};
+use churn::Churn;
 use cool::Activity;
 use deletes::DeleteList;
 pub use deletes::{DELETES_PENDING_MAX, Delete, DeleteError, DeleteRequest, Reach};
@@ -114,6 +118,8 @@ struct Core {
     series: SeriesIndex,
     /// Changed under the writer's lock.
     series_limits: SeriesLimits,
+    /// Changed under the writer's lock.
+    churn: Mutex<Churn>,
     /// The order of series by labels, as far as it is known.
     order: LabelOrder,
     metadata: RwLock<BTreeMap<String, MetricMetadata>>,

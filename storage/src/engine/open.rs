@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 
 use super::blocks::{Block, BlockSet};
+use super::churn::Churn;
 use super::cool::Activity;
 use super::deletes::DeleteList;
 use super::exemplars::Exemplars;
@@ -24,7 +25,7 @@ use crate::backup::folder::is_backup;
 use crate::backup::names::RESTORING;
 use crate::block::{BlockError, BlockReader, ColumnCache};
 use crate::catalog::mark::MARK_NAME;
-use crate::catalog::{Catalog, CatalogError, LabelPage, Mark, Marked, State};
+use crate::catalog::{Catalog, CatalogError, ChurnRecord, LabelPage, Mark, Marked, State};
 use crate::damage::{Damage, set_aside};
 use crate::files::{Files, folder_of};
 use crate::head::Head;
@@ -61,6 +62,7 @@ impl Core {
         let next_series = next_series.max(state.next_series);
         let (blocks, damage) = open_blocks(&*files, &blocks_folder, &catalog, &columns, explains)?;
         found.extend(damage);
+        let churn = churn_of(&catalog, next_series)?;
         if marks {
             catalog.mark()?;
         }
@@ -96,6 +98,7 @@ impl Core {
             folder: folder.to_owned(),
             series,
             series_limits,
+            churn: Mutex::new(churn),
             order: LabelOrder::default(),
             metadata: RwLock::new(metadata),
             lifetimes,
@@ -128,6 +131,18 @@ impl Core {
             core.damage.add(damage);
         }
         Ok(core)
+    }
+}
+
+/// When series came and went. Nothing else rests on it, so that a folder where it cannot be read opens without.
+fn churn_of(catalog: &Catalog, next_series: u32) -> Result<Churn, CatalogError> {
+    match catalog.churn() {
+        Ok(record) => Ok(Churn::new(record, next_series)),
+        Err(error @ CatalogError::Value { .. }) => {
+            tracing::warn!(%error, "when series were created is known from now on only");
+            Ok(Churn::new(ChurnRecord::default(), next_series))
+        }
+        Err(error) => Err(error),
     }
 }
 

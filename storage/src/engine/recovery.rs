@@ -23,6 +23,8 @@ pub(super) struct Recovery<'c> {
     /// Ids that the log gives to labels which have another one. The labels decide.
     aliases: HashMap<u32, SeriesId, ahash::RandomState>,
     columns: SampleColumns,
+    /// The latest sample so far, which tells about when a record was written.
+    newest_ms: i64,
 }
 
 impl<'c> Recovery<'c> {
@@ -35,6 +37,7 @@ impl<'c> Recovery<'c> {
             unsaved_metadata: BTreeSet::new(),
             aliases: HashMap::default(),
             columns: SampleColumns::default(),
+            newest_ms: i64::MIN,
         }
     }
 
@@ -42,6 +45,7 @@ impl<'c> Recovery<'c> {
     pub(super) fn apply(&mut self, record: Record<'_>) -> Result<(), String> {
         let mut reader = PayloadReader::new(record.payload, std::mem::take(&mut self.columns));
         let mut unknown = 0;
+        let known = self.uncatalogued.len();
         loop {
             match reader.next_section().map_err(|error| error.to_string())? {
                 None => break,
@@ -59,6 +63,10 @@ impl<'c> Recovery<'c> {
             }
         }
         self.columns = reader.samples;
+        if self.uncatalogued.len() > known {
+            let at_ms = self.newest_ms.min(self.core.clock.now().0);
+            self.core.churn.lock().created(at_ms, self.next_series);
+        }
         if unknown > 0 { Err(format!("{unknown} samples of series whose definition is lost")) } else { Ok(()) }
     }
 
@@ -92,6 +100,7 @@ impl<'c> Recovery<'c> {
         let count = rows.len();
         self.know(rows.iter().map(|row| row.id.0).max());
         for row in &mut rows {
+            self.newest_ms = self.newest_ms.max(row.timestamp_ms);
             row.id = self.own(row.id);
         }
         self.core.series.with_known(|known| rows.retain(|row| known.has(row.id)));
@@ -120,6 +129,7 @@ impl<'c> Recovery<'c> {
     /// Adds the samples of known series; returns how many others there were.
     fn apply_samples(&mut self, samples: &mut SampleColumns) -> usize {
         self.know(samples.ids.iter().copied().max());
+        self.newest_ms = samples.timestamps_ms.iter().copied().fold(self.newest_ms, i64::max);
         if !self.aliases.is_empty() {
             for id in &mut samples.ids {
                 *id = self.aliases.get(id).map_or(*id, |own| own.0);

@@ -197,6 +197,7 @@ impl Core {
         }
         let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.series_limits.recount(&self.series);
+        self.churn.lock().begin(self.clock.now().0);
         self.replay.took_us.store(took_us, Ordering::Relaxed);
         self.replay.bytes.store(self.replay.of_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
         self.replay.end(Stage::Complete);

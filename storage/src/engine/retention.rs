@@ -168,6 +168,7 @@ impl Core {
         self.series.remove(&gone, |labels| self.series_limits.release(labels.as_ref()));
         self.lifetimes.forget(&gone);
         self.metadata.write().retain(|metric, _| metrics.binary_search(metric).is_err());
+        self.churn.lock().removed(self.clock.now().0, gone.len() as u64);
         // Only now, so that whoever sees this number finds none of the removed series; ids that appenders looked up
         // before are looked up again.
         self.removals.fetch_add(1, Ordering::AcqRel);

@@ -216,36 +216,48 @@ pub(super) fn merged<E: From<Fault>>(
     names.sort_unstable();
     names.dedup();
     for name in names {
-        let mut values: Vec<_> = parts.iter().map(|part| part.boxed_values(name)).collect();
-        let mut heads = Vec::with_capacity(values.len());
-        for values in &mut values {
-            heads.push(values.next().transpose()?);
-        }
-        while let Some(value) = heads.iter().flatten().map(|(value, _)| *value).min() {
-            let mut found: Option<IdSet<'_>> = None;
-            let mut all: Option<RoaringBitmap> = None;
-            for (head, values) in heads.iter_mut().zip(&mut values) {
-                let Some((_, ids)) = head.take_if(|(of, _)| *of == value) else { continue };
-                *head = values.next().transpose()?;
-                match (&mut all, found) {
-                    (Some(all), _) => ids.add_to(all)?,
-                    (None, None) if gone.is_empty() => found = Some(ids),
-                    (None, before) => {
-                        let all = all.insert(RoaringBitmap::new());
-                        before.map_or(Ok(()), |before| before.add_to(all))?;
-                        ids.add_to(all)?;
-                    }
+        merged_values(parts, gone, name, &mut |value, ids| visit(name, value, ids))?;
+    }
+    Ok(())
+}
+
+/// Calls `visit` with each value that `name` has in any of `parts`, ascending, and with all its series that are not `gone`, if
+/// there is any.
+pub(super) fn merged_values<E: From<Fault>>(
+    parts: &[&dyn BoxedPairs],
+    gone: &RoaringBitmap,
+    name: &str,
+    visit: &mut dyn FnMut(&str, IdSet<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut values: Vec<_> = parts.iter().map(|part| part.boxed_values(name)).collect();
+    let mut heads = Vec::with_capacity(values.len());
+    for values in &mut values {
+        heads.push(values.next().transpose()?);
+    }
+    while let Some(value) = heads.iter().flatten().map(|(value, _)| *value).min() {
+        let mut found: Option<IdSet<'_>> = None;
+        let mut all: Option<RoaringBitmap> = None;
+        for (head, values) in heads.iter_mut().zip(&mut values) {
+            let Some((_, ids)) = head.take_if(|(of, _)| *of == value) else { continue };
+            *head = values.next().transpose()?;
+            match (&mut all, found) {
+                (Some(all), _) => ids.add_to(all)?,
+                (None, None) if gone.is_empty() => found = Some(ids),
+                (None, before) => {
+                    let all = all.insert(RoaringBitmap::new());
+                    before.map_or(Ok(()), |before| before.add_to(all))?;
+                    ids.add_to(all)?;
                 }
             }
-            if let Some(all) = &mut all {
-                *all -= gone;
-            }
-            match (&all, found) {
-                (Some(all), _) if all.is_empty() => {}
-                (Some(all), _) => visit(name, value, IdSet::Many(all))?,
-                (None, Some(found)) => visit(name, value, found)?,
-                (None, None) => {}
-            }
+        }
+        if let Some(all) = &mut all {
+            *all -= gone;
+        }
+        match (&all, found) {
+            (Some(all), _) if all.is_empty() => {}
+            (Some(all), _) => visit(value, IdSet::Many(all))?,
+            (None, Some(found)) => visit(value, found)?,
+            (None, None) => {}
         }
     }
     Ok(())

@@ -260,6 +260,32 @@ impl SeriesIndex {
         each.map_err(|fault| self.cold.some_damage(fault))
     }
 
+    /// Calls `visit` with each value of `name`, ascending, and the number of series in each of `sets`, which exist, that carry it.
+    ///
+    /// # Errors
+    ///
+    /// When an index file is damaged.
+    pub fn each_value<const N: usize>(
+        &self,
+        name: &str,
+        sets: [&RoaringBitmap; N],
+        mut visit: impl FnMut(&str, [u64; N]),
+    ) -> Result<(), Damage> {
+        let postings = self.postings.read();
+        let cold = self.cold.now();
+        let parts: Vec<&dyn BoxedPairs> = std::iter::once(&*postings as &dyn BoxedPairs).chain(cold.pairs()).collect();
+        // What is gone is in no set.
+        let each = pairs::merged_values(&parts, &RoaringBitmap::new(), name, &mut |value, ids| {
+            let mut counts = [0; N];
+            for (count, set) in counts.iter_mut().zip(sets) {
+                *count = ids.len_in(set)?;
+            }
+            visit(value, counts);
+            Ok::<(), Fault>(())
+        });
+        each.map_err(|fault| self.cold.some_damage(fault))
+    }
+
     /// Calls `visit` with each value of `name` of series in memory, ascending, and the number of those in each of `sets` that
     /// carry it.
     pub fn each_live_value<const N: usize>(

@@ -3,6 +3,7 @@
 mod any_fault;
 mod backup;
 mod backup_faults;
+mod cardinality;
 mod checked;
 mod cold;
 mod deletes;
