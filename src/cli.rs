@@ -3,6 +3,7 @@
 //! Owns the shape and the words. What a subcommand does lives in `commands`, settings of the server in `settings`.
 
 mod backup;
+mod cardinality;
 mod deletes;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::render::Format;
 use crate::settings::SettingFlags;
 
 pub(crate) use backup::{BackupArgs, RestoreArgs};
+pub(crate) use cardinality::CardinalityArgs;
 pub(crate) use deletes::{DeleteArgs, ServerArgs, UndeleteArgs};
 
 const EXAMPLES: &str = "\
@@ -85,6 +87,9 @@ pub(crate) enum Command {
     /// Make a data folder of a backup
     #[command(after_help = backup::RESTORE_EXAMPLES)]
     Restore(RestoreArgs),
+    /// Tell which metrics, labels and agents have the most series, and what is new
+    #[command(after_help = cardinality::EXAMPLES)]
+    Cardinality(CardinalityArgs),
     /// Read all of a data folder or a backup and tell what is damaged; changes nothing
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArgs),

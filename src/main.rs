@@ -76,6 +76,7 @@ fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Retention(command) => commands::retention::run(&command, output),
         Command::Backup(args) => commands::backup::take(&args, output).map(|()| true),
         Command::Restore(args) => commands::backup::restore(&args, output),
+        Command::Cardinality(args) => commands::cardinality::run(&args, output),
         Command::Check(args) => commands::check::run(&args, output),
         Command::Bench(command) => bench::run(&command, output).map(|()| true),
     };

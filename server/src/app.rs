@@ -21,8 +21,8 @@ use crate::reply::Annotations;
 use crate::running::Running;
 use crate::slow::SlowLog;
 use crate::{
-    admin_api, backup_api, compress, deletes_api, exemplars_api, federate, metrics_page, pages, query_api, remote_read,
-    retention_api, series_api, status_api, syntax_api,
+    admin_api, backup_api, cardinality_api, compress, deletes_api, exemplars_api, federate, metrics_page, pages,
+    query_api, remote_read, retention_api, series_api, status_api, syntax_api,
 };
 
 /// Bounds on the HTTP surface's reading side, and the language's options.
@@ -163,6 +163,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/status/config", get(status_api::config))
         .route("/api/v1/status/flags", get(status_api::flags))
         .route("/api/v1/status/tsdb", get(status_api::tsdb))
+        .route("/api/v1/status/cardinality", get(cardinality_api::cardinality))
         .route("/api/v1/status/retention", get(retention_api::retention))
         .merge(admin_routes(&app))
         .with_state(Arc::clone(&app))

@@ -9,6 +9,7 @@ mod admin_guard;
 mod answer;
 mod app;
 mod backup_api;
+mod cardinality_api;
 mod chunk;
 mod compress;
 mod counters;

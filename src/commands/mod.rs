@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod agent;
 pub(crate) mod backup;
+pub(crate) mod cardinality;
 pub(crate) mod check;
 pub(crate) mod deletes;
 mod progress;

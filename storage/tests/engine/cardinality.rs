@@ -139,7 +139,9 @@ proptest! {
         let (mut model, mut removed, mut created) = (Model::new(), Vec::new(), Vec::new());
         let settle = |clock: &ManualClock, model: &mut Model| {
             clock.set(TimestampMs(clock.now().0 + 10 * MINUTE_MS));
-            model.values_mut().for_each(|(_, active)| *active = false);
+            for (_, active) in model.values_mut() {
+                *active = false;
+            }
         };
         for step in steps {
             let now_ms = clock.now().0;

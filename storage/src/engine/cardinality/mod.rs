@@ -2,7 +2,7 @@
 //!
 //! Everything is counted exactly from the index: the series of a label pair within a selection, within those that are active,
 //! and within those created lately, which are those from an id on ([`churn`](super::churn)). Only what would be left
-//! without a label is estimated ([`distinct`]), and only for selections of up to [`WITHOUT_SERIES_MAX`] series.
+//! without a label is estimated where it is much ([`distinct`]), and only for selections of up to [`WITHOUT_SERIES_MAX`] series.
 //!
 //! The cost follows the number of label values that there are, at some tens of nanoseconds each, and the memory what is told; the index
 //! is let go of between two labels, so that appends wait for one at most.
@@ -102,7 +102,7 @@ pub struct LabelUse {
     pub series: u64,
     /// Bytes of all values' text, each counted once.
     pub value_bytes: u64,
-    /// How many series there would be without the label, about; not told of labels with one value, of labels
+    /// How many series there would be without the label, beyond 2,048 about; not told of labels with one value, of labels
     /// that are not among those with the most values, and of large selections.
     pub without: Option<u64>,
 }
@@ -271,7 +271,7 @@ impl Core {
             // The sum of the hashes of all pairs stands for the set; less one of them, for the set without that pair.
             let mut all = 0_u64;
             own.fill(0);
-            for (name, value) in labels.iter() {
+            for (name, value) in labels {
                 let hash = hasher.hash_one((name, value));
                 all = all.wrapping_add(hash);
                 if let Some(place) = names.iter().position(|known| known == name) {
@@ -284,7 +284,7 @@ impl Core {
         })?;
         for (name, sketch) in names.iter().zip(&sketches) {
             if let Some(of) = labels.iter_mut().find(|of| of.name == *name) {
-                of.without = Some(sketch.estimate().min(ids.len()));
+                of.without = Some(sketch.count().min(ids.len()));
             }
         }
         Ok(())

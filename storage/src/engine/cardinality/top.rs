@@ -52,7 +52,9 @@ mod tests {
             keep in 0usize..100,
         ) {
             let mut top = Top::new(keep);
-            rows.iter().for_each(|(number, row)| top.push(*number, || *row));
+            for (number, row) in &rows {
+                top.push(*number, || *row);
+            }
             let mut want: Vec<(u64, u32)> = rows.into_iter().filter(|(number, _)| *number > 0).collect();
             want.sort_by_key(|(number, row)| (Reverse(*number), *row));
             want.truncate(keep);
