@@ -194,6 +194,44 @@ fn samples_are_deleted_after_a_look_and_come_back() {
 }
 
 #[test]
+fn cardinality_names_the_label_to_blame() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = filled(&folder);
+    let users = (0..1200).map(|at| {
+        let labels =
+            [("__name__", "logins_total"), ("user", &*format!("u{at}")), ("instance", "web1/0"), ("job", "api")];
+        series(&labels, &[(now_ms(), 1.0)])
+    });
+    assert_eq!(server.write(&request(users.collect())).status, 204);
+    let (code, out, err) = run(&["cardinality", "--url", &server.url]);
+    assert_eq!(code, 0, "{err}");
+    for wanted in [
+        "1.2k series, 1.2k active, 1.2k new within 24h\n",
+        "│ logins_total ┆   1.2k ┆ 99.8% ┆   1.2k ┆ 1.2k │\n",
+        "│ user     ┆   1.2k ┆",
+        "│ agent    ┆ web1 ",
+        "→ label user has 1.2k values: without it there would be about 3 series",
+        "`metrickit cardinality logins_total`",
+    ] {
+        assert!(out.contains(wanted), "{wanted} in\n{out}");
+    }
+    assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
+    let (code, out, _) = run(&["cardinality", "logins_total", "--top", "1", "--window", "1h", "--url", &server.url]);
+    assert!(code == 0 && out.contains("`metrickit delete 'logins_total{user!=\"\"}'`"), "{out}");
+    let (code, out, _) = run(&["cardinality", "{job=\"api\"}", "--json", "--url", &server.url]);
+    let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &answer["series"]["selected"], &answer["agents"][0]["name"]), (0, &json!(1200), &json!("web1")));
+    let (code, out, _) = run(&["cardinality", "nothing", "--url", &server.url]);
+    assert_eq!((code, out.as_str()), (1, "there are no series of nothing\n"));
+    assert_eq!(run(&["cardinality", "--window", "soon", "--url", &server.url]).0, 2);
+    // A folder tells the same without its server, also what was new.
+    assert!(server.stop().0.success());
+    let data = folder.path().to_str().expect("a UTF-8 path").to_owned();
+    let (code, out, err) = run(&["cardinality", "--data", &data]);
+    assert!(code == 0 && out.starts_with("1.2k series, ") && out.contains("1.2k new within 24h"), "{out} {err}");
+}
+
+#[test]
 fn settings_say_where_they_came_from() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("metrickit.toml");

@@ -4,12 +4,15 @@
 
 mod support;
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::{PATIENCE, REMOTE_WRITE_HEADERS, Server, body, escape, http, now_ms, request, series, try_post};
+use support::{
+    PATIENCE, REMOTE_WRITE_HEADERS, Running, Server, binary, body, escape, http, now_ms, request, series, try_post,
+};
 
 #[test]
 fn label_limits() {
@@ -267,4 +270,67 @@ impl Drop for Unmount {
     fn drop(&mut self) {
         drop(Command::new("umount").arg(&self.0).status());
     }
+}
+
+/// New series beyond the limits of their metric and agent are refused with the name of the label to blame, the rest is taken.
+#[test]
+fn series_of_a_metric_and_of_an_agent() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let args = ["--retention", "off", "--series-per-metric-max", "50", "--series-per-agent-max", "55"];
+    let server = Server::start(folder.path(), &args);
+    let paths = |server: &Server, numbers: std::ops::Range<usize>, host: &str| {
+        let requests = numbers.map(|at| {
+            let path = format!("/users/{at}");
+            series(&[("__name__", "http_requests_total"), ("instance", host), ("path", &path)], &[(1, 1.0)])
+        });
+        let good = series(&[("__name__", "good"), ("instance", host)], &[(1, 1.0)]);
+        server.write(&request(requests.chain([good]).collect()))
+    };
+    let full = "metric \"http_requests_total\" has 50 series (series_per_metric_max = 50); label \"path\" has 50 values; not taken: ";
+    let answer = paths(&server, 0..60, "web1/0");
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer.body.starts_with("10 samples or metadata were not taken")
+            && answer.body.contains("51 samples were taken")
+    );
+    assert!(answer.body.contains(full) && answer.body.contains("path=\"/users/59\""), "{}", answer.body);
+    assert_eq!(paths(&server, 0..50, "web1/0").status, 204, "what is known is taken");
+    let count = |server: &Server, expr: &str| server.query(&format!("count({expr})"), "1")[0]["value"][1].clone();
+    assert_eq!((count(&server, "http_requests_total"), count(&server, "good")), (json!("50"), json!("1")));
+    let metrics = server.get("/metrics").body;
+    for line in [
+        "metrickit_series_limit_rejected_samples_total{limit=\"series_per_metric_max\"} 10",
+        "metrickit_ingest_rejected_total{reason=\"metric_series_limit\"} 10",
+        "metrickit_series_limit_used{limit=\"series_per_metric_max\"} 50",
+        "metrickit_series_limit_full{limit=\"series_per_metric_max\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    // A killed server counts the same when it is back, and a delete makes room.
+    server.kill();
+    let server = Server::start(folder.path(), &args);
+    assert!(paths(&server, 50..51, "web2").body.contains(full));
+    let delete = "/api/v1/admin/tsdb/delete_series?match[]=http_requests_total";
+    assert_eq!(server.post(delete, &[], b"").status, 204);
+    assert_eq!(server.post("/api/v1/admin/tsdb/clean_tombstones", &[], b"").status, 204);
+    assert_eq!(paths(&server, 60..100, "web2").status, 204);
+    assert_eq!(count(&server, "http_requests_total"), json!("40"));
+
+    // An agent tells in its log what of it was not taken.
+    let mut agent = binary()
+        .args(["agent", "--host", "web3", "--go-discover=false", "--poll-interval", "100ms"])
+        .args(["--push-url", &format!("{}/api/v1/write", server.url), "--queue-folder"])
+        .arg(folder.path().join("queue"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map(Running)
+        .expect("the agent starts");
+    let lines = BufReader::new(agent.0.stderr.take().expect("stderr is piped")).lines();
+    let refused = lines.map_while(Result::ok).find(|line| line.contains("refused"));
+    let refused = refused.expect("the agent tells of it");
+    assert!(refused.contains("web3") && refused.contains("has 55 series (series_per_agent_max = 55)"), "{refused}");
+    let now = server.query("count({instance=\"web3\"})", &(now_ms() / 1000).to_string());
+    assert_eq!(now[0]["value"][1], json!("55"));
 }

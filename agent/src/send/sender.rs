@@ -1,7 +1,7 @@
 //! Sends what is queued, in order: one request at a time, acknowledged when the receiver took it, repeated after a pause
 //! when it did not, dropped and counted when it never will.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ use crate::stop::StopFlag;
 const PIECE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX * 8;
 /// Longest pause before the first push; it doubles up to the interval. Who starts an agent waits to see something.
 const FIRST_PUSH_DELAY: Duration = Duration::from_secs(1);
+/// Shortest time between two lines of the log about refusals with one status.
+const TOLD_EVERY: Duration = Duration::from_mins(1);
 /// Longest token that is read from a file.
 const TOKEN_BYTES_MAX: u64 = 16 << 10;
 
@@ -40,7 +42,8 @@ pub struct Sender {
     stats: Arc<Stats>,
     backoff: Backoff,
     samples_max: u64,
-    told: HashSet<u16>,
+    /// By status, when a refusal was logged last, and samples of requests refused since.
+    told: HashMap<u16, (Option<Instant>, u64)>,
     failing: bool,
 }
 
@@ -73,7 +76,7 @@ impl Sender {
             backoff: Backoff::new(config.backoff_min_ms, config.backoff_max_ms),
             samples_max: config.samples_max as u64,
             config: config.clone(),
-            told: HashSet::new(),
+            told: HashMap::new(),
             failing: false,
         }
     }
@@ -167,19 +170,23 @@ impl Sender {
             Verdict::Retry => self.retry(&format!("status {}: {}", reply.status, reply.message), reply.retry_after_s),
             Verdict::Split | Verdict::Drop => {
                 self.stats.samples_rejected.add(batch.samples());
-                if self.told.insert(reply.status) {
-                    let (status, message) = (reply.status, &reply.message);
-                    tracing::error!(
-                        status,
-                        message,
-                        samples = batch.samples(),
-                        "receiver refused samples for good; dropped"
-                    );
-                }
+                self.tell_refused(reply, batch.samples());
                 self.recovered();
                 Attempt::Done
             }
         }
+    }
+
+    /// Logs that a request was refused, once in [`TOLD_EVERY`] for each status.
+    fn tell_refused(&mut self, reply: &Reply, samples: u64) {
+        let (told, waiting) = self.told.entry(reply.status).or_default();
+        *waiting += samples;
+        if told.is_some_and(|told| told.elapsed() < TOLD_EVERY) {
+            return;
+        }
+        *told = Some(Instant::now());
+        let (samples, status, message) = (std::mem::take(waiting), reply.status, &reply.message);
+        tracing::error!(status, message, samples, "receiver refused samples for good, all or some; those are dropped");
     }
 
     fn retry(&mut self, why: &str, asked_s: Option<u64>) -> Attempt {

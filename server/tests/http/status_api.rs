@@ -80,6 +80,41 @@ fn tsdb_tells_what_takes_the_most_series() {
 }
 
 #[test]
+fn cardinality_is_told_of_all_and_of_a_selection() {
+    let server = Server::new();
+    for (host, path) in [("a", "/1"), ("a:80", "/2"), ("b", "/3")] {
+        server.write(&[("__name__", "hits"), ("instance", host), ("path", path)], &[(1_000, 1.0)]);
+    }
+    server.write(&[("__name__", "up"), ("instance", "a"), ("job", "x")], &[(1_000, 1.0)]);
+    let all = block_on(server.get("/api/v1/status/cardinality")).json();
+    let data = &all["data"];
+    let group = |name: &str, series: u64| serde_json::json!({ "name": name, "series": series, "active": series, "created": series });
+    assert_eq!(data["series"], serde_json::json!({ "all": 4, "selected": 4, "active": 4, "created": 4 }));
+    assert_eq!(data["metrics"], serde_json::json!([group("hits", 3), group("up", 1)]));
+    assert_eq!(data["agents"], serde_json::json!([group("a", 3), group("b", 1)]));
+    assert_eq!(data["churn"]["metrics"], data["metrics"]);
+    assert_eq!((&data["churn"]["created"], &data["churn"]["removed"]), (&4.into(), &0.into()));
+    assert_eq!(
+        data["limits"][1],
+        serde_json::json!({
+            "limit": "series_per_metric_max", "max": 1_000_000, "series": 3, "of": "hits", "full": 0, "rejectedSamples": 0,
+        })
+    );
+    assert_eq!((&data["nowMs"], &data["knownFromMs"]), (&NOW_MS.into(), &(NOW_MS - NOW_MS % 60_000).into()));
+    let some = block_on(server.get("/api/v1/status/cardinality?match[]=hits&match[]=none&top=1&window=1h")).json();
+    let data = &some["data"];
+    assert_eq!((&data["series"]["all"], &data["series"]["selected"]), (&4.into(), &3.into()));
+    let label = |values: u64| serde_json::json!([{ "name": "instance", "values": values, "series": 3, "valueBytes": 6, "seriesWithout": 3 }]);
+    assert_eq!((&data["labels"], &data["jobs"]), (&label(3), &serde_json::json!([])));
+    assert_eq!(data["pairs"], serde_json::json!([{ "name": "instance", "value": "a", "series": 1 }]));
+    let wrong = |parameters: &str, want: &str| {
+        server.check_error(&format!("/api/v1/status/cardinality?{parameters}"), 400, "bad_data", want);
+    };
+    wrong("top=1001", r#"invalid parameter "top": it must not exceed 1000"#);
+    wrong("window=0s", r#"invalid parameter "window": it must be at least a millisecond"#);
+}
+
+#[test]
 fn what_is_kept_is_told() {
     let server = Server::new();
     for job in ["a", "b", "c"] {
