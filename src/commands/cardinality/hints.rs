@@ -117,8 +117,8 @@ fn inactive(report: &Report, selector: Option<&str>) -> Option<String> {
     many.then(|| {
         let gone = all.saturating_sub(active);
         format!(
-            "{} of the series get no samples now. They count until retention has dropped them; a shorter retention_rules for \
-             them, or `metrickit delete '{of}' --end now-1d`, is sooner.",
+            "{} of the series get no samples now. They leave memory by themselves, and the disk when retention ends; sooner by \
+             retention_rules for them, or by `metrickit delete '{of}' --end now-1d`.",
             share(gone, all)
         )
     })
