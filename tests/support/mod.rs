@@ -176,6 +176,13 @@ pub fn read(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> An
     Answer { status: response.status().as_u16(), retry_after: header, body }
 }
 
+/// As [`read`]; nothing if the connection died on it.
+pub fn try_read(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Answer> {
+    let mut response = result.ok()?;
+    let body = response.body_mut().with_config().limit(1 << 30).read_to_string().ok()?;
+    Some(Answer { status: response.status().as_u16(), retry_after: None, body })
+}
+
 /// A remote-write body: protobuf in snappy.
 pub fn body(request: &WriteRequest) -> Vec<u8> {
     snappy(&request.encode_to_vec())
