@@ -5,6 +5,7 @@
 mod backup;
 mod cardinality;
 mod deletes;
+mod moving;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ use crate::settings::SettingFlags;
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use cardinality::CardinalityArgs;
 pub(crate) use deletes::{DeleteArgs, ServerArgs, UndeleteArgs};
+pub(crate) use moving::{ExportArgs, ExportFormat, ImportArgs, ImportFormat};
 
 const EXAMPLES: &str = "\
 Start here:
@@ -78,6 +80,12 @@ pub(crate) enum Command {
     Deletes(ServerArgs),
     /// Bring back what a delete took away
     Undelete(UndeleteArgs),
+    /// Write samples to a file: lines of JSON or OpenMetrics text
+    #[command(after_help = moving::EXPORT_EXAMPLES)]
+    Export(ExportArgs),
+    /// Read samples from files and write them to a server
+    #[command(after_help = moving::IMPORT_EXAMPLES)]
+    Import(ImportArgs),
     /// Tell what a server keeps of which series, and for how long
     #[command(subcommand, after_help = RETENTION_EXAMPLES)]
     Retention(RetentionCommand),

@@ -68,6 +68,11 @@ impl Output {
         stdout.flush()
     }
 
+    /// Standard output for what is written in many pieces; whoever takes it flushes it.
+    pub(crate) fn stdout(&self) -> io::StdoutLock<'static> {
+        self.stdout.lock()
+    }
+
     /// Writes `text` and a line end to standard error.
     pub(crate) fn note(&mut self, text: &str) -> io::Result<()> {
         let mut stderr = self.stderr.lock();

@@ -13,6 +13,7 @@ pub mod engine_model;
 pub mod exposition;
 pub mod index_open;
 pub mod input;
+pub mod json_lines;
 pub mod log_replay;
 pub mod promql;
 pub mod query_data;
@@ -24,7 +25,7 @@ pub mod remote_write;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("backup_files", backup_files::run),
     ("block_open", block_open::run),
     ("chunk_decode", chunk_decode::run),
@@ -32,6 +33,7 @@ pub const TARGETS: [Target; 11] = [
     ("engine_model", engine_model::run),
     ("exposition", exposition::run),
     ("index_open", index_open::run),
+    ("json_lines", json_lines::run),
     ("log_replay", log_replay::run),
     ("promql", promql::run),
     ("query_eval", query_eval::run),

@@ -1,7 +1,7 @@
 //! Every way in: decoders, limits, the write routes.
 //!
 //! A request is let in by `admission`, received by `routes` under a limit on its bytes and its time, and then, on a
-//! thread that may block, decompressed (`compress`), decoded (`remote_write`, `text_import`) into a
+//! thread that may block, decompressed (`compress`), decoded (`remote_write`, `text_import`, `lines_import`) into a
 //! [`model::WriteBatch`] and appended to the [`model::SampleSink`]. What is wrong with a whole request is an
 //! [`IngestError`]; what is wrong with single series, samples or lines is [`Rejected`], and the rest is taken.
 //! Storage, its log and its retention are behind the sink.
@@ -11,6 +11,7 @@ mod buffers;
 mod compress;
 mod error;
 mod limits;
+mod lines_import;
 mod metrics;
 mod rejected;
 mod remote_write;
@@ -21,6 +22,7 @@ mod wire;
 
 pub use error::IngestError;
 pub use limits::IngestLimits;
+pub use lines_import::decode_lines;
 pub use metrics::{IngestMetrics, IngestSnapshot, Outcome, Route, RouteSnapshot};
 pub use rejected::{REASONS_TOLD_MAX, Reason, Rejected};
 pub use remote_write::{RemoteWriteDecoder, Version};

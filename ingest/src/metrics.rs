@@ -16,17 +16,20 @@ pub enum Route {
     RemoteWrite,
     /// `POST /api/v1/import/prometheus`.
     TextImport,
+    /// `POST /api/v1/import`.
+    LinesImport,
 }
 
 impl Route {
     /// Every route, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::RemoteWrite, Self::TextImport];
+    pub const ALL: [Self; 3] = [Self::RemoteWrite, Self::TextImport, Self::LinesImport];
 
     /// The path.
     pub fn path(self) -> &'static str {
         match self {
             Self::RemoteWrite => "/api/v1/write",
             Self::TextImport => "/api/v1/import/prometheus",
+            Self::LinesImport => "/api/v1/import",
         }
     }
 }

@@ -371,7 +371,12 @@ fn check_samples(limits: &IngestLimits, found: usize) -> Result<(), IngestError>
 
 /// The error when `found` is above `limit`; there may be more behind what was looked at.
 #[inline]
-fn check(found: usize, limit: usize, what: &'static str, limit_name: &'static str) -> Result<(), IngestError> {
+pub(crate) fn check(
+    found: usize,
+    limit: usize,
+    what: &'static str,
+    limit_name: &'static str,
+) -> Result<(), IngestError> {
     if found <= limit { Ok(()) } else { Err(limit_passed(found, limit, what, limit_name)) }
 }
 

@@ -1,6 +1,6 @@
 //! The answers of the write routes.
 //!
-//! | What became of it | remote write | text import |
+//! | What became of it | remote write | import of text or lines |
 //! | --- | --- | --- |
 //! | all was taken | 204 | 204 |
 //! | part was taken | 400, text: the sender must not send it again | 200, JSON |
@@ -77,7 +77,7 @@ pub(crate) fn answer(route: Route, result: &Result<Done, IngestError>) -> (Outco
         Ok(done) => {
             let response = match route {
                 Route::RemoteWrite => text(StatusCode::BAD_REQUEST, partial_text(done)),
-                Route::TextImport => partial_json(done),
+                Route::TextImport | Route::LinesImport => partial_json(done),
             };
             (Outcome::Partial, response)
         }

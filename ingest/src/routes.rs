@@ -21,6 +21,7 @@ use crate::buffers::{Buffers, Loan, Pool};
 use crate::compress::Encoding;
 use crate::error::IngestError;
 use crate::limits::IngestLimits;
+use crate::lines_import::decode_lines;
 use crate::metrics::{IngestMetrics, Outcome, Route};
 use crate::remote_write::{Version, version_of};
 use crate::reply::{Done, Written, answer, tell_written};
@@ -45,6 +46,7 @@ struct Shared {
 enum Content {
     RemoteWrite(Version),
     Page { format: TextFormat, options: ImportOptions },
+    Lines(ImportOptions),
 }
 
 /// A request that was received and may be worked on.
@@ -92,11 +94,12 @@ impl IngestState {
     }
 }
 
-/// The write routes: `POST /api/v1/write` and `POST /api/v1/import/prometheus`.
+/// The write routes: `POST /api/v1/write`, `POST /api/v1/import/prometheus` and `POST /api/v1/import`.
 pub fn router(state: IngestState) -> Router {
     Router::new()
         .route(Route::RemoteWrite.path(), post(remote_write))
         .route(Route::TextImport.path(), post(text_import))
+        .route(Route::LinesImport.path(), post(lines_import))
         .with_state(state)
 }
 
@@ -110,10 +113,19 @@ async fn text_import(State(IngestState(shared)): State<IngestState>, request: Re
     serve(shared, Route::TextImport, content, Encoding::Identity, request).await
 }
 
-fn page_content(request: &Request) -> Result<Content, IngestError> {
+async fn lines_import(State(IngestState(shared)): State<IngestState>, request: Request) -> Response<Body> {
+    let content = import_options(&request).map(Content::Lines);
+    serve(shared, Route::LinesImport, content, Encoding::Identity, request).await
+}
+
+fn import_options(request: &Request) -> Result<ImportOptions, IngestError> {
     let params = Query::<Vec<(String, String)>>::try_from_uri(request.uri())
         .map_err(|error| IngestError::Request { what: "query parameters", detail: error.to_string() })?;
-    let options = ImportOptions::from_params(&params)?;
+    ImportOptions::from_params(&params)
+}
+
+fn page_content(request: &Request) -> Result<Content, IngestError> {
+    let options = import_options(request)?;
     let content_type = text_header(request.headers(), &CONTENT_TYPE)?;
     Ok(Content::Page { format: TextFormat::from_content_type(content_type.unwrap_or("")), options })
 }
@@ -252,6 +264,7 @@ impl Shared {
                 decode_page(plain, *format, options, now_ms, &self.limits, batch, rejected)?;
                 0
             }
+            Content::Lines(options) => decode_lines(plain, options, &self.limits, batch, rejected)?,
         };
         let appended = if batch.is_empty() { Appended::default() } else { self.sink.append(batch)? };
         Ok((appended, histograms))

@@ -74,7 +74,7 @@ pub fn decode_page(
     batch: &mut WriteBatch,
     rejected: &mut Rejected,
 ) -> Result<(), IngestError> {
-    let text = std::str::from_utf8(body).map_err(|error| utf8_error(body, error.valid_up_to()))?;
+    let text = text_of(body)?;
     let default_ms = options.timestamp_ms.unwrap_or(now_ms);
     let mut table = MetadataTable::new(format, limits.metadata_per_request_max);
     let mut parser = TextParser::new(text, format);
@@ -116,7 +116,8 @@ pub fn decode_page(
     Ok(())
 }
 
-fn push_labels(
+/// Starts the series with `labels` in `batch`, or says why it is none.
+pub(crate) fn push_labels(
     labels: &mut LabelsBuilder,
     limits: &IngestLimits,
     batch: &mut WriteBatch,
@@ -151,7 +152,11 @@ fn push_exemplar(
     }
 }
 
-fn utf8_error(body: &[u8], at_byte: usize) -> IngestError {
-    let line = 1 + body.iter().take(at_byte).filter(|&&byte| byte == b'\n').count();
-    IngestError::Utf8 { line, at_byte }
+/// A body that must be UTF-8.
+pub(crate) fn text_of(body: &[u8]) -> Result<&str, IngestError> {
+    std::str::from_utf8(body).map_err(|error| {
+        let at_byte = error.valid_up_to();
+        let line = 1 + body.iter().take(at_byte).filter(|&&byte| byte == b'\n').count();
+        IngestError::Utf8 { line, at_byte }
+    })
 }

@@ -1,5 +1,5 @@
 //! The vocabulary every room shares: labels, matchers, samples, time, metadata, the contracts between engine,
-//! language and ingestion, the exposition text format and remote-write messages.
+//! language and ingestion, the exposition text format, the lines of exports and remote-write messages.
 //!
 //! Depends on no sibling. Nothing here does input or output.
 
@@ -7,6 +7,8 @@ pub mod cursor;
 pub mod exemplar;
 pub mod exposition;
 pub mod histogram;
+pub mod json;
+pub mod json_lines;
 pub mod label_bytes;
 pub mod label_packer;
 pub mod labels;

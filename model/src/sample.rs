@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::histogram::Histogram;
-use crate::time::TimestampMs;
+use crate::time::{TimeRange, TimestampMs};
 
 /// The bits of the NaN that marks a series as stale: its target or rule stopped reporting it
 /// (Prometheus, `model/value`). Any other NaN is an ordinary value.
@@ -155,6 +155,22 @@ impl Samples {
         }
     }
 
+    /// Takes away what lies outside `range`. Each kind ascends in time.
+    pub fn clip(&mut self, range: TimeRange) {
+        fn keep<T>(column: &mut Vec<T>, start: usize, end: usize) {
+            column.truncate(end);
+            column.drain(..start.min(column.len()));
+        }
+        let start = self.timestamps_ms.partition_point(|&at_ms| at_ms < range.start.0);
+        let end = self.timestamps_ms.partition_point(|&at_ms| at_ms <= range.end.0);
+        keep(&mut self.timestamps_ms, start, end);
+        keep(&mut self.values, start, end);
+        keep(&mut self.starts_ms, start, end);
+        let start = self.histograms.partition_point(|sample| sample.timestamp_ms < range.start.0);
+        let end = self.histograms.partition_point(|sample| sample.timestamp_ms <= range.end.0);
+        keep(&mut self.histograms, start, end);
+    }
+
     /// When the counter of float `at` began; 0 when that is not known.
     pub fn start_ms(&self, at: usize) -> i64 {
         self.starts_ms.get(at).copied().unwrap_or(0)
@@ -220,5 +236,10 @@ mod tests {
         let got: Vec<_> = samples.iter_full().map(|sample| (sample.timestamp_ms, sample.start_ms)).collect();
         assert_eq!(got, [(10, 0), (20, 5), (30, 25), (40, 0)]);
         assert_eq!((samples.len(), samples.iter().count()), (4, 3));
+        let times = |samples: &Samples| samples.iter_full().map(|sample| sample.timestamp_ms).collect::<Vec<_>>();
+        samples.clip(TimeRange::new(11, 30));
+        assert_eq!((times(&samples), &samples.starts_ms), (vec![20, 30], &vec![25]));
+        samples.clip(TimeRange::new(21, 20));
+        assert!(samples.is_empty() && samples.starts_ms.is_empty());
     }
 }

@@ -126,6 +126,28 @@ pub trait SeriesSet: fmt::Debug + Send + Sync {
     /// When storage fails.
     fn read(&self, at: usize, into: &mut Samples) -> Result<ReadCost, SourceError>;
 
+    /// As [`read`](Self::read), but only what lies inside `range` too: who goes through a long series holds a part of it.
+    ///
+    /// # Errors
+    ///
+    /// When storage fails.
+    fn read_within(&self, at: usize, range: TimeRange, into: &mut Samples) -> Result<ReadCost, SourceError> {
+        let cost = self.read(at, into)?;
+        into.clip(range);
+        Ok(cost)
+    }
+
+    /// Where the samples of series `at` lie, so that they can be read in parts: ranges of time, in any order, each with
+    /// about how many it holds. They may overlap, and lie outside of the selected range. Nothing if that is not known.
+    ///
+    /// # Errors
+    ///
+    /// When storage fails.
+    fn extents(&self, at: usize) -> Result<Option<Vec<(TimeRange, u64)>>, SourceError> {
+        let _ = at;
+        Ok(None)
+    }
+
     /// As [`read`](Self::read), with summaries where samples are kept no more. Replaces both: `summaries` with those
     /// whose latest samples lie inside the selected range, ascending in time, and `into` with what is kept one by one.
     /// Of any instant at most one of both tells. Where there are summaries of several lengths, those of the longest up to

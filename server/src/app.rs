@@ -21,8 +21,8 @@ use crate::reply::Annotations;
 use crate::running::Running;
 use crate::slow::SlowLog;
 use crate::{
-    admin_api, backup_api, cardinality_api, compress, deletes_api, exemplars_api, federate, metrics_page, pages,
-    query_api, remote_read, retention_api, series_api, status_api, syntax_api,
+    admin_api, backup_api, cardinality_api, compress, deletes_api, exemplars_api, export, federate, metrics_page,
+    pages, query_api, remote_read, retention_api, series_api, status_api, syntax_api,
 };
 
 /// Bounds on the HTTP surface's reading side, and the language's options.
@@ -83,6 +83,8 @@ pub struct App {
     pub(crate) admin_place: Arc<Semaphore>,
     /// Whoever holds it takes a backup, which may take long; other admin requests need not wait for it.
     pub(crate) backup_place: Arc<Semaphore>,
+    /// Whoever holds one writes an export.
+    pub(crate) export_places: Arc<Semaphore>,
 }
 
 impl App {
@@ -117,6 +119,7 @@ impl App {
             running: Arc::default(),
             admin_place: Arc::new(Semaphore::new(1)),
             backup_place: Arc::new(Semaphore::new(1)),
+            export_places: Arc::new(Semaphore::new(export::EXPORTS_MAX)),
             counters: Counters::default(),
         })
     }
@@ -153,6 +156,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/metadata", get(series_api::metadata))
         .route("/api/v1/query_exemplars", get(exemplars_api::exemplars).post(exemplars_api::exemplars))
         .route("/api/v1/read", post(remote_read::read))
+        .route("/api/v1/export", get(export::export).post(export::export))
         .route("/api/v1/rules", get(status_api::rules))
         .route("/api/v1/alerts", get(status_api::alerts))
         .route("/api/v1/alertmanagers", get(status_api::alertmanagers))

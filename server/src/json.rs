@@ -1,42 +1,10 @@
 //! JSON pieces of the query API, written straight into a byte buffer.
 //!
-//! Owns how numbers, timestamps, strings and label sets look, byte for byte as Prometheus writes them. Whole
-//! documents are put together in `answer` and `reply`; small, rare ones use `serde_json`.
-
-use std::io::Write as _;
+//! Owns how timestamps, quoted values and label sets look, byte for byte as Prometheus writes them; numbers and strings
+//! are `model::json`'s. Whole documents are put together in `answer` and `reply`; small, rare ones use `serde_json`.
 
 use model::LabelsRef;
-
-/// The largest whole number below which every f64 that is whole is also exact as an i64: 2^53.
-const EXACT_WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
-
-/// Writes `text` in quotes, escaped.
-pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut plain_from = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&bytes[plain_from..at]);
-        plain_from = at + 1;
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            control => {
-                let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[digit(control >> 4), digit(control & 15)]);
-            }
-        }
-    }
-    out.extend_from_slice(&bytes[plain_from..]);
-    out.push(b'"');
-}
+pub(crate) use model::json::{write_number, write_string, write_whole};
 
 /// Writes `{"name":"value",…}` in name order.
 pub(crate) fn write_labels(out: &mut Vec<u8>, labels: LabelsRef<'_>) {
@@ -62,7 +30,7 @@ pub(crate) fn write_timestamp(out: &mut Vec<u8>, timestamp_ms: i64) {
     let digits = [ms / 100 % 10, ms / 10 % 10, ms % 10];
     if digits != [0, 0, 0] {
         out.push(b'.');
-        out.extend(digits.map(decimal_digit));
+        out.extend(digits.map(|digit| b"0123456789"[usize::try_from(digit).unwrap_or(0)]));
     }
 }
 
@@ -71,67 +39,6 @@ pub(crate) fn write_value(out: &mut Vec<u8>, value: f64) {
     out.push(b'"');
     write_number(out, value);
     out.push(b'"');
-}
-
-/// Writes the shortest text that reads back as `value`; with an exponent of at least two digits below 1e-6 and
-/// from 1e21 on, as Go's `strconv` does. Also the text format's way of writing a value.
-pub(crate) fn write_number(out: &mut Vec<u8>, value: f64) {
-    let magnitude = value.abs();
-    if value.is_nan() {
-        out.extend_from_slice(b"NaN");
-    } else if value.is_infinite() {
-        out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
-    } else if magnitude < EXACT_WHOLE_MAX && is_whole(magnitude) {
-        if value.is_sign_negative() {
-            out.push(b'-');
-        }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, not negative, below 2^53")]
-        write_whole(out, magnitude as u64);
-    } else if (1e-6..1e21).contains(&magnitude) {
-        write!(out, "{value}").expect("a Vec takes every write");
-    } else {
-        write_with_exponent(out, value);
-    }
-}
-
-#[expect(clippy::float_cmp, reason = "whole means exactly whole")]
-fn is_whole(value: f64) -> bool {
-    value.trunc() == value
-}
-
-/// Rust writes `1e-7`; Go, and so the field, `1e-07`.
-fn write_with_exponent(out: &mut Vec<u8>, value: f64) {
-    let start = out.len();
-    write!(out, "{value:e}").expect("a Vec takes every write");
-    let at = out[start..].iter().position(|&byte| byte == b'e').map_or(out.len(), |found| start + found + 1);
-    let (sign, digits_at) = if out.get(at) == Some(&b'-') { (b'-', at + 1) } else { (b'+', at) };
-    let digits = out.split_off(digits_at);
-    out.truncate(at);
-    out.push(sign);
-    if digits.len() < 2 {
-        out.push(b'0');
-    }
-    out.extend_from_slice(&digits);
-}
-
-/// Writes a whole number.
-pub(crate) fn write_whole(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut rest = number;
-    loop {
-        at -= 1;
-        digits[at] = decimal_digit(rest % 10);
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
-fn decimal_digit(digit: u64) -> u8 {
-    b"0123456789"[usize::try_from(digit % 10).unwrap_or(0)]
 }
 
 #[cfg(test)]

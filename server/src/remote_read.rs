@@ -8,16 +8,11 @@
 mod answer;
 mod request;
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use hyper::body::Frame;
 use model::SeriesSet;
 use model::remote_write::read::ResponseType;
 use tokio::runtime::Handle;
@@ -27,16 +22,15 @@ use crate::app::App;
 use crate::gate::{run_blocking, run_on};
 use crate::reading::{Entered, Reading, enter};
 use crate::reply::ApiError;
-use crate::running::{Client, Ticket};
-use answer::{Frames, Pieces, ReadBytes};
+use crate::running::Client;
+use crate::stream::{self, Patience, Piece, Pieces};
+use answer::{Frames, ReadBytes};
 use request::Questions;
 
 /// The type of a `SAMPLES` answer.
 const SAMPLES_TYPE: &str = "application/x-protobuf";
 /// The type of a `STREAMED_XOR_CHUNKS` answer.
 pub(crate) const STREAM_TYPE: &str = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
-/// Pieces of a streamed answer that wait for the client, each of some 64 KiB.
-const PIECES_WAITING_MAX: usize = 2;
 
 /// Reads what a request asks for.
 pub(crate) async fn read(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
@@ -58,12 +52,11 @@ pub(crate) async fn read(State(app): State<Arc<App>>, request: Request) -> Resul
             // The threads that read may have no clock of their own to wait by.
             let runtime = Handle::current();
             let pieces = run_on(place, left, move |begin| {
-                let result = stream(&mut reading, &questions, runtime, begin);
+                let result = frames(&mut reading, &questions, runtime, begin);
                 reading.end(&result);
             })
             .await?;
-            let body = Body::new(StreamedBody { pieces, _ticket: ticket });
-            Ok(([(CONTENT_TYPE, STREAM_TYPE)], body).into_response())
+            Ok(([(CONTENT_TYPE, STREAM_TYPE)], stream::body(pieces, ticket)).into_response())
         }
     }
 }
@@ -85,7 +78,7 @@ fn samples(reading: &mut Reading, questions: &Questions) -> Result<Vec<u8>, ApiE
 
 /// Sends the frames of the kind `STREAMED_XOR_CHUNKS`. What goes wrong before the first is an error for the client;
 /// what does later breaks the stream off.
-fn stream(
+fn frames(
     reading: &mut Reading,
     questions: &Questions,
     runtime: Handle,
@@ -98,39 +91,11 @@ fn stream(
             return Err(error);
         }
     };
-    let (sender, receiver) = mpsc::channel(PIECES_WAITING_MAX);
+    let (mut pieces, receiver) = Pieces::channel(runtime, Patience::Until(reading.deadline()));
     begin(Ok(receiver));
-    let mut pieces = Pieces::new(sender, runtime, reading.deadline());
     for (query_index, set) in sets.iter().enumerate() {
         let mut frames = Frames::new(query_index);
         reading.each_series(set.as_ref(), |labels, samples| frames.push_series(labels, samples, &mut pieces))?;
     }
-    pieces.end()
-}
-
-/// A part of a streamed answer.
-#[derive(Debug)]
-enum Piece {
-    Bytes(Bytes),
-    /// There is no more. An answer that ends without this broke off.
-    End,
-}
-
-/// A streamed answer. When the client leaves, the ticket is dropped with it, which ends the reading.
-struct StreamedBody {
-    pieces: mpsc::Receiver<Piece>,
-    _ticket: Ticket,
-}
-
-impl HttpBody for StreamedBody {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.pieces.poll_recv(cx).map(|piece| match piece {
-            Some(Piece::Bytes(bytes)) => Some(Ok(Frame::data(bytes))),
-            Some(Piece::End) => None,
-            None => Some(Err(std::io::Error::other("reading broke off"))),
-        })
-    }
+    pieces.end().map(drop)
 }

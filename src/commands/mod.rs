@@ -6,6 +6,8 @@ pub(crate) mod backup;
 pub(crate) mod cardinality;
 pub(crate) mod check;
 pub(crate) mod deletes;
+pub(crate) mod export;
+pub(crate) mod import;
 mod progress;
 pub(crate) mod query;
 pub(crate) mod retention;

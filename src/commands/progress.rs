@@ -30,3 +30,34 @@ impl ByteBar {
         self.0.finish_and_clear();
     }
 }
+
+/// With a known end, and without one.
+const FLOW_TEMPLATES: [&str; 2] =
+    ["{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}", "{spinner} {bytes} {bytes_per_sec} {msg}"];
+
+/// A bar of bytes that flow by.
+#[derive(Debug)]
+pub(super) struct FlowBar(ProgressBar);
+
+impl FlowBar {
+    /// A bar at its start; the end may not be known.
+    pub(super) fn start(total_bytes: Option<u64>) -> anyhow::Result<Self> {
+        let [with_end, without] = FLOW_TEMPLATES;
+        let (bar, template) = match total_bytes {
+            Some(total_bytes) => (ProgressBar::new(total_bytes), with_end),
+            None => (ProgressBar::new_spinner(), without),
+        };
+        Ok(Self(bar.with_style(ProgressStyle::with_template(template)?)))
+    }
+
+    /// So many bytes are done, and this is to be said of them.
+    pub(super) fn show(&self, done_bytes: u64, message: String) {
+        self.0.set_position(done_bytes);
+        self.0.set_message(message);
+    }
+
+    /// Takes the bar from the screen.
+    pub(super) fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}

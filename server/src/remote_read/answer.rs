@@ -2,27 +2,18 @@
 //!
 //! Messages are coded series by series: a protobuf message with a repeated field is its parts one after the other.
 
-use std::time::Instant;
-
-use bytes::Bytes;
 use model::remote_write::read::{Chunk, ChunkedReadResponse, ChunkedSeries, QueryResult};
 use model::remote_write::{Label, TimeSeries, WireSample, to_wire};
 use model::{Labels, Samples};
 use prost::Message as _;
-use query::QueryError;
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
-use super::Piece;
 use crate::chunk::chunks;
-use crate::query_api::query_error;
 use crate::reading::Reading;
 use crate::reply::{ApiError, ErrorKind};
+use crate::stream::Pieces;
 
 /// Bytes of chunks after which a frame is closed, as in Prometheus; a long series takes several.
 const FRAME_BYTES: usize = 1 << 20;
-/// Bytes of frames that are sent together.
-const PIECE_BYTES: usize = 64 << 10;
 
 /// The key of `ReadResponse.results`: field 1, of a length.
 const RESULTS_KEY: u8 = 0x0a;
@@ -113,47 +104,7 @@ impl Frames {
         prost::encode_length_delimiter(self.message.len(), &mut pieces.ready).map_err(internal)?;
         pieces.ready.extend_from_slice(&crc32c::crc32c(&self.message).to_be_bytes());
         pieces.ready.extend_from_slice(&self.message);
-        if pieces.ready.len() >= PIECE_BYTES { pieces.flush() } else { Ok(()) }
-    }
-}
-
-/// Sends the bytes of a streamed answer as the client takes them.
-#[derive(Debug)]
-pub(super) struct Pieces {
-    ready: Vec<u8>,
-    sender: mpsc::Sender<Piece>,
-    runtime: Handle,
-    deadline: Instant,
-}
-
-impl Pieces {
-    /// Sends until `deadline`, waiting by the clock of `runtime`. For a thread that may block.
-    pub(super) fn new(sender: mpsc::Sender<Piece>, runtime: Handle, deadline: Instant) -> Self {
-        Self { ready: Vec::new(), sender, runtime, deadline }
-    }
-
-    /// Sends what is ready.
-    fn flush(&mut self) -> Result<(), ApiError> {
-        if self.ready.is_empty() {
-            return Ok(());
-        }
-        let piece = Bytes::from(std::mem::take(&mut self.ready));
-        self.send(Piece::Bytes(piece))
-    }
-
-    /// Sends the rest, and that it is the rest.
-    pub(super) fn end(mut self) -> Result<(), ApiError> {
-        self.flush()?;
-        self.send(Piece::End)
-    }
-
-    fn send(&self, piece: Piece) -> Result<(), ApiError> {
-        let sending = async { tokio::time::timeout_at(self.deadline.into(), self.sender.send(piece)).await };
-        match self.runtime.block_on(sending) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(query_error(&QueryError::Canceled)),
-            Err(_) => Err(ApiError::new(ErrorKind::Timeout, "the client did not take its answer in time")),
-        }
+        pieces.go_on()
     }
 }
 

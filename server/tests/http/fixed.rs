@@ -1,5 +1,6 @@
 //! A source of series that a test lists: with histograms and exemplars, whatever the engine does with them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::{
@@ -91,8 +92,10 @@ impl SeriesSource for Fixed {
         Ok(Vec::new())
     }
 
-    fn label_values(&self, _: &str, _: &[Matcher], _: TimeRange) -> Result<Vec<String>, SourceError> {
-        Ok(Vec::new())
+    fn label_values(&self, name: &str, matchers: &[Matcher], _: TimeRange) -> Result<Vec<String>, SourceError> {
+        let series = self.series.iter().filter(|(labels, _)| matches(labels, matchers));
+        let values: BTreeSet<String> = series.filter_map(|(labels, _)| labels.get(name)).map(str::to_owned).collect();
+        Ok(values.into_iter().collect())
     }
 
     fn exemplars(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {

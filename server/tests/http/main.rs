@@ -6,6 +6,7 @@ mod admin;
 mod chunk_decoder;
 mod compress;
 mod exemplars;
+mod export;
 mod federate;
 mod fixed;
 mod listener;

@@ -113,6 +113,20 @@ impl BlockReader {
         }
     }
 
+    /// Appends to `into` from when to when each chunk of series `id` reaches, and its samples.
+    ///
+    /// # Errors
+    ///
+    /// When a directory is malformed.
+    pub fn extents(&self, id: u64, into: &mut Vec<(TimeRange, u64)>) -> Result<(), BlockError> {
+        let Some(entry) = self.find(id).map_err(|fault| self.damaged(fault))? else { return Ok(()) };
+        for chunk in &entry.chunks {
+            let placed = self.place(chunk).map_err(|fault| self.damaged(fault))?;
+            into.push((placed.bounds, placed.samples.len() as u64));
+        }
+        Ok(())
+    }
+
     /// Appends the samples of series `id` inside `range` to `into`, ascending and unique. A series that is not in the
     /// block has none.
     ///

@@ -281,37 +281,31 @@ impl SeriesSet for EngineSet {
     }
 
     fn read(&self, at: usize, into: &mut Samples) -> Result<ReadCost, SourceError> {
+        self.read_inside(at, self.range, into)
+    }
+
+    fn read_within(&self, at: usize, range: TimeRange, into: &mut Samples) -> Result<ReadCost, SourceError> {
+        let range = TimeRange { start: range.start.max(self.range.start), end: range.end.min(self.range.end) };
+        if range.is_empty() {
+            into.clear();
+            return Ok(ReadCost::default());
+        }
+        self.read_inside(at, range, into)
+    }
+
+    fn extents(&self, at: usize) -> Result<Option<Vec<(TimeRange, u64)>>, SourceError> {
         let series = &self.series[at];
-        into.clear();
-        let head = match &series.head {
-            &Newest::Sample(at_ms, value) => {
-                into.push(at_ms, value);
-                return Ok(ReadCost { samples: 1, ..ReadCost::default() });
-            }
-            Newest::Among(layers) => layers,
-        };
-        if let Some(shown) = &self.shown {
-            let read = shown.read(self.wanted(series, head), 0, into, None, &mut |damage| self.damage.add(damage));
-            forget_unknown_starts(into);
-            return read.map_err(|error| show_error(error, &self.damage));
+        let mut found = Vec::new();
+        match &series.head {
+            &Newest::Sample(at_ms, _) => found.push((TimeRange::new(at_ms, at_ms), 1)),
+            Newest::Among(layers) => found.extend(layers.iter().flat_map(Layer::extents)),
         }
-        // Mostly one block follows another, and the head all blocks; then this takes no memory.
-        let mut scratch = Scratch::default();
-        let mut cost = ReadCost::default();
-        for block in &self.blocks {
-            let before = Mark::of(into);
-            let read = block.read(series.id, self.range, into, &mut |damage| self.damage.add(damage));
-            cost += read.map_err(|error| source_error(error, &self.damage))?;
-            self.hidden.cut(&block.record, series.id, into, before);
-            before.settle(into, &mut scratch);
+        let summaries = self.shown.iter().flat_map(Shown::summaries);
+        for block in self.blocks.iter().chain(summaries).filter(|block| block.has(series.id)) {
+            let read = block.reader.extents(u64::from(series.id.0), &mut found);
+            read.map_err(|error| source_error(error, &self.damage))?;
         }
-        for layer in head {
-            let read = layer.read(self.range, into);
-            let read = read.map_err(|error| SourceError::Damaged { detail: error.to_string() })?;
-            cost += ReadCost { chunks: read.chunks, bytes: read.bytes, samples: read.samples, ..ReadCost::default() };
-        }
-        forget_unknown_starts(into);
-        Ok(cost)
+        Ok(Some(found))
     }
 
     fn read_with_summaries(
@@ -325,18 +319,57 @@ impl SeriesSet for EngineSet {
         let series = &self.series[at];
         let (Some(shown), Newest::Among(head)) = (&self.shown, &series.head) else { return self.read(at, into) };
         into.clear();
-        let read = shown.read(self.wanted(series, head), window_ms_max, into, Some(summaries), &mut |damage| {
-            self.damage.add(damage);
-        });
+        let read =
+            shown.read(self.wanted(series, head, self.range), window_ms_max, into, Some(summaries), &mut |damage| {
+                self.damage.add(damage);
+            });
         forget_unknown_starts(into);
         read.map_err(|error| show_error(error, &self.damage))
     }
 }
 
 impl EngineSet {
-    fn wanted<'a>(&'a self, series: &'a Selected, head: &'a [Layer]) -> Wanted<'a> {
+    /// Reads what lies inside `range`, which lies inside the selected one.
+    fn read_inside(&self, at: usize, range: TimeRange, into: &mut Samples) -> Result<ReadCost, SourceError> {
+        let series = &self.series[at];
+        into.clear();
+        let head = match &series.head {
+            &Newest::Sample(at_ms, value) => {
+                if range.contains(at_ms) {
+                    into.push(at_ms, value);
+                }
+                return Ok(ReadCost { samples: 1, ..ReadCost::default() });
+            }
+            Newest::Among(layers) => layers,
+        };
+        if let Some(shown) = &self.shown {
+            let read =
+                shown.read(self.wanted(series, head, range), 0, into, None, &mut |damage| self.damage.add(damage));
+            forget_unknown_starts(into);
+            return read.map_err(|error| show_error(error, &self.damage));
+        }
+        // Mostly one block follows another, and the head all blocks; then this takes no memory.
+        let mut scratch = Scratch::default();
+        let mut cost = ReadCost::default();
+        for block in self.blocks.iter().filter(|block| block.span().overlaps(range)) {
+            let before = Mark::of(into);
+            let read = block.read(series.id, range, into, &mut |damage| self.damage.add(damage));
+            cost += read.map_err(|error| source_error(error, &self.damage))?;
+            self.hidden.cut(&block.record, series.id, into, before);
+            before.settle(into, &mut scratch);
+        }
+        for layer in head {
+            let read = layer.read(range, into);
+            let read = read.map_err(|error| SourceError::Damaged { detail: error.to_string() })?;
+            cost += ReadCost { chunks: read.chunks, bytes: read.bytes, samples: read.samples, ..ReadCost::default() };
+        }
+        forget_unknown_starts(into);
+        Ok(cost)
+    }
+
+    fn wanted<'a>(&'a self, series: &'a Selected, head: &'a [Layer], range: TimeRange) -> Wanted<'a> {
         let Selected { id, rule, .. } = *series;
-        Wanted { id, rule, range: self.range, head, blocks: &self.blocks, hidden: &self.hidden }
+        Wanted { id, rule, range, head, blocks: &self.blocks, hidden: &self.hidden }
     }
 }
 

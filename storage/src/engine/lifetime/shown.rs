@@ -96,6 +96,11 @@ impl Shown {
         Some(Self { lives, parts })
     }
 
+    /// The blocks of summaries.
+    pub(in crate::engine) fn summaries(&self) -> impl Iterator<Item = &Arc<Block>> {
+        self.parts.iter().flat_map(|part| &part.summaries)
+    }
+
     /// Whether samples of `at_ms` are kept one by one, by the rule at this place.
     pub(in crate::engine) fn keeps_samples(&self, rule: usize, at_ms: i64) -> bool {
         at_ms >= self.lives[rule].raw_start_ms
