@@ -45,7 +45,7 @@ pub(crate) enum ExportFormat {
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// Series selector, in PromQL; again for more [default: all series]
-    #[arg(short, long = "match", value_name = "SELECTOR")]
+    #[arg(short = 'm', long = "match", value_name = "SELECTOR")]
     pub(crate) selectors: Vec<String>,
     /// Export samples from this time on [default: from the first]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
@@ -85,7 +85,7 @@ pub(crate) struct ImportArgs {
     #[arg(short, long, value_name = "FORMAT", value_enum)]
     pub(crate) format: Option<ImportFormat>,
     /// Label that every series gets, in place of its own of that name; again for more
-    #[arg(short, long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    #[arg(short = 'l', long = "label", value_name = "NAME=VALUE", value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
     /// Leave out lines that are not understood, and count them, instead of stopping at the first
     #[arg(long)]

@@ -77,8 +77,8 @@ fn open_metrics_has_whole_families_and_points_in_order() {
                 writeln!(want, "lat_bucket{{job=\"{job}\",le=\"{le}\"}} {} {time}", count * scale).unwrap();
             }
             let sum = if scale == 1 { "0.25" } else { "0.5" };
-            want +=
-                &format!("lat_count{{job=\"{job}\"}} {} {time}\nlat_sum{{job=\"{job}\"}} {sum} {time}\n", 3 * scale);
+            writeln!(want, "lat_count{{job=\"{job}\"}} {} {time}", 3 * scale).unwrap();
+            writeln!(want, "lat_sum{{job=\"{job}\"}} {sum} {time}").unwrap();
         }
     }
     want += "# TYPE sum summary\nsum{quantile=\"0.5\"} 1 0.005\nsum{quantile=\"0.9\"} 2 0.005\nsum_count 7 0.005\n";
