@@ -4,7 +4,7 @@
 //! and within those created lately, which are those from an id on ([`churn`](super::churn)). Only what would be left
 //! without a label is estimated where it is much ([`distinct`]), and only for selections of up to [`WITHOUT_SERIES_MAX`] series.
 //!
-//! The cost follows the number of label values that there are, at some tens of nanoseconds each, and the memory what is told; the index
+//! The cost follows the number of label values that there are, and the memory what is told; the index
 //! is let go of between two labels, so that appends wait for one at most.
 
 mod distinct;
