@@ -146,19 +146,23 @@ impl Plan {
     /// The plan with the width that takes the fewest bytes for residuals of such lengths.
     fn sized(self, lengths: &Lengths) -> Self {
         let all: u32 = lengths.iter().sum();
-        // From wide to narrow: what is longer than the width is patched, by a byte for its place and some for its bits.
-        let patch_bits = |width: usize| -> u64 {
-            let longer = (width + 1..).zip(lengths.get(width + 1..).unwrap_or_default());
-            longer
-                .filter(|(_, count)| **count > 0)
-                .map(|(length, &count)| u64::from(count) * 8 * (1 + (length - width).div_ceil(7) as u64))
-                .sum()
-        };
-        let longest = lengths.iter().rposition(|&count| count > 0).unwrap_or(0);
-        let bits_at = |width: usize| width as u64 * u64::from(all) + patch_bits(width);
-        let width = (0..=longest.min(usize::from(WIDTH_MAX))).min_by_key(|&width| bits_at(width)).unwrap_or(0);
+        // What is longer than the width is patched, by a byte for its place and seven bits of the rest in each further
+        // one. From wide to narrow: as many further bytes as at a width of seven bits more, and one for each that is longer.
+        let (mut longer, mut further_bytes) = (0u64, [0u64; 65 + 7]);
+        let (mut width, mut bits) = (0, u64::MAX);
+        for (at, &count) in lengths.iter().enumerate().rev() {
+            let bytes = longer + further_bytes.get(at + 7).copied().unwrap_or(0);
+            if let Some(at_width) = further_bytes.get_mut(at) {
+                *at_width = bytes;
+            }
+            let bits_here = at as u64 * u64::from(all) + 8 * (longer + bytes);
+            if at <= usize::from(WIDTH_MAX) && bits_here <= bits {
+                (width, bits) = (at, bits_here);
+            }
+            longer += u64::from(count);
+        }
         let header_bytes = 5 + 3 * usize::from(self.order);
-        let bytes = usize::try_from(bits_at(width).div_ceil(8)).unwrap_or(usize::MAX).saturating_add(header_bytes);
+        let bytes = usize::try_from(bits.div_ceil(8)).unwrap_or(usize::MAX).saturating_add(header_bytes);
         Self {
             width: u8::try_from(width).unwrap_or(WIDTH_MAX),
             bytes,
@@ -402,6 +406,26 @@ mod tests {
                 prop_assert_eq!(&back[1..], &numbers);
                 prop_assert!(bytes.len() <= plan.bytes * 2 + 40, "{} planned, {} written", plan.bytes, bytes.len());
             }
+        }
+
+        /// Of all widths the first that takes the fewest bits, each patch counted by itself.
+        #[test]
+        fn the_best_width_is_found(counts in prop::collection::vec((0usize..65, 1u32..40), 0..12)) {
+            let mut lengths: Lengths = [0; 65];
+            for (length, count) in counts {
+                lengths[length] += count;
+            }
+            let all: u64 = lengths.iter().map(|&count| u64::from(count)).sum();
+            let bits = |width: usize| -> u64 {
+                let patches = (width + 1..65).map(|length| {
+                    u64::from(lengths[length]) * 8 * (1 + (length - width).div_ceil(7) as u64)
+                });
+                width as u64 * all + patches.sum::<u64>()
+            };
+            let best = (0..=usize::from(WIDTH_MAX)).min_by_key(|&width| bits(width)).unwrap();
+            let plain = Plan { order: 0, signed: false, base: 0, multiple: 1, width: 0, bytes: 0, entropy_bytes: 0 };
+            let plan = plain.sized(&lengths);
+            prop_assert_eq!((usize::from(plan.width), plan.bytes as u64), (best, bits(best).div_ceil(8) + 5));
         }
 
         #[test]

@@ -169,28 +169,25 @@ impl Core {
     ) -> Result<Vec<Partition>, StorageError> {
         let mut days = DayCount::new(known);
         let now_ms = self.clock.now().0;
-        let mut samples = Samples::default();
+        let (mut extents, mut samples) = (Vec::new(), Samples::default());
         for page in 0..self.head.pages() {
-            for (id, layers) in self.head.page_layers(page, flushing.generation) {
-                let newest_ms = layers.iter().flat_map(Layer::extents).map(|(range, _)| range.end.0).max();
+            self.head.page_extents(page, flushing.generation, &mut extents);
+            for series in extents.chunk_by(|a, b| a.series == b.series) {
+                let newest_ms = series.iter().map(|extent| extent.range.end.0).max();
                 // A sample may be ahead of the clock, for whatever that is worth.
-                if let Some(newest_ms) = newest_ms {
-                    activity.note(id, newest_ms.min(now_ms));
+                if let (Some(extent), Some(newest_ms)) = (series.first(), newest_ms) {
+                    activity.note(extent.series, newest_ms.min(now_ms));
                 }
-                let one_day = |range: TimeRange| day_of(range.start.0) == day_of(range.end.0);
-                if layers
-                    .iter()
-                    .flat_map(Layer::extents)
-                    .all(|(range, _)| one_day(range) && kept.contains(range.start.0))
-                {
-                    layers
-                        .iter()
-                        .flat_map(Layer::extents)
-                        .for_each(|(range, count)| days.add(day_of(range.start.0), count));
-                } else {
-                    read_layers(&layers, kept, &mut samples)?;
-                    times(&samples).for_each(|at_ms| days.add(day_of(at_ms), 1));
+            }
+            if extents.iter().all(|extent| kept.contains(extent.range.start.0) && has_no_day_between(extent.range)) {
+                for extent in &extents {
+                    add_ends(&mut days, extent.range, extent.samples);
                 }
+                continue;
+            }
+            for (_, layers) in self.head.page_layers(page, flushing.generation) {
+                read_layers(&layers, kept, &mut samples)?;
+                times(&samples).for_each(|at_ms| days.add(day_of(at_ms), 1));
             }
         }
         Ok(days.partitions())
@@ -270,6 +267,22 @@ impl Core {
         {
             tracing::warn!(%error, "an unregistered block stays until the next start");
         }
+    }
+}
+
+/// Whether `range`, from one sample to another, touches no other days than those of its ends.
+fn has_no_day_between(range: TimeRange) -> bool {
+    day_of(range.end.0) - day_of(range.start.0) <= 1
+}
+
+/// Counts the samples of a chunk, half of them to the day of either end: days are exact, how full they are is not.
+fn add_ends(days: &mut DayCount<'_>, range: TimeRange, count: u64) {
+    let (first, last) = (day_of(range.start.0), day_of(range.end.0));
+    if first == last {
+        days.add(first, count);
+    } else {
+        days.add(first, count.div_ceil(2));
+        days.add(last, count / 2);
     }
 }
 

@@ -54,11 +54,15 @@ impl Core {
         let plain = batch.is_plain();
         let mut ids = Vec::new();
         let mut predictor = self.series.predictor();
-        for (at, (labels, samples)) in batch.iter().enumerate() {
-            let id = batch.known(at).map(SeriesId).or_else(|| predictor.resolve(labels));
+        for at in 0..batch.series_len() {
+            let samples = batch.samples(at);
+            let id = match batch.known(at) {
+                Some(id) => Some(SeriesId(id)),
+                None => predictor.resolve(batch.get(at).0),
+            };
             match id {
                 Some(id) => prepared.take_known(id, samples, window, || self.series_shown(batch, at)),
-                None => prepared.take_unknown(labels, samples, window),
+                None => prepared.take_unknown(batch.get(at).0, samples, window),
             }
             if !plain {
                 ids.push(id);

@@ -158,6 +158,18 @@ impl Chunks {
             || self.full_in(range).next().is_some()
     }
 
+    /// Time ranges and sample counts of the chunks, those of all other samples one by one.
+    pub(super) fn extents(&self) -> impl Iterator<Item = (TimeRange, u64)> + '_ {
+        let chunks = self.sealed.iter().map(|chunk| (chunk.range, u64::from(chunk.count)));
+        let open = self
+            .open
+            .last()
+            .map(|(last_ms, _)| (TimeRange::new(self.open_first_ms, last_ms), u64::from(self.open.count())));
+        let late = self.late().iter().map(|&(at_ms, _)| at_ms);
+        let single = late.chain(self.full_in(TimeRange::ALL).map(|(at_ms, _)| at_ms));
+        chunks.chain(open).chain(single.map(|at_ms| (TimeRange::new(at_ms, at_ms), 1)))
+    }
+
     /// The newest sample, if it lies in `range` and can be told without decoding.
     pub(super) fn newest(&self, range: TimeRange) -> Option<(i64, f64)> {
         let (newest_ms, value) = self.open.last().filter(|&(newest_ms, _)| range.contains(newest_ms))?;

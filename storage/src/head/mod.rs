@@ -43,6 +43,17 @@ pub enum Newest {
     Among(Vec<Layer>),
 }
 
+/// Where a chunk of a series lies in time, or one sample that is in none.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// Whose it is.
+    pub series: SeriesId,
+    /// From its first sample to its last.
+    pub range: TimeRange,
+    /// How many samples it has.
+    pub samples: u64,
+}
+
 /// Earliest and latest sample of the two generations that can hold samples.
 #[derive(Debug, Default)]
 struct Spans {
@@ -244,6 +255,18 @@ impl Head {
             }
         }
         found
+    }
+
+    /// Puts into `extents`, whatever was in it, where the samples up to `generation` of page `number` lie, by series.
+    pub fn page_extents(&self, number: usize, generation: Generation, extents: &mut Vec<Extent>) {
+        extents.clear();
+        let Some(page) = self.page(number) else { return };
+        let page = page.lock();
+        for (slot, of) in page.iter().enumerate() {
+            let Ok(id) = u32::try_from(number * PAGE_SERIES + slot) else { return };
+            let found = of.layers(generation).flat_map(Chunks::extents);
+            extents.extend(found.map(|(range, samples)| Extent { series: SeriesId(id), range, samples }));
+        }
     }
 
     /// Memory of the samples, without the fixed part of each series.
