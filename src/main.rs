@@ -3,6 +3,7 @@
 //! `cli` has the words, `commands` what they do, `settings` where values come from, `serving` puts the server
 //! together, `client` asks one, `render` shows answers, `output` writes them.
 
+mod allocator;
 mod bench;
 mod cli;
 mod client;

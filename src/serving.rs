@@ -188,7 +188,8 @@ async fn serve(
     let writes = ingest::IngestState::new(sink, Arc::clone(&clock), settings.ingest);
     let app = server::App::new(Arc::clone(&engine), writes, clock, settings.server);
     // Set once, here.
-    let _ = slot.set(server::router(app));
+    let _ = slot.set(server::router(Arc::clone(&app)));
+    let _watch = AbortOnDrop(tokio::spawn(server::watch_memory(app, crate::allocator::release)));
     let replaying = Arc::clone(&engine);
     let mut replaying = std::pin::pin!(tokio::task::spawn_blocking(move || replaying.wait_replayed()));
     let served = tokio::select! {
@@ -205,6 +206,15 @@ async fn serve(
     };
     close(engine).await?;
     served.context("serving failed")
+}
+
+/// Ends a task that would go on for ever.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Writes what is in memory to blocks and lets go of the folder.

@@ -89,6 +89,12 @@ impl Admission {
         }
     }
 
+    /// Bytes that requests hold.
+    pub(crate) fn bytes(&self) -> usize {
+        let units = self.limits.bytes_in_flight_max.div_ceil(UNIT_BYTES).min(Semaphore::MAX_PERMITS);
+        units.saturating_sub(self.bytes.available_permits()).saturating_mul(UNIT_BYTES)
+    }
+
     /// A reservation of no bytes yet.
     pub(crate) fn reservation(&self) -> Reservation {
         Reservation {
@@ -102,6 +108,14 @@ impl Admission {
 }
 
 impl Reservation {
+    /// Takes `more` bytes, or as many of them as there are: for what a request that is received turns into, within its own
+    /// limits. Others wait outside meanwhile.
+    pub(crate) fn take(&mut self, more: usize) {
+        let free = self.bytes.available_permits().saturating_mul(UNIT_BYTES);
+        // Whatever others take meanwhile is missing here, and the request goes on all the same.
+        drop(self.grow(more.min(free)));
+    }
+
     /// Takes `more` bytes from the budget, without waiting.
     ///
     /// # Errors
@@ -154,6 +168,20 @@ mod tests {
         assert_eq!((error.status(), error.retry_after_s()), (503, Some(5)));
         drop(tickets);
         assert!(admission.admit().is_ok());
+    }
+
+    #[test]
+    fn what_a_request_turns_into_is_taken_as_far_as_there_is_room() {
+        let admission = admission(2, 0, 8192);
+        let mut first = admission.reservation();
+        first.grow(2048).expect("room");
+        first.take(1024);
+        assert_eq!(admission.bytes(), 3072);
+        first.take(1 << 30);
+        assert_eq!(admission.bytes(), 8192);
+        assert!(admission.reservation().grow(1).is_err(), "others are told to wait");
+        drop(first);
+        assert_eq!(admission.bytes(), 0);
     }
 
     #[test]

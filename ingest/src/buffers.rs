@@ -1,6 +1,6 @@
 //! The memory of a request, kept from one to the next: bodies, the decoder, the batch.
 //!
-//! At most as many are kept as requests run at once, and none that one large request has blown up.
+//! At most as many are kept as requests run at once, within a number of bytes, and none that one large request has blown up.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +37,11 @@ impl Buffers {
         self.rejected.clear();
     }
 
+    /// Memory held, but for the decoder's.
+    fn bytes(&self) -> usize {
+        self.body.capacity() + self.plain.capacity() + self.batch.memory_bytes()
+    }
+
     /// Whether these are small enough to keep. The decoder sees to itself.
     fn is_small(&self) -> bool {
         let bytes = self.body.capacity().max(self.plain.capacity()).max(self.batch.label_bytes());
@@ -50,6 +55,7 @@ impl Buffers {
 pub(crate) struct Pool {
     idle: Mutex<Vec<Buffers>>,
     kept_max: usize,
+    bytes_max: usize,
 }
 
 /// Buffers on loan; they go back when dropped.
@@ -60,8 +66,14 @@ pub(crate) struct Loan {
 }
 
 impl Pool {
-    pub(crate) fn new(kept_max: usize) -> Arc<Self> {
-        Arc::new(Self { idle: Mutex::default(), kept_max })
+    /// Keeps up to `kept_max`, with `bytes_max` together.
+    pub(crate) fn new(kept_max: usize, bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self { idle: Mutex::default(), kept_max, bytes_max })
+    }
+
+    /// Memory of the buffers that wait.
+    pub(crate) fn idle_bytes(&self) -> usize {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).iter().map(Buffers::bytes).sum()
     }
 
     /// Empty buffers, used before or new.
@@ -93,7 +105,8 @@ impl Drop for Loan {
         let mut buffers = std::mem::take(&mut self.buffers);
         buffers.clear();
         let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < self.pool.kept_max {
+        let bytes = idle.iter().map(Buffers::bytes).sum::<usize>() + buffers.bytes();
+        if idle.len() < self.pool.kept_max && bytes <= self.pool.bytes_max {
             idle.push(buffers);
         }
     }
@@ -105,7 +118,7 @@ mod tests {
 
     #[test]
     fn buffers_come_back_empty_and_only_so_many_and_so_large() {
-        let pool = Pool::new(1);
+        let pool = Pool::new(1, 1 << 30);
         let idle = || pool.idle.lock().expect("not poisoned").len();
         let mut first = pool.take();
         first.body.extend_from_slice(&[1; 100]);
@@ -118,5 +131,15 @@ mod tests {
         again.body.reserve(KEPT_BODY_BYTES_MAX + 1);
         drop(again);
         assert_eq!(idle(), 0);
+    }
+
+    #[test]
+    fn what_waits_has_so_many_bytes_together() {
+        let pool = Pool::new(9, 2500);
+        let mut loans = [(); 3].map(|()| pool.take());
+        loans.iter_mut().for_each(|loan| loan.body.reserve_exact(1000));
+        drop(loans);
+        let waiting = pool.idle.lock().expect("not poisoned").len();
+        assert_eq!((waiting, pool.idle_bytes()), (2, 2000));
     }
 }

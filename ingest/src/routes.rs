@@ -27,6 +27,9 @@ use crate::remote_write::{Version, version_of};
 use crate::reply::{Done, Written, answer, tell_written};
 use crate::text_import::{ImportOptions, decode_page};
 
+/// Buffers that wait for the next request may hold this part of what requests under way may.
+const IDLE_PART: usize = 8;
+
 /// What the write routes share. Cloning shares it too.
 #[derive(Debug, Clone)]
 pub struct IngestState(Arc<Shared>);
@@ -78,7 +81,7 @@ impl IngestState {
             clock,
             limits,
             admission: Admission::new(&limits),
-            pool: Pool::new(limits.requests_in_flight_max),
+            pool: Pool::new(limits.requests_in_flight_max, limits.bytes_in_flight_max / IDLE_PART),
             metrics: Arc::default(),
         }))
     }
@@ -86,6 +89,11 @@ impl IngestState {
     /// The counters of the routes.
     pub fn metrics(&self) -> Arc<IngestMetrics> {
         Arc::clone(&self.0.metrics)
+    }
+
+    /// Bytes that requests under way hold, as far as they are accounted for, and buffers that wait for the next.
+    pub fn bytes_in_flight(&self) -> usize {
+        self.0.admission.bytes() + self.0.pool.idle_bytes()
     }
 
     /// The limits in force.
@@ -228,13 +236,13 @@ impl Shared {
         let buffers: &mut Buffers = &mut loan;
         encoding.decompress(&buffers.body, &self.limits, &mut reservation, &mut buffers.plain)?;
         self.metrics.add_bytes(route, buffers.body.len(), buffers.plain.as_slice().len());
-        let taken = self.take(&content, buffers, &mut *self.sink.cursor());
+        let taken = self.take(&content, buffers, &mut reservation, &mut *self.sink.cursor());
         let (appended, histograms) = match taken {
             // It was recognised a moment ago: this time the labels go with the samples.
             Err(IngestError::Sink(SinkError::SeriesRemoved)) => {
                 buffers.batch.clear();
                 buffers.rejected.clear();
-                self.take(&content, buffers, &mut NoCursor)?
+                self.take(&content, buffers, &mut reservation, &mut NoCursor)?
             }
             taken => taken?,
         };
@@ -250,6 +258,7 @@ impl Shared {
         &self,
         content: &Content,
         buffers: &mut Buffers,
+        reservation: &mut Reservation,
         cursor: &mut dyn SeriesCursor,
     ) -> Result<(Appended, u64), IngestError> {
         let Buffers { plain, decoder, batch, rejected, .. } = buffers;
@@ -266,6 +275,7 @@ impl Shared {
             }
             Content::Lines(options) => decode_lines(plain, options, &self.limits, batch, rejected)?,
         };
+        reservation.take(batch.memory_bytes());
         let appended = if batch.is_empty() { Appended::default() } else { self.sink.append(batch)? };
         Ok((appended, histograms))
     }

@@ -3,6 +3,7 @@
 //!
 //! Depends on no sibling. Nothing here does input or output.
 
+pub mod budget;
 pub mod cursor;
 pub mod exemplar;
 pub mod exposition;
@@ -23,6 +24,7 @@ pub mod source;
 pub mod summary;
 pub mod time;
 
+pub use budget::{BUDGET_BYTES_MIN, Budget, BudgetError, Part};
 pub use cursor::{KnownSeries, NoCursor, SeriesCursor};
 pub use exemplar::Exemplar;
 pub use histogram::{Bucket, Histogram, HistogramError, ResetHint};

@@ -174,6 +174,16 @@ impl WriteBatch {
         self.label_text.len() + self.known_label_bytes + self.exemplar_label_bytes
     }
 
+    /// Memory held, in bytes, but for what single histograms and metadata hold.
+    pub fn memory_bytes(&self) -> usize {
+        self.label_text.capacity()
+            + self.series.capacity() * size_of::<SeriesSpan>()
+            + self.samples.capacity() * size_of::<Sample>()
+            + self.full_samples.capacity() * size_of::<FullSample>()
+            + self.exemplars.capacity() * size_of::<Exemplar>()
+            + self.exemplar_label_bytes
+    }
+
     /// How many series were started.
     #[inline]
     pub fn series_len(&self) -> usize {

@@ -10,13 +10,14 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
-use model::{Clock, SeriesSource, TimestampMs};
+use model::{Budget, Clock, SeriesSource, TimestampMs};
 use query::QueryOptions;
 use tokio::sync::Semaphore;
 
 use crate::admin_guard::{self, AdminAccess};
 use crate::counters::Counters;
 use crate::gate::Gate;
+use crate::memory::{self, MemoryWatch};
 use crate::reply::Annotations;
 use crate::running::Running;
 use crate::slow::SlowLog;
@@ -44,6 +45,9 @@ pub struct ServerOptions {
     pub admin: AdminAccess,
     /// The folder below which backups are taken. Without one they are taken anywhere, but only for programs on this machine.
     pub backup_dir: Option<PathBuf>,
+    /// What memory the process may take, and how its parts share it: what is refused beyond it and told of it. The parts
+    /// keep to their shares by limits of their own.
+    pub memory: Budget,
     /// Further settings the program runs with, told as they are by `/api/v1/status/flags`. The retention belongs
     /// under `storage.tsdb.retention.time`, where clients look for it.
     pub settings: Vec<(String, String)>,
@@ -61,6 +65,7 @@ impl Default for ServerOptions {
             slow_log_ms: 10_000,
             admin: AdminAccess::default(),
             backup_dir: None,
+            memory: Budget::default(),
             settings: Vec::new(),
         }
     }
@@ -76,6 +81,7 @@ pub struct App {
     pub(crate) options: ServerOptions,
     pub(crate) started: TimestampMs,
     pub(crate) gate: Gate,
+    pub(crate) memory: Arc<MemoryWatch>,
     pub(crate) running: Arc<Running>,
     pub(crate) counters: Counters,
     pub(crate) slow_log: SlowLog,
@@ -107,13 +113,15 @@ impl App {
         clock: Arc<dyn Clock>,
         options: ServerOptions,
     ) -> Arc<Self> {
+        let memory = Arc::new(MemoryWatch::new(options.memory));
         Arc::new(Self {
             source,
             engine,
             ingest,
             started: clock.now(),
             clock,
-            gate: Gate::new(options.queries_running_max, options.queries_waiting_max),
+            gate: Gate::new(options.queries_running_max, options.queries_waiting_max, Arc::clone(&memory)),
+            memory,
             slow_log: SlowLog::new(options.slow_log_ms),
             options,
             running: Arc::default(),
@@ -168,6 +176,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/status/flags", get(status_api::flags))
         .route("/api/v1/status/tsdb", get(status_api::tsdb))
         .route("/api/v1/status/cardinality", get(cardinality_api::cardinality))
+        .route("/api/v1/status/memory", get(memory::status))
         .route("/api/v1/status/retention", get(retention_api::retention))
         .merge(admin_routes(&app))
         .with_state(Arc::clone(&app))

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::memory::MemoryWatch;
 use crate::reply::{ApiError, ErrorKind};
 
 /// How long after its own deadline work may still answer before its client is told that it took too long.
@@ -42,13 +43,15 @@ pub(crate) struct Gate {
     running_max: usize,
     waiting: AtomicUsize,
     waiting_max: usize,
+    memory: Arc<MemoryWatch>,
 }
 
 impl Gate {
-    pub(crate) fn new(running_max: usize, waiting_max: usize) -> Self {
+    /// A door that is shut while `memory` is short.
+    pub(crate) fn new(running_max: usize, waiting_max: usize, memory: Arc<MemoryWatch>) -> Self {
         let running_max = running_max.clamp(1, Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(running_max));
-        Self { places, running_max, waiting: AtomicUsize::new(0), waiting_max }
+        Self { places, running_max, waiting: AtomicUsize::new(0), waiting_max, memory }
     }
 
     /// How many run.
@@ -65,8 +68,10 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Timeout`] when too many wait already, or none got free within `patience`.
+    /// [`ErrorKind::Timeout`] when too many wait already, or none got free within `patience`;
+    /// [`ErrorKind::Unavailable`] when the process is short of memory.
     pub(crate) async fn enter(&self, patience: Duration) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.memory.check()?;
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Ok(place);
         }
@@ -75,7 +80,7 @@ impl Gate {
             return Err(self.full(&format!("{} more wait, the limit is {}", waiting.ahead, self.waiting_max)));
         }
         match tokio::time::timeout(patience, Arc::clone(&self.places).acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
+            Ok(Ok(place)) => self.memory.check().map(|()| place),
             Ok(Err(_)) => Err(ApiError::new(ErrorKind::Internal, "the query queue is closed")),
             Err(_) => Err(self.full(&format!("none ended within {} ms", patience.as_millis()))),
         }
@@ -159,11 +164,15 @@ mod tests {
     use super::*;
 
     const LONG: Duration = Duration::from_mins(1);
+    fn gate(running_max: usize, waiting_max: usize) -> Gate {
+        Gate::new(running_max, waiting_max, Arc::new(MemoryWatch::new(model::Budget::default())))
+    }
+
     const SHORT: Duration = Duration::from_millis(5);
 
     #[tokio::test]
     async fn places_and_waiting_are_bounded() {
-        let gate = Arc::new(Gate::new(1, 1));
+        let gate = Arc::new(gate(1, 1));
         let place = gate.enter(LONG).await.unwrap();
         assert_eq!((gate.running(), gate.waiting()), (1, 0));
 
@@ -188,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_may_begin_before_the_work_ends() {
-        let gate = Gate::new(1, 0);
+        let gate = gate(1, 0);
         let (go_on, wait) = std::sync::mpsc::channel::<()>();
         let place = gate.enter(SHORT).await.unwrap();
         let begun = run_on(place, LONG, move |begin| {
@@ -208,7 +217,7 @@ mod tests {
 
     #[tokio::test]
     async fn panics_are_errors_and_free_their_place() {
-        let gate = Gate::new(1, 0);
+        let gate = gate(1, 0);
         let place = gate.enter(SHORT).await.unwrap();
         let result = run_blocking(place, LONG, || -> Result<(), ApiError> { panic!("on purpose") }).await;
         assert_eq!(result.unwrap_err().kind, ErrorKind::Internal);
@@ -224,7 +233,7 @@ mod tests {
             let fields = stat.rsplit_once(')').unwrap().1;
             fields.split_whitespace().nth(16).unwrap().parse::<i32>().unwrap()
         };
-        let place = Gate::new(1, 0).enter(SHORT).await.unwrap();
+        let place = gate(1, 0).enter(SHORT).await.unwrap();
         let reading = run_blocking(place, LONG, move || Ok(nice())).await.unwrap();
         let usual = tokio::task::spawn_blocking(nice).await.unwrap();
         assert_eq!(reading, (usual + NICE).min(19));

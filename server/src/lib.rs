@@ -23,6 +23,7 @@ mod gate;
 mod histogram_json;
 mod json;
 mod linger;
+mod memory;
 mod metrics_page;
 mod pages;
 mod params;
@@ -45,4 +46,5 @@ mod time;
 
 pub use admin_guard::AdminAccess;
 pub use app::{App, ServerOptions, router};
+pub use memory::watch_memory;
 pub use serve::{ServeOptions, serve, serve_with};

@@ -31,7 +31,9 @@ fn families(app: &App) -> Vec<Family> {
         gauge("metrickit_build_info", "Which release runs; always 1.")
             .with(&[("version", env!("CARGO_PKG_VERSION"))], 1.0),
     ];
-    all.extend(engine_metrics::families(&app.engine.stats()));
+    let stats = app.engine.stats();
+    all.extend(engine_metrics::families(&stats));
+    all.extend(app.memory.families(app, &stats));
     all.extend(query_families(app));
     all.push(request_family(app));
     all.extend(ingest_families(app));

@@ -42,6 +42,14 @@ impl ProcessUse {
     }
 }
 
+/// Memory of this process that no file backs, in bytes: field two of `/proc/self/statm` without field three, in pages.
+pub(crate) fn anonymous_bytes() -> Option<u64> {
+    let statm = fs::read_to_string("/proc/self/statm").ok()?;
+    let mut pages = statm.split_whitespace().skip(1).map_while(|field| field.parse::<u64>().ok());
+    let (resident, shared) = (pages.next()?, pages.next()?);
+    Some(resident.saturating_sub(shared).saturating_mul(rustix::param::page_size() as u64))
+}
+
 /// User and system time: fields 14 and 15. The command in field 2 may itself hold spaces and parentheses.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let (_, fields) = stat.rsplit_once(')')?;

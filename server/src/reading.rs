@@ -76,10 +76,20 @@ impl Reading {
     /// The series that fulfil `matchers`, none of them read yet. All selections of a request share one limit.
     pub(crate) fn select(&mut self, matchers: &[Matcher], range: TimeRange) -> Result<Box<dyn SeriesSet>, ApiError> {
         self.look()?;
-        match self.app.source.select(matchers, range, self.series_left) {
+        let limits = &self.app.options.query;
+        let own_bytes = limits.bytes_max.saturating_sub(self.held_bytes.load(Ordering::Relaxed));
+        let free_bytes = own_bytes.min(limits.resources.bytes_max().saturating_sub(limits.resources.bytes()));
+        // What there is no memory for is refused before it is collected.
+        let affordable = free_bytes / query::SELECTED_BYTES;
+        match self.app.source.select(matchers, range, self.series_left.min(affordable)) {
             Ok(set) => {
+                self.hold(set.len().saturating_mul(query::SELECTED_BYTES))?;
                 self.series_left = self.series_left.saturating_sub(set.len());
                 Ok(set)
+            }
+            Err(SourceError::TooManySeries { .. }) if affordable < self.series_left => {
+                self.hold((affordable + 1).saturating_mul(query::SELECTED_BYTES))?;
+                Err(too_much("bytes", limits.bytes_max as u64))
             }
             Err(SourceError::TooManySeries { .. }) => Err(too_much("series", self.app.options.query.series_max as u64)),
             Err(error) => Err(error.into()),

@@ -29,6 +29,8 @@ pub(crate) enum ErrorKind {
     Execution,
     /// It took too long, or waited too long to begin.
     Timeout,
+    /// Not now; it may be tried again soon.
+    Unavailable,
     /// The client went away or someone ended the query.
     Canceled,
     /// Storage failed, or this program did.
@@ -48,7 +50,7 @@ impl ErrorKind {
         match self {
             Self::BadData => StatusCode::BAD_REQUEST,
             Self::Execution => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Timeout | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             // nginx's number for a client that closed its request; the field uses it for ended queries.
             Self::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -65,6 +67,7 @@ impl ErrorKind {
             Self::BadData | Self::MethodNotAllowed | Self::TooLarge => "bad_data",
             Self::Execution => "execution",
             Self::Timeout => "timeout",
+            Self::Unavailable => "unavailable",
             Self::Canceled => "canceled",
             Self::Internal => "internal",
             Self::NotFound => "not_found",
@@ -110,8 +113,13 @@ impl IntoResponse for ApiError {
         text.push(b'}');
         let mut response = json_response(Body::from(text));
         *response.status_mut() = self.kind.status();
-        if self.kind == ErrorKind::Timeout {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        let retry_after_s = match self.kind {
+            ErrorKind::Timeout => Some("1"),
+            ErrorKind::Unavailable => Some("5"),
+            _ => None,
+        };
+        if let Some(seconds) = retry_after_s {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
         }
         response
     }

@@ -11,6 +11,7 @@ use model::time::{Clock, SystemClock};
 use serde::Serialize;
 
 use super::fleet::{Body, Fleet};
+use super::paced::{self, Pace};
 use super::subject::Subject;
 use super::{IngestArgs, Latencies};
 use crate::output::Output;
@@ -96,7 +97,14 @@ pub(super) fn run(args: &IngestArgs, output: &mut Output) -> anyhow::Result<()> 
 
     let before = subject.usage();
     let (mut sent, mut timed) = (Sent::default(), Duration::ZERO);
-    while timed < wanted && next_ms < now_ms {
+    if let Some(seconds) = args.every {
+        let samples_per_request = args.samples_per_request as usize;
+        let pace = Pace { every: Duration::from_secs(seconds.into()), wanted, samples_per_request };
+        let started = Instant::now();
+        sent = paced::send(subject.client.url(), &mut fleet, pace, &bar)?;
+        timed = started.elapsed();
+    }
+    while args.every.is_none() && timed < wanted && next_ms < now_ms {
         let mut rounds = Vec::new();
         let mut made_bytes = 0;
         let bytes_max = if timed.is_zero() { FIRST_BODIES_BYTES_MAX } else { BODIES_BYTES_MAX };

@@ -17,6 +17,7 @@ mod guard;
 mod ingest;
 mod kill_load;
 mod machine;
+mod paced;
 mod process;
 mod queries;
 mod query;
@@ -116,6 +117,9 @@ pub(crate) struct IngestArgs {
     /// How long to write; making the bodies is not counted
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(crate) seconds: u32,
+    /// Write a sample of each series every so many seconds, as agents do, instead of as fast as they are taken
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) every: Option<u32>,
     /// What both benchmarks take
     #[command(flatten)]
     pub(crate) common: CommonArgs,

@@ -37,6 +37,7 @@ pub(crate) fn run(
     }
     start_logging(resolved.text("log_level"))?;
     let settings = ServerSettings::new(&resolved)?;
+    tell_memory(&settings);
     let listener = bind(&settings, resolved.text("listen"))?;
     let serving = Serving::start(listener, settings.clone())?;
     // Scripts and tests read this line; it comes first.
@@ -61,6 +62,16 @@ pub(crate) fn run(
         Role::Up => up::run(serving, &settings, &agent_stop, output)?,
     }
     Ok(())
+}
+
+/// Logs what memory there is and who may take how much of it.
+fn tell_memory(settings: &ServerSettings) {
+    let memory = &settings.memory;
+    let (max_bytes, origin) = (memory.budget.total_bytes(), &memory.origin);
+    tracing::info!(max_bytes, origin, "memory: {}", memory.budget);
+    if let Some(warning) = &memory.warning {
+        tracing::warn!("{warning}");
+    }
 }
 
 fn bind(settings: &ServerSettings, text: &str) -> anyhow::Result<TcpListener> {

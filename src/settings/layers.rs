@@ -12,6 +12,9 @@ use model::time::parse_duration_ms;
 use super::{Kind, Setting, TABLE, find, lifetimes, parse_bytes};
 use crate::render::append;
 
+/// What stands for a value that follows from others.
+const AUTO: &str = "auto";
+
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -86,6 +89,16 @@ impl Resolved {
         parse_bytes(self.text(key)).expect("sizes were checked when the layers were put together")
     }
 
+    /// A size setting in bytes; `None` for `auto`.
+    pub(crate) fn bytes_or_auto(&self, key: &str) -> Option<u64> {
+        (self.text(key) != AUTO).then(|| self.bytes(key))
+    }
+
+    /// A count setting; `None` for `auto`.
+    pub(crate) fn count_or_auto(&self, key: &str) -> Option<usize> {
+        (self.text(key) != AUTO).then(|| self.count(key))
+    }
+
     /// A count setting.
     pub(crate) fn count(&self, key: &str) -> usize {
         self.text(key).parse().expect("counts were checked when the layers were put together")
@@ -97,6 +110,7 @@ impl Resolved {
             let text = self.text(setting.key);
             let quoted = match setting.kind {
                 Kind::Count => text.to_owned(),
+                Kind::CountOrAuto if text != AUTO => text.to_owned(),
                 Kind::Rules => toml::Value::from(lifetimes::split(text)).to_string(),
                 _ => toml::Value::from(text).to_string(),
             };
@@ -186,8 +200,11 @@ fn check(kind: Kind, text: &str) -> Result<(), String> {
             Err(error) => Err(error.to_string()),
         },
         Kind::Rules => lifetimes::parse(text).map(drop),
-        Kind::Bytes => parse_bytes(text).map(drop),
-        Kind::Count => text.parse::<usize>().map(drop).map_err(|_| format!("{text:?} is no whole number")),
+        Kind::BytesOrAuto | Kind::CountOrAuto if text == AUTO => Ok(()),
+        Kind::Bytes | Kind::BytesOrAuto => parse_bytes(text).map(drop),
+        Kind::Count | Kind::CountOrAuto => {
+            text.parse::<usize>().map(drop).map_err(|_| format!("{text:?} is no whole number"))
+        }
         Kind::Choice(choices) if choices.contains(&text) => Ok(()),
         Kind::Choice(choices) => Err(format!("{text:?} is none of {}", choices.join(", "))),
     }

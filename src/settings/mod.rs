@@ -6,6 +6,8 @@
 mod flags;
 mod layers;
 mod lifetimes;
+mod memory;
+mod memory_limit;
 pub(crate) mod typed;
 
 pub(crate) use flags::SettingFlags;
@@ -24,8 +26,12 @@ pub(crate) enum Kind {
     DurationOrOff,
     /// `512MiB`, or a plain number of bytes.
     Bytes,
+    /// A size, or `auto`: what follows from `memory_max`.
+    BytesOrAuto,
     /// A whole number.
     Count,
+    /// A whole number, or `auto`: what follows from `memory_max`.
+    CountOrAuto,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// Rules of `lifetimes`, separated by `;`; in the file a list of them. Or nothing.
@@ -43,7 +49,9 @@ impl Kind {
             Self::Duration => "DURATION",
             Self::DurationOrOff => "DURATION|off",
             Self::Bytes => "BYTES",
+            Self::BytesOrAuto => "BYTES|auto",
             Self::Count => "N",
+            Self::CountOrAuto => "N|auto",
             Self::Choice(_) => "MODE",
             Self::Rules => "RULES",
             Self::Text => "TEXT",
@@ -84,6 +92,12 @@ pub(crate) const TABLE: &[Setting] = &[
         default: "./metrickit-data",
         kind: Kind::Folder,
         help: "Folder of the database; made if it is not there; one process at a time",
+    },
+    Setting {
+        key: "memory_max",
+        default: "auto",
+        kind: Kind::BytesOrAuto,
+        help: "Memory of the whole server, shared out among its parts; auto: 80 % of the control group's limit, or 75 % of the machine",
     },
     Setting {
         key: "retention",
@@ -128,12 +142,29 @@ pub(crate) const TABLE: &[Setting] = &[
         kind: Kind::Bytes,
         help: "Log at which blocks are written; what is replayed after a crash at most, about",
     },
-    Setting { key: "log_segment_bytes", default: "16MiB", kind: Kind::Bytes, help: "Length of one file of the log" },
+    Setting {
+        key: "log_segment_bytes",
+        default: "auto",
+        kind: Kind::BytesOrAuto,
+        help: "Length of one file of the log, read whole at a start; auto: an eighth of the head's share of memory_max, 1MiB to 16MiB",
+    },
     Setting {
         key: "head_bytes_max",
-        default: "256MiB",
-        kind: Kind::Bytes,
-        help: "Memory for samples in no block yet; at twice that senders are told to come back later",
+        default: "auto",
+        kind: Kind::BytesOrAuto,
+        help: "Memory for samples in no block yet at which blocks are written; at twice that senders are told to come back later; auto: half of its share of memory_max, at most 256MiB",
+    },
+    Setting {
+        key: "maintenance_bytes_max",
+        default: "auto",
+        kind: Kind::BytesOrAuto,
+        help: "Memory that flushing and merging work in; merges that need more wait or take fewer blocks; auto: its share of memory_max, at most 256MiB",
+    },
+    Setting {
+        key: "column_cache_bytes",
+        default: "auto",
+        kind: Kind::BytesOrAuto,
+        help: "Memory for decoded timestamps of blocks; auto: its share of memory_max, at most 32MiB",
     },
     Setting {
         key: "series_max",
@@ -161,9 +192,9 @@ pub(crate) const TABLE: &[Setting] = &[
     },
     Setting {
         key: "exemplars_max",
-        default: "100000",
-        kind: Kind::Count,
-        help: "Most exemplars, kept in memory with some 200 bytes each; the oldest make room; 0 keeps none",
+        default: "auto",
+        kind: Kind::CountOrAuto,
+        help: "Most exemplars, kept in memory with some 256 bytes each; the oldest make room; 0 keeps none; auto: as its share of memory_max allows, at most 100000",
     },
     Setting {
         key: "disk_reserve_bytes",
@@ -173,15 +204,21 @@ pub(crate) const TABLE: &[Setting] = &[
     },
     Setting {
         key: "request_bytes_max",
-        default: "16MiB",
-        kind: Kind::Bytes,
-        help: "Longest body of a write request as it is sent",
+        default: "auto",
+        kind: Kind::BytesOrAuto,
+        help: "Longest body of a write request as it is sent; auto: an eighth of request_all_bytes_max, at most 16MiB",
     },
     Setting {
         key: "request_decompressed_bytes_max",
-        default: "32MiB",
-        kind: Kind::Bytes,
-        help: "Longest body of a write request after decompression",
+        default: "auto",
+        kind: Kind::BytesOrAuto,
+        help: "Longest body of a write request after decompression; auto: three eighths of request_all_bytes_max, at most 32MiB",
+    },
+    Setting {
+        key: "request_all_bytes_max",
+        default: "auto",
+        kind: Kind::BytesOrAuto,
+        help: "Memory of all write requests under way; more are told to come back later; auto: its share of memory_max, at most 128MiB",
     },
     Setting {
         key: "connections_max",
@@ -203,12 +240,17 @@ pub(crate) const TABLE: &[Setting] = &[
         help: "Most samples one query may read",
     },
     Setting { key: "query_series_max", default: "500000", kind: Kind::Count, help: "Most series one query may select" },
-    Setting { key: "query_bytes_max", default: "1GiB", kind: Kind::Bytes, help: "Most memory one query may hold" },
+    Setting {
+        key: "query_bytes_max",
+        default: "auto",
+        kind: Kind::BytesOrAuto,
+        help: "Most memory one query may hold; auto: half of query_all_bytes_max, at most 1GiB",
+    },
     Setting {
         key: "query_all_bytes_max",
-        default: "2GiB",
-        kind: Kind::Bytes,
-        help: "Most memory all queries together may hold",
+        default: "auto",
+        kind: Kind::BytesOrAuto,
+        help: "Most memory all queries together may hold; auto: its share of memory_max, at most 2GiB",
     },
     Setting {
         key: "query_threads",

@@ -8,6 +8,8 @@ use ingest::IngestLimits;
 use server::{AdminAccess, ServeOptions, ServerOptions};
 use storage::{Durability, EngineOptions};
 
+use super::memory::Memory;
+use super::memory_limit::MemoryLimit;
 use super::{Resolved, SettingsError, layers, lifetimes};
 
 /// What `server` and `up` run with.
@@ -25,11 +27,19 @@ pub(crate) struct ServerSettings {
     pub(crate) server: ServerOptions,
     /// The listener's.
     pub(crate) serve: ServeOptions,
+    /// What the limits on memory follow from.
+    pub(crate) memory: Memory,
 }
 
 impl ServerSettings {
-    /// The values of `resolved`, whose texts are checked already.
+    /// The values of `resolved`, whose texts are checked already, on this machine.
     pub(crate) fn new(resolved: &Resolved) -> Result<Self, SettingsError> {
+        Self::within(resolved, &MemoryLimit::find(Path::new("/")))
+    }
+
+    /// As [`new`](Self::new) with so much memory.
+    fn within(resolved: &Resolved, limit: &MemoryLimit) -> Result<Self, SettingsError> {
+        let memory = Memory::new(resolved, limit)?;
         let listen = layers::address(resolved.text("listen")).map_err(|reason| SettingsError::Value {
             key: "listen",
             origin: resolved.origin("listen").clone(),
@@ -37,7 +47,6 @@ impl ServerSettings {
         })?;
         let ms = |key: &str| resolved.duration_ms(key).unwrap_or(i64::MAX);
         let unsigned_ms = |key: &str| ms(key).unsigned_abs();
-        let bytes = |key: &str| usize::try_from(resolved.bytes(key)).unwrap_or(usize::MAX);
         let engine = EngineOptions {
             durability: match resolved.text("durability") {
                 "off" => Durability::Off,
@@ -54,22 +63,18 @@ impl ServerSettings {
             future_lead_ms: resolved.duration_ms("future_lead"),
             flush_age_ms: ms("flush_age"),
             flush_log_bytes: resolved.bytes("flush_log_bytes"),
-            log_segment_bytes: resolved.bytes("log_segment_bytes"),
-            head_bytes_max: resolved.bytes("head_bytes_max"),
             series_max: resolved.count("series_max"),
             series_per_metric_max: resolved.count("series_per_metric_max"),
             series_per_agent_max: resolved.count("series_per_agent_max"),
             delete_undo_ms: ms("delete_undo"),
-            exemplars_max: resolved.count("exemplars_max"),
             disk_reserve_bytes: resolved.bytes("disk_reserve_bytes"),
             ..EngineOptions::default()
         };
-        let ingest = IngestLimits {
-            body_bytes_max: bytes("request_bytes_max"),
-            decompressed_bytes_max: bytes("request_decompressed_bytes_max"),
-            ..IngestLimits::default()
-        };
+        let engine = memory.engine(engine);
+        let ingest = memory.ingest(IngestLimits::default());
         let defaults = query::QueryOptions::default();
+        let (query_bytes_max, query_all_bytes_max) =
+            memory.queries((defaults.bytes_max, query::QUERIES_BYTES_MAX_DEFAULT));
         let threads_max = Some(resolved.count("query_threads")).filter(|&threads| threads > 0);
         let threads_max = threads_max.unwrap_or(defaults.threads_max);
         let query = query::QueryOptions {
@@ -77,10 +82,10 @@ impl ServerSettings {
             timeout_ms: unsigned_ms("query_timeout"),
             samples_max: resolved.count("query_samples_max") as u64,
             series_max: resolved.count("query_series_max"),
-            bytes_max: bytes("query_bytes_max"),
+            bytes_max: query_bytes_max,
             threads_max,
             // Callers have a thread each; what is beside them is shared.
-            resources: Arc::new(query::Resources::new(bytes("query_all_bytes_max"), threads_max - 1)),
+            resources: Arc::new(query::Resources::new(query_all_bytes_max, threads_max - 1)),
             ..defaults
         };
         let told = [
@@ -96,24 +101,39 @@ impl ServerSettings {
             _ => AdminAccess::Local,
         };
         let backup_dir = Some(resolved.text("backup_dir")).filter(|&dir| dir != "off").map(PathBuf::from);
-        let server = ServerOptions { query, slow_log_ms, admin, backup_dir, settings, ..ServerOptions::default() };
+        let server = ServerOptions {
+            query,
+            slow_log_ms,
+            admin,
+            backup_dir,
+            settings,
+            memory: memory.budget,
+            ..ServerOptions::default()
+        };
         let serve = ServeOptions {
             connections_max: resolved.count("connections_max"),
             drain_ms: unsigned_ms("stop_timeout"),
             ..ServeOptions::default()
         };
-        Ok(Self { listen, data: PathBuf::from(resolved.text("data")), engine, ingest, server, serve })
+        Ok(Self { listen, data: PathBuf::from(resolved.text("data")), engine, ingest, server, serve, memory })
     }
 
     /// Settings for reading the folder `data`, whatever it was written with: retention must drop nothing.
     pub(crate) fn for_reading(data: &Path) -> Self {
+        let memory = Memory::found(&MemoryLimit::find(Path::new("/")));
+        let engine = EngineOptions { retention_ms: None, background: false, ..EngineOptions::default() };
+        let defaults = query::QueryOptions::default();
+        let (bytes_max, all_bytes_max) = memory.queries((defaults.bytes_max, query::QUERIES_BYTES_MAX_DEFAULT));
+        let resources = Arc::new(query::Resources::new(all_bytes_max, defaults.threads_max - 1));
+        let query = query::QueryOptions { bytes_max, resources, ..defaults };
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data: data.to_owned(),
-            engine: EngineOptions { retention_ms: None, background: false, ..EngineOptions::default() },
-            ingest: IngestLimits::default(),
-            server: ServerOptions::default(),
+            engine: memory.engine(engine),
+            ingest: memory.ingest(IngestLimits::default()),
+            server: ServerOptions { query, memory: memory.budget, ..ServerOptions::default() },
             serve: ServeOptions { drain_ms: 0, ..ServeOptions::default() },
+            memory,
         }
     }
 }
@@ -123,12 +143,14 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::settings::memory_limit::Bound;
     use crate::settings::resolve;
 
     fn settings(flags: &[(&'static str, &str)]) -> ServerSettings {
         let flags: BTreeMap<_, _> = flags.iter().map(|&(key, value)| (key, value.to_owned())).collect();
         let resolved = resolve(None, |_| None, &flags).expect("valid");
-        ServerSettings::new(&resolved).expect("valid")
+        let large = MemoryLimit { bytes: 64 << 30, bound: Bound::Machine };
+        ServerSettings::within(&resolved, &large).expect("valid")
     }
 
     #[test]

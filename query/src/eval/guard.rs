@@ -247,6 +247,24 @@ impl<'a> Guard<'a> {
         Ok(())
     }
 
+    /// What may still be held, of the query's own memory and of that of all queries.
+    pub(crate) fn free_bytes(&self) -> usize {
+        let options = self.budget.options;
+        let own = options.bytes_max.saturating_sub(self.budget.bytes.load(Ordering::Relaxed));
+        own.min(options.resources.bytes_max().saturating_sub(options.resources.bytes()))
+    }
+
+    /// The failure of holding `bytes` more than there are.
+    pub(crate) fn out_of_memory(&self, bytes: usize) -> QueryError {
+        let options = self.budget.options;
+        let own = options.bytes_max.saturating_sub(self.budget.bytes.load(Ordering::Relaxed));
+        if bytes > own {
+            QueryError::Limit { what: BYTES, limit: options.bytes_max as u64 }
+        } else {
+            QueryError::Limit { what: BYTES_OF_ALL, limit: options.resources.bytes_max() as u64 }
+        }
+    }
+
     /// Reports that one series was read.
     pub(crate) fn count_read(&self, cost: ReadCost) -> Result<()> {
         let (token, limit) = (self.budget.cancel, self.budget.options.samples_max);

@@ -60,6 +60,7 @@ pub use error::QueryError;
 pub use explain::{Downsampled, Explain};
 pub use guard::{CancelToken, Cost, QueryOptions};
 pub use resources::{AnswerMemory, QUERIES_BYTES_MAX_DEFAULT, Resources};
+pub use select::SELECTED_BYTES;
 pub use told::ANNOTATIONS_TOLD_MAX;
 
 use crate::ast::Expr;

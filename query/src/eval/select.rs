@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use model::sample::is_stale_marker;
-use model::{Matcher, SampleValue, Samples, SeriesSet, TimeRange};
+use model::{Matcher, SampleValue, Samples, SeriesSet, SourceError, TimeRange};
 
 use super::column::{ABSENT, Column, Head, Sink};
 use super::error::Result;
@@ -18,9 +18,9 @@ use super::summaries::{Lookback, Summaries, Takes, instant_window_ms};
 use crate::ast::{RangeExtension, Selector, Span};
 use crate::native::tell_resets;
 
-/// What a source is taken to hold for each series it selected: where its samples are, and a copy of those still being
-/// collected.
-const SELECTED_BYTES: usize = 256;
+/// What a source is taken to hold for each series it selected, in bytes: where its samples are, and a copy of those still
+/// being collected.
+pub const SELECTED_BYTES: usize = 256;
 
 /// What is read for a selector.
 #[derive(Debug, Clone, Copy)]
@@ -121,12 +121,23 @@ impl Evaluator<'_> {
         newest_alone: bool,
     ) -> Result<(Box<dyn SeriesSet>, Held<'_>)> {
         let (source, series_max) = (self.source, self.guard.options().series_max);
+        // What there is no memory for is refused before it is collected.
+        let affordable = self.guard.free_bytes() / SELECTED_BYTES;
+        let wanted_max = series_max.min(affordable);
+        let refused = |error| match error {
+            SourceError::TooManySeries { .. } if affordable < series_max => {
+                self.guard.out_of_memory((affordable + 1).saturating_mul(SELECTED_BYTES))
+            }
+            error => error.into(),
+        };
         let more_ms = source.summary_window_ms(range);
         let (start_ms, end_ms) = (range.start.0.saturating_sub(more_ms), range.end.0);
         let set = if newest_alone {
-            source.select_newest(matchers, TimeRange::new(start_ms, end_ms), series_max)?
+            source.select_newest(matchers, TimeRange::new(start_ms, end_ms), wanted_max).map_err(refused)?
         } else {
-            source.select(matchers, TimeRange::new(start_ms, end_ms.saturating_add(more_ms)), series_max)?
+            source
+                .select(matchers, TimeRange::new(start_ms, end_ms.saturating_add(more_ms)), wanted_max)
+                .map_err(refused)?
         };
         let held = self.guard.hold(set.len().saturating_mul(SELECTED_BYTES))?;
         self.guard.look()?;

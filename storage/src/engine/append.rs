@@ -28,6 +28,10 @@ use crate::log::{LogError, frame};
 const SECTION_TEXTS_MAX: usize = 1 << 12;
 /// What a sender is told to wait when the head or the log is too large.
 const BUSY_RETRY_MS: u64 = 1000;
+/// What a sender is told to wait when the process is short of memory: a flush takes as long.
+const SHORT_RETRY_MS: u64 = 5000;
+/// Memory for the records of a group that is kept from one to the next.
+const RECORDS_KEPT_BYTES: usize = 1 << 20;
 /// The head and the log may be so many times larger than what makes them flush before appends are refused.
 const BACKLOG_FACTOR: u64 = 2;
 
@@ -108,6 +112,9 @@ impl Core {
         if let Some(progress) = self.replay.progress() {
             return Err(SinkError::Busy { detail: progress.to_string(), retry_after_ms: BUSY_RETRY_MS });
         }
+        if let Some(detail) = self.refused() {
+            return Err(SinkError::Busy { detail, retry_after_ms: SHORT_RETRY_MS });
+        }
         let head = (self.head.bytes(), self.options.head_bytes_max, "head");
         let log = (self.counters.log_unflushed_bytes.load(Ordering::Relaxed), self.options.flush_log_bytes, "log");
         for (bytes, flush_at_bytes, what) in [head, log] {
@@ -147,7 +154,8 @@ impl Core {
         }
         let written = staging.and_then(|()| self.write_records(writer, &records, last));
         writer.records = records;
-        writer.records.shrink_to(RECORD_PAYLOAD_BYTES);
+        writer.records.clear();
+        writer.records.shrink_to(RECORDS_KEPT_BYTES);
         match written {
             Ok(()) => self.apply(writer, batches, late, staged),
             Err(error) => {

@@ -128,9 +128,8 @@ impl Core {
     /// flush that failed nothing is gained by waiting, and the merge may be what makes room for it.
     pub(super) fn merge_may_go_on(&self) -> bool {
         let awaited = || {
-            self.options.background
-                && self.head.bytes() > self.options.head_bytes_max
-                && !self.flush_failed.load(Ordering::Acquire)
+            let flush = self.head.bytes() > self.options.head_bytes_max && !self.flush_failed.load(Ordering::Acquire);
+            self.options.background && (flush || self.refused.read().is_some())
         };
         while awaited() && !self.closing() {
             if self.poison.get().is_some() || self.wake_merge.wait(TICK / 20) == Next::Stop {
@@ -198,6 +197,7 @@ impl Core {
         self.counters.log_unflushed_bytes.load(Ordering::Relaxed) > self.options.flush_log_bytes
             || self.head.bytes() > self.options.head_bytes_max
             || age_ms >= self.options.flush_age_ms
+            || self.flush_asked.load(Ordering::Acquire)
     }
 
     /// Says whether `what` went well, and logs if not. Being stopped in the middle is no failure worth a word.

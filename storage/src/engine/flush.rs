@@ -18,6 +18,7 @@ use model::{Labels, MetricMetadata, Samples, TimeRange};
 use super::blocks::{Block, BlockSet};
 use super::cool::Activity;
 use super::partition::{DayCount, Partition, day_of};
+use super::strain::writing_bytes;
 use super::{Core, Counters, Flushing, Maintenance, StorageError};
 use crate::block::overlay::{append, times, within};
 use crate::block::{BlockReader, BlockSummary, BlockWriter};
@@ -57,7 +58,10 @@ impl Core {
         }
         self.flush_failed.store(flushed.is_err(), Ordering::Release);
         match &flushed {
-            Ok(()) => self.counters.flushed_ms.store(self.clock.now().0, Ordering::Relaxed),
+            Ok(()) => {
+                self.flush_asked.store(false, Ordering::Release);
+                self.counters.flushed_ms.store(self.clock.now().0, Ordering::Relaxed);
+            }
             Err(_) => Counters::add(&self.counters.flush_failures, 1),
         }
         flushed
@@ -151,7 +155,7 @@ impl Core {
         let kept = TimeRange::new(self.retention_start_ms(), i64::MAX);
         let partitions = self.count_days(flushing, kept, &known, activity)?;
         let mut written: Vec<Arc<Block>> = Vec::with_capacity(partitions.len());
-        for part in partitions.chunks(WRITERS_MAX) {
+        for part in partitions.chunks(self.writers_max(WRITERS_MAX)) {
             if let Err(error) = self.write_part(flushing, kept, part, next_block, &mut written) {
                 self.remove_blocks(&written);
                 return Err(error);
@@ -203,6 +207,8 @@ impl Core {
         written: &mut Vec<Arc<Block>>,
     ) -> Result<(), StorageError> {
         let mut writers = Vec::with_capacity(partitions.len());
+        let series_max = self.table.len() as u64 * partitions.len() as u64;
+        let _working = self.work_memory.take(writing_bytes(series_max, 0));
         for partition in partitions {
             let id = BlockId(*next_block);
             *next_block += 1;

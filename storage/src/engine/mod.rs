@@ -51,6 +51,7 @@ mod retention;
 mod series_limits;
 mod space;
 mod stats;
+mod strain;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -91,6 +92,8 @@ use replay::{Replay, ReplayThread};
 pub use series_limits::LimitUse;
 use series_limits::SeriesLimits;
 pub use stats::{Cardinality, Count, EngineStats, SummaryBlocks};
+pub use strain::EXEMPLAR_BYTES;
+use strain::WorkMemory;
 
 /// Most damaged places that are remembered for the statistics.
 const DAMAGE_KEPT_MAX: usize = 1000;
@@ -151,6 +154,12 @@ struct Core {
     closed: AtomicBool,
     counters: Counters,
     damage: Arc<DamageList>,
+    /// Memory that flushes and merges work in.
+    work_memory: WorkMemory,
+    /// Why appends are refused, if they are.
+    refused: RwLock<Option<String>>,
+    /// Whether somebody wants the head flushed, however small it is.
+    flush_asked: AtomicBool,
     /// Wakes the thread that flushes.
     wake: background::Wake,
     /// Wakes the thread that merges.

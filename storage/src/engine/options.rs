@@ -65,6 +65,9 @@ pub struct EngineOptions {
     pub merge_bytes_max: u64,
     /// Memory for decoded timestamps of blocks.
     pub column_cache_bytes: usize,
+    /// Memory that flushing and merging work in: a flush writes fewer blocks side by side, and a merge takes fewer blocks,
+    /// two at least.
+    pub maintenance_bytes_max: u64,
     /// Whether the engine flushes, merges and drops by itself; tests that want to decide when switch it off.
     pub background: bool,
 }
@@ -94,6 +97,7 @@ impl Default for EngineOptions {
             maintain_every_ms: 60_000,
             merge_bytes_max: 256 << 20,
             column_cache_bytes: 32 << 20,
+            maintenance_bytes_max: 256 << 20,
             background: true,
         }
     }

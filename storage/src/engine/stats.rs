@@ -36,6 +36,12 @@ pub struct EngineStats {
     pub exemplars: u64,
     /// Appends refused because the disk was full.
     pub disk_full_refusals: u64,
+    /// Memory of the series that exist, in bytes: labels, index, and the fixed part of each in the head; an estimate.
+    pub series_bytes: u64,
+    /// Memory of the exemplars, in bytes; an estimate.
+    pub exemplar_bytes: u64,
+    /// Memory that flushes and merges work in, in bytes; an estimate.
+    pub maintenance_bytes: u64,
     /// Memory of the samples in the head, in bytes.
     pub head_bytes: u64,
     /// Length of the log, in bytes.
@@ -192,6 +198,9 @@ impl Core {
             samples_rejected: get(&counters.samples_rejected),
             histograms_appended: get(&counters.histograms_appended),
             exemplars: self.exemplars.read().len() as u64,
+            exemplar_bytes: self.exemplars.read().len() as u64 * super::EXEMPLAR_BYTES,
+            series_bytes: self.series_bytes(),
+            maintenance_bytes: self.work_memory.bytes(),
             disk_full_refusals: get(&counters.disk_full_refusals),
             head_bytes: self.head.bytes(),
             log_bytes: get(&counters.log_bytes),

@@ -96,6 +96,9 @@ impl SeriesHead {
 }
 
 impl Head {
+    /// Memory of a page, in bytes.
+    pub(crate) const PAGE_BYTES: usize = size_of::<[SeriesHead; PAGE_SERIES]>();
+
     /// Adds floats in their order: of two samples with one series and timestamp the one that was added later counts.
     pub fn apply(&self, columns: &SampleColumns) {
         let generation = self.generation.load(Ordering::Acquire);
@@ -278,6 +281,11 @@ impl Head {
     pub fn span(&self) -> Option<TimeRange> {
         let spans = self.spans.lock();
         spans.current.map(|span| union(spans.previous, span)).or(spans.previous)
+    }
+
+    /// Number of pages that hold memory, of [`PAGE_BYTES`](Self::PAGE_BYTES) each.
+    pub(crate) fn pages_made(&self) -> usize {
+        self.pages.read().iter().flatten().count()
     }
 
     fn page(&self, number: usize) -> Option<Arc<Page>> {

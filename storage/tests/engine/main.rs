@@ -15,6 +15,7 @@ mod gone_back;
 mod interval;
 mod life;
 mod lifetime;
+mod memory;
 mod model_check;
 mod races;
 mod recognised;

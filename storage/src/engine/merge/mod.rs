@@ -18,6 +18,7 @@ use super::blocks::{Block, BlockSet};
 use super::flush::{block_name, record_of};
 use super::hidden::Tombstone;
 use super::partition::{DAY_MS, Partition};
+use super::strain::{affordable, merging_bytes};
 use super::{Core, Counters, DAMAGE_KEPT_MAX, Maintenance, StorageError};
 use crate::block::overlay::Mark;
 use crate::block::{BlockError, BlockWriter, MergePlan, merge};
@@ -162,7 +163,12 @@ impl Core {
             unmergeable: &maintenance.unmergeable,
         };
         let Some(due) = plan(&known) else { return Ok(None) };
-        let inputs = view.blocks.iter().filter(|block| due.inputs.contains(&block.id)).cloned().collect();
+        let mut inputs: Vec<Arc<Block>> =
+            view.blocks.iter().filter(|block| due.inputs.contains(&block.id)).cloned().collect();
+        // Only where samples stay in their partition a part of the blocks can be merged first.
+        if due.outputs.len() == 1 && inputs.iter().all(|input| due.outputs.contains(&input.partition())) {
+            inputs.truncate(affordable(&inputs, self.options.maintenance_bytes_max));
+        }
         let first = maintenance.state.next_block;
         maintenance.state.next_block += due.outputs.len() as u64;
         let outputs = (first..).map(BlockId).zip(due.outputs).collect();
@@ -177,6 +183,7 @@ impl Core {
         if self.rewrite_bytes_max() < inputs.iter().map(|block| block.record.bytes).sum::<u64>() {
             return Ok(false);
         }
+        let _working = self.work_memory.take(merging_bytes(inputs));
         let mut added: Vec<Arc<Block>> = Vec::new();
         let mut damage = Vec::new();
         for &output in &running.outputs {
