@@ -261,7 +261,8 @@ fn streams_that_fail_break_off() {
 /// What answers hold counts as what queries hold, and is given back.
 #[test]
 fn memory_is_shared_with_queries() {
-    let resources = Arc::new(query::Resources::new(70, 0));
+    let bytes_max = 70 + query::SELECTED_BYTES;
+    let resources = Arc::new(query::Resources::new(bytes_max, 0));
     let mut options = ServerOptions::default();
     options.query.resources = Arc::clone(&resources);
     let one = Fixed::default().with(&[("__name__", "x")], &[(1, 1.0), (NOW_MS, 1.0)], &[]);
@@ -269,19 +270,20 @@ fn memory_is_shared_with_queries() {
     let few = || post(vec![query(&[])], &[]);
     assert_eq!(block_on(server.call_raw(few())).0.status, 200);
     assert_eq!(resources.bytes(), 0, "given back");
-    resources.take_bytes(60).unwrap();
-    let message = "the answer takes more than 70 bytes, the limit of all queries together";
+    resources.take_bytes(bytes_max - 10).unwrap();
+    let message = &*format!("the answer takes more than {bytes_max} bytes, the limit of all queries together");
     let refused = block_on(server.call(few()));
     assert_eq!(refused.status, 422, "{}", refused.body);
     assert!(refused.body.contains(message), "{}", refused.body);
     server.check_error("/federate?match[]=x", 422, "execution", message);
-    assert_eq!(resources.bytes(), 60);
+    assert_eq!(resources.bytes(), bytes_max - 10);
 }
 
 #[test]
 fn wrong_requests_and_limits() {
     let mut options = ServerOptions { form_body_bytes_max: 1_000, ..ServerOptions::default() };
-    options.query.bytes_max = 40;
+    options.query.bytes_max = 40 + query::SELECTED_BYTES;
+    let over = &*format!("more than {} bytes", options.query.bytes_max);
     let server = Server::with(options, None);
     server.write(&[("__name__", "x")], &[(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0)]);
     server.write(&[("__name__", "x"), ("n", "1")], &[(0, 1.0)]);
@@ -299,10 +301,10 @@ fn wrong_requests_and_limits() {
     let gzip = Request::post("/api/v1/read").header("content-encoding", "gzip").body(Body::empty()).unwrap();
     check(gzip, 400, "not \\\"gzip\\\"");
     check(post(vec![query(&[(9, "a", "b")])], &[]), 400, "matcher type 9");
-    check(post(vec![query(&[(0, "n", "")])], &[]), 422, "more than 40 bytes");
+    check(post(vec![query(&[(0, "n", "")])], &[]), 422, over);
     let ones = || query(&[(0, "n", "1")]);
     check(post(vec![ones()], &[]), 200, "");
-    check(post(vec![ones(), ones(), ones()], &[]), 422, "more than 40 bytes");
+    check(post(vec![ones(), ones(), ones()], &[]), 422, over);
     check(post(vec![query(&[(0, "job", "none")])], &[]), 200, "");
     assert_eq!(block_on(server.get("/api/v1/read")).status, 405);
 

@@ -11,6 +11,7 @@ use roaring::RoaringBitmap;
 use super::blocks::Block;
 use super::{Core, Engine};
 use crate::head::Head;
+use crate::ids::SeriesId;
 
 /// What an exemplar is taken to need in memory, its labels included, in bytes.
 pub const EXEMPLAR_BYTES: u64 = 256;
@@ -103,20 +104,18 @@ impl Core {
         self.refused.read().clone()
     }
 
-    /// Memory of the series that exist, in bytes: told by a few of them.
+    /// Memory of the series that exist, in bytes: told by a few of them. Those whose labels are not in memory take none.
     pub(super) fn series_bytes(&self) -> u64 {
-        let postings = self.postings.read();
-        let (count, step) = (postings.all().len(), postings.all().len().div_ceil(SERIES_LOOKED_AT).max(1));
-        let every = |at: u64| postings.all().select(u32::try_from(at * step).ok()?);
-        let ids: Vec<u32> = (0..SERIES_LOOKED_AT).map_while(every).collect();
-        drop(postings);
-        let (mut looked_at, mut text_bytes) = (0, 0);
-        self.table.each(ids, |_, labels| {
+        let all = self.series.all();
+        let step = all.len().div_ceil(SERIES_LOOKED_AT).max(1);
+        let every = |at: u64| all.select(u32::try_from(at * step).ok()?);
+        let (mut looked_at, mut bytes) = (0, 0);
+        for id in (0..SERIES_LOOKED_AT).map_while(every) {
             looked_at += 1;
-            text_bytes += labels.packed().len() as u64;
-        });
-        let average = text_bytes.checked_div(looked_at).unwrap_or(0);
-        count * (average + SERIES_BYTES) + self.head.fixed_bytes()
+            bytes += self.series.live_labels(SeriesId(id)).map_or(0, |of| of.packed().len() as u64 + SERIES_BYTES);
+        }
+        let bytes = (all.len() * bytes).checked_div(looked_at).unwrap_or(0);
+        bytes + self.head.fixed_bytes()
     }
 
     /// Blocks that a flush may write side by side.
