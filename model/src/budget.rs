@@ -18,8 +18,8 @@ pub enum Part {
     Queries,
     /// What flushing and merging work in.
     Maintenance,
-    /// Decoded timestamps of blocks.
-    Columns,
+    /// Decoded timestamps of blocks, and labels of series that nobody writes any more.
+    Caches,
     /// Exemplars.
     Exemplars,
     /// The program itself: catalog, connections, stacks, and what the allocator cannot give back.
@@ -45,9 +45,9 @@ const ROWS: [Row; 8] = [
     Row { part: Part::Ingest, name: "ingest", weight: 10, least_bytes: 8 * MIB },
     Row { part: Part::Queries, name: "queries", weight: 13, least_bytes: 6 * MIB },
     Row { part: Part::Maintenance, name: "maintenance", weight: 6, least_bytes: 6 * MIB },
-    Row { part: Part::Columns, name: "columns", weight: 2, least_bytes: MIB },
+    Row { part: Part::Caches, name: "caches", weight: 3, least_bytes: MIB },
     Row { part: Part::Exemplars, name: "exemplars", weight: 1, least_bytes: 0 },
-    Row { part: Part::Rest, name: "rest", weight: 10, least_bytes: 11 * MIB },
+    Row { part: Part::Rest, name: "rest", weight: 9, least_bytes: 11 * MIB },
 ];
 
 /// The least that a server is given.

@@ -19,6 +19,8 @@ const HEAD_FLUSH_PART: u64 = 2;
 const SEGMENT_PART: u64 = 8;
 /// Shortest segment: each costs two syncs.
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+/// Caches that share alike: timestamps, and labels of series that nobody writes any more.
+const CACHES: u64 = 2;
 /// One query may hold half of what all may.
 const QUERY_PART: u64 = 2;
 
@@ -76,7 +78,7 @@ impl Limits {
         let parts = [
             (Part::Head, self.head_bytes_max.map(|bytes| bytes.saturating_mul(HEAD_FLUSH_PART))),
             (Part::Exemplars, self.exemplars_max.map(|count| count.saturating_mul(EXEMPLAR_BYTES))),
-            (Part::Columns, self.column_cache_bytes),
+            (Part::Caches, self.column_cache_bytes.map(|bytes| bytes.saturating_mul(CACHES))),
             (Part::Maintenance, self.maintenance_bytes_max),
             (Part::Ingest, self.request_all_bytes_max.map(|bytes| bytes.max(self.request_bytes()))),
             (Part::Queries, self.query_all_bytes_max),
@@ -152,7 +154,9 @@ impl Memory {
         options.head_bytes_max = cut(set.head_bytes_max, options.head_bytes_max, of(Part::Head) / HEAD_FLUSH_PART);
         let segment_bytes = (of(Part::Head) / SEGMENT_PART).max(SEGMENT_BYTES_MIN);
         options.log_segment_bytes = cut(set.log_segment_bytes, options.log_segment_bytes, segment_bytes);
-        options.column_cache_bytes = cut_size(set.column_cache_bytes, options.column_cache_bytes, of(Part::Columns));
+        options.column_cache_bytes =
+            cut_size(set.column_cache_bytes, options.column_cache_bytes, of(Part::Caches) / CACHES);
+        options.label_cache_bytes = cut_size(None, options.label_cache_bytes, of(Part::Caches) / CACHES);
         options.maintenance_bytes_max =
             cut(set.maintenance_bytes_max, options.maintenance_bytes_max, of(Part::Maintenance));
         let exemplars = of(Part::Exemplars) / EXEMPLAR_BYTES;

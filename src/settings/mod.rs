@@ -164,7 +164,7 @@ pub(crate) const TABLE: &[Setting] = &[
         key: "column_cache_bytes",
         default: "auto",
         kind: Kind::BytesOrAuto,
-        help: "Memory for decoded timestamps of blocks; auto: its share of memory_max, at most 32MiB",
+        help: "Memory for decoded timestamps of blocks; auto: half of the caches' share of memory_max, at most 32MiB",
     },
     Setting {
         key: "series_max",
