@@ -129,7 +129,7 @@ impl Memory {
     fn auto(limits: Limits, limit: &MemoryLimit) -> Self {
         let percent = if matches!(limit.bound, Bound::Group(_)) { OF_GROUP_PERCENT } else { OF_MACHINE_PERCENT };
         let origin = format!("{percent} % of {limit}");
-        let found_bytes = limit.bytes / 100 * percent;
+        let found_bytes = u64::try_from(u128::from(limit.bytes) * u128::from(percent) / 100).unwrap_or(limit.bytes);
         let raised = |bytes: u64| {
             let text = format!("{origin} is less than the settings and the least of all parts need, {bytes} bytes");
             (limits.share_out(bytes), Some(text))
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(ingest, ingest.consistent(), "one request fits");
         assert!(ingest.decompressed_bytes_max as u64 > 3 * MIB, "{ingest:?}");
         let (one, all) = memory.queries((1 << 30, 2 << 30));
-        assert!(one * 2 == all && all as u64 <= 14 * MIB, "{one} {all}");
+        assert!(one == all / 2 && all as u64 <= 14 * MIB, "{one} {all}");
     }
 
     #[test]
