@@ -23,8 +23,8 @@ pub use backup::{BackupError, BackupOptions, BackupReport, RestoreOptions, Resto
 pub use catalog::{DeleteRecord, DeleteStage};
 pub use engine::{
     Cardinality, CardinalityReport, CardinalityRequest, Count, DELETES_PENDING_MAX, DURATION_BOUNDS_US, Delete,
-    DeleteError, DeleteRequest, Durability, DurationStats, EXEMPLAR_BYTES, Engine, EngineOptions, EngineStats, KeptSeries, KeptStep,
-    LabelUse, LifetimeRule, LifetimeStep, LimitUse, OpenError, PairUse, Reach, ReplayProgress, RetentionReport,
-    SeriesGroup, StorageError, SummaryBlocks,
+    DeleteError, DeleteRequest, Durability, DurationStats, EXEMPLAR_BYTES, Engine, EngineOptions, EngineStats,
+    KeptSeries, KeptStep, LabelUse, LifetimeRule, LifetimeStep, LimitUse, OpenError, PairUse, Reach, ReplayProgress,
+    RetentionReport, SeriesGroup, StorageError, SummaryBlocks,
 };
 pub use memory::{MemorySource, MemoryStore};
