@@ -12,9 +12,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use model::TimeRange;
-use std::sync::atomic::Ordering;
 
 use super::blocks::Block;
 use super::{Core, Counters, StorageError};
