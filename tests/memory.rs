@@ -1,7 +1,5 @@
 //! The memory budget of a server: kept under load, told, refused when it is too small.
 
-#![expect(clippy::cast_precision_loss, reason = "values are small numbers")]
-
 mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -137,7 +137,9 @@ mod tests {
     fn what_waits_has_so_many_bytes_together() {
         let pool = Pool::new(9, 2500);
         let mut loans = [(); 3].map(|()| pool.take());
-        loans.iter_mut().for_each(|loan| loan.body.reserve_exact(1000));
+        for loan in &mut loans {
+            loan.body.reserve_exact(1000);
+        }
         drop(loans);
         let waiting = pool.idle.lock().expect("not poisoned").len();
         assert_eq!((waiting, pool.idle_bytes()), (2, 2000));

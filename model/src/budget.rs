@@ -138,7 +138,9 @@ impl Budget {
             let weights: u64 = open.iter().map(|row| row.weight).sum();
             let share = |row: &Row| scaled(left_bytes, row.weight, weights);
             let Some(at) = open.iter().position(|row| share(row) < row.least_bytes) else {
-                open.iter().for_each(|row| bytes[row.part as usize] = share(row));
+                for row in &open {
+                    bytes[row.part as usize] = share(row);
+                }
                 break;
             };
             let row = open.swap_remove(at);

@@ -127,15 +127,12 @@ fn unescaped(text: &str) -> String {
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let code = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()).filter(u8::is_ascii);
-        match code {
-            Some(code) => {
-                plain.push(char::from(code));
-                plain.push_str(part.get(3..).unwrap_or_default());
-            }
-            None => {
-                plain.push('\\');
-                plain.push_str(part);
-            }
+        if let Some(code) = code {
+            plain.push(char::from(code));
+            plain.push_str(part.get(3..).unwrap_or_default());
+        } else {
+            plain.push('\\');
+            plain.push_str(part);
         }
     }
     plain

@@ -207,7 +207,7 @@ impl Core {
         written: &mut Vec<Arc<Block>>,
     ) -> Result<(), StorageError> {
         let mut writers = Vec::with_capacity(partitions.len());
-        let series_max = self.series.len() as u64 * partitions.len() as u64;
+        let series_max = self.series.len() * partitions.len() as u64;
         let _working = self.work_memory.take(writing_bytes(series_max, 0));
         for partition in partitions {
             let id = BlockId(*next_block);

@@ -65,7 +65,9 @@ pub(super) fn writing_bytes(series: u64, samples: u64) -> u64 {
 /// What merging `blocks` takes, in bytes.
 pub(super) fn merging_bytes(blocks: &[Arc<Block>]) -> u64 {
     let mut ids = RoaringBitmap::new();
-    blocks.iter().for_each(|block| ids |= block.ids());
+    for block in blocks {
+        ids |= block.ids();
+    }
     writing_bytes(ids.len(), blocks.iter().map(|block| block.record.samples).sum())
 }
 

@@ -9,7 +9,7 @@ use storage::{Engine, EngineOptions};
 use crate::support::{NOW_MS, append, content, open, options};
 
 /// How long the background may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
