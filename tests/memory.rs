@@ -123,7 +123,7 @@ fn a_small_server_keeps_its_budget_under_load_and_answers() {
 #[test]
 fn queries_beyond_their_share_are_refused_and_others_answered() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let server = Server::start(folder.path(), &["--retention", "off", "--memory-max", "48MiB"]);
+    let server = Server::start(folder.path(), &["--retention", "off", "--memory-max", "96MiB"]);
     for first in (0..SERIES).step_by(SERIES_PER_REQUEST) {
         write(&server, &load(first, 0));
     }

@@ -22,8 +22,8 @@ use crate::reply::{ApiError, ErrorKind, success_json};
 
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Looks after relief during which none is asked for again: a flush takes its time.
-const LOOKS_AFTER_RELIEF: u32 = 20;
+/// Looks after relief during which none is asked for again, as a flush takes its time; and while writes are refused.
+const LOOKS_AFTER_RELIEF: [u32; 2] = [20, 3];
 /// Hundredths of the total from which on relief is asked for.
 const RELIEF_PERCENT: u64 = 90;
 /// Hundredths of the total below which nothing is refused any more.
@@ -159,8 +159,11 @@ pub async fn watch_memory(app: Arc<App>, release: fn()) {
             }
         }
         resting = u32::saturating_sub(resting, 1);
+        if refusing {
+            resting = resting.min(LOOKS_AFTER_RELIEF[1]);
+        }
         if strain != Strain::Calm && resting == 0 {
-            resting = LOOKS_AFTER_RELIEF;
+            resting = LOOKS_AFTER_RELIEF[usize::from(refusing)];
             app.memory.reliefs.fetch_add(1, Ordering::Relaxed);
             app.engine.relieve_memory();
             drop(tokio::task::spawn_blocking(release));

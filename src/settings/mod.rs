@@ -97,7 +97,7 @@ pub(crate) const TABLE: &[Setting] = &[
         key: "memory_max",
         default: "auto",
         kind: Kind::BytesOrAuto,
-        help: "Memory of the whole server, shared out among its parts; auto: 80 % of the control group's limit, or 75 % of the machine",
+        help: "Memory of the whole server, shared out among its parts; auto: 85 % of the control group's limit, or 75 % of the machine",
     },
     Setting {
         key: "retention",
@@ -152,7 +152,7 @@ pub(crate) const TABLE: &[Setting] = &[
         key: "head_bytes_max",
         default: "auto",
         kind: Kind::BytesOrAuto,
-        help: "Memory for samples in no block yet at which blocks are written; at twice that senders are told to come back later; auto: half of its share of memory_max, at most 256MiB",
+        help: "Memory for samples in no block yet at which blocks are written; at twice that senders are told to come back later; auto: a third of its share of memory_max, at most 256MiB",
     },
     Setting {
         key: "maintenance_bytes_max",
