@@ -7,7 +7,7 @@
 //!    keeps what it was of.
 //! 5. The manifest takes the place of the old one. Then what only that one named is removed.
 //!
-//! The engine gives the blocks and the entries of the catalog; what a folder is, and its lock, are [`folder`](super::folder)'s.
+//! The engine gives the blocks and the entries of the catalog; what a folder is, and its lock, are [`folder`]'s.
 #![warn(clippy::indexing_slicing)]
 
 use std::path::{Path, PathBuf};

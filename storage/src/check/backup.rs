@@ -55,6 +55,7 @@ impl Check<'_> {
             let found_more = self.report.problems_total > before;
             self.block_sum(&path, block, found_more)?;
         }
+        self.report.series = known.series.len();
         self.report.blocks = manifest.blocks.len() as u64;
         for file in &manifest.lost {
             let detail = "was missing in the data folder when the backup was taken";

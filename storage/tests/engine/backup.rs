@@ -37,6 +37,7 @@ pub(crate) fn restored(dir: &Path) -> Content {
 #[track_caller]
 pub(crate) fn check_sound(dir: &Path) {
     let report = check::check(dir, &mut |_| {}).expect("it can be checked");
+    assert!(report.blocks == 0 || report.series > 0, "the series of the catalog are counted");
     assert_eq!(report.problems, []);
     assert!(report.backup.is_some());
 }

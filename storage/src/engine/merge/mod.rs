@@ -1,9 +1,10 @@
 //! Merging: few larger blocks instead of many small ones.
 //!
-//! [`plan`] decides by the blocks' records alone, [`Core::run_merge`] does it. A merge is planned under the maintenance lock, written without it, beside flushes and reads, and committed under it if
-//! what it was planned on still stands. It holds the samples of one series at a time, pauses while appends wait for a flush,
-//! and ends when the engine closes. Only who holds the merging lock replaces or removes blocks. Chunks that are damaged are
-//! left out, after a copy of their file went to the quarantine.
+//! [`plan()`] decides by the blocks' records alone, [`Core::run_merge`] does it. A merge is planned under the
+//! maintenance lock, written without it, beside flushes and reads, and committed under it if what it was planned on
+//! still stands. It holds the samples of one series at a time, pauses while appends wait for a flush, and ends when the
+//! engine closes. Only who holds the merging lock replaces or removes blocks. Chunks that are damaged are left out,
+//! after a copy of their file went to the quarantine.
 
 mod plan;
 
