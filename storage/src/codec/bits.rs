@@ -3,10 +3,38 @@
 //! The writer keeps up to 63 pending bits in a word, so that most pushes touch no memory; the reader keeps a word of
 //! look-ahead. Both know nothing of what the bits mean.
 
-/// Smallest and largest growth of a writer's buffer in bytes. Between them it grows by a quarter, because a head holds
-/// one buffer for every active series.
-const GROWTH_BYTES_MIN: usize = 32;
-const GROWTH_BYTES_MAX: usize = 1024;
+/// Where bits go.
+pub trait BitSink {
+    /// Appends the low `width` bits of `bits`; `width` is 1 to 64.
+    fn push(&mut self, bits: u64, width: u32);
+}
+
+/// Appends the low `width` bits of `bits` to a word that has room for them or, with fewer than 64 bits in its low end, for some of
+/// them; the word if it is full now. The rest of the bits are in `pending` then.
+#[inline]
+pub(super) fn fill(pending: &mut u64, pending_bits: &mut u8, bits: u64, width: u32) -> Option<u64> {
+    debug_assert!((1..=64).contains(&width), "a width is 1 to 64 bits");
+    let bits = if width == 64 { bits } else { bits & ((1 << width) - 1) };
+    let free = 64 - u32::from(*pending_bits);
+    if width < free {
+        *pending = (*pending << width) | bits;
+        *pending_bits += low_byte(u64::from(width));
+        return None;
+    }
+    let left = width - free;
+    let high = if free == 64 { 0 } else { *pending << free };
+    *pending = if left == 0 { 0 } else { bits & ((1 << left) - 1) };
+    *pending_bits = low_byte(u64::from(left));
+    Some(high | (bits >> left))
+}
+
+/// Bits in the low end of a word, moved to its high end, and how many bytes they take; there are fewer than 64.
+pub(super) fn raised(pending: u64, pending_bits: u8) -> (u64, usize) {
+    if pending_bits == 0 {
+        return (0, 0);
+    }
+    (pending << (64 - u32::from(pending_bits)), usize::from(pending_bits).div_ceil(8))
+}
 
 /// A growing sequence of bits.
 #[derive(Debug, Clone, Default)]
@@ -24,38 +52,11 @@ impl BitWriter {
         Self { bytes: Vec::new(), pending: 0, pending_bits: 0 }
     }
 
-    /// Appends the low `width` bits of `bits`; `width` is 1 to 64.
-    #[inline]
-    pub fn push(&mut self, bits: u64, width: u32) {
-        debug_assert!((1..=64).contains(&width), "a width is 1 to 64 bits");
-        let bits = if width == 64 { bits } else { bits & ((1 << width) - 1) };
-        let free = 64 - u32::from(self.pending_bits);
-        if width < free {
-            self.pending = (self.pending << width) | bits;
-            self.pending_bits += low_byte(u64::from(width));
-        } else {
-            let left = width - free;
-            let high = if free == 64 { 0 } else { self.pending << free };
-            self.flush_word(high | (bits >> left));
-            self.pending = if left == 0 { 0 } else { bits & ((1 << left) - 1) };
-            self.pending_bits = low_byte(u64::from(left));
-        }
-    }
-
-    fn flush_word(&mut self, word: u64) {
-        if self.bytes.capacity() - self.bytes.len() < 8 {
-            self.bytes.reserve_exact((self.bytes.len() / 4).clamp(GROWTH_BYTES_MIN, GROWTH_BYTES_MAX));
-        }
-        self.bytes.extend_from_slice(&word.to_be_bytes());
-    }
-
     /// Appends all bits so far to `out`, padded with zeros to a whole byte. Writing may go on.
     pub fn copy_into(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.bytes);
-        if self.pending_bits > 0 {
-            let word = (self.pending << (64 - u32::from(self.pending_bits))).to_be_bytes();
-            out.extend(word.iter().take(usize::from(self.pending_bits).div_ceil(8)));
-        }
+        let (word, bytes) = raised(self.pending, self.pending_bits);
+        out.extend(word.to_be_bytes().iter().take(bytes));
     }
 
     /// Length of what [`copy_into`](Self::copy_into) appends.
@@ -63,16 +64,20 @@ impl BitWriter {
         self.bytes.len() + usize::from(self.pending_bits).div_ceil(8)
     }
 
-    /// Memory held on the heap.
-    pub fn heap_bytes(&self) -> usize {
-        self.bytes.capacity()
-    }
-
     /// Forgets all bits, keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.pending = 0;
         self.pending_bits = 0;
+    }
+}
+
+impl BitSink for BitWriter {
+    #[inline]
+    fn push(&mut self, bits: u64, width: u32) {
+        if let Some(word) = fill(&mut self.pending, &mut self.pending_bits, bits, width) {
+            self.bytes.extend_from_slice(&word.to_be_bytes());
+        }
     }
 }
 

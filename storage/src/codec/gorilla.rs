@@ -18,7 +18,7 @@
 use model::Samples;
 
 use super::CodecError;
-use super::bits::{BitReader, BitWriter};
+use super::bits::{BitReader, BitSink, fill, raised};
 use super::xor::XorState;
 
 /// The name in errors.
@@ -38,13 +38,13 @@ pub(super) struct TimeState {
 }
 
 impl TimeState {
-    pub(super) fn push_first(&mut self, writer: &mut BitWriter, timestamp_ms: i64) {
+    pub(super) fn push_first(&mut self, writer: &mut impl BitSink, timestamp_ms: i64) {
         *self = Self { previous_ms: timestamp_ms, delta_ms: 0 };
         writer.push(timestamp_ms.cast_unsigned(), 64);
     }
 
     #[inline]
-    pub(super) fn push(&mut self, writer: &mut BitWriter, timestamp_ms: i64) {
+    pub(super) fn push(&mut self, writer: &mut impl BitSink, timestamp_ms: i64) {
         let delta_ms = timestamp_ms.wrapping_sub(self.previous_ms);
         let change = delta_ms.wrapping_sub(self.delta_ms);
         *self = Self { previous_ms: timestamp_ms, delta_ms };
@@ -80,36 +80,57 @@ impl TimeState {
     }
 }
 
-/// One chunk that grows sample by sample: 80 bytes beside the coded ones.
-#[derive(Debug, Clone, Default)]
-pub struct GorillaAppender {
-    writer: BitWriter,
-    times: TimeState,
-    values: XorState,
+/// A chunk under construction without its bytes, which the owner keeps as he likes: what coding the next sample takes, and
+/// the bits that fill no word yet. 40 bytes, since a head has one for every active series.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GorillaTail {
+    last_ms: i64,
+    delta_ms: i64,
+    value_bits: u64,
+    pending: u64,
     count: u32,
+    pending_bits: u8,
+    leading: u8,
+    width: u8,
 }
 
-impl GorillaAppender {
-    /// An empty chunk that holds no memory yet.
-    pub const fn new() -> Self {
-        Self {
-            writer: BitWriter::new(),
-            times: TimeState { previous_ms: 0, delta_ms: 0 },
-            values: XorState::EMPTY,
-            count: 0,
+/// Hands on words of bits as they are full.
+struct Words<'a, F> {
+    pending: &'a mut u64,
+    pending_bits: &'a mut u8,
+    full: F,
+}
+
+impl<F: FnMut(u64)> BitSink for Words<'_, F> {
+    #[inline]
+    fn push(&mut self, bits: u64, width: u32) {
+        if let Some(word) = fill(self.pending, self.pending_bits, bits, width) {
+            (self.full)(word);
         }
     }
+}
 
-    /// Appends one sample.
+impl GorillaTail {
+    /// Of an empty chunk.
+    pub const EMPTY: Self =
+        Self { last_ms: 0, delta_ms: 0, value_bits: 0, pending: 0, count: 0, pending_bits: 0, leading: 0, width: 0 };
+
+    /// Appends one sample; `full` gets the words of the chunk that are full by it, three at most. Their bytes, big-endian, and then
+    /// the [rest](Self::rest) are the coded samples. The first sample is two words: timestamp and value.
     #[inline]
-    pub fn push(&mut self, timestamp_ms: i64, value: f64) {
+    pub fn push(&mut self, timestamp_ms: i64, value: f64, full: impl FnMut(u64)) {
+        let mut times = TimeState { previous_ms: self.last_ms, delta_ms: self.delta_ms };
+        let mut values = XorState { previous: self.value_bits, leading: self.leading, width: self.width };
+        let mut words = Words { pending: &mut self.pending, pending_bits: &mut self.pending_bits, full };
         if self.count == 0 {
-            self.times.push_first(&mut self.writer, timestamp_ms);
-            self.values.push_first(&mut self.writer, value.to_bits());
+            times.push_first(&mut words, timestamp_ms);
+            values.push_first(&mut words, value.to_bits());
         } else {
-            self.times.push(&mut self.writer, timestamp_ms);
-            self.values.push(&mut self.writer, value.to_bits());
+            times.push(&mut words, timestamp_ms);
+            values.push(&mut words, value.to_bits());
         }
+        (self.last_ms, self.delta_ms) = (times.previous_ms, times.delta_ms);
+        (self.value_bits, self.leading, self.width) = (values.previous, values.leading, values.width);
         self.count += 1;
     }
 
@@ -125,30 +146,69 @@ impl GorillaAppender {
 
     /// The sample appended last.
     pub fn last(&self) -> Option<(i64, f64)> {
-        (self.count > 0).then(|| (self.times.previous_ms, f64::from_bits(self.values.previous())))
+        (self.count > 0).then(|| (self.last_ms, f64::from_bits(self.value_bits)))
+    }
+
+    /// The bits that fill no word yet, padded with zeros to a word, and how many of its bytes they take.
+    pub fn rest(&self) -> (u64, usize) {
+        raised(self.pending, self.pending_bits)
+    }
+}
+
+/// One chunk that grows sample by sample and keeps its bytes.
+#[derive(Debug, Clone, Default)]
+pub struct GorillaAppender {
+    /// Whole words.
+    bytes: Vec<u8>,
+    tail: GorillaTail,
+}
+
+impl GorillaAppender {
+    /// An empty chunk that holds no memory yet.
+    pub const fn new() -> Self {
+        Self { bytes: Vec::new(), tail: GorillaTail::EMPTY }
+    }
+
+    /// Appends one sample.
+    #[inline]
+    pub fn push(&mut self, timestamp_ms: i64, value: f64) {
+        let bytes = &mut self.bytes;
+        self.tail.push(timestamp_ms, value, |word| bytes.extend_from_slice(&word.to_be_bytes()));
+    }
+
+    /// How many samples there are.
+    pub fn count(&self) -> u32 {
+        self.tail.count()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.tail.is_empty()
+    }
+
+    /// The sample appended last.
+    pub fn last(&self) -> Option<(i64, f64)> {
+        self.tail.last()
     }
 
     /// Length of the coded samples.
     pub fn len_bytes(&self) -> usize {
-        self.writer.len_bytes()
-    }
-
-    /// Memory held on the heap.
-    pub fn heap_bytes(&self) -> usize {
-        self.writer.heap_bytes()
+        self.bytes.len() + self.tail.rest().1
     }
 
     /// Appends the coded samples to `out` and returns their count, for [`GorillaIter`] or [`decode`]. Appending to
     /// the chunk may go on.
     pub fn snapshot_into(&self, out: &mut Vec<u8>) -> u32 {
-        self.writer.copy_into(out);
-        self.count
+        let (word, rest_bytes) = self.tail.rest();
+        out.extend_from_slice(&self.bytes);
+        out.extend(word.to_be_bytes().iter().take(rest_bytes));
+        self.tail.count()
     }
 
     /// Forgets all samples, keeps the memory.
     pub fn clear(&mut self) {
-        self.writer.clear();
-        *self = Self { writer: std::mem::take(&mut self.writer), ..Self::new() };
+        self.bytes.clear();
+        self.tail = GorillaTail::EMPTY;
     }
 }
 
@@ -248,4 +308,14 @@ fn decode_into(bytes: &[u8], timestamps_ms: &mut [i64], values: &mut [f64]) -> u
         }
     }
     decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_under_construction_takes_40_bytes_beside_its_words() {
+        assert_eq!(size_of::<GorillaTail>(), 40);
+    }
 }

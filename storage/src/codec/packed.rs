@@ -6,7 +6,7 @@
 //! A plan looks at the column once and tells what it will take, and what a coder of entropies might, so that
 //! the choice between both needs no trial.
 
-use super::bits::{BitReader, BitWriter};
+use super::bits::{BitReader, BitSink, BitWriter};
 use super::varint::{push_i64, push_u64, take_i64, take_u64, take_usize, unzigzag, zigzag};
 use super::{CodecError, check_count};
 

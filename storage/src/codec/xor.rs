@@ -9,7 +9,7 @@
 //! 11 <5: leading zeros> <6: width> <width bits>  a new window; width 64 is written as 0
 //! ```
 
-use super::bits::{BitReader, BitWriter, low_byte};
+use super::bits::{BitReader, BitSink, BitWriter, low_byte};
 use super::{CodecError, check_count};
 
 /// The name in errors.
@@ -21,10 +21,10 @@ const LEADING_MAX: u32 = 31;
 /// What the next value is coded against; the same in the writer and the reader.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct XorState {
-    previous: u64,
-    leading: u8,
+    pub(super) previous: u64,
+    pub(super) leading: u8,
     /// Width of the window; 0 before there is one.
-    width: u8,
+    pub(super) width: u8,
 }
 
 impl XorState {
@@ -37,14 +37,14 @@ impl XorState {
     }
 
     /// Codes the first value.
-    pub fn push_first(&mut self, writer: &mut BitWriter, value: u64) {
+    pub fn push_first(&mut self, writer: &mut impl BitSink, value: u64) {
         *self = Self { previous: value, leading: 0, width: 0 };
         writer.push(value, 64);
     }
 
     /// Codes a further value.
     #[inline]
-    pub fn push(&mut self, writer: &mut BitWriter, value: u64) {
+    pub fn push(&mut self, writer: &mut impl BitSink, value: u64) {
         let xor = value ^ self.previous;
         self.previous = value;
         if xor == 0 {

@@ -2,10 +2,13 @@
 //!
 //! Pages of 256 series, each with its lock, so that a batch takes few locks and readers wait for at most one page.
 //! The head has generations: a flush turns to a new one, writes the samples of the one before into blocks, and forgets
-//! them when the blocks are registered. Series move over when they are next written, so turning costs nothing. What
-//! one series holds is [`chunks`]'s; the order of writes is the caller's, who applies batches in the order of the log.
+//! them when the blocks are registered. Pages move over when they are next written, so turning costs nothing. What a page
+//! holds is `page`'s; the order of writes is the caller's, who applies batches in the order of the log.
 
-pub mod chunks;
+mod arena;
+mod aside;
+mod layer;
+mod page;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
@@ -17,8 +20,8 @@ use roaring::RoaringBitmap;
 use crate::ids::SeriesId;
 use crate::index::table::{PAGE_SERIES, place};
 use crate::log::payload::{FullRow, SampleColumns};
-use chunks::Chunks;
-pub use chunks::{HeadChunk, Layer};
+pub use layer::{Layer, LayerCost};
+use page::{Chunks, Page};
 
 /// Numbers the generations, from 0.
 pub type Generation = u32;
@@ -26,13 +29,11 @@ pub type Generation = u32;
 /// Samples of all series that are in no block yet.
 #[derive(Debug, Default)]
 pub struct Head {
-    pages: RwLock<Vec<Option<Arc<Page>>>>,
+    pages: RwLock<Vec<Option<Arc<Mutex<Page>>>>>,
     generation: AtomicU32,
     bytes: AtomicI64,
     spans: Mutex<Spans>,
 }
-
-type Page = Mutex<Box<[SeriesHead; PAGE_SERIES]>>;
 
 /// Where the newest sample of a series is.
 #[derive(Debug)]
@@ -61,63 +62,25 @@ struct Spans {
     previous: Option<TimeRange>,
 }
 
-/// The samples of one series.
-#[derive(Debug, Default)]
-struct SeriesHead {
-    /// The generation that `current` belongs to.
-    generation: Generation,
-    current: Chunks,
-    /// Samples of an older generation, while they are being flushed.
-    previous: Option<Box<Chunks>>,
-}
-
-impl SeriesHead {
-    fn is_empty(&self) -> bool {
-        self.current.is_empty() && self.previous.is_none()
-    }
-
-    /// What `generation`, the latest, holds; samples of the one before move aside.
-    fn of(&mut self, generation: Generation) -> &mut Chunks {
-        if self.generation != generation {
-            if !self.current.is_empty() {
-                debug_assert!(self.previous.is_none(), "a generation is flushed before the next begins");
-                self.previous = Some(Box::new(std::mem::take(&mut self.current)));
-            }
-            self.generation = generation;
-        }
-        &mut self.current
-    }
-
-    /// The samples up to `generation`, or all, oldest layer first.
-    fn layers(&self, generation: Generation) -> impl Iterator<Item = &Chunks> {
-        let current = (self.generation <= generation && !self.current.is_empty()).then_some(&self.current);
-        self.previous.as_deref().into_iter().chain(current)
-    }
-}
-
 impl Head {
-    /// Memory of a page, in bytes.
-    pub(crate) const PAGE_BYTES: usize = size_of::<[SeriesHead; PAGE_SERIES]>();
+    /// Memory of a page without samples.
+    pub(crate) const PAGE_BYTES: usize = Page::FIXED_BYTES;
 
     /// Adds floats in their order: of two samples with one series and timestamp the one that was added later counts.
     pub fn apply(&self, columns: &SampleColumns) {
-        let generation = self.generation.load(Ordering::Acquire);
-        let mut added_bytes = 0;
         let mut at = 0;
         while let Some(&first) = columns.ids.get(at) {
             let number = place(SeriesId(first)).0;
             let rest = columns.ids[at..].iter();
             let end = at + rest.take_while(|&&id| place(SeriesId(id)).0 == number).count();
-            self.with_page(number, |page| {
+            self.change_page(number, |page| {
                 let samples = columns.timestamps_ms[at..end].iter().zip(&columns.values[at..end]);
                 for (&id, (&timestamp_ms, &value)) in columns.ids[at..end].iter().zip(samples) {
-                    let current = page[place(SeriesId(id)).1].of(generation);
-                    added_bytes += current.push(timestamp_ms, value);
+                    page.push(place(SeriesId(id)).1, timestamp_ms, value);
                 }
             });
             at = end;
         }
-        self.bytes.fetch_add(added_bytes, Ordering::AcqRel);
         let (min, max) = (columns.timestamps_ms.iter().min(), columns.timestamps_ms.iter().max());
         if let (Some(&min), Some(&max)) = (min, max) {
             self.widen(TimeRange::new(min, max));
@@ -126,14 +89,9 @@ impl Head {
 
     /// Adds samples that are more than a float in their order, as [`apply`](Self::apply) does.
     pub fn apply_full(&self, rows: &[FullRow]) {
-        let generation = self.generation.load(Ordering::Acquire);
         for row in rows {
             let (number, slot) = place(row.id);
-            let mut added_bytes = 0;
-            self.with_page(number, |page| {
-                added_bytes = page[slot].of(generation).push_full(row.timestamp_ms, row.bytes.clone());
-            });
-            self.bytes.fetch_add(added_bytes, Ordering::AcqRel);
+            self.change_page(number, |page| page.push_full(slot, row.timestamp_ms, row.bytes.clone()));
             self.widen(TimeRange::new(row.timestamp_ms, row.timestamp_ms));
         }
     }
@@ -157,22 +115,14 @@ impl Head {
         for number in 0..self.pages() {
             let Some(page) = self.page(number) else { continue };
             let mut page = page.lock();
-            let mut freed_bytes = 0;
-            for series in page.iter_mut() {
-                if let Some(chunks) = series.previous.take() {
-                    freed_bytes += chunks.heap_bytes();
-                }
-                if series.generation <= generation && !series.current.is_empty() {
-                    freed_bytes += std::mem::take(&mut series.current).heap_bytes();
-                }
-            }
-            drop(page);
-            self.bytes.fetch_sub(freed_bytes, Ordering::AcqRel);
+            let before = page.bytes();
+            page.clear(generation);
+            self.count(before, page.bytes());
         }
         self.spans.lock().previous = None;
         // A page is looked up and locked under the read lock, so an empty one is in nobody's hands here.
         for page in self.pages.write().iter_mut() {
-            if page.as_ref().is_some_and(|page| page.lock().iter().all(SeriesHead::is_empty)) {
+            if page.as_ref().is_some_and(|page| page.lock().is_empty()) {
                 *page = None;
             }
         }
@@ -181,9 +131,9 @@ impl Head {
     /// Those of `ids` that have samples in `range`, each with a copy of them, oldest layer first.
     pub fn snapshots(&self, ids: &RoaringBitmap, range: TimeRange) -> Vec<(SeriesId, Vec<Layer>)> {
         let mut found = Vec::new();
-        self.each(ids, |id, series| {
-            let layers: Vec<Layer> =
-                series.layers(Generation::MAX).filter_map(|chunks| chunks.snapshot(range)).collect();
+        self.each(ids, |id, page, slot| {
+            let layers = page.layers(slot, Generation::MAX);
+            let layers: Vec<Layer> = layers.filter_map(|chunks| chunks.snapshot(range)).collect();
             if !layers.is_empty() {
                 found.push((id, layers));
             }
@@ -195,21 +145,17 @@ impl Head {
     /// be told without decoding, else a copy of them all.
     pub fn newest(&self, ids: &RoaringBitmap, range: TimeRange) -> Vec<(SeriesId, Newest)> {
         let mut found = Vec::new();
-        self.each(ids, |id, series| {
-            let overlapping = || series.layers(Generation::MAX).filter(|chunks| chunks.overlaps(range));
+        self.each(ids, |id, page, slot| {
+            let mut layers = page.layers(slot, Generation::MAX).filter(|chunks| chunks.overlaps(range));
+            let (older, latest) = match (layers.next(), layers.next()) {
+                (None, _) => return,
+                (Some(only), None) => (None, only),
+                (older, Some(latest)) => (older, latest),
+            };
             // Of two for one timestamp that of the later layer counts.
-            let newest = overlapping().try_fold(None, |best: Option<(i64, f64)>, chunks| {
-                let found = chunks.newest(range)?;
-                Some(best.filter(|best| best.0 > found.0).or(Some(found)))
-            });
-            match newest {
-                Some(None) => {}
-                Some(Some((at_ms, value))) => found.push((id, Newest::Sample(at_ms, value))),
-                None => {
-                    let layers = overlapping().filter_map(|chunks| chunks.snapshot(range)).collect();
-                    found.push((id, Newest::Among(layers)));
-                }
-            }
+            let newest = latest.newest(range).filter(|&(at_ms, _)| older.is_none_or(|older| older.end_ms() <= at_ms));
+            let all = || older.into_iter().chain([latest]).filter_map(|chunks| chunks.snapshot(range)).collect();
+            found.push((id, newest.map_or_else(|| Newest::Among(all()), |(at_ms, of)| Newest::Sample(at_ms, of))));
         });
         found
     }
@@ -217,16 +163,17 @@ impl Head {
     /// Those of `ids` that may have samples in `range`.
     pub fn overlapping(&self, ids: &RoaringBitmap, range: TimeRange) -> RoaringBitmap {
         let mut found = RoaringBitmap::new();
-        self.each(ids, |id, series| {
-            if series.layers(Generation::MAX).any(|chunks| chunks.overlaps(range)) {
+        self.each(ids, |id, page, slot| {
+            if page.layers(slot, Generation::MAX).any(|chunks| chunks.overlaps(range)) {
                 found.insert(id.0);
             }
         });
         found
     }
 
-    /// Calls `visit` for those of `ids` whose page exists; a page is locked once for all of its series.
-    fn each(&self, ids: &RoaringBitmap, mut visit: impl FnMut(SeriesId, &SeriesHead)) {
+    /// Calls `visit` for those of `ids` whose page exists, with the page and their place there; a page is locked once for all of
+    /// its series.
+    fn each(&self, ids: &RoaringBitmap, mut visit: impl FnMut(SeriesId, &Page, usize)) {
         let mut ids = ids.iter().peekable();
         while let Some(&first) = ids.peek() {
             let number = place(SeriesId(first)).0;
@@ -234,7 +181,7 @@ impl Head {
             let page = page.as_ref().map(|page| page.lock());
             while let Some(id) = ids.next_if(|&id| place(SeriesId(id)).0 == number) {
                 if let Some(page) = &page {
-                    visit(SeriesId(id), &page[place(SeriesId(id)).1]);
+                    visit(SeriesId(id), page, place(SeriesId(id)).1);
                 }
             }
         }
@@ -250,9 +197,9 @@ impl Head {
         let Some(page) = self.page(number) else { return Vec::new() };
         let page = page.lock();
         let mut found = Vec::new();
-        for (slot, series) in page.iter().enumerate() {
-            let layers: Vec<Layer> =
-                series.layers(generation).filter_map(|chunks| chunks.snapshot(TimeRange::ALL)).collect();
+        for slot in 0..PAGE_SERIES {
+            let layers = page.layers(slot, generation);
+            let layers: Vec<Layer> = layers.filter_map(|chunks| chunks.snapshot(TimeRange::ALL)).collect();
             if let (false, Ok(id)) = (layers.is_empty(), u32::try_from(number * PAGE_SERIES + slot)) {
                 found.push((SeriesId(id), layers));
             }
@@ -265,9 +212,9 @@ impl Head {
         extents.clear();
         let Some(page) = self.page(number) else { return };
         let page = page.lock();
-        for (slot, of) in page.iter().enumerate() {
+        for slot in 0..PAGE_SERIES {
             let Ok(id) = u32::try_from(number * PAGE_SERIES + slot) else { return };
-            let found = of.layers(generation).flat_map(Chunks::extents);
+            let found = page.layers(slot, generation).flat_map(Chunks::extents);
             extents.extend(found.map(|(range, samples)| Extent { series: SeriesId(id), range, samples }));
         }
     }
@@ -288,29 +235,36 @@ impl Head {
         self.pages.read().iter().flatten().count()
     }
 
-    fn page(&self, number: usize) -> Option<Arc<Page>> {
+    fn page(&self, number: usize) -> Option<Arc<Mutex<Page>>> {
         self.pages.read().get(number)?.clone()
     }
 
-    /// Runs `work` on a page, which is made if it is missing.
-    fn with_page(&self, number: usize, work: impl FnOnce(&mut [SeriesHead; PAGE_SERIES])) {
+    /// Has `change` add samples to a page, which is made if it is missing.
+    fn change_page(&self, number: usize, change: impl FnOnce(&mut Page)) {
+        let counted = |page: &mut Page| {
+            let before = page.bytes();
+            page.turn_to(self.generation.load(Ordering::Acquire));
+            change(page);
+            self.count(before, page.bytes());
+        };
         let pages = self.pages.read();
         if let Some(Some(page)) = pages.get(number) {
-            return work(&mut page.lock());
+            return counted(&mut page.lock());
         }
         drop(pages);
         let mut pages = self.pages.write();
         if pages.len() <= number {
             pages.resize(number + 1, None);
         }
-        let page = pages[number].get_or_insert_with(|| Arc::new(Mutex::new(new_page())));
-        work(&mut page.lock());
+        let page = pages[number].get_or_insert_with(|| Arc::new(Mutex::new(Page::new())));
+        counted(&mut page.lock());
     }
-}
 
-fn new_page() -> Box<[SeriesHead; PAGE_SERIES]> {
-    let series: Vec<SeriesHead> = (0..PAGE_SERIES).map(|_| SeriesHead::default()).collect();
-    series.try_into().unwrap_or_else(|_| unreachable!("as many as were made"))
+    /// A page that held `before` bytes of samples holds `now`.
+    fn count(&self, before: usize, now: usize) {
+        let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.bytes.fetch_add(signed(now) - signed(before), Ordering::AcqRel);
+    }
 }
 
 fn union(known: Option<TimeRange>, more: TimeRange) -> TimeRange {
@@ -352,6 +306,8 @@ mod tests {
         check(&head, 1, &[(10, 1.0), (15, 8.0), (20, 7.0)]);
         check(&head, 300, &[(5, 3.0)]);
         assert_eq!(head.page_layers(0, ended).len(), 1);
+        let bytes: usize = head.pages.read().iter().flatten().map(|page| page.lock().bytes()).sum();
+        assert_eq!(head.bytes(), bytes as u64);
         assert_eq!(head.span(), Some(TimeRange::new(5, 20)));
         head.clear(ended);
         check(&head, 1, &[(15, 8.0), (20, 7.0)]);
@@ -360,5 +316,25 @@ mod tests {
         head.clear(head.turn());
         assert_eq!((head.bytes(), head.span()), (0, None));
         assert!(head.pages.read().iter().all(Option::is_none), "empty pages are freed");
+    }
+
+    #[test]
+    fn the_newest_of_two_generations_is_known_unless_the_older_has_a_later_one() {
+        let newest = |rows: &[(u32, i64, f64)]| {
+            let head = Head::default();
+            head.apply(&columns(&[(1, 10, 1.0), (1, 20, 2.0)]));
+            head.turn();
+            head.apply(&columns(rows));
+            match &head.newest(&RoaringBitmap::from([1]), TimeRange::new(0, 100))[..] {
+                [(SeriesId(1), Newest::Sample(at_ms, value))] => Ok((*at_ms, *value)),
+                [(SeriesId(1), Newest::Among(layers))] => Err(layers.len()),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(newest(&[(1, 30, 3.0)]), Ok((30, 3.0)));
+        assert_eq!(newest(&[(1, 20, 3.0)]), Ok((20, 3.0)));
+        assert_eq!(newest(&[(1, 15, 3.0)]), Err(2));
+        assert_eq!(newest(&[(300, 15, 3.0)]), Ok((20, 2.0)), "the page did not turn yet");
+        assert_eq!(newest(&[(2, 15, 3.0)]), Err(1), "it did");
     }
 }
