@@ -24,6 +24,8 @@ use crate::reply::{ApiError, ErrorKind, success_json};
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Looks after relief during which none is asked for again, as a flush takes its time; and while writes are refused.
 const LOOKS_AFTER_RELIEF: [u32; 2] = [20, 3];
+/// Looks that may fail until what was seen last says nothing any more.
+const LOOKS_FAILED_MAX: u32 = 20;
 /// Hundredths of the total from which on relief is asked for.
 const RELIEF_PERCENT: u64 = 90;
 /// Hundredths of the total below which nothing is refused any more.
@@ -138,14 +140,39 @@ impl MemoryWatch {
     }
 }
 
+/// Looks that failed, as when no file descriptor is free: the next may succeed, and the one before does not say how it is now.
+#[derive(Debug, Default)]
+struct Blind {
+    failed: u32,
+}
+
+impl Blind {
+    /// What was seen; once nothing was seen for so long that it says nothing, nothing is held, so that a server
+    /// which cannot look does not refuse for ever.
+    fn seen(&mut self, bytes: Option<u64>) -> Option<u64> {
+        if bytes.is_some() {
+            self.failed = 0;
+            return bytes;
+        }
+        self.failed = self.failed.saturating_add(1);
+        if self.failed == LOOKS_FAILED_MAX {
+            tracing::warn!(
+                "how much memory the process holds cannot be read; nothing is refused for lack of it meanwhile"
+            );
+        }
+        (self.failed >= LOOKS_FAILED_MAX).then_some(0)
+    }
+}
+
 /// Looks at the memory of the process until it is dropped. `release` has the allocator give back what is free; it may block.
 pub async fn watch_memory(app: Arc<App>, release: fn()) {
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut resting = 0;
+    let mut blind = Blind::default();
     loop {
         looks.tick().await;
-        let Some(bytes) = anonymous_bytes() else { return };
+        let Some(bytes) = blind.seen(anonymous_bytes()) else { continue };
         let was_refusing = app.memory.refusing.load(Ordering::Relaxed);
         let strain = app.memory.see(bytes);
         let refusing = strain == Strain::Over;
@@ -195,6 +222,18 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
+
+    /// A look that fails changes nothing, and many do not keep a server refusing.
+    #[test]
+    fn who_cannot_look_goes_on_and_refuses_nothing_for_ever() {
+        let mut blind = Blind::default();
+        assert_eq!(blind.seen(Some(7)), Some(7));
+        for _ in 0..2 {
+            assert!((1..LOOKS_FAILED_MAX).all(|_| blind.seen(None).is_none()), "the last look counts");
+            assert_eq!((blind.seen(None), blind.seen(None)), (Some(0), Some(0)));
+            assert_eq!(blind.seen(Some(9)), Some(9), "it can be read again");
+        }
+    }
 
     #[test]
     fn refusing_begins_above_the_total_and_ends_well_below() {

@@ -1,5 +1,6 @@
 //! Index files: what was written is found, damage is found out, joined files are as those they come from.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use model::{Labels, MatchOp, Matcher};
@@ -10,6 +11,8 @@ use storage::ids::SeriesId;
 use storage::index::cold::{Cold, IndexFile, IndexFileError, Stamp};
 use storage::index::{Found, SeriesIndex};
 
+/// Memory to join files in: enough.
+const MEMORY_BYTES: u64 = 1 << 30;
 const STAMP: Stamp = Stamp { lineage: 0x1234_5678_9abc_def0, commit: 7 };
 
 /// A folder in memory where there is one.
@@ -71,6 +74,9 @@ fn same(plain: &SeriesIndex, other: &SeriesIndex, ids: u32) {
         each.map(|()| pairs)
     };
     assert_eq!(pairs(other), pairs(plain));
+    for name in ["__name__", "instance", "slot", "only", "missing"] {
+        counted(other, name);
+    }
     let each = |index: &SeriesIndex| {
         let mut found = Vec::new();
         index.each(0..ids, |id, labels| found.push((id, labels.clone()))).map(|()| found)
@@ -80,6 +86,27 @@ fn same(plain: &SeriesIndex, other: &SeriesIndex, ids: u32) {
         let id = SeriesId(id);
         assert_eq!((other.has(id), other.labels(id)), (plain.has(id), plain.labels(id)));
     }
+}
+
+/// Each value of `name` is told once, with the series that its labels say, wherever these are.
+fn counted(index: &SeriesIndex, name: &str) {
+    let all = index.all();
+    let some: RoaringBitmap = all.iter().filter(|id| id % 3 != 1).collect();
+    let mut want: BTreeMap<String, [u64; 2]> = BTreeMap::new();
+    let each = index.each(&all, |id, labels| {
+        if let Some(value) = labels.get(name) {
+            let counts = want.entry(value.to_owned()).or_default();
+            counts[0] += 1;
+            counts[1] += u64::from(some.contains(id.0));
+        }
+    });
+    each.expect("sound");
+    let mut told: Vec<(String, [u64; 2])> = Vec::new();
+    index.each_value(name, [&all, &some], |value, counts| told.push((value.to_owned(), counts))).expect("sound");
+    assert!(told.is_sorted_by(|a, b| a.0 < b.0), "ascending, each once: {told:?}");
+    // Of values that only removed series had nothing is in a set.
+    told.retain(|(_, counts)| *counts != [0; 2]);
+    assert_eq!(told, want.into_iter().collect::<Vec<_>>(), "{name}");
 }
 
 /// What happens to a row of series.
@@ -160,7 +187,7 @@ proptest! {
                     index.remove(&chosen, |_| {});
                     plain.remove(&chosen, |_| {});
                 }
-                Step::Join => while index.join_files(&RealFiles).expect("joined") {},
+                Step::Join => while index.join_files(&RealFiles, MEMORY_BYTES).expect("joined") {},
                 Step::Reopen => {
                     let mut files = cold(&path);
                     files.keep(&plain.all());
@@ -174,6 +201,111 @@ proptest! {
         let stranger = labels(next + 1, 1);
         prop_assert_eq!(index.find(stranger.as_ref()), Ok(None));
     }
+}
+
+/// One value lies in several files and in memory, and others in one of them, or nowhere any more.
+#[test]
+fn values_of_several_files_are_told_as_one() {
+    let folder = fast_folder();
+    let index = SeriesIndex::new(cold(&folder.path().join("index")));
+    let all: Vec<(SeriesId, Labels)> = (0..4000).map(|id| (SeriesId(id), labels(id, 9))).collect();
+    for part in all[..3200].chunks(800) {
+        index.insert(part.iter().map(|(id, labels)| (*id, labels)));
+        index.file(&RealFiles, STAMP, &index.live()).expect("written");
+        index.forget(&part.iter().map(|(id, _)| *id).collect::<Vec<_>>(), |_| {});
+    }
+    // New ones, and some that came back: in memory and in a file.
+    index.insert(all[3200..].iter().chain(&all[700..900]).map(|(id, labels)| (*id, labels)));
+    assert_eq!((index.usage().files, index.usage().live, index.len()), (4, 1000, 4000));
+    let values = |name: &str| index.values_among(name, &index.all()).expect("sound");
+    let want: BTreeSet<String> = all.iter().filter_map(|(_, labels)| labels.get("only").map(str::to_owned)).collect();
+    assert_eq!(values("only"), want.into_iter().collect::<Vec<_>>());
+    assert_eq!(values("__name__").len(), 3);
+    counted(&index, "__name__");
+    counted(&index, "only");
+    // Whole values go, and parts of others.
+    index.remove(&(0..1000).step_by(2).chain(2000..2100).map(SeriesId).collect::<Vec<_>>(), |_| {});
+    for _ in 0..2 {
+        for name in ["__name__", "instance", "slot", "only"] {
+            counted(&index, name);
+        }
+        let (mut pairs, mut want) = (BTreeMap::new(), BTreeMap::new());
+        let each = index.each_pair(|name, value, count| {
+            assert_eq!(pairs.insert((name.to_owned(), value.to_owned()), count), None, "told once");
+        });
+        each.expect("sound");
+        let each = index.each(&index.all(), |_, labels| {
+            for (name, value) in labels {
+                *want.entry((name.to_owned(), value.to_owned())).or_insert(0) += 1;
+            }
+        });
+        each.expect("sound");
+        assert_eq!(pairs, want);
+        while index.join_files(&RealFiles, MEMORY_BYTES).expect("joined") {}
+    }
+    assert_eq!(index.usage().files, 1);
+}
+
+/// Flips a bit of a label page of a file that is open.
+fn damage_open(file: &Path) {
+    use std::os::unix::fs::FileExt;
+    let open = std::fs::OpenOptions::new().read(true).write(true).open(file).expect("opened");
+    let mut byte = [0];
+    open.read_exact_at(&mut byte, 40).expect("read");
+    open.write_all_at(&[byte[0] ^ 4], 40).expect("written");
+}
+
+/// What is found damaged while the series of another file are brought back into memory keeps its own until its turn comes.
+#[test]
+fn only_files_whose_series_were_brought_back_go() {
+    let folder = fast_folder();
+    let path = folder.path().join("index");
+    let index = SeriesIndex::new(cold(&path));
+    let all: Vec<(SeriesId, Labels)> = (0..200).map(|id| (SeriesId(id), labels(id, 9))).collect();
+    for part in all.chunks(100) {
+        index.insert(part.iter().map(|(id, labels)| (*id, labels)));
+        index.file(&RealFiles, STAMP, &index.live()).expect("written");
+        index.forget(&part.iter().map(|(id, _)| *id).collect::<Vec<_>>(), |_| {});
+    }
+    damage_open(&path.join("00000001.idx"));
+    assert!(index.labels(SeriesId(7)).is_err() && index.find(all[7].1.as_ref()).is_err());
+    let found = index.damaged();
+    assert_eq!(found.series(), &(0..100).collect());
+    damage_open(&path.join("00000002.idx"));
+    assert!(index.labels(SeriesId(107)).is_err());
+    index.insert(all[..100].iter().map(|(id, labels)| (*id, labels)));
+    index.remove_damaged(&RealFiles, &found);
+    assert_eq!((index.len(), index.usage().files), (200, 1));
+    assert_eq!(index.labels(SeriesId(7)), Ok(Some(all[7].1.clone())));
+    let found = index.damaged();
+    assert_eq!(found.series(), &(100..200).collect(), "its turn comes");
+    index.insert(all[100..].iter().map(|(id, labels)| (*id, labels)));
+    index.remove_damaged(&RealFiles, &found);
+    assert_eq!((index.len(), index.usage().files, index.damaged().series().len()), (200, 0, 0));
+}
+
+/// A selection that is spread over more pages than the cache has room for is read without driving out what is in it.
+#[test]
+fn scattered_series_are_read_past_the_cache() {
+    let folder = fast_folder();
+    let index = SeriesIndex::new(cold(&folder.path().join("index")));
+    let all: Vec<(SeriesId, Labels)> = (0..256 * 40).map(|id| (SeriesId(id), labels(id, 9))).collect();
+    index.insert(all.iter().map(|(id, labels)| (*id, labels)));
+    index.file(&RealFiles, STAMP, &index.live()).expect("written");
+    index.forget(&all.iter().map(|(id, _)| *id).collect::<Vec<_>>(), |_| {});
+    let read = |ids: &[u32]| {
+        let mut found = Vec::new();
+        index.each(ids.iter().copied(), |id, labels| found.push((id, labels.clone()))).expect("sound");
+        let want: Vec<_> = ids.iter().map(|&id| all[id as usize].clone()).collect();
+        assert_eq!(found, want);
+        index.usage().cache_bytes
+    };
+    let scattered: Vec<u32> = (0..256 * 40).step_by(100).collect();
+    assert_eq!(read(&scattered), 0, "nothing of it is kept");
+    let near: Vec<u32> = (300..700).collect();
+    let kept = read(&near);
+    assert!(kept > 0);
+    assert_eq!((read(&scattered), read(&near)), (kept, kept));
 }
 
 fn written(folder: &Path, series: u32) -> (std::path::PathBuf, Vec<(SeriesId, Labels)>) {
@@ -234,7 +366,7 @@ fn files_that_lie_are_read_without_a_panic() {
         drop(index.each_pair(|_, _, _| {}));
         drop(index.names_among(&index.all()));
         drop(index.values_among("only", &[2].into()));
-        drop(index.join_files(&RealFiles));
+        drop(index.join_files(&RealFiles, MEMORY_BYTES));
         if !path.exists() {
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         }

@@ -171,26 +171,48 @@ fn decompress(bytes: &[u8]) -> Result<Vec<u8>, LabelPageError> {
 ///
 /// When the bytes are not what [`encode`] makes.
 pub fn decode(bytes: &[u8]) -> Result<Vec<(u8, Labels)>, LabelPageError> {
+    decode_some(bytes, |_| true)
+}
+
+/// A row while its columns are read.
+struct Row<'a> {
+    slot: u8,
+    wanted: bool,
+    /// Places of its names, and how many of them have come.
+    shape: &'a [usize],
+    next: usize,
+    /// Its values so far, if it is wanted.
+    values: Vec<&'a str>,
+}
+
+/// The rows of a page whose slots are `wanted`. All columns are walked, as each row's value is told by the one before; label sets,
+/// which are most of the work, are made of the wanted rows alone.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn decode_some(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> Result<Vec<(u8, Labels)>, LabelPageError> {
     let bytes = decompress(bytes)?;
     let (bits, mut rest) = bytes.split_first_chunk::<{ PAGE_SERIES / 8 }>().ok_or(damaged("its slots"))?;
     let rest = &mut rest;
-    let slots = slots_of(bits);
     let names = take_texts(rest)?;
     let shapes = take_shapes(rest, names.len())?;
-    let mut rows: Vec<(&[usize], LabelsBuilder, usize)> = Vec::with_capacity(slots.len());
-    for _ in &slots {
+    let mut rows: Vec<Row<'_>> = Vec::with_capacity(PAGE_SERIES);
+    for slot in slots_of(bits) {
         let shape = take_u64(rest).and_then(|shape| shapes.get(usize::try_from(shape).ok()?));
-        rows.push((shape.ok_or(damaged("a row's names"))?, LabelsBuilder::new(), 0));
+        let (shape, wanted) = (shape.ok_or(damaged("a row's names"))?, wanted(slot));
+        let values = Vec::with_capacity(if wanted { shape.len() } else { 0 });
+        rows.push(Row { slot, wanted, shape, next: 0, values });
     }
     let mut text_bytes = 0;
     for (place, name) in names.iter().enumerate() {
         let values = take_texts(rest)?;
         let mut index = -1i64;
-        for (shape, builder, next) in &mut rows {
-            if shape.get(*next) != Some(&place) {
+        for row in &mut rows {
+            if row.shape.get(row.next) != Some(&place) {
                 continue;
             }
-            *next += 1;
+            row.next += 1;
             index = index.wrapping_add(take_i64(rest).ok_or(damaged("a row's value"))?);
             let value = usize::try_from(index).ok().and_then(|index| values.get(index));
             let value = *value.ok_or(damaged("a row's value"))?;
@@ -198,14 +220,22 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<(u8, Labels)>, LabelPageError> {
             if text_bytes > PAGE_BYTES_MAX {
                 return Err(damaged("its label sets are too long"));
             }
-            builder.push(name, value);
+            if row.wanted {
+                row.values.push(value);
+            }
         }
     }
     if !rest.is_empty() {
         return Err(damaged("bytes are left over"));
     }
-    let rows = slots.into_iter().zip(rows);
-    rows.map(|(slot, (_, mut builder, _))| Ok((slot, builder.build().map_err(|_| damaged("a label set"))?))).collect()
+    let mut builder = LabelsBuilder::new();
+    let rows = rows.iter().filter(|row| row.wanted).map(|row| {
+        for (place, value) in row.shape.iter().zip(&row.values) {
+            builder.push(names.get(*place).copied().unwrap_or_default(), value);
+        }
+        Ok((row.slot, builder.build().map_err(|_| damaged("a label set"))?))
+    });
+    rows.collect()
 }
 
 fn take_texts<'a>(bytes: &mut &'a [u8]) -> Result<Vec<&'a str>, LabelPageError> {
@@ -265,6 +295,14 @@ mod tests {
         #[test]
         fn what_was_coded_comes_back(rows in any_rows()) {
             prop_assert_eq!(decode(&encode(as_refs(&rows))), Ok(rows));
+        }
+
+        /// Whatever is left out, the others are as in the whole page.
+        #[test]
+        fn some_rows_are_as_in_the_whole_page(rows in any_rows(), each in 1u8..9, rest in 0u8..9) {
+            let wanted = |slot: u8| slot % each == rest % each;
+            let want: Vec<_> = rows.iter().filter(|(slot, _)| wanted(*slot)).cloned().collect();
+            prop_assert_eq!(decode_some(&encode(as_refs(&rows)), wanted), Ok(want));
         }
 
         #[test]

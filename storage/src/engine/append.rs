@@ -148,8 +148,7 @@ impl Core {
         for (prepared, _) in &mut batches {
             match self.stage(writer.next_series, prepared, &mut staged, &mut records, &mut last) {
                 Ok(of_batch) => late.push(of_batch),
-                // Nobody knows whether the series exist: giving them other ids would part them from their samples.
-                Err(damage) => staging = Err(SinkError::Poisoned { detail: self.poison(&damage) }),
+                Err(damage) => staging = Err(self.index_is_mended(damage)),
             }
         }
         let written = staging.and_then(|()| self.write_records(writer, &records, last));
@@ -166,6 +165,16 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Refuses a group because an index file turned out damaged: nobody knows whether its series exist, and giving them other
+    /// ids would part them from their samples. The catalog knows, and maintenance puts it right.
+    #[cold]
+    fn index_is_mended(&self, damage: Damage) -> SinkError {
+        let detail = damage.to_string();
+        self.damage.add(damage);
+        self.wake_merge.now();
+        SinkError::Busy { detail, retry_after_ms: BUSY_RETRY_MS }
     }
 
     /// Gives unknown series an id and appends the batch's records. Returns what `prepared` had no id for.

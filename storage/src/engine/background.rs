@@ -13,6 +13,8 @@ use super::{Core, Durability, OpenError, StorageError};
 
 /// Longest pause between two looks.
 const TICK: Duration = Duration::from_millis(500);
+/// So long a merge is held up while the process is short of memory.
+const SHORT_PATIENCE: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(5) };
 /// Pause after a flush that failed.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -125,13 +127,19 @@ impl Core {
     }
 
     /// Holds up a merge while appends wait for a flush, which can use the processor then; false when it should end. After a
-    /// flush that failed nothing is gained by waiting, and the merge may be what makes room for it.
+    /// flush that failed nothing is gained by waiting, and the merge may be what makes room for it. Where the process stays
+    /// short of memory the merge ends with what it holds: series that leave memory come after it, and may be what helps.
     pub(super) fn merge_may_go_on(&self) -> bool {
-        let awaited = || {
-            let flush = self.head.bytes() > self.options.head_bytes_max && !self.flush_failed.load(Ordering::Acquire);
-            self.options.background && (flush || self.refused.read().is_some())
-        };
-        while awaited() && !self.closing() {
+        let is_due = || self.head.bytes() > self.options.head_bytes_max && !self.flush_failed.load(Ordering::Acquire);
+        let mut short_since: Option<Instant> = None;
+        while self.options.background && !self.closing() {
+            let is_short = self.refused.read().is_some();
+            if !is_short && !is_due() {
+                break;
+            }
+            if is_short && short_since.get_or_insert_with(Instant::now).elapsed() >= SHORT_PATIENCE {
+                return false;
+            }
             if self.poison.get().is_some() || self.wake_merge.wait(TICK / 20) == Next::Stop {
                 return false;
             }
@@ -241,6 +249,29 @@ mod tests {
         core.flush().expect_err("no room");
         assert!(core.head.bytes() > core.options.head_bytes_max, "it is still due");
         assert!(core.merge_may_go_on());
+    }
+
+    /// What fills memory may be series that only maintenance takes out of it: merges must not keep it from that.
+    #[test]
+    fn series_leave_memory_while_the_process_is_short_of_it() {
+        let (folder, files) = (tempfile::tempdir().expect("a folder"), FaultyFiles::new());
+        let options = EngineOptions { retention_ms: None, cold_series_min: 1, ..EngineOptions::default() };
+        let clock = Arc::new(model::ManualClock::new(model::TimestampMs(0)));
+        let core = Arc::new(Core::open(folder.path(), options, clock.clone(), Arc::new(files)).expect("opens"));
+        core.replay().expect("an empty log");
+        for _ in 0..8 {
+            append(&core);
+            core.flush().expect("flushed");
+        }
+        clock.set(model::TimestampMs(10 * 3_600_000));
+        *core.refused.write() = Some("too much is held".to_owned());
+        assert!(matches!(core.merge_to_end(), Err(StorageError::Short { .. })), "it is given up and says why");
+        core.maintain().expect("goes on with what is left");
+        assert_eq!((core.stats().index.live, core.stats().index.cold), (0, 1));
+        assert_eq!((core.stats().blocks, core.stats().merges), (8, 0), "merges wait");
+        *core.refused.write() = None;
+        core.merge_to_end().expect("merged");
+        assert_eq!(core.stats().blocks, 1);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use roaring::RoaringBitmap;
 use super::{Core, Counters, StorageError};
 use crate::ids::SeriesId;
 use crate::index::CoolError;
-use crate::index::cold::{FILE_SERIES_MAX, Stamp};
+use crate::index::cold::{FILE_SERIES_MAX, JOINING_BYTES, Stamp};
 use model::TimeRange;
 
 /// To how much time the last write of a series is known.
@@ -26,6 +26,13 @@ const LEAVE_MAX: usize = 1000;
 const SHARE_MIN: u64 = 16;
 /// Room that a file takes for each series, and then some.
 const FILE_SERIES_BYTES: u64 = 256;
+/// Memory that making a file takes for each series, about, in bytes: labels are shared with the index, their pairs are gathered.
+const MAKING_BYTES: u64 = 256;
+/// Series that a file is made of at once, however little memory there is for it.
+const FILE_SERIES_LEAST: u64 = 1 << 13;
+/// So long after a flush whatever it wrote stays in memory: who still sends has sent again by then, also if its clock is
+/// behind, or what it sends is old.
+const SETTLE_MS: i64 = 600_000;
 
 /// When series were written last, as far as flushes tell.
 #[derive(Debug, Default)]
@@ -63,6 +70,14 @@ impl Activity {
     }
 }
 
+/// When a series counts as written whose newest sample, of those flushed at `now_ms`, is of `newest_ms`.
+pub(super) fn written_ms(newest_ms: i64, now_ms: i64, cold_after_ms: i64) -> i64 {
+    let settled_ms =
+        if cold_after_ms > SETTLE_MS { now_ms.saturating_sub(cold_after_ms - SETTLE_MS) } else { i64::MIN };
+    // A sample may be ahead of the clock, for whatever that is worth.
+    newest_ms.min(now_ms).max(settled_ms)
+}
+
 impl Core {
     /// Lets the series leave memory that are not written any more, and joins their files.
     pub(super) fn cool_series(&self, _: &MutexGuard<'_, ()>) -> Result<(), StorageError> {
@@ -76,10 +91,13 @@ impl Core {
             if new.is_empty() || new.len() < least {
                 break;
             }
-            if let Some(end) = u32::try_from(FILE_SERIES_MAX).ok().and_then(|most| new.select(most)) {
+            if let Some(end) = u32::try_from(self.file_series_max()).ok().and_then(|most| new.select(most)) {
                 new.remove_range(end..);
             }
-            let filed = self.has_space(new.len()).and_then(|()| self.series.file(&*self.files, stamp, &new));
+            let filed = self.has_space(new.len()).and_then(|()| {
+                let _working = self.work_memory.take(new.len() * MAKING_BYTES);
+                self.series.file(&*self.files, stamp, &new)
+            });
             if let Err(error) = filed {
                 log_unmade(&error);
                 return Ok(());
@@ -87,7 +105,11 @@ impl Core {
             self.leave(&new);
         }
         while !self.closing() {
-            let joined = self.has_space(FILE_SERIES_MAX as u64).and_then(|()| self.series.join_files(&*self.files));
+            let joined = self.has_space(FILE_SERIES_MAX as u64).and_then(|()| {
+                let bytes_max = self.options.maintenance_bytes_max;
+                let _working = self.work_memory.take(bytes_max.min(FILE_SERIES_MAX as u64 * JOINING_BYTES));
+                self.series.join_files(&*self.files, bytes_max)
+            });
             match joined {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -130,13 +152,20 @@ impl Core {
         }
     }
 
-    /// Puts the series of damaged files back into memory, from the catalog, and removes the files.
+    /// Series that a file is made of at once.
+    fn file_series_max(&self) -> u64 {
+        (self.options.maintenance_bytes_max / MAKING_BYTES).clamp(FILE_SERIES_LEAST, FILE_SERIES_MAX as u64)
+    }
+
+    /// Puts the series of damaged files back into memory, from the catalog, and removes the files. What of them is not written
+    /// any more goes into another file next.
     fn mend_index(&self) -> Result<(), StorageError> {
-        let damaged = self.series.damaged();
+        let found = self.series.damaged();
+        let damaged = found.series();
         if damaged.is_empty() {
             return Ok(());
         }
-        let mut maintenance = self.open_maintenance()?;
+        let maintenance = self.open_maintenance()?;
         let mut rows = Vec::new();
         for page in maintenance.catalog()?.label_pages() {
             let page = page?;
@@ -148,9 +177,9 @@ impl Core {
         rows.retain(|(id, _)| self.series.live_labels(*id).is_none());
         self.series.insert(rows.iter().map(|(id, labels)| (*id, labels)));
         self.series_limits.recount(&self.series);
-        self.series.remove_damaged(&*self.files);
+        self.series.remove_damaged(&*self.files, &found);
         drop(writer);
-        maintenance.activity.note_all(&damaged, self.clock.now().0);
+        drop(maintenance);
         tracing::warn!(series = damaged.len(), "series of a damaged index file are in memory, until they have another");
         Ok(())
     }
@@ -173,6 +202,23 @@ fn log_unmade(error: &CoolError) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Who is behind the clock, by however much, is not taken for one that is gone.
+    #[test]
+    fn what_was_flushed_just_now_was_written_lately() {
+        let (now_ms, hour_ms) = (100 * STEP_MS, 6 * STEP_MS);
+        for (newest_ms, want_ms) in [
+            (now_ms, now_ms),
+            (now_ms + 1, now_ms),
+            (now_ms - hour_ms + SETTLE_MS + 1, now_ms - hour_ms + SETTLE_MS + 1),
+            (now_ms - hour_ms, now_ms - hour_ms + SETTLE_MS),
+            (i64::MIN, now_ms - hour_ms + SETTLE_MS),
+        ] {
+            assert_eq!(written_ms(newest_ms, now_ms, hour_ms), want_ms, "{newest_ms}");
+        }
+        assert_eq!(written_ms(7, now_ms, SETTLE_MS), 7, "who wants series to leave at once has that");
+        assert_eq!(written_ms(i64::MIN, i64::MIN, i64::MAX), i64::MIN);
+    }
 
     #[test]
     fn what_was_written_is_known_to_a_step_of_time() {

@@ -57,6 +57,9 @@ pub enum StorageError {
     /// The engine was closed; open the folder again.
     #[error("storage is closed")]
     Closed,
+    /// The process is short of memory, and what was begun was given up; try again when there is more.
+    #[error("given up for lack of memory: {detail}")]
+    Short { detail: String },
     /// The catalog failed; the engine is poisoned by it.
     #[error(transparent)]
     Catalog(#[from] CatalogError),

@@ -16,7 +16,7 @@ use std::time::Instant;
 use model::{Labels, MetricMetadata, Samples, TimeRange};
 
 use super::blocks::{Block, BlockSet};
-use super::cool::Activity;
+use super::cool::{Activity, written_ms};
 use super::partition::{DayCount, Partition, day_of};
 use super::strain::writing_bytes;
 use super::{Core, Counters, Flushing, Maintenance, StorageError};
@@ -29,6 +29,15 @@ use crate::ids::{BlockId, Sequence, SeriesId};
 
 /// Blocks that one pass over the head writes side by side; each takes a buffer and directories in memory.
 const WRITERS_MAX: usize = 16;
+
+/// What a flush finds out about the series of its generation.
+#[derive(Debug, Default)]
+struct Seen {
+    /// When they were written.
+    activity: Activity,
+    /// Whether samples were too old to be written: their series may have none left.
+    too_old: bool,
+}
 
 impl Core {
     pub(super) fn flush(&self) -> Result<(), StorageError> {
@@ -75,8 +84,8 @@ impl Core {
             maintenance.flushing = self.begin_flush(&maintenance.state)?;
         }
         let Some(flushing) = &maintenance.flushing else { return Ok(()) };
-        let mut written_to = Activity::default();
-        let written = self.write_blocks(flushing, &mut maintenance.state.next_block, &mut written_to)?;
+        let mut seen = Seen::default();
+        let written = self.write_blocks(flushing, &mut maintenance.state.next_block, &mut seen)?;
         self.check_catalog_space().inspect_err(|_| self.remove_blocks(&written))?;
         let state = State { flushed: flushing.last.0, next_series: flushing.next_series, ..maintenance.state };
         let added = written.iter().map(|block| (block.id, block.record.clone())).collect();
@@ -91,7 +100,8 @@ impl Core {
         self.head.clear(flushing.generation);
         let covered = flushing.last;
         maintenance.flushing = None;
-        maintenance.activity.add(written_to);
+        maintenance.activity.add(seen.activity);
+        maintenance.check_series |= seen.too_old;
         Counters::add(&self.counters.flushes, 1);
         self.counters.flush_times.add_since(started);
         let mut writer = self.writer.lock();
@@ -149,11 +159,11 @@ impl Core {
         &self,
         flushing: &Flushing,
         next_block: &mut u64,
-        activity: &mut Activity,
+        seen: &mut Seen,
     ) -> Result<Vec<Arc<Block>>, StorageError> {
         let known = self.view().partitions();
         let kept = TimeRange::new(self.retention_start_ms(), i64::MAX);
-        let partitions = self.count_days(flushing, kept, &known, activity)?;
+        let partitions = self.count_days(flushing, kept, &known, seen)?;
         let mut written: Vec<Arc<Block>> = Vec::with_capacity(partitions.len());
         for part in partitions.chunks(self.writers_max(WRITERS_MAX)) {
             if let Err(error) = self.write_part(flushing, kept, part, next_block, &mut written) {
@@ -169,7 +179,7 @@ impl Core {
         flushing: &Flushing,
         kept: TimeRange,
         known: &[Partition],
-        activity: &mut Activity,
+        seen: &mut Seen,
     ) -> Result<Vec<Partition>, StorageError> {
         let mut days = DayCount::new(known);
         let now_ms = self.clock.now().0;
@@ -178,11 +188,11 @@ impl Core {
             self.head.page_extents(page, flushing.generation, &mut extents);
             for series in extents.chunk_by(|a, b| a.series == b.series) {
                 let newest_ms = series.iter().map(|extent| extent.range.end.0).max();
-                // A sample may be ahead of the clock, for whatever that is worth.
                 if let (Some(extent), Some(newest_ms)) = (series.first(), newest_ms) {
-                    activity.note(extent.series, newest_ms.min(now_ms));
+                    seen.activity.note(extent.series, written_ms(newest_ms, now_ms, self.options.cold_after_ms));
                 }
             }
+            seen.too_old |= extents.iter().any(|extent| !kept.contains(extent.range.start.0));
             if extents.iter().all(|extent| kept.contains(extent.range.start.0) && has_no_day_between(extent.range)) {
                 for extent in &extents {
                     add_ends(&mut days, extent.range, extent.samples);

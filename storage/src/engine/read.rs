@@ -21,6 +21,9 @@ use crate::damage::Damage;
 use crate::head::{Layer, Newest};
 use crate::ids::SeriesId;
 
+/// A list of series is cut to its limit when it is twice as long, and no shorter than this.
+const LISTED_CUT_MIN: usize = 1024;
+
 impl SeriesSource for Engine {
     fn select(
         &self,
@@ -52,11 +55,20 @@ impl SeriesSource for Engine {
 
     fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, SourceError> {
         let ids = self.core.ids_in(matchers, range)?;
-        let mut labels = Vec::new();
-        let each = self.core.series.each(&ids, |_, of| labels.push(of.clone()));
+        let mut labels: Vec<Labels> = Vec::new();
+        let cut = |labels: &mut Vec<Labels>| {
+            labels.sort_unstable();
+            labels.truncate(limit);
+        };
+        let each = self.core.series.each(&ids, |_, of| {
+            labels.push(of.clone());
+            // Of many that files find, those that are not told are not held either.
+            if labels.len() / 2 >= limit.max(LISTED_CUT_MIN) {
+                cut(&mut labels);
+            }
+        });
         each.map_err(|damage| damaged(damage, &self.core.damage))?;
-        labels.sort_unstable();
-        labels.truncate(limit);
+        cut(&mut labels);
         Ok(labels)
     }
 

@@ -73,7 +73,10 @@ impl Core {
             Ended::NoSpace => {
                 Err(FileError::DiskFull { operation: "merge blocks in", path: self.blocks_folder() }.into())
             }
-            Ended::Interrupted => Err(StorageError::Closed),
+            Ended::Interrupted => {
+                let short = self.refused().filter(|_| !self.closing());
+                Err(short.map_or(StorageError::Closed, |detail| StorageError::Short { detail }))
+            }
         }
     }
 

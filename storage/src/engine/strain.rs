@@ -31,7 +31,7 @@ const GROWTH_FACTOR: u64 = 2;
 /// Samples of a full chunk.
 const CHUNK_SAMPLES: u64 = crate::codec::CHUNK_SAMPLES_MAX as u64;
 
-/// Memory that flushes and merges work in now, by what is expected of them.
+/// Memory that flushes, merges and the making of index files work in now, by what is expected of them.
 #[derive(Debug, Default)]
 pub(super) struct WorkMemory(AtomicU64);
 
@@ -106,17 +106,17 @@ impl Core {
         self.refused.read().clone()
     }
 
-    /// Memory of the series that exist, in bytes: told by a few of them. Those whose labels are not in memory take none.
+    /// Memory of the series in it, in bytes: told by a few of them, however many others files find.
     pub(super) fn series_bytes(&self) -> u64 {
-        let all = self.series.all();
-        let step = all.len().div_ceil(SERIES_LOOKED_AT).max(1);
-        let every = |at: u64| all.select(u32::try_from(at * step).ok()?);
+        let live = self.series.live();
+        let step = live.len().div_ceil(SERIES_LOOKED_AT).max(1);
+        let every = |at: u64| live.select(u32::try_from(at * step).ok()?);
         let (mut looked_at, mut bytes) = (0, 0);
         for id in (0..SERIES_LOOKED_AT).map_while(every) {
             looked_at += 1;
             bytes += self.series.live_labels(SeriesId(id)).map_or(0, |of| of.packed().len() as u64 + SERIES_BYTES);
         }
-        let bytes = (all.len() * bytes).checked_div(looked_at).unwrap_or(0);
+        let bytes = (live.len() * bytes).checked_div(looked_at).unwrap_or(0);
         bytes + self.head.fixed_bytes()
     }
 

@@ -40,11 +40,15 @@ impl IdSet<'_> {
         })
     }
 
-    pub(super) fn len_in(&self, ids: &RoaringBitmap) -> Result<u64, Fault> {
+    /// How many of them are in each of `sets`.
+    pub(super) fn lens_in<const N: usize>(&self, sets: [&RoaringBitmap; N]) -> Result<[u64; N], Fault> {
         Ok(match self {
-            Self::One(one) => u64::from(ids.contains(*one)),
-            Self::Many(many) => many.intersection_len(ids),
-            Self::Stored(bytes) => read_ids(bytes)?.intersection_len(ids),
+            Self::One(one) => sets.map(|set| u64::from(set.contains(*one))),
+            Self::Many(many) => sets.map(|set| many.intersection_len(set)),
+            Self::Stored(bytes) => {
+                let stored = read_ids(bytes)?;
+                sets.map(|set| stored.intersection_len(set))
+            }
         })
     }
 
@@ -169,11 +173,7 @@ pub(super) fn each_value<const N: usize>(
 ) -> Result<(), Fault> {
     for found in pairs.values(name, "") {
         let (value, of) = found?;
-        let mut counts = [0; N];
-        for (count, set) in counts.iter_mut().zip(sets) {
-            *count = of.len_in(set)?;
-        }
-        visit(value, counts);
+        visit(value, of.lens_in(sets)?);
     }
     Ok(())
 }
@@ -242,22 +242,31 @@ pub(super) fn merged_values<E: From<Fault>>(
             *head = values.next().transpose()?;
             match (&mut all, found) {
                 (Some(all), _) => ids.add_to(all)?,
-                (None, None) if gone.is_empty() => found = Some(ids),
-                (None, before) => {
+                (None, None) => found = Some(ids),
+                (None, Some(before)) => {
                     let all = all.insert(RoaringBitmap::new());
-                    before.map_or(Ok(()), |before| before.add_to(all))?;
+                    before.add_to(all)?;
                     ids.add_to(all)?;
                 }
             }
         }
-        if let Some(all) = &mut all {
-            *all -= gone;
-        }
-        match (&all, found) {
-            (Some(all), _) if all.is_empty() => {}
-            (Some(all), _) => visit(value, IdSet::Many(all))?,
-            (None, Some(found)) => visit(value, found)?,
-            (None, None) => {}
+        // Most values are one series' own, or none was removed: then nothing is copied.
+        let mut all = match (all, found) {
+            (None, Some(IdSet::One(one))) if gone.contains(one) => continue,
+            (None, Some(found)) if gone.is_empty() || matches!(found, IdSet::One(_)) => {
+                visit(value, found)?;
+                continue;
+            }
+            (None, Some(found)) => {
+                let mut all = RoaringBitmap::new();
+                found.add_to(&mut all)?;
+                all
+            }
+            (all, _) => all.unwrap_or_default(),
+        };
+        all -= gone;
+        if !all.is_empty() {
+            visit(value, IdSet::Many(&all))?;
         }
     }
     Ok(())

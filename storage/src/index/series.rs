@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use roaring::RoaringBitmap;
 use std::sync::Arc;
 
-use super::cold::{Cold, ColdSet, LastPage, MakeError, Stamp};
+use super::cold::{Cold, ColdSet, DamagedFiles, LastPage, MakeError, Stamp};
 use super::pairs::{self, BoxedPairs, Fault};
 use super::{Followers, Postings, Predictor, SeriesTable};
 use crate::damage::Damage;
@@ -194,15 +194,17 @@ impl SeriesIndex {
         ids: impl IntoIterator<Item = u32>,
         mut visit: impl FnMut(SeriesId, &Labels),
     ) -> Result<(), Damage> {
-        let (mut cold, mut last) = (None::<Arc<ColdSet>>, LastPage::default());
-        self.table.each_or(ids, |id, labels| {
+        let ids: Vec<u32> = ids.into_iter().collect();
+        let (mut cold, mut last) = (None::<Arc<ColdSet>>, None::<LastPage<'_>>);
+        self.table.each_or(ids.iter().copied(), |id, labels| {
             if let Some(labels) = labels {
                 visit(id, labels);
                 return Ok(());
             }
             // Only after it was not found in memory: what has left it meanwhile is in the newest files.
             let now = cold.take().filter(|known| known.all().contains(id.0)).unwrap_or_else(|| self.cold.now());
-            let labels = self.cold.labels(&now, id, &mut last)?;
+            let last = last.get_or_insert_with(|| self.cold.reading(&ids));
+            let labels = self.cold.labels(&now, id, last)?;
             cold = Some(now);
             if let Some(labels) = labels {
                 visit(id, &labels);
@@ -276,11 +278,7 @@ impl SeriesIndex {
         let parts: Vec<&dyn BoxedPairs> = std::iter::once(&*postings as &dyn BoxedPairs).chain(cold.pairs()).collect();
         // What is gone is in no set.
         let each = pairs::merged_values(&parts, &RoaringBitmap::new(), name, &mut |value, ids| {
-            let mut counts = [0; N];
-            for (count, set) in counts.iter_mut().zip(sets) {
-                *count = ids.len_in(set)?;
-            }
-            visit(value, counts);
+            visit(value, ids.lens_in(sets)?);
             Ok::<(), Fault>(())
         });
         each.map_err(|fault| self.cold.some_damage(fault))
@@ -362,23 +360,23 @@ impl SeriesIndex {
         Ok(self.cold.add(files, stamp, &series)?)
     }
 
-    /// Joins some files if that is due; says whether it was.
+    /// Joins some files if that is due, in about `bytes_max` of memory; says whether it was.
     ///
     /// # Errors
     ///
     /// When a file cannot be read or written; then nothing has changed.
-    pub fn join_files(&self, files: &dyn Files) -> Result<bool, CoolError> {
-        Ok(self.cold.join(files)?)
+    pub fn join_files(&self, files: &dyn Files, bytes_max: u64) -> Result<bool, CoolError> {
+        Ok(self.cold.join(files, bytes_max)?)
     }
 
-    /// The series of files that are damaged.
-    pub fn damaged(&self) -> RoaringBitmap {
+    /// The files that turned out damaged.
+    pub fn damaged(&self) -> DamagedFiles {
         self.cold.damaged()
     }
 
-    /// Removes the files that are damaged, whose series are in memory. With the writer's lock.
-    pub fn remove_damaged(&self, files: &dyn Files) {
-        self.cold.remove_damaged(files);
+    /// Removes files that are damaged, whose series are in memory. With the writer's lock.
+    pub fn remove_damaged(&self, files: &dyn Files, damaged: &DamagedFiles) {
+        self.cold.remove_damaged(files, damaged);
     }
 }
 

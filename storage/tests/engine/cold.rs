@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use model::{Labels, ManualClock, Matcher, SampleSink, SeriesSource, TimeRange, TimestampMs};
+use model::{Labels, ManualClock, Matcher, SampleSink, SeriesSource, SinkError, TimeRange, TimestampMs};
 use proptest::prelude::*;
 use storage::{DeleteRequest, Durability, Engine, EngineOptions, LifetimeRule};
 
@@ -350,4 +350,72 @@ fn a_check_holds_index_files_against_the_catalog() {
     later[31] = 1;
     storage::index::cold::seal(&mut later);
     assert_eq!(told(&later), (vec![], vec![file.clone()]));
+}
+
+/// A file that turns out damaged while the engine is open costs a retry: its series come back from the catalog.
+#[test]
+fn a_file_that_is_damaged_meanwhile_is_mended() {
+    let folder = fast_folder();
+    let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
+    let engine = open(folder.path(), at_once(), &clock);
+    let rows = |at_ms: i64| (0..300u32).map(|series| (series, at_ms, 1.0)).collect::<Vec<_>>();
+    append(&*engine, &rows(NOW_MS)).expect("appended");
+    tidy(&engine);
+    let content = everything(&*engine);
+    drop(engine);
+    // Nothing is decoded yet.
+    let engine = open(folder.path(), at_once(), &clock);
+    let file = std::fs::OpenOptions::new().write(true).open(index_files(folder.path()).remove(0)).expect("opened");
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 16], 40).expect("written");
+    let refused = append(&*engine, &rows(NOW_MS + 1)).expect_err("nobody knows whether they exist");
+    assert!(matches!(&refused, SinkError::Busy { detail, .. } if detail.contains("label page")), "{refused}");
+    assert_eq!(engine.stats().series_limits[0].series, 0, "what was not taken has no place");
+    engine.maintain().expect("maintained");
+    let stats = engine.stats();
+    assert_eq!((stats.series, stats.index.cold, stats.index.refused, stats.index.files), (300, 300, 1, 1));
+    assert!(!index_files(folder.path()).iter().any(|file| file.ends_with("00000001.idx")), "it is another file");
+    assert_eq!(everything(&*engine), content);
+    let appended = append(&*engine, &rows(NOW_MS + 1)).expect("appended");
+    assert_eq!((appended.series_created, appended.samples_accepted), (0, 300));
+    assert_eq!(engine.stats().series_limits[0].series, 300);
+}
+
+/// A sender whose clock is hours behind is one that sends.
+#[test]
+fn who_sends_old_samples_stays_in_memory() {
+    let folder = fast_folder();
+    let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
+    let options = EngineOptions { cold_series_min: 1, ..kept() };
+    let engine = open(folder.path(), options, &clock);
+    for minute in 0..180 {
+        let now_ms = NOW_MS + minute * MINUTE_MS;
+        clock.set(TimestampMs(now_ms));
+        append(&*engine, &[(1, now_ms - 5 * HOUR_MS, 1.0), (2, now_ms, 1.0)]).expect("appended");
+        if minute % 30 == 0 {
+            tidy(&engine);
+        }
+        engine.maintain().expect("maintained");
+        assert_eq!((engine.stats().index.live, engine.stats().series_cooled), (2, 0), "minute {minute}");
+    }
+    // When it ends it is over soon.
+    tidy(&engine);
+    clock.advance_ms(40 * MINUTE_MS);
+    engine.maintain().expect("maintained");
+    assert_eq!((engine.stats().index.live, engine.stats().index.cold), (1, 1));
+}
+
+/// Series whose samples all were too old when they were flushed have nothing, and go.
+#[test]
+fn series_of_samples_that_expired_in_the_head_are_removed() {
+    let folder = fast_folder();
+    let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
+    let engine = open(folder.path(), kept(), &clock);
+    append(&*engine, &[(1, NOW_MS, 1.0)]).expect("appended");
+    tidy(&engine);
+    clock.advance_ms(DAY_MS);
+    append(&*engine, &[(2, NOW_MS - 3 * DAY_MS + 1, 1.0), (3, NOW_MS + DAY_MS, 1.0)]).expect("appended");
+    engine.maintain().expect("maintained");
+    clock.advance_ms(HOUR_MS);
+    tidy(&engine);
+    assert_eq!((engine.stats().series, engine.stats().series_removed), (2, 1));
 }

@@ -6,6 +6,7 @@ mod backup_faults;
 mod cardinality;
 mod checked;
 mod cold;
+mod cold_limits;
 mod deletes;
 mod faults;
 mod fixture;

@@ -12,9 +12,9 @@ use proptest::prelude::*;
 use storage::{DeleteRequest, Engine, EngineOptions, LimitUse};
 
 /// A metric, a host and what tells its series apart; host 0 is none.
-type Key = (u8, u8, u8);
+pub(crate) type Key = (u8, u8, u8);
 
-fn labels((metric, host, at): Key) -> Labels {
+pub(crate) fn labels((metric, host, at): Key) -> Labels {
     let mut pairs = vec![("__name__", format!("m{metric}")), ("at", at.to_string())];
     match host {
         0 => {}
@@ -35,11 +35,11 @@ fn append(sink: &dyn SampleSink, keys: &[Key]) -> Result<Appended, SinkError> {
     sink.append(&batch)
 }
 
-fn limited(server: usize, metric: usize, agent: usize) -> EngineOptions {
+pub(crate) fn limited(server: usize, metric: usize, agent: usize) -> EngineOptions {
     EngineOptions { series_max: server, series_per_metric_max: metric, series_per_agent_max: agent, ..options() }
 }
 
-fn remove(engine: &Engine, name: &str, pattern: &str) {
+pub(crate) fn remove(engine: &Engine, name: &str, pattern: &str) {
     let matchers = vec![Matcher::new(name, MatchOp::Regex, pattern).expect("valid matcher")];
     let request = DeleteRequest {
         selectors: vec![(format!("{{{name}=~\"{pattern}\"}}"), matchers)],
@@ -50,7 +50,7 @@ fn remove(engine: &Engine, name: &str, pattern: &str) {
     engine.apply_deletes().expect("applied");
 }
 
-fn used(engine: &Engine) -> Vec<(String, u64)> {
+pub(crate) fn used(engine: &Engine) -> Vec<(String, u64)> {
     engine.stats().series_limits.into_iter().map(|of| (of.of, of.series)).collect()
 }
 

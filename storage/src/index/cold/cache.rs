@@ -11,6 +11,11 @@ use super::file::PageLabels;
 const LABELS_BYTES: usize = 48;
 /// What an entry takes beside its labels.
 const ENTRY_BYTES: usize = 96;
+/// What a page takes, about: 256 label sets.
+const PAGE_BYTES: usize = 64 << 10;
+/// A reader of more pages than would fill so large a part of the cache would drive out what others use, and find nothing of
+/// its own in it the next time.
+const READER_PART: usize = 2;
 
 /// A bounded cache that forgets what was not used for longest.
 #[derive(Debug)]
@@ -39,6 +44,11 @@ impl PageCache {
     /// A cache that holds at most about `bytes_max`.
     pub(super) fn new(bytes_max: usize) -> Self {
         Self { bytes_max, state: Mutex::default() }
+    }
+
+    /// Pages of one reader that are kept.
+    pub(super) fn pages_max(&self) -> usize {
+        self.bytes_max / PAGE_BYTES / READER_PART
     }
 
     /// Memory held now.

@@ -134,8 +134,13 @@ impl IndexFile {
     }
 
     pub(super) fn page_labels(&self, number: u32) -> Result<PageLabels, Fault> {
+        self.some_labels(number, |_| true)
+    }
+
+    /// The labels of its series in page `number` whose slots are `wanted`.
+    pub(super) fn some_labels(&self, number: u32, wanted: impl Fn(u8) -> bool) -> Result<PageLabels, Fault> {
         let Some(bytes) = self.page_bytes(number)? else { return Ok(PageLabels::new()) };
-        label_page::decode(bytes).map_err(|_| Fault("a label page"))
+        label_page::decode_some(bytes, wanted).map_err(|_| Fault("a label page"))
     }
 
     /// The labels of its series in page `number`.

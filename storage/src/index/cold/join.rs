@@ -1,8 +1,9 @@
 //! When index files become one: so that there are few to ask, and what was removed takes no space.
 //!
 //! A file belongs to a level by the number of its series, each level four times the one below. Four files of a level, or
-//! lower ones, become one, until it has [`JOINED_SERIES_MAX`]; a file of which a quarter was removed is written anew; one
-//! whose series all are gone, or in later files too, goes. Nothing but the series' hashes is held in memory for it.
+//! lower ones, become one, until it has [`JOINED_SERIES_MAX`], or as many as there is memory for; a file of which a quarter was
+//! removed is written anew; one whose series all are gone, or in later files too, goes. Only hashes and the rows of one label
+//! name are held in memory for it: [`JOINING_BYTES`] a series.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ const INPUTS_MAX: usize = 16;
 const LEVEL_SERIES: u64 = 1 << 13;
 /// Files are joined up to so many series.
 const JOINED_SERIES_MAX: u64 = 1 << 20;
+/// Memory that joining takes for each series, at most, in bytes: a row of a value of its own, which outweighs its hash.
+pub const JOINING_BYTES: u64 = 32;
 /// A file is written anew once so large a part of it, one in so many, was removed.
 const GONE_SHARE: u64 = 4;
 
@@ -53,8 +56,8 @@ fn level(series: u64) -> u32 {
     (series / LEVEL_SERIES).checked_ilog(FAN_IN as u64).map_or(0, |level| level + 1)
 }
 
-/// What is due next; `files` are in their order.
-fn plan(files: &[Count]) -> Option<Plan> {
+/// What is due next; `files` are in their order, and become one of at most `series_max`.
+fn plan(files: &[Count], series_max: u64) -> Option<Plan> {
     let empty: Vec<u64> = files.iter().filter(|file| file.own == 0).map(|file| file.number).collect();
     if !empty.is_empty() {
         return Some(Plan::Remove(empty));
@@ -68,7 +71,7 @@ fn plan(files: &[Count]) -> Option<Plan> {
         let small = files.iter().filter(|file| level(file.series) <= at);
         let fits = small.take(INPUTS_MAX).take_while(|file| {
             series += file.series;
-            series <= JOINED_SERIES_MAX
+            series <= series_max
         });
         let numbers: Vec<u64> = fits.map(|file| file.number).collect();
         (numbers.len() >= FAN_IN).then_some(Plan::Join(numbers))
@@ -97,10 +100,11 @@ impl ColdSet {
 }
 
 impl Cold {
-    /// Joins some files if that is due; says whether it was.
-    pub(in crate::index) fn join(&self, files: &dyn Files) -> Result<bool, MakeError> {
+    /// Joins some files if that is due, in about `bytes_max` of memory; says whether it was. One file that is written anew
+    /// takes what it takes.
+    pub(in crate::index) fn join(&self, files: &dyn Files, bytes_max: u64) -> Result<bool, MakeError> {
         let now = self.now();
-        match plan(&now.counts()) {
+        match plan(&now.counts(), (bytes_max / JOINING_BYTES).min(JOINED_SERIES_MAX)) {
             None => Ok(false),
             Some(Plan::Remove(numbers)) => {
                 self.remove_parts(files, &numbers, None);
@@ -172,7 +176,17 @@ mod tests {
     #[track_caller]
     fn check(files: &[(u64, u64, u64)], want: Option<&Plan>) {
         let counts = (0..).zip(files).map(|(number, &(series, gone, own))| Count { number, series, gone, own });
-        assert_eq!(plan(&counts.collect::<Vec<_>>()).as_ref(), want, "{files:?}");
+        assert_eq!(plan(&counts.collect::<Vec<_>>(), JOINED_SERIES_MAX).as_ref(), want, "{files:?}");
+    }
+
+    #[test]
+    fn little_memory_makes_smaller_files() {
+        let files: Vec<Count> = (0..5).map(|number| Count { number, series: 1000, gone: 0, own: 1000 }).collect();
+        assert_eq!(plan(&files, 5000), Some(Plan::Join(vec![0, 1, 2, 3, 4])));
+        assert_eq!(plan(&files, 4999), Some(Plan::Join(vec![0, 1, 2, 3])));
+        assert_eq!(plan(&files, 3999), None);
+        let thin = Count { gone: 900, ..files[0] };
+        assert_eq!(plan(&[thin], 1), Some(Plan::Join(vec![0])));
     }
 
     #[test]

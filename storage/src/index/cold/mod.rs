@@ -25,12 +25,14 @@ use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 
 use super::pairs::{self, BoxedPairs, Fault};
+use super::table::PAGE_SERIES;
 use crate::damage::Damage;
 use crate::files::{FileError, Files};
 use crate::ids::SeriesId;
 use cache::PageCache;
 use file::page_of;
 pub use file::{IndexFile, IndexFileError, PageLabels};
+pub use join::JOINING_BYTES;
 pub use layout::{Stamp, seal};
 use writer::WriteError;
 
@@ -74,6 +76,20 @@ pub struct Cold {
 impl Default for Cold {
     fn default() -> Self {
         Self::new(PathBuf::new(), 0)
+    }
+}
+
+/// Files that turned out damaged, as they were found out so far.
+#[derive(Debug, Default)]
+pub struct DamagedFiles {
+    numbers: BTreeSet<u64>,
+    series: RoaringBitmap,
+}
+
+impl DamagedFiles {
+    /// What they have, whether it exists or not.
+    pub fn series(&self) -> &RoaringBitmap {
+        &self.series
     }
 }
 
@@ -228,9 +244,26 @@ impl Cold {
         part.file.damage(fault)
     }
 
-    fn page(&self, part: &Part, number: u32) -> Result<Arc<PageLabels>, Damage> {
+    /// For reading the labels of `ids`, which ascend.
+    pub(super) fn reading<'a>(&self, ids: &'a [u32]) -> LastPage<'a> {
+        let pages = ids.chunk_by(|a, b| page_of(SeriesId(*a)) == page_of(SeriesId(*b))).count();
+        LastPage { only: (pages > self.cache.pages_max()).then_some(ids), page: None }
+    }
+
+    /// A page of labels, or of the series `only` in it.
+    fn page(&self, part: &Part, number: u32, only: Option<&[u32]>) -> Result<Arc<PageLabels>, Damage> {
         if let Some(labels) = self.cache.get(part.number, number) {
             return Ok(labels);
+        }
+        if let Some(ids) = only {
+            let end = ids.partition_point(|&id| page_of(SeriesId(id)) <= number);
+            let start = ids.partition_point(|&id| page_of(SeriesId(id)) < number);
+            let mut wanted = [false; PAGE_SERIES];
+            for id in ids.get(start..end).unwrap_or_default() {
+                wanted[usize::from(id.to_le_bytes()[0])] = true;
+            }
+            let labels = part.file.some_labels(number, |slot| wanted[usize::from(slot)]);
+            return labels.map(Arc::new).map_err(|fault| self.note(part, fault));
         }
         let labels = part.file.page_labels(number).map_err(|fault| self.note(part, fault))?;
         let labels = Arc::new(labels);
@@ -239,12 +272,17 @@ impl Cold {
     }
 
     /// The labels of a series of a file, which `now` is to say.
-    pub(super) fn labels(&self, now: &ColdSet, id: SeriesId, last: &mut LastPage) -> Result<Option<Labels>, Damage> {
+    pub(super) fn labels(
+        &self,
+        now: &ColdSet,
+        id: SeriesId,
+        last: &mut LastPage<'_>,
+    ) -> Result<Option<Labels>, Damage> {
         let Some(part) = now.part_of(id).filter(|_| now.all.contains(id.0)) else { return Ok(None) };
         let wanted = (part.number, page_of(id));
-        let page = match &last.0 {
+        let page = match &last.page {
             Some((known, page)) if *known == wanted => page,
-            _ => &last.0.insert((wanted, self.page(part, wanted.1)?)).1,
+            _ => &last.page.insert((wanted, self.page(part, wanted.1, last.only)?)).1,
         };
         let slot = id.0.to_le_bytes()[0];
         let at = page.binary_search_by_key(&slot, |(slot, _)| *slot).ok();
@@ -352,18 +390,19 @@ impl Cold {
         }
     }
 
-    /// The series of files that are damaged.
-    pub(super) fn damaged(&self) -> RoaringBitmap {
-        let damaged = self.damaged.lock().clone();
+    /// The files that are damaged.
+    pub(super) fn damaged(&self) -> DamagedFiles {
+        let numbers = self.damaged.lock().clone();
         let now = self.now();
-        let parts = now.parts.iter().filter(|part| damaged.contains(&part.number));
-        parts.fold(RoaringBitmap::new(), |all, part| all | part.file.ids())
+        let parts = now.parts.iter().filter(|part| numbers.contains(&part.number));
+        DamagedFiles { series: parts.fold(RoaringBitmap::new(), |all, part| all | part.file.ids()), numbers }
     }
 
-    /// Removes the files that are damaged, whose series are in memory.
-    pub(super) fn remove_damaged(&self, files: &dyn Files) {
-        let damaged: Vec<u64> = std::mem::take(&mut *self.damaged.lock()).into_iter().collect();
-        self.remove_parts(files, &damaged, None);
+    /// Removes files that were found damaged, whose series are in memory. Those that were found out since stay, as their
+    /// series are nowhere else yet.
+    pub(super) fn remove_damaged(&self, files: &dyn Files, damaged: &DamagedFiles) {
+        self.remove_parts(files, &damaged.numbers.iter().copied().collect::<Vec<_>>(), None);
+        self.damaged.lock().retain(|number| !damaged.numbers.contains(number));
     }
 
     fn remove_parts(&self, files: &dyn Files, numbers: &[u64], added: Option<Arc<Part>>) {
@@ -375,9 +414,13 @@ impl Cold {
     }
 }
 
-/// The page of labels that was looked at last.
+/// The page of labels that a reader looked at last.
 #[derive(Debug, Default)]
-pub(super) struct LastPage(Option<((u64, u32), Arc<PageLabels>)>);
+pub(super) struct LastPage<'a> {
+    /// All that is read, ascending, where it lies in more pages than the cache is for: then nothing else is decoded.
+    only: Option<&'a [u32]>,
+    page: Option<((u64, u32), Arc<PageLabels>)>,
+}
 
 /// Whether a file is of the catalog's folder, of no later commit, and its last series have the same labels there. Ids
 /// are given in ascending order, so that series that another history of the folder gave ids to are among the last.
