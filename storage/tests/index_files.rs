@@ -234,7 +234,7 @@ fn values_of_several_files_are_told_as_one() {
             assert_eq!(pairs.insert((name.to_owned(), value.to_owned()), count), None, "told once");
         });
         each.expect("sound");
-        let each = index.each(&index.all(), |_, labels| {
+        let each = index.each(index.all(), |_, labels| {
             for (name, value) in labels {
                 *want.entry((name.to_owned(), value.to_owned())).or_insert(0) += 1;
             }
