@@ -49,6 +49,15 @@ fn servers_are_compared() {
 }
 
 #[test]
+fn restarts_are_measured() {
+    let figures = figures(&["restart", "--series", "5000", "--log-mib", "1", "--repeat", "2"]);
+    let run = &figures["runs"][0];
+    positive(run, &["log_samples", "blocks_ms", "ready_ms", "cpu_ms", "resident_peak_bytes", "memory_max_bytes"]);
+    let log_bytes = run["log_bytes"].as_f64().expect("a number");
+    assert!((0.8..1.0).contains(&(log_bytes / f64::from(1 << 20))), "just below a MiB, not {log_bytes}");
+}
+
+#[test]
 fn a_recording_is_replayed() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(&folder.path().join("data"), &[]);

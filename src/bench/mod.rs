@@ -24,6 +24,7 @@ mod query;
 mod query_table;
 mod record;
 mod recording;
+mod restart;
 mod servers;
 mod subject;
 
@@ -46,6 +47,9 @@ pub(crate) enum BenchCommand {
     /// Keep the pages that real targets expose, for bench disk
     #[command(after_help = RECORD_HELP)]
     Record(record::RecordArgs),
+    /// Starts after kill -9 with as much log as there may be: until blocks are answered, until everything is
+    #[command(after_help = RESTART_HELP)]
+    Restart(restart::RestartArgs),
     /// Remote write as fast as it is taken: samples per second and per processor second, latency, disk, memory
     Ingest(IngestArgs),
     /// A fixed list of queries over generated data: latency of each
@@ -78,6 +82,11 @@ const RECORD_HELP: &str = "\
 Example:
   metrickit bench record --target api=http://127.0.0.1:8080/metrics --target db=http://127.0.0.1:9187/metrics \\
     --every 2s --for 25m --out ./recording";
+
+const RESTART_HELP: &str = "\
+Examples:
+  metrickit bench restart
+  metrickit bench restart --series 100000 --memory-max 102MiB --json";
 
 /// What both benchmarks take.
 #[derive(Debug, Args)]
@@ -190,6 +199,7 @@ pub(crate) fn run(command: &BenchCommand, output: &mut Output) -> anyhow::Result
         BenchCommand::Disk(args) => disk::run(args, output),
         BenchCommand::Growth(args) => growth::run(args, output),
         BenchCommand::Record(args) => record::run(args, output),
+        BenchCommand::Restart(args) => restart::run(args, output),
         BenchCommand::Ingest(args) => ingest::run(args, output),
         BenchCommand::Query(args) => query::run(args, output),
     }

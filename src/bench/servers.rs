@@ -101,6 +101,9 @@ impl Kind {
                 if let Some(durability) = &options.durability {
                     command.args(["--durability", durability]);
                 }
+                for (flag, value) in &options.settings {
+                    command.args([flag, value.as_str()]);
+                }
                 if options.large_queries {
                     command.args(["--query-series-max", "5000000", "--query-samples-max", "5000000000"]);
                     command.args(["--query-bytes-max", "8GiB", "--query-all-bytes-max", "8GiB"]);
@@ -169,6 +172,8 @@ pub(super) struct Options {
     pub(super) durability: Option<String>,
     /// Limits of queries beyond the defaults, for millions of series.
     pub(super) large_queries: bool,
+    /// Other settings of MetricKit: flags and values.
+    pub(super) settings: Vec<(&'static str, String)>,
 }
 
 fn first_line(command: &mut Command) -> Option<String> {

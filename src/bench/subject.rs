@@ -131,15 +131,39 @@ impl Subject {
     /// As [`start_again`](Self::start_again). Returns how long it took until it was ready and `is_there` said so: what a
     /// server answers while it still reads its log is not all it has.
     pub(super) fn start_again_until(&mut self, mut is_there: impl FnMut(&Client) -> bool) -> anyhow::Result<Duration> {
+        let (start, ready) = self.spawn_again()?;
+        self.wait_until(|client| client.status(ready).ok() == Some(200) && is_there(client))?;
+        Ok(start.elapsed())
+    }
+
+    /// Starts our own server again. Returns how long it took until `is_there` said so, and until it was ready besides.
+    pub(super) fn start_again_noting(
+        &mut self,
+        is_there: impl FnMut(&Client) -> bool,
+    ) -> anyhow::Result<(Duration, Duration)> {
+        let (start, ready) = self.spawn_again()?;
+        self.wait_until(is_there)?;
+        let there = start.elapsed();
+        self.wait_until(|client| client.status(ready).ok() == Some(200))?;
+        Ok((there, start.elapsed()))
+    }
+
+    /// Starts the process again: when that was, and where it says that it is ready.
+    fn spawn_again(&mut self) -> anyhow::Result<(Instant, &'static str)> {
         let own = self.own.as_mut().context("a server that is not ours is not started")?;
         let start = Instant::now();
         let (server, client) = spawn(own.kind, &own.options, own.temporary.path())?;
         self.pid = Some(server.id());
         own.server = server;
         self.client = client;
-        let ready = ready_path(own.kind);
-        self.wait_until(|client| client.status(ready).ok() == Some(200) && is_there(client))?;
-        Ok(start.elapsed())
+        Ok((start, ready_path(own.kind)))
+    }
+
+    /// What is set when our own server is started again.
+    pub(super) fn set_options(&mut self, options: Options) {
+        if let Some(own) = &mut self.own {
+            own.options = options;
+        }
     }
 
     fn wait_until(&mut self, mut is_there: impl FnMut(&Client) -> bool) -> anyhow::Result<()> {

@@ -8,12 +8,21 @@ use std::time::Duration;
 use crate::support::{Server, http, now_ms, series};
 use crate::write;
 
-/// The rule: its raw time reaches back two whole days and more, so that the day written to is always over.
-pub(super) const RULE: &str = "condensed raw 50h, 1m for 60h";
-const RAW_MS: i64 = 50 * 3_600_000;
+/// How far back samples are written that their rule soon keeps no more. Their day is over then, and is none of those that
+/// other samples are written to.
+const RAW_MS: i64 = 72 * HOUR_MS;
 /// How long samples are shown as such.
 const LIFE_MS: i64 = 4_000;
 const HOUR_MS: i64 = 3_600_000;
+/// Series of which samples go once summaries are there, by the rule of [`rules`].
+pub(super) const SQUEEZED: &str = "squeezed";
+/// Series of which samples stay beside the summaries.
+pub(super) const CONDENSED: &str = "condensed";
+
+/// The rules. With `squeeze` the samples of the whole day that is written to otherwise are kept no more by the second.
+pub(super) fn rules(squeeze: bool) -> String {
+    format!("{CONDENSED} raw 72h, 1m for 90h; {SQUEEZED} raw {}, 1m for 90h", if squeeze { "40h" } else { "72h" })
+}
 
 /// Numbers of requests with one sample each, by life of the server.
 #[derive(Debug, Default, Clone, Copy)]
@@ -22,16 +31,17 @@ pub(super) struct Count {
     unknown: u64,
 }
 
-/// What was written, and when the first of it.
-#[derive(Debug, Default)]
+/// What was written of the series of one name, and when the first of it.
+#[derive(Debug)]
 pub(super) struct Condensed {
+    name: &'static str,
     lives: BTreeMap<u64, Count>,
     first_ms: Option<i64>,
 }
 
 impl Count {
-    /// Writes one series until `stop` or a failure, in the life `life`.
-    pub(super) fn write_until_killed(url: &str, life: u64, stop: &AtomicBool) -> Self {
+    /// Writes one series called `name` until `stop` or a failure, in the life `life`.
+    pub(super) fn write_until_killed(url: &str, name: &str, life: u64, stop: &AtomicBool) -> Self {
         let http = http();
         let mut written = Self::default();
         let mut last_ms = 0;
@@ -39,7 +49,7 @@ impl Count {
             // The rule's border lies at the end of a minute: up to that much more is taken and shown.
             let ms = (now_ms() - RAW_MS + LIFE_MS).max(last_ms + 1);
             last_ms = ms;
-            let labels = [("__name__", "condensed"), ("life", &*life.to_string())];
+            let labels = [("__name__", name), ("life", &*life.to_string())];
             match write(&http, url, vec![series(&labels, &[(ms, 1.0)])]) {
                 Some(204) => written.acknowledged += 1,
                 // On a busy machine it may have been too old when it came.
@@ -57,8 +67,12 @@ impl Count {
 }
 
 impl Condensed {
+    pub(super) fn of(name: &'static str) -> Self {
+        Self { name, lives: BTreeMap::new(), first_ms: None }
+    }
+
     pub(super) fn add(&mut self, life: u64, written: Count) {
-        self.first_ms.get_or_insert_with(|| now_ms() - RAW_MS);
+        self.first_ms.get_or_insert_with(|| now_ms() - RAW_MS - HOUR_MS);
         self.lives.insert(life, written);
     }
 
@@ -67,8 +81,9 @@ impl Condensed {
         let Some(first_ms) = self.first_ms else { return };
         let end_ms = (now_ms() - RAW_MS).div_euclid(HOUR_MS) * HOUR_MS + 2 * HOUR_MS;
         let hours = (end_ms - first_ms).div_euclid(HOUR_MS) + 2;
+        let name = self.name;
         let both = ["count", "sum"].map(|of| {
-            let query = format!("{of}_over_time(condensed[{hours}h])");
+            let query = format!("{of}_over_time({name}[{hours}h])");
             let result = server.query(&query, &(end_ms / 1000).to_string());
             let mut found = BTreeMap::<u64, u64>::new();
             for one in result.as_array().expect("a vector") {
@@ -82,7 +97,7 @@ impl Condensed {
             let found = both[0].get(life).copied().unwrap_or(0);
             assert!(
                 (*acknowledged..=acknowledged + unknown).contains(&found),
-                "life {life} has {found} samples of {acknowledged} acknowledged and {unknown} unknown"
+                "life {life} of {name} has {found} samples of {acknowledged} acknowledged and {unknown} unknown"
             );
         }
         assert!(both[0].keys().all(|life| self.lives.contains_key(life)), "nobody wrote {:?}", both[0]);

@@ -3,13 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{Answer, Server, escape, http, series, try_post, try_read};
+use crate::work::Seen;
 use crate::{FIRST_MS, STEP_MS, samples, write};
 
-/// How long a delete can be undone.
-pub(super) const UNDO: &str = "1s";
+/// How long a delete can be undone: a few lives of the server. After that it is applied.
+const UNDO: Duration = Duration::from_secs(8);
+/// The setting for that.
+pub(super) const UNDO_SETTING: &str = "8s";
+/// So many of the newest lives are deleted, brought back, and looked at after each kill; the others now and then.
+const RECENT_LIVES: usize = 40;
 /// Series of each life of the server.
 const SERIES: usize = 3;
 /// The answer while the server does something else for an administrator.
@@ -21,10 +26,12 @@ const PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Alive,
-    /// By the delete of that number, as far as its answer came.
-    Deleted(Option<u64>),
-    /// The server was killed while it deleted them, or brought them back.
-    Either,
+    /// By the delete of that number, which may be undone yet.
+    Deleted(u64, Instant),
+    /// For good, or by a delete whose answer never came.
+    Gone,
+    /// The server was killed while it deleted them, or brought them back from that delete.
+    Either(Option<(u64, Instant)>),
 }
 
 /// The series of one life of the server.
@@ -40,8 +47,6 @@ pub(super) struct Life {
 #[derive(Debug, Default)]
 pub(super) struct Doomed {
     lives: BTreeMap<u64, Life>,
-    pub(super) deletes: u64,
-    pub(super) undos: u64,
 }
 
 impl Life {
@@ -77,48 +82,54 @@ impl Doomed {
         self.lives.insert(life, written);
     }
 
-    /// Deletes the series of a life that is over, or undoes a delete, while the server at `url` may be killed.
-    pub(super) fn change_one(&mut self, url: &str, random: &mut fastrand::Rng) {
-        let Some(&life) = random.choice(self.lives.keys().collect::<Vec<_>>()) else { return };
-        let Some(one) = self.lives.get_mut(&life) else { return };
-        match one.state {
-            State::Alive if !one.acknowledged.is_empty() => {
-                let selector = escape(&format!("doomed{{life=\"{life}\"}}"));
-                let path = format!("/api/v1/admin/tsdb/delete_series?match[]={selector}&verbose=true");
-                let Some(answer) = post(url, &path) else {
-                    one.state = State::Either;
-                    return;
-                };
-                if answer.status == BUSY {
+    /// Deletes series of lives that are over, and undoes deletes, until the server at `url` is killed.
+    pub(super) fn change_until_killed(
+        &mut self,
+        url: &str,
+        random: &mut fastrand::Rng,
+        stop: &AtomicBool,
+        seen: &mut Seen,
+    ) {
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(random.u64(0..80)));
+            let recent = || self.lives.iter().rev().take(RECENT_LIVES);
+            let deletable = recent().filter(|(_, of)| of.state == State::Alive && !of.acknowledged.is_empty());
+            // Some come too late.
+            let undoable = |since: &Instant| since.elapsed() < UNDO + Duration::from_secs(1);
+            let pending = recent().filter(|(_, of)| matches!(&of.state, State::Deleted(_, since) if undoable(since)));
+            let wanted =
+                if random.bool() { deletable.map(|of| *of.0).collect() } else { pending.map(|of| *of.0).collect() };
+            let wanted: Vec<u64> = wanted;
+            let Some(&life) = random.choice(&wanted) else { continue };
+            let Some(one) = self.lives.get_mut(&life) else { continue };
+            let state = match one.state {
+                State::Alive => delete(url, life, seen),
+                State::Deleted(id, since) => undo(url, id, since, seen),
+                State::Gone | State::Either(_) => continue,
+            };
+            match state {
+                Ok(Some(state)) => one.state = state,
+                Ok(None) => {}
+                Err(Killed) => {
+                    let made = if let State::Deleted(id, since) = one.state { Some((id, since)) } else { None };
+                    one.state = State::Either(made);
                     return;
                 }
-                assert_eq!(answer.status, 200, "deleting life {life}: {}", answer.body);
-                let id = answer.json()["data"]["id"].as_u64();
-                one.state = State::Deleted(Some(id.expect("a delete of samples that are there has a number")));
-                self.deletes += 1;
             }
-            State::Deleted(Some(id)) => {
-                let Some(answer) = post(url, &format!("/api/v1/admin/deletes/{id}/undo")) else {
-                    one.state = State::Either;
-                    return;
-                };
-                match answer.status {
-                    200 => {
-                        one.state = State::Alive;
-                        self.undos += 1;
-                    }
-                    BUSY => {}
-                    422 => one.state = State::Deleted(None),
-                    status => panic!("undoing delete {id}: {status} {}", answer.body),
-                }
-            }
-            State::Alive | State::Deleted(None) | State::Either => {}
         }
     }
 
     /// Compares with what the server holds, and learns what happened to what it was killed in.
-    pub(super) fn check(&mut self, server: &Server) {
-        let result = server.query("doomed[1h]", &((*FIRST_MS + 3_500_000) / 1000).to_string());
+    pub(super) fn check(&mut self, server: &Server, whole: bool) {
+        let older = self.lives.keys().rev().nth(RECENT_LIVES).filter(|_| !whole);
+        let first = older.copied().unwrap_or(0);
+        let matcher = if whole {
+            String::new()
+        } else {
+            let lives: Vec<String> = self.lives.range(first..).map(|(life, _)| life.to_string()).collect();
+            format!("{{life=~\"{}\"}}", lives.join("|"))
+        };
+        let result = server.query(&format!("doomed{matcher}[1h]"), &((*FIRST_MS + 3_500_000) / 1000).to_string());
         let mut found = BTreeMap::<u64, BTreeMap<i64, usize>>::new();
         for one in result.as_array().expect("a matrix") {
             let life: u64 = one["metric"]["life"].as_str().and_then(|life| life.parse().ok()).expect("a number");
@@ -127,17 +138,18 @@ impl Doomed {
                 *found.entry(life).or_default().entry(ms).or_default() += 1;
             }
         }
-        for (life, one) in &mut self.lives {
+        for (life, one) in self.lives.range_mut(first..) {
             let times = found.remove(life).unwrap_or_default();
-            if let State::Deleted(_) = one.state {
+            if let State::Deleted(..) | State::Gone = one.state {
                 assert!(times.is_empty(), "life {life} was deleted and is seen: {times:?}");
                 continue;
             }
-            if one.state == State::Either {
-                one.state = if times.is_empty() { State::Deleted(None) } else { State::Alive };
+            if let State::Either(made) = one.state {
                 if times.is_empty() {
+                    one.state = made.map_or(State::Gone, |(id, since)| State::Deleted(id, since));
                     continue;
                 }
+                one.state = State::Alive;
             }
             for (ms, count) in &times {
                 assert_eq!(*count, SERIES, "life {life}: a request in part at {ms} ms");
@@ -162,6 +174,40 @@ impl Doomed {
             let state = self.lives.get(&life).map(|life| life.state);
             assert_eq!(state, Some(State::Alive), "{one} has a name");
         }
+    }
+}
+
+/// The server was killed before it answered.
+struct Killed;
+
+/// Deletes the series of a life: what they are then, nothing if the server was busy.
+fn delete(url: &str, life: u64, seen: &mut Seen) -> Result<Option<State>, Killed> {
+    let selector = escape(&format!("doomed{{life=\"{life}\"}}"));
+    let path = format!("/api/v1/admin/tsdb/delete_series?match[]={selector}&verbose=true");
+    let answer = post(url, &path).ok_or(Killed)?;
+    if answer.status == BUSY {
+        return Ok(None);
+    }
+    assert_eq!(answer.status, 200, "deleting life {life}: {}", answer.body);
+    let id = answer.json()["data"]["id"].as_u64().expect("a delete of samples that are there has a number");
+    seen.add("deletes", 1);
+    Ok(Some(State::Deleted(id, Instant::now())))
+}
+
+/// Undoes a delete that was made at `since`.
+fn undo(url: &str, id: u64, since: Instant, seen: &mut Seen) -> Result<Option<State>, Killed> {
+    let answer = post(url, &format!("/api/v1/admin/deletes/{id}/undo")).ok_or(Killed)?;
+    match answer.status {
+        200 => {
+            seen.add("undos", 1);
+            Ok(Some(State::Alive))
+        }
+        BUSY => Ok(None),
+        422 => {
+            seen.add("undos too late", 1);
+            Ok(Some(State::Gone))
+        }
+        status => panic!("undoing delete {id} of {:?} ago: {status} {}", since.elapsed(), answer.body),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Writers whose samples stay for good: which of their requests were acknowledged, and what the server must hold of them.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use model::remote_write::TimeSeries;
 
@@ -12,6 +13,10 @@ use crate::{FIRST_MS, STEP_MS, samples, write};
 pub(super) const SERIES: usize = 25;
 /// Most requests of one writer: the next would be of the future.
 const REQUESTS_MAX: i64 = 39 * 3_600_000 / STEP_MS;
+/// Requests asked for at once.
+const REQUESTS_ASKED: i64 = 4_000;
+/// Of a copy so many are compared before the first that it may lack.
+const COPIED_REQUESTS: i64 = 1_000;
 
 /// What one writer knows: how many samples of each of its series were acknowledged, and which were tried.
 #[derive(Debug, Default, Clone)]
@@ -20,10 +25,30 @@ pub(super) struct Ledger {
     pub(super) requests: BTreeMap<i64, bool>,
 }
 
+impl Ledger {
+    /// The number of the last request that was tried; -1 before the first.
+    pub(super) fn newest(&self) -> i64 {
+        self.requests.last_key_value().map_or(-1, |(&number, _)| number)
+    }
+
+    /// The number of the last request that was acknowledged; -1 before the first.
+    pub(super) fn acknowledged(&self) -> i64 {
+        self.requests.iter().rfind(|(_, acknowledged)| **acknowledged).map_or(-1, |(&number, _)| number)
+    }
+}
+
 /// Every other request goes back in time, so that late samples are killed too.
 fn timestamp_ms(number: i64) -> i64 {
-    let swapped = if number % 16 < 8 { number ^ 1 } else { number };
-    *FIRST_MS + swapped * STEP_MS
+    *FIRST_MS + swapped(number) * STEP_MS
+}
+
+/// The request whose samples are of `ms`.
+fn number_of(ms: i64) -> i64 {
+    swapped((ms - *FIRST_MS) / STEP_MS)
+}
+
+fn swapped(number: i64) -> i64 {
+    if number % 16 < 8 { number ^ 1 } else { number }
 }
 
 /// A value that tells series and request apart; some have to survive bit by bit.
@@ -66,8 +91,14 @@ fn shown(writer: usize, at: usize, number: i64) -> String {
     }
 }
 
-/// Writes requests from `first` on until `stop` or a failure; returns the ledger.
-pub(super) fn write_until_killed(url: &str, writer: usize, first: i64, stop: &AtomicBool) -> Ledger {
+/// Writes requests from `first` on until `stop` or a failure, and tells in `newest` what was acknowledged last.
+pub(super) fn write_until_killed(
+    url: &str,
+    writer: usize,
+    first: i64,
+    stop: &AtomicBool,
+    newest: &AtomicI64,
+) -> Ledger {
     let http = http();
     let mut ledger = Ledger::default();
     for number in first..REQUESTS_MAX {
@@ -76,57 +107,81 @@ pub(super) fn write_until_killed(url: &str, writer: usize, first: i64, stop: &At
         }
         let all = (0..SERIES).map(|at| one_series(writer, at, number)).collect();
         match write(&http, url, all) {
-            Some(204) => ledger.requests.insert(number, true),
+            Some(204) => {
+                ledger.requests.insert(number, true);
+                newest.store(number, Ordering::Release);
+            }
             Some(status) => panic!("writer {writer} got status {status}"),
             None => {
                 ledger.requests.insert(number, false);
                 return ledger;
             }
-        };
+        }
     }
     panic!("more than {REQUESTS_MAX} requests; take fewer kills")
 }
 
-/// Compares what the server holds of every series with the ledgers; an unacknowledged request may be there or not,
-/// but whole requests only.
+/// In how many series the server has each of the requests `of` a writer, whose samples are as it wrote them.
+fn held(server: &Server, writer: usize, ledger: &Ledger, of: &Range<i64>) -> BTreeMap<i64, usize> {
+    // Requests in pairs may have changed places, and one whose answer never came may be there.
+    let end_s = (*FIRST_MS + (of.end + 16) * STEP_MS) / 1000;
+    let range_s = of.end + 16 - of.start + 2;
+    let result = server.query(&format!("kill{{writer=\"{writer}\"}}[{range_s}s]"), &end_s.to_string());
+    let mut held = BTreeMap::<i64, usize>::new();
+    for one in result.as_array().expect("a matrix") {
+        let at: usize = one["metric"]["at"].as_str().and_then(|at| at.parse().ok()).expect("a number");
+        let mut seen = BTreeSet::new();
+        for (ms, found) in samples(one) {
+            let number = number_of(ms);
+            assert!(seen.insert(number), "writer {writer} series {at}: two samples at {ms} ms");
+            assert!(
+                ledger.requests.contains_key(&number),
+                "writer {writer} series {at}: nobody wrote {found} at {ms} ms"
+            );
+            assert_eq!(found, shown(writer, at, number), "writer {writer} series {at} at {ms} ms");
+            *held.entry(number).or_default() += 1;
+        }
+    }
+    held
+}
+
+/// Compares what the server holds of every series with the ledgers, from request `since` of each on; an unacknowledged
+/// request may be there or not, but whole requests only.
 pub(super) fn check(server: &Server, ledgers: &[Ledger], since: &[i64]) {
     for (writer, ledger) in ledgers.iter().enumerate() {
-        let newest = ledger.requests.keys().copied().max().unwrap_or(0).max(1) + 16;
-        let range_s = (newest - since[writer] + 1).max(1);
-        let end_s = (*FIRST_MS + newest * STEP_MS) / 1000;
-        let result = server.query(&format!("kill{{writer=\"{writer}\"}}[{range_s}s]"), &end_s.to_string());
-        let mut kept_unacknowledged = BTreeMap::<i64, usize>::new();
-        let mut series_seen = 0;
-        for one in result.as_array().expect("a matrix") {
-            series_seen += 1;
-            let at: usize = one["metric"]["at"].as_str().and_then(|at| at.parse().ok()).expect("a number");
-            let mut got = BTreeMap::new();
-            for (ms, shown) in samples(one) {
-                let twice = got.insert(ms, shown);
-                assert!(twice.is_none(), "writer {writer} series {at}: two samples at {ms} ms");
+        let mut next = since[writer].max(0);
+        while next <= ledger.newest() {
+            let of = next..next + REQUESTS_ASKED;
+            next = of.end;
+            let held = held(server, writer, ledger, &of);
+            for (&number, &acknowledged) in ledger.requests.range(of) {
+                let count = held.get(&number).copied().unwrap_or(0);
+                assert!(
+                    count == SERIES || (!acknowledged && count == 0),
+                    "writer {writer}: {count} of {SERIES} series have request {number}, acknowledged: {acknowledged}"
+                );
             }
-            let first_ms = *FIRST_MS + (newest - range_s) * STEP_MS;
-            for (&number, &acknowledged) in &ledger.requests {
-                let ms = timestamp_ms(number);
-                if ms <= first_ms {
-                    continue;
-                }
-                match got.remove(&ms) {
-                    Some(found) => {
-                        assert_eq!(found, shown(writer, at, number), "writer {writer} series {at} at {ms} ms");
-                        if !acknowledged {
-                            *kept_unacknowledged.entry(number).or_default() += 1;
-                        }
-                    }
-                    None => assert!(!acknowledged, "writer {writer} series {at}: request {number} at {ms} ms is lost"),
-                }
-            }
-            assert!(got.is_empty(), "writer {writer} series {at}: samples nobody wrote: {got:?}");
         }
-        let expected = if ledger.requests.values().any(|&acknowledged| acknowledged) { SERIES } else { series_seen };
-        assert_eq!(series_seen, expected, "writer {writer}: series");
-        for (number, count) in kept_unacknowledged {
-            assert_eq!(count, SERIES, "writer {writer}: request {number} is kept in part");
+    }
+}
+
+/// Compares a copy that was made beside the writers: of each it has all acknowledged up to the request `certain`, and maybe
+/// some that follow, without a gap.
+pub(super) fn check_copy(server: &Server, ledgers: &[Ledger], certain: &[i64]) {
+    for (writer, ledger) in ledgers.iter().enumerate() {
+        let of = (certain[writer] - COPIED_REQUESTS).max(0)..ledger.newest() + 1;
+        let held = held(server, writer, ledger, &of);
+        let mut ended = false;
+        for (&number, &acknowledged) in ledger.requests.range(of) {
+            let count = held.get(&number).copied().unwrap_or(0);
+            let told =
+                || format!("writer {writer}: a copy has request {number} of {} in {count} series", certain[writer]);
+            assert!(count == 0 || count == SERIES, "{}, not in all", told());
+            if acknowledged {
+                ended |= count == 0;
+                assert!(number > certain[writer] || !ended, "{}", told());
+            }
+            assert!(!ended || count == 0, "{}, and not one before it", told());
         }
     }
 }

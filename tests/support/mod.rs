@@ -69,9 +69,14 @@ impl Server {
 
     /// As [`start`](Self::start), for `server` or `up`.
     pub fn start_command(subcommand: &str, data: &Path, args: &[&str]) -> Self {
+        Self::start_at(subcommand, "127.0.0.1:0", data, args)
+    }
+
+    /// As [`start_command`](Self::start_command), listening on `address`.
+    pub fn start_at(subcommand: &str, address: &str, data: &Path, args: &[&str]) -> Self {
         let mut child = binary()
             .arg(subcommand)
-            .args(["--listen", "127.0.0.1:0", "--data"])
+            .args(["--listen", address, "--data"])
             .arg(data)
             .args(args)
             .stdin(Stdio::null())

@@ -17,6 +17,7 @@ use storage::{BackupError, BackupOptions, Engine, OpenError, RestoreOptions, che
 
 use crate::any_fault::{World, all_faults, fast_folder, lived, seed, told};
 use crate::backup::{check_sound, restore, restored, take};
+use crate::file_kinds::{BACKUP, check_kinds, kind_of, sections};
 use crate::support::{Content, NOW_MS, append, everything, open, open_with, options};
 
 /// Backups and restores of which one operation fails, when not all do.
@@ -255,12 +256,17 @@ fn a_bit_that_flips_in_a_backup_is_found_by_restore_and_check() {
     world.close();
     let mut files = BTreeMap::new();
     files_of(dir.path(), &mut files);
+    let inside = |path: &Path| path.strip_prefix(dir.path()).expect("inside").to_owned();
+    let insides: Vec<PathBuf> = files.keys().map(|path| inside(path)).collect();
+    check_kinds(insides.iter().map(PathBuf::as_path), &BACKUP);
     let seed = seed();
     println!("METRICKIT_SEED={seed}");
     let random = &mut fastrand::Rng::with_seed(seed);
     for (path, bytes) in files.iter().filter(|(_, bytes)| !bytes.is_empty()) {
         let stride = bytes.len().div_ceil(if all_faults() { FLIPS_MAX } else { FLIPS });
-        for at in (random.usize(0..stride)..bytes.len()).step_by(stride) {
+        let of_sections = sections(kind_of(&inside(path)), bytes).into_iter().map(|(_, section)| random.usize(section));
+        let of_sections: Vec<usize> = of_sections.collect();
+        for at in (random.usize(0..stride)..bytes.len()).step_by(stride).chain(of_sections) {
             let case = format!("{} byte {at} of {}", path.display(), bytes.len());
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << random.u8(0..8);

@@ -1,6 +1,7 @@
 //! The engine on a disk that fails: whatever change fails, what was acknowledged is there after reopening, once.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::support::{Content, NOW_MS, Row, append, batch, batch_of, counter, everything, open, open_with, options};
@@ -324,6 +325,17 @@ fn a_lost_catalog_costs_no_blocks() {
     assert_eq!(everything(&*open(folder.path(), options())), before);
 }
 
+/// Appends to a series that was replayed; it is all there after a power cut.
+#[track_caller]
+fn check_next_append_lasts(engine: Arc<Engine>, folder: &Path, files: &FaultyFiles) {
+    append(&*engine, &[(7, NOW_MS + 1, 2.0)]).expect("acknowledged");
+    let want = everything(&*engine);
+    drop(engine);
+    files.power_cut().expect("the folder is real");
+    let engine = open_with(folder, synced(), on(files));
+    assert_eq!((everything(&*engine), engine.stats().damage), (want, vec![]));
+}
+
 /// What a failed sync left in memory alone is read back from there: it lasts before anything rests on it.
 #[test]
 fn what_is_replayed_after_a_failed_sync_lasts() {
@@ -340,12 +352,7 @@ fn what_is_replayed_after_a_failed_sync_lasts() {
     assert_eq!(everything(&*engine).len(), 2);
     assert!(matches!(append(&*engine, &[(7, NOW_MS + 1, 2.0)]), Err(SinkError::DiskFull { .. })));
     files.set_disk_full(false);
-    append(&*engine, &[(7, NOW_MS + 1, 2.0)]).expect("acknowledged");
-    let want = everything(&*engine);
-    drop(engine);
-    files.power_cut().expect("the folder is real");
-    let engine = open_with(folder.path(), synced(), on(&files));
-    assert_eq!((everything(&*engine), engine.stats().damage), (want, vec![]));
+    check_next_append_lasts(engine, folder.path(), &files);
 }
 
 /// A definition that a process wrote, and never synced, lasts once a later process acknowledges samples that rest on it.
@@ -356,11 +363,5 @@ fn what_is_replayed_lasts() {
     let engine = open_with(folder.path(), never, on(&files));
     append(&*engine, &[(7, NOW_MS, 1.0)]).expect("appended");
     drop(engine);
-    let engine = open_with(folder.path(), synced(), on(&files));
-    append(&*engine, &[(7, NOW_MS + 1, 2.0)]).expect("acknowledged");
-    let want = everything(&*engine);
-    drop(engine);
-    files.power_cut().expect("the folder is real");
-    let engine = open_with(folder.path(), synced(), on(&files));
-    assert_eq!((everything(&*engine), engine.stats().damage), (want, vec![]));
+    check_next_append_lasts(open_with(folder.path(), synced(), on(&files)), folder.path(), &files);
 }

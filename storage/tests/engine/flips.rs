@@ -1,7 +1,8 @@
 //! A bit that flips anywhere in a folder: found and told of with file and place, or refused with what to do; never a panic,
 //! never a sample that nobody wrote, and nothing that is missing without a word.
 //!
-//! By default some bytes of every file, chosen by a seed that is printed; with `METRICKIT_FAULTS=all` many more.
+//! By default one byte of every section of every file, and some more, chosen by a seed that is printed; with
+//! `METRICKIT_FAULTS=all` many more.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,9 +10,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use model::Clock;
+use storage::check::check;
 use storage::files::FaultyFiles;
 
 use crate::any_fault::{World, all_faults, fast_folder, open, seed, told};
+use crate::file_kinds::{DATA_FOLDER, check_kinds, kind_of, sections};
 use crate::support::Content;
 
 /// Flips in one file, when not many.
@@ -19,6 +22,8 @@ const FLIPS: usize = 12;
 /// Flips in one file at most.
 const FLIPS_MAX: usize = 400;
 
+/// A checksum may lie behind what it is of.
+const CHECKSUM_BYTES: u64 = 4;
 /// Length of a segment of the catalog's file.
 const SLED_SEGMENT_BYTES: usize = 128 << 10;
 /// Length of its header.
@@ -88,35 +93,58 @@ fn look(folder: &Path, flipped: &Path, world: &World, content: &Content) -> Resu
     Ok(found)
 }
 
+/// A check of the folder tells of the flip at byte `at`, with its place. What is behind the last whole record is told of as an
+/// append that was cut short.
+fn check_tells(folder: &Path, flipped: &Path, at: usize) -> Result<(), String> {
+    let file = folder.join(flipped);
+    let report = check(folder, &mut |_| {}).map_err(|error| format!("no check: {error}"))?;
+    let covers = |offset: u64, bytes: u64| (offset..offset + bytes + CHECKSUM_BYTES).contains(&(at as u64));
+    let mut problems = report.problems.iter().map(|problem| &problem.damage);
+    let placed = problems.any(|damage| damage.file == file && covers(damage.offset, damage.bytes));
+    let noted = flipped.starts_with("log") && report.notes.iter().any(|note| note.path == file);
+    if placed || noted { Ok(()) } else { Err(format!("the check does not tell where: {:?}", report.problems)) }
+}
+
+/// The bytes of a file that flip, and whether a check must tell of each.
+fn chosen(path: &Path, bytes: &[u8], random: &mut fastrand::Rng) -> Vec<(usize, bool)> {
+    let flips = if all_faults() { FLIPS_MAX } else { FLIPS };
+    // Of sled's file most is not used yet.
+    let is_sled = path.ends_with("db");
+    let used: Vec<usize> = (0..bytes.len()).filter(|&at| !is_sled || bytes[at] != 0).collect();
+    let stride = used.len().div_ceil(flips);
+    // For a damaged header sled forgets the whole segment, at once or at a later start.
+    let headers = (0..bytes.len()).filter(|at| is_sled && at % SLED_SEGMENT_BYTES < SLED_HEADER_BYTES);
+    let some = used.iter().copied().skip(random.usize(0..stride)).step_by(stride);
+    let anywhere = headers.chain(some).map(|at| (at, false)).collect::<Vec<_>>();
+    let of_sections = sections(kind_of(path), bytes).into_iter().map(|(_, section)| (random.usize(section), true));
+    of_sections.chain(anywhere).collect()
+}
+
 #[test]
 fn a_bit_that_flips_anywhere_is_found() {
     let (world, content) = World::lived();
     let mut sound = BTreeMap::new();
     files_of(world.folder.path(), Path::new(""), &mut sound);
+    check_kinds(sound.keys().map(PathBuf::as_path), &DATA_FOLDER);
     let seed = seed();
     println!("METRICKIT_SEED={seed}");
     let random = &mut fastrand::Rng::with_seed(seed);
     let mut wrong = Vec::new();
     for (path, bytes) in sound.iter().filter(|(_, bytes)| !bytes.is_empty()) {
-        let flips = if all_faults() { FLIPS_MAX } else { FLIPS };
-        // Of sled's file most is not used yet.
-        let is_sled = path.ends_with("db");
-        let used: Vec<usize> = (0..bytes.len()).filter(|&at| !is_sled || bytes[at] != 0).collect();
-        let stride = used.len().div_ceil(flips);
-        // For a damaged header sled forgets the whole segment, at once or at a later start.
-        let in_header = |at: &usize| is_sled && at % SLED_SEGMENT_BYTES < SLED_HEADER_BYTES;
-        let headers = (0..bytes.len()).filter(in_header);
-        let some = used.iter().copied().skip(random.usize(0..stride)).step_by(stride);
-        let chosen: Vec<usize> = headers.chain(some).collect();
         let mut became: BTreeMap<Found, usize> = BTreeMap::new();
-        for at in chosen {
+        for (at, is_checked) in chosen(path, bytes, random) {
             let folder = fast_folder();
             write_files(folder.path(), &sound);
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << random.u8(0..8);
             fs::write(folder.path().join(path), flipped).expect("written");
-            let look = catch_unwind(AssertUnwindSafe(|| look(folder.path(), path, &world, &content)));
-            match look {
+            let looked = catch_unwind(AssertUnwindSafe(|| {
+                if is_checked {
+                    check_tells(folder.path(), path, at)?;
+                }
+                look(folder.path(), path, &world, &content)
+            }));
+            match looked {
                 Ok(Ok(found)) => *became.entry(found).or_default() += 1,
                 Ok(Err(error)) => wrong.push(format!("{} byte {at}: {error}", path.display())),
                 Err(_) => wrong.push(format!("{} byte {at}: panicked", path.display())),

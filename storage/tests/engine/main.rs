@@ -9,6 +9,7 @@ mod cold;
 mod cold_limits;
 mod deletes;
 mod faults;
+mod file_kinds;
 mod fixture;
 mod flips;
 mod full;
