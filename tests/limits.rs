@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::{
-    PATIENCE, REMOTE_WRITE_HEADERS, Running, Server, binary, body, escape, http, now_ms, request, series, try_post,
+    Answer, PATIENCE, REMOTE_WRITE_HEADERS, Running, Server, binary, body, escape, http, now_ms, request, run, series,
+    try_post,
 };
 
 #[test]
@@ -207,30 +208,61 @@ fn stopping_under_load_keeps_what_was_acknowledged() {
     assert!(count == kept || count == kept + 1, "{count} kept of {kept} acknowledged");
 }
 
-/// Needs the right to mount a small file system; says so and skips without (never in CI as root).
-#[test]
-fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
+/// A small file system of its own, in memory, if there is the right to mount one; says so if not.
+fn small_disk(mib: u32) -> Option<(tempfile::TempDir, Unmount)> {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "none"]).arg(folder.path()).output();
+    let size = format!("size={mib}m");
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(folder.path()).output();
     if !mounted.is_ok_and(|output| output.status.success()) {
         println!("skipped: no right to mount a small file system");
-        return;
+        return None;
     }
     let unmount = Unmount(folder.path().to_owned());
+    Some((folder, unmount))
+}
+
+/// Writes batches of 10,000 samples that do not become small.
+struct Filler(fastrand::Rng);
+
+impl Filler {
+    fn write(&mut self, server: &Server, number: i64) -> Answer {
+        let all = (0..200).map(|at| {
+            let samples: Vec<_> = (0..50).map(|k| (number * 50 + k, self.0.f64())).collect();
+            series(&[("__name__", "fill"), ("at", &at.to_string())], &samples)
+        });
+        server.write(&request(all.collect()))
+    }
+
+    /// Tries until the batch is taken.
+    fn write_once_there_is_room(&mut self, server: &Server, number: i64) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.write(server, number);
+            if answer.status == 204 {
+                return;
+            }
+            assert!(Instant::now() < until, "writes resume without a restart: {}", answer.body);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// So many batches are there, as one of their series tells.
+    #[track_caller]
+    fn check(server: &Server, batches: i64) {
+        let kept = server.query("count_over_time(fill{at=\"7\"}[1h])", "3000");
+        assert_eq!(kept[0]["value"][1], json!((batches * 50).to_string()));
+    }
+}
+
+/// The reserve is kept, and the reason told.
+#[test]
+fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
+    let Some((folder, unmount)) = small_disk(24) else { return };
     let server = Server::start(&folder.path().join("data"), &["--retention", "off", "--disk-reserve-bytes", "4MiB"]);
-    let mut random = fastrand::Rng::with_seed(11);
-    let mut batch = |number: i64| {
-        let all = (0..200)
-            .map(|at| {
-                let samples: Vec<_> = (0..50).map(|k| (number * 50 + k, random.f64())).collect();
-                series(&[("__name__", "fill"), ("at", &at.to_string())], &samples)
-            })
-            .collect();
-        server.write(&request(all))
-    };
+    let mut filler = Filler(fastrand::Rng::with_seed(11));
     let mut acknowledged = 0;
     let refused = loop {
-        let answer = batch(acknowledged);
+        let answer = filler.write(&server, acknowledged);
         if answer.status != 204 {
             break answer;
         }
@@ -240,27 +272,60 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
     assert_eq!(refused.status, 503, "{}", refused.body);
     assert!(refused.retry_after.is_some(), "a full disk asks to try again");
     assert!(refused.body.contains("full"), "{}", refused.body);
-    let kept = server.query("count_over_time(fill{at=\"7\"}[1h])", "3000");
-    assert_eq!(kept[0]["value"][1], json!((acknowledged * 50).to_string()), "reads go on");
+    Filler::check(&server, acknowledged);
     // Space returns.
     let remounted =
         Command::new("mount").args(["-o", "remount,size=64m"]).arg(folder.path()).status().expect("mount runs");
     assert!(remounted.success());
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let answer = batch(acknowledged);
-        if answer.status == 204 {
-            acknowledged += 1;
-            break;
-        }
-        assert!(Instant::now() < until, "writes resume without a restart: {}", answer.body);
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    filler.write_once_there_is_room(&server, acknowledged);
+    acknowledged += 1;
     server.kill();
     let again = Server::start(&folder.path().join("data"), &["--retention", "off"]);
-    let kept = again.query("count_over_time(fill{at=\"7\"}[1h])", "3000");
-    assert_eq!(kept[0]["value"][1], json!((acknowledged * 50).to_string()), "nothing acknowledged is lost");
+    Filler::check(&again, acknowledged);
     drop(again);
+    drop(unmount);
+}
+
+/// Others take the last byte, reserve and all: blocks cannot be written, nothing of the catalog changed. Nothing is lost, and when
+/// there is room again all goes on.
+#[test]
+fn a_disk_that_others_fill_to_the_last_byte_costs_nothing() {
+    let Some((folder, unmount)) = small_disk(32) else { return };
+    let data = folder.path().join("data");
+    // A flush is due all the time, and cannot be done.
+    let server =
+        Server::start(&data, &["--retention", "off", "--disk-reserve-bytes", "1MiB", "--flush-log-bytes", "1MiB"]);
+    let mut filler = Filler(fastrand::Rng::with_seed(12));
+    let (before, ballast) = (30, folder.path().join("ballast"));
+    (0..before).for_each(|number| filler.write_once_there_is_room(&server, number));
+    let mut file = std::fs::File::create(&ballast).expect("a file");
+    let piece = vec![1; 4096];
+    let full = (0..10_000).find_map(|_| std::io::Write::write_all(&mut file, &piece).err()).expect("no room at last");
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    let refused = filler.write(&server, before);
+    assert!(
+        refused.status == 503 && refused.retry_after.is_some() && refused.body.contains("full"),
+        "{}",
+        refused.body
+    );
+    for path in ["flush", "merge", "tsdb/delete_series?match[]=fill&start=0&end=1"] {
+        let answer = server.post(&format!("/api/v1/admin/{path}"), &[], &[]);
+        assert!(answer.status >= 500 && answer.body.contains("full"), "{path}: {} {}", answer.status, answer.body);
+    }
+    let is_poisoned = |server: &Server| server.get("/metrics").body.lines().any(|line| line == "metrickit_poisoned 1");
+    assert!(!is_poisoned(&server));
+    Filler::check(&server, before);
+    std::fs::remove_file(&ballast).expect("removed");
+    drop(file);
+    filler.write_once_there_is_room(&server, before);
+    let flushed = server.post("/api/v1/admin/flush", &[], &[]);
+    assert_eq!(flushed.status, 200, "{}", flushed.body);
+    Filler::check(&server, before + 1);
+    assert!(!is_poisoned(&server));
+    server.kill();
+    let (code, out, err) = run(&["check", data.to_str().expect("UTF-8")]);
+    assert_eq!(code, 0, "{out}{err}");
+    Filler::check(&Server::start(&data, &["--retention", "off"]), before + 1);
     drop(unmount);
 }
 
