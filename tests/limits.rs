@@ -209,6 +209,7 @@ fn stopping_under_load_keeps_what_was_acknowledged() {
 }
 
 /// A small file system of its own, in memory, if there is the right to mount one; says so if not.
+#[expect(clippy::print_stdout, reason = "what is skipped is said")]
 fn small_disk(mib: u32) -> Option<(tempfile::TempDir, Unmount)> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let size = format!("size={mib}m");
