@@ -4,7 +4,7 @@
 //! check over the whole says whether they are UTF-8. Anything out of the ordinary is only said to be so; the
 //! builder then finds what it is.
 
-use crate::labels::{LabelLimits, LabelsRef, TEXT_BYTES_MAX, push_length};
+use crate::labels::{LabelLimits, LabelsRef, SET_BYTES_MAX, TEXT_BYTES_MAX, push_length};
 
 /// Packs sorted pairs. Reusable: clearing keeps the memory.
 #[derive(Debug, Default, Clone)]
@@ -37,7 +37,7 @@ impl SortedPacker {
         // No name is before the empty one, which the first name is compared with.
         let is_next = name > &self.packed[self.name_start..self.name_end];
         // What is too long already grows no further, however many pairs come.
-        let set_fits = self.packed.len() <= limits.set_bytes_max;
+        let set_fits = self.packed.len() <= limits.set_bytes_max.min(SET_BYTES_MAX);
         if !is_next || value.is_empty() || !name_fits || !value_fits || !set_fits {
             return false;
         }
@@ -53,7 +53,7 @@ impl SortedPacker {
 
     /// The set, or nothing when a text is not UTF-8 or the set passes a limit.
     pub fn packed(&self, limits: &LabelLimits) -> Option<LabelsRef<'_>> {
-        if self.labels > limits.labels_max || self.packed.len() > limits.set_bytes_max {
+        if self.labels > limits.labels_max || self.packed.len() > limits.set_bytes_max.min(SET_BYTES_MAX) {
             return None;
         }
         // Lengths are ASCII, so that the whole is UTF-8 when and only when every text is.

@@ -10,12 +10,15 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// The label that holds the metric name.
 pub const METRIC_NAME: &str = "__name__";
 /// Longest name or value the packed form can hold: four base-64 digits of length.
 pub(crate) const TEXT_BYTES_MAX: usize = (1 << 24) - 1;
+/// Longest packed form, whatever a caller's limits say.
+pub(crate) const SET_BYTES_MAX: usize = (1 << 31) - 1;
 /// The label of a classic histogram bucket's upper bound.
 pub const BUCKET_LABEL: &str = "le";
 
@@ -66,9 +69,13 @@ pub enum LabelError {
     Damaged { at_byte: usize },
 }
 
-/// An owned label set. Cloning shares the bytes.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Labels(Arc<str>);
+/// An owned label set. Cloning shares the bytes, which may be part of a [text of several](crate::LabelSets).
+#[derive(Clone)]
+pub struct Labels {
+    text: Arc<str>,
+    start: u32,
+    end: u32,
+}
 
 /// A borrowed label set, in the packed form.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,7 +84,7 @@ pub struct LabelsRef<'a>(&'a str);
 impl Labels {
     /// The set without labels.
     pub fn empty() -> Self {
-        Self(Arc::from(""))
+        LabelsRef("").to_owned()
     }
 
     /// Builds a set from pairs in any order; empty values are left out, as PromQL has them.
@@ -104,14 +111,21 @@ impl Labels {
         LabelsRef::from_packed(packed).map(LabelsRef::to_owned)
     }
 
+    /// The set that is packed from `start` to `end` of a text.
+    pub(crate) fn of_shared(text: Arc<str>, start: u32, end: u32) -> Self {
+        Self { text, start, end }
+    }
+
     /// The borrowed form.
+    #[inline]
     pub fn as_ref(&self) -> LabelsRef<'_> {
-        LabelsRef(&self.0)
+        LabelsRef(self.packed())
     }
 
     /// The packed form.
+    #[inline]
     pub fn packed(&self) -> &str {
-        &self.0
+        &self.text[self.start as usize..self.end as usize]
     }
 
     /// The pairs in name order.
@@ -131,7 +145,21 @@ impl Labels {
 
     /// Whether there are no labels.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.start == self.end
+    }
+}
+
+impl PartialEq for Labels {
+    fn eq(&self, other: &Self) -> bool {
+        self.packed() == other.packed()
+    }
+}
+
+impl Eq for Labels {}
+
+impl Hash for Labels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.packed().hash(state);
     }
 }
 
@@ -142,6 +170,9 @@ impl<'a> LabelsRef<'a> {
     ///
     /// [`LabelError::Damaged`] when `packed` is not canonical.
     pub fn from_packed(packed: &'a str) -> Result<Self, LabelError> {
+        if packed.len() > SET_BYTES_MAX {
+            return Err(LabelError::Damaged { at_byte: SET_BYTES_MAX });
+        }
         let mut at_byte = 0;
         let mut last: Option<&str> = None;
         while at_byte < packed.len() {
@@ -173,7 +204,8 @@ impl<'a> LabelsRef<'a> {
 
     /// An owned copy.
     pub fn to_owned(self) -> Labels {
-        Labels(Arc::from(self.0))
+        let end = u32::try_from(self.0.len()).expect("no longer set is made");
+        Labels { text: Arc::from(self.0), start: 0, end }
     }
 
     /// The pairs in name order.
@@ -490,8 +522,9 @@ fn pack_pairs(
         push_text(packed, name);
         push_text(packed, value);
     }
-    if packed.len() > limits.set_bytes_max {
-        return Err(LabelError::SetTooLong { found_bytes: packed.len(), limit_bytes: limits.set_bytes_max });
+    let limit_bytes = limits.set_bytes_max.min(SET_BYTES_MAX);
+    if packed.len() > limit_bytes {
+        return Err(LabelError::SetTooLong { found_bytes: packed.len(), limit_bytes });
     }
     Ok(())
 }

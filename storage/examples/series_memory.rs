@@ -13,6 +13,9 @@ use storage::ids::SeriesId;
 use storage::index::{Postings, SeriesTable};
 use storage::log::payload::SampleColumns;
 
+/// New series of one request.
+const REQUEST_SERIES: usize = 5000;
+
 /// Counts what is in use.
 struct Counting;
 
@@ -82,7 +85,11 @@ fn main() {
     );
     let _table = part("labels, and ids by labels", series, || {
         let table: SeriesTable = SeriesTable::default();
-        (0..series).for_each(|id| table.insert(SeriesId(id), &labels(id)));
+        for first in (0..series).step_by(REQUEST_SERIES) {
+            let ids = first..series.min(first + u32::try_from(REQUEST_SERIES).expect("some"));
+            let new: Vec<(SeriesId, Labels)> = ids.map(|id| (SeriesId(id), labels(id))).collect();
+            table.insert_all(new.iter().map(|(id, labels)| (*id, labels)));
+        }
         table
     });
     let _postings = part("postings", series, || {
@@ -104,4 +111,15 @@ fn main() {
         });
         done = samples;
     }
+    let ended = part("head, what a flush begins with", series, || {
+        let ended = head.turn();
+        let mut columns = SampleColumns::default();
+        (0..series).for_each(|id| columns.push(SeriesId(id), i64::from(done) * 15_000, 1.0));
+        head.apply(&columns);
+        ended
+    });
+    let before = IN_USE_BYTES.load(Ordering::Relaxed);
+    head.clear(ended);
+    let freed = before - IN_USE_BYTES.load(Ordering::Relaxed);
+    println!("{:44} {:8.1} bytes a series", "head, what it gives back", freed as f64 / f64::from(series));
 }

@@ -30,6 +30,9 @@ use crate::ids::{BlockId, Sequence, SeriesId};
 /// Blocks that one pass over the head writes side by side; each takes a buffer and directories in memory.
 const WRITERS_MAX: usize = 16;
 
+/// New series are told to the catalog by so many ids: a few of its pages.
+const NEW_SERIES_IDS: u32 = 1 << 12;
+
 /// What a flush finds out about the series of its generation.
 #[derive(Debug, Default)]
 struct Seen {
@@ -135,9 +138,11 @@ impl Core {
 
     /// Tells the catalog of new series, when they came, and metadata; lasting with the next commit.
     fn save_new(&self, catalog: &Catalog, flushing: &Flushing) -> Result<(), CatalogError> {
-        let series: Vec<(SeriesId, Labels)> =
-            flushing.series.iter().filter_map(|&id| Some((id, self.series.live_labels(id)?))).collect();
-        catalog.add_series(series.iter().map(|(id, labels)| (*id, labels)))?;
+        for ids in flushing.series.chunk_by(|a, b| a.0 / NEW_SERIES_IDS == b.0 / NEW_SERIES_IDS) {
+            let labels = |&id: &SeriesId| Some((id, self.series.live_labels(id)?));
+            let series: Vec<(SeriesId, Labels)> = ids.iter().filter_map(labels).collect();
+            catalog.add_series(series.iter().map(|(id, labels)| (*id, labels)))?;
+        }
         let known = self.metadata.read();
         let metadata: Vec<(String, MetricMetadata)> =
             flushing.metadata.iter().filter_map(|metric| Some((metric.clone(), known.get(metric)?.clone()))).collect();

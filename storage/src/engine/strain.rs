@@ -20,8 +20,8 @@ const RELIEF_PART: u64 = 4;
 /// Series that are looked at to tell what all take.
 const SERIES_LOOKED_AT: u64 = 1024;
 /// What a series takes beside its labels' text and its place in the head: its places in the table, the hash table and the
-/// postings, and what the allocator adds to the text.
-const SERIES_BYTES: u64 = 16 + 8 + 28 + 24;
+/// postings.
+const SERIES_BYTES: u64 = 6 + 8 + 28;
 /// What writing a block takes beside its directories: a buffer, the columns it shares, the encoder.
 const WRITER_BYTES: u64 = 1 << 20;
 /// A chunk's entry in the directory with its part of the index, at most, about.

@@ -4,6 +4,7 @@
 //! and the log when the engine opens; series that are written no more are found in files ([`cold`]).
 
 pub mod cold;
+mod names;
 mod pairs;
 pub mod postings;
 pub mod predict;

@@ -117,7 +117,7 @@ impl<'t, S: BuildHasher> Predictor<'t, S> {
             self.page = self.table.page(number).map(|page| (number, page));
         }
         let Some((_, page)) = &self.page else { return false };
-        page.read()[slot].as_ref().is_some_and(|labels| is_next(labels.as_ref()))
+        page.read().get(slot).is_some_and(is_next)
     }
 
     fn learn(&mut self, id: SeriesId) {

@@ -198,7 +198,7 @@ impl SeriesIndex {
         let (mut cold, mut last) = (None::<Arc<ColdSet>>, None::<LastPage<'_>>);
         self.table.each_or(ids.iter().copied(), |id, labels| {
             if let Some(labels) = labels {
-                visit(id, labels);
+                visit(id, &labels);
                 return Ok(());
             }
             // Only after it was not found in memory: what has left it meanwhile is in the newest files.
@@ -304,10 +304,7 @@ impl SeriesIndex {
     /// Puts series into memory that are not there: new ones, or cold ones that are written again. With the writer's lock.
     pub fn insert<'a>(&self, series: impl IntoIterator<Item = (SeriesId, &'a Labels)>) {
         let mut postings = self.postings.write();
-        for (id, labels) in series {
-            self.table.insert(id, labels);
-            postings.insert(id, labels.as_ref());
-        }
+        self.table.insert_all(series.into_iter().inspect(|(id, labels)| postings.insert(*id, labels.as_ref())));
     }
 
     /// Makes room for so many series more in memory.
@@ -318,10 +315,8 @@ impl SeriesIndex {
     /// Puts series into memory that are not there, save for their label pairs, which `part` takes. Several threads may do
     /// so at a time, each with series and a part of its own.
     pub fn insert_part(&self, part: &mut IndexPart, series: &[(SeriesId, Labels)]) {
-        for (id, labels) in series {
-            self.table.insert(*id, labels);
-            part.0.insert(*id, labels.as_ref());
-        }
+        self.table.insert_all(series.iter().map(|(id, labels)| (*id, labels)));
+        series.iter().for_each(|(id, labels)| part.0.insert(*id, labels.as_ref()));
     }
 
     /// Adds the label pairs of a part.

@@ -1,6 +1,6 @@
 //! Label sets to series ids and back.
 //!
-//! Ids lead to labels through pages of 256 series that are locked one by one. Label sets lead to ids through a sharded
+//! Ids lead to labels through pages of 256 series that are locked one by one; how a page keeps them is `names`'s. Label sets lead to ids through a sharded
 //! hash table that holds ids alone: the bytes of the labels are compared on every hit, so that two sets with one hash
 //! stay two series. Most sets are recognised without that, by the guesses of [`predict`](super::predict).
 
@@ -11,6 +11,7 @@ use hashbrown::HashTable;
 use model::{Labels, LabelsRef};
 use parking_lot::RwLock;
 
+use super::names::Names;
 use crate::ids::SeriesId;
 
 /// Series of one page.
@@ -18,8 +19,8 @@ pub const PAGE_SERIES: usize = 256;
 /// Parts of the hash table, each with its lock.
 const SHARDS: usize = 32;
 
-/// The labels of a page's series, by id.
-pub(super) type Page = RwLock<Box<[Option<Labels>; PAGE_SERIES]>>;
+/// The labels of a page's series.
+pub(super) type Page = RwLock<Names>;
 
 /// The series that exist.
 #[derive(Debug)]
@@ -46,32 +47,57 @@ impl<S: BuildHasher> SeriesTable<S> {
     pub fn labels(&self, id: SeriesId) -> Option<Labels> {
         let (page, slot) = place(id);
         let page = self.page(page)?;
-        page.read()[slot].clone()
+        page.read().share(slot)
+    }
+
+    /// What `work` makes of the labels of `id`, if it exists.
+    fn with_labels<T>(&self, id: u32, work: impl FnOnce(LabelsRef<'_>) -> T) -> Option<T> {
+        let (page, slot) = place(SeriesId(id));
+        let page = self.page(page)?;
+        page.read().get(slot).map(work)
+    }
+
+    fn hash_of(&self, id: u32) -> u64 {
+        self.with_labels(id, |labels| self.hash(labels)).unwrap_or(0)
     }
 
     /// The id of `labels`, if the series exists.
     pub fn find(&self, labels: LabelsRef<'_>) -> Option<SeriesId> {
         let hash = self.hash(labels);
         let shard = self.shard(hash).read();
-        shard.find(hash, |&id| self.has_labels(SeriesId(id), labels)).map(|&id| SeriesId(id))
+        let is = |&id: &u32| self.with_labels(id, |known| known == labels) == Some(true);
+        shard.find(hash, is).map(|&id| SeriesId(id))
     }
 
     /// Makes room for so many series more.
     pub fn reserve(&self, series: usize) {
-        let rehash = |&id: &u32| self.labels(SeriesId(id)).map_or(0, |labels| self.hash(labels.as_ref()));
         // They do not spread quite evenly.
         let each = series / SHARDS + series / SHARDS / 32;
-        self.shards.iter().for_each(|shard| shard.write().reserve(each, rehash));
+        self.shards.iter().for_each(|shard| shard.write().reserve(each, |&id| self.hash_of(id)));
     }
 
     /// Adds a series that does not exist. One caller at a time for a series.
     pub fn insert(&self, id: SeriesId, labels: &Labels) {
-        debug_assert!(self.find(labels.as_ref()).is_none(), "{labels} is known already");
-        let (page, slot) = place(id);
-        self.page_or_new(page).write()[slot] = Some(labels.clone());
-        let hash = self.hash(labels.as_ref());
-        let rehash = |&id: &u32| self.labels(SeriesId(id)).map_or(0, |labels| self.hash(labels.as_ref()));
-        self.shard(hash).write().insert_unique(hash, id.0, rehash);
+        self.insert_all([(id, labels)]);
+    }
+
+    /// Adds series that do not exist; those that follow each other in a page are kept together. One caller at a time for a series.
+    pub fn insert_all<'a>(&self, series: impl IntoIterator<Item = (SeriesId, &'a Labels)>) {
+        let mut series = series.into_iter().peekable();
+        let mut together = Vec::new();
+        while let Some(&(first, _)) = series.peek() {
+            let number = place(first).0;
+            while let Some((id, labels)) = series.next_if(|(id, _)| place(*id).0 == number) {
+                debug_assert!(self.find(labels.as_ref()).is_none(), "{labels} is known already");
+                together.push((place(id).1, labels.as_ref()));
+            }
+            self.page_or_new(number).write().insert(&together);
+            for (slot, labels) in together.drain(..) {
+                let id = u32::try_from(number * PAGE_SERIES + slot).expect("it was an id");
+                let hash = self.hash(labels);
+                self.shard(hash).write().insert_unique(hash, id, |&id| self.hash_of(id));
+            }
+        }
     }
 
     /// Removes a series and returns its labels.
@@ -84,8 +110,8 @@ impl<S: BuildHasher> SeriesTable<S> {
         let (number, slot) = place(id);
         let page = self.page(number)?;
         let mut names = page.write();
-        names[slot] = None;
-        if names.iter().all(Option::is_none) {
+        names.remove(slot);
+        if names.is_empty() {
             self.pages.write()[number] = None;
         }
         Some(labels)
@@ -105,7 +131,7 @@ impl<S: BuildHasher> SeriesTable<S> {
     pub fn each(&self, ids: impl IntoIterator<Item = u32>, mut visit: impl FnMut(SeriesId, &Labels)) {
         let each = self.each_or(ids, |id, labels| {
             if let Some(labels) = labels {
-                visit(id, labels);
+                visit(id, &labels);
             }
             Ok::<(), std::convert::Infallible>(())
         });
@@ -116,7 +142,7 @@ impl<S: BuildHasher> SeriesTable<S> {
     pub(super) fn each_or<E>(
         &self,
         ids: impl IntoIterator<Item = u32>,
-        mut visit: impl FnMut(SeriesId, Option<&Labels>) -> Result<(), E>,
+        mut visit: impl FnMut(SeriesId, Option<Labels>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut ids = ids.into_iter().peekable();
         while let Some(&first) = ids.peek() {
@@ -124,15 +150,10 @@ impl<S: BuildHasher> SeriesTable<S> {
             let page = self.page(number);
             let names = page.as_ref().map(|page| page.read());
             while let Some(id) = ids.next_if(|&id| place(SeriesId(id)).0 == number) {
-                visit(SeriesId(id), names.as_ref().and_then(|names| names[place(SeriesId(id)).1].as_ref()))?;
+                visit(SeriesId(id), names.as_ref().and_then(|names| names.share(place(SeriesId(id)).1)))?;
             }
         }
         Ok(())
-    }
-
-    fn has_labels(&self, id: SeriesId, labels: LabelsRef<'_>) -> bool {
-        let (page, slot) = place(id);
-        self.page(page).is_some_and(|page| page.read()[slot].as_ref().is_some_and(|known| known.as_ref() == labels))
     }
 
     pub(super) fn page(&self, page: usize) -> Option<Arc<Page>> {
@@ -147,7 +168,7 @@ impl<S: BuildHasher> SeriesTable<S> {
         if pages.len() <= page {
             pages.resize(page + 1, None);
         }
-        pages[page].get_or_insert_with(|| Arc::new(RwLock::new(Box::new([const { None }; PAGE_SERIES])))).clone()
+        pages[page].get_or_insert_default().clone()
     }
 
     fn hash(&self, labels: LabelsRef<'_>) -> u64 {
