@@ -203,8 +203,9 @@ impl<'a> LabelsRef<'a> {
     }
 
     /// An owned copy.
+    #[expect(clippy::missing_panics_doc, reason = "no longer set is made")]
     pub fn to_owned(self) -> Labels {
-        let end = u32::try_from(self.0.len()).expect("no longer set is made");
+        let end = u32::try_from(self.0.len()).expect("shorter than SET_BYTES_MAX");
         Labels { text: Arc::from(self.0), start: 0, end }
     }
 
