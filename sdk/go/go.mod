@@ -1,0 +1,3 @@
+module github.com/metrickit/metrickit/sdk/go
+
+go 1.21
