@@ -10,7 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{Labels, ManualClock, MatchOp, Matcher, SampleSink, SeriesSource, TimeRange, TimestampMs, WriteBatch};
+use model::{
+    Labels, ManualClock, MatchOp, Matcher, SampleSink, Samples, SeriesSource, TimeRange, TimestampMs, WriteBatch,
+};
 use storage::{Durability, Engine, EngineOptions};
 
 const START_MS: i64 = 1_700_006_400_000;
@@ -102,17 +104,41 @@ fn start(folder: &Path) {
     select(&engine);
 }
 
-/// Selects the series of one metric twice, and the values of a label.
+/// What queries over cold series take: each is asked twice, as the second finds warm what the first has read.
 fn select(engine: &Engine) {
-    for _ in 0..2 {
-        let matcher = Matcher::new("pod", MatchOp::Regex, "checkout-7d9f8b6c54-000.*").expect("valid");
-        let started = Instant::now();
-        let set = engine.select(&[matcher], TimeRange::ALL, usize::MAX).expect("selected");
-        println!("select: {} series in {:?}", set.len(), started.elapsed());
+    let scattered = Matcher::new("pod", MatchOp::Regex, "checkout-7d9f8b6c54-000.*").expect("valid");
+    let rare = Matcher::equal("pod", "payments-7d9f8b6c54-000002");
+    for (what, matchers) in [("rare label", vec![rare]), ("40 of each 160", vec![scattered])] {
+        for _ in 0..2 {
+            let (cpu, started) = (cpu_time(), Instant::now());
+            let set = engine.select(&matchers, TimeRange::ALL, usize::MAX).expect("selected");
+            let cpu = cpu_time().saturating_sub(cpu);
+            println!("{what}: {} series in {:?}, {cpu:?} of CPU", set.len(), started.elapsed());
+        }
     }
-    let started = Instant::now();
-    let values = engine.label_values("pod", &[], TimeRange::ALL).expect("read");
-    println!("label values: {} in {:?}", values.len(), started.elapsed());
+    for _ in 0..2 {
+        let (cpu, started) = (cpu_time(), Instant::now());
+        let values = engine.label_values("pod", &[], TimeRange::ALL).expect("read");
+        let cpu = cpu_time().saturating_sub(cpu);
+        println!("label values: {} in {:?}, {cpu:?} of CPU", values.len(), started.elapsed());
+    }
+    // As `count({__name__!=""})` reads them.
+    for _ in 0..2 {
+        let (cpu, started) = (cpu_time(), Instant::now());
+        let set = engine.select_newest(&[], TimeRange::ALL, usize::MAX).expect("selected");
+        let selected = cpu_time().saturating_sub(cpu);
+        let (mut samples, mut count) = (Samples::default(), 0);
+        for at in 0..set.len() {
+            set.read(at, &mut samples).expect("read");
+            count += usize::from(!samples.is_empty());
+        }
+        let cpu = cpu_time().saturating_sub(cpu);
+        println!(
+            "count: {count} series in {:?}, {cpu:?} of CPU, {selected:?} until they were selected",
+            started.elapsed()
+        );
+    }
+    println!("then resident: {} MiB, of which {} MiB anonymous", memory("VmRSS") >> 10, memory("RssAnon") >> 10);
 }
 
 /// User and system time of this thread.
