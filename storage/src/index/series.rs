@@ -316,7 +316,9 @@ impl SeriesIndex {
     /// so at a time, each with series and a part of its own.
     pub fn insert_part(&self, part: &mut IndexPart, series: &[(SeriesId, Labels)]) {
         self.table.insert_all(series.iter().map(|(id, labels)| (*id, labels)));
-        series.iter().for_each(|(id, labels)| part.0.insert(*id, labels.as_ref()));
+        for (id, labels) in series {
+            part.0.insert(*id, labels.as_ref());
+        }
     }
 
     /// Adds the label pairs of a part.

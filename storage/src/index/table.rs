@@ -84,16 +84,16 @@ impl<S: BuildHasher> SeriesTable<S> {
     /// Adds series that do not exist; those that follow each other in a page are kept together. One caller at a time for a series.
     pub fn insert_all<'a>(&self, series: impl IntoIterator<Item = (SeriesId, &'a Labels)>) {
         let mut series = series.into_iter().peekable();
-        let mut together = Vec::new();
+        let (mut ids, mut together) = (Vec::new(), Vec::new());
         while let Some(&(first, _)) = series.peek() {
             let number = place(first).0;
             while let Some((id, labels)) = series.next_if(|(id, _)| place(*id).0 == number) {
                 debug_assert!(self.find(labels.as_ref()).is_none(), "{labels} is known already");
+                ids.push(id.0);
                 together.push((place(id).1, labels.as_ref()));
             }
             self.page_or_new(number).write().insert(&together);
-            for (slot, labels) in together.drain(..) {
-                let id = u32::try_from(number * PAGE_SERIES + slot).expect("it was an id");
+            for (id, (_, labels)) in ids.drain(..).zip(together.drain(..)) {
                 let hash = self.hash(labels);
                 self.shard(hash).write().insert_unique(hash, id, |&id| self.hash_of(id));
             }
