@@ -1,17 +1,30 @@
 # `make test` runs every test of the project. What a machine lacks is said and skipped, except in CI (CI=true).
 
 CARGO ?= cargo
+# Go, on the PATH or where its own installer puts it.
+GO ?= $(or $(shell command -v go 2>/dev/null),$(wildcard /usr/local/go/bin/go))
 # Seconds for each fuzz target in `make fuzz`.
 FUZZ_SECONDS ?= 30
 # How often `make kill-loop` kills; 1000 take about a quarter of an hour.
 METRICKIT_KILLS ?= 200
 
-.PHONY: test lint docs fuzz fuzz-build bench kill-loop soak clean
+.PHONY: test sdk lint docs fuzz fuzz-build bench kill-loop soak clean
 
-## every test: unit, property, script, end to end, fuzz seeds
-test:
+## every test: unit, property, script, end to end, fuzz seeds, the Go client
+test: sdk
 	$(CARGO) test --workspace --lib --bins --tests --locked
 	$(CARGO) test --workspace --doc --locked
+
+## the Go client: formatting, vet, its tests under the race detector
+sdk:
+ifneq ($(GO),)
+	@unformatted="$$(cd sdk/go && $$($(GO) env GOROOT)/bin/gofmt -l .)"; test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	cd sdk/go && $(GO) vet ./... && $(GO) test -race ./...
+else ifeq ($(CI),true)
+	@echo "sdk/go: Go must be installed in CI"; exit 1
+else
+	@echo "skipped: the Go client, as go is not installed"
+endif
 
 ## formatting and lints, warnings are errors
 lint:

@@ -21,7 +21,7 @@
 //
 //	var orders = metrickit.NewCounter("shop_orders_total", "Orders taken.", "kind")
 //
-//	var express = orders.With("express") // 10 ns to find, 5 ns to add to
+//	var express = orders.With("express") // some 50 ns to find, 5 ns to add to
 //
 //	express.Inc()
 //

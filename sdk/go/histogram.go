@@ -44,9 +44,9 @@ const SchemaZero = 1 << 8
 // Histogram is one distribution of observations. It is safe for concurrent
 // use.
 //
-// An observation takes an uncontended lock for some ten nanoseconds. Where
-// goroutines are seen to wait for each other, the histogram is split into
-// parts that are added up when it is read.
+// An observation takes some 25 nanoseconds, under a lock that nobody else holds
+// as a rule. Where goroutines are seen to meet at it, the histogram is split
+// into parts that are added up when it is read.
 type Histogram struct {
 	settings *HistogramOptions
 	first    histogramPart

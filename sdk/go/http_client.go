@@ -40,8 +40,8 @@ func RoundTripperWith(options RoundTripperOptions, next http.RoundTripper) http.
 	return &measuredTransport{
 		next:     next,
 		hosts:    distinct{max: routesMax},
-		requests: registry.NewCounter("http_client_requests_total", "HTTP requests sent.", "host", "method", "status"),
-		seconds:  registry.NewHistogram("http_client_request_duration_seconds", "Time until the header of an answer.", "host", "method", "status"),
+		requests: registry.NewCounter("http_client_requests_total", "HTTP requests sent.", "host", "method", "status").Limit(httpSeriesMax),
+		seconds:  registry.NewHistogram("http_client_request_duration_seconds", "Time until the header of an answer.", "host", "method", "status").Limit(httpSeriesMax),
 		inFlight: registry.NewGauge("http_client_requests_in_flight", "HTTP requests that wait for an answer.").With(),
 	}
 }

@@ -12,6 +12,8 @@ const (
 	// routesMax bounds the routes that HandlerOptions.Route may name, and hosts
 	// that a program may ask.
 	routesMax = 200
+	// httpSeriesMax bounds the series of each metric that has routes or hosts.
+	httpSeriesMax = 2000
 	// noRoute is the route of requests that matched no pattern, otherValue
 	// stands for whatever would make too many label values.
 	noRoute    = "none"
@@ -76,8 +78,8 @@ func HandlerWith(options HandlerOptions, next http.Handler) http.Handler {
 		next:     next,
 		route:    options.Route,
 		routes:   distinct{max: routesMax},
-		requests: registry.NewCounter("http_requests_total", "HTTP requests served.", "method", "route", "status"),
-		seconds:  registry.NewHistogram("http_request_duration_seconds", "Time to serve HTTP requests.", "method", "route", "status"),
+		requests: registry.NewCounter("http_requests_total", "HTTP requests served.", "method", "route", "status").Limit(httpSeriesMax),
+		seconds:  registry.NewHistogram("http_request_duration_seconds", "Time to serve HTTP requests.", "method", "route", "status").Limit(httpSeriesMax),
 		inFlight: registry.NewGauge("http_requests_in_flight", "HTTP requests being served.").With(),
 	}
 }

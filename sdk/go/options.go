@@ -72,13 +72,14 @@ type Options struct {
 	// Timeout of one request, else DefaultTimeout.
 	Timeout time.Duration
 	// QueueBytesMax bounds what waits while no receiver answers, compressed:
-	// METRICKIT_QUEUE_BYTES_MAX, else DefaultQueueBytesMax, which is some hours
-	// of the runtime's metrics. Beyond it the oldest is dropped and counted.
+	// METRICKIT_QUEUE_BYTES_MAX, else DefaultQueueBytesMax, which is an hour of
+	// the runtime's metrics. Beyond it the oldest is dropped and counted.
 	QueueBytesMax int
 
 	// Registry holds the metrics of the application, else DefaultRegistry.
 	Registry *Registry
-	// WithoutRuntime leaves out go_*, WithoutProcess process_*.
+	// WithoutRuntime leaves out go_* and the build's information,
+	// WithoutProcess process_*.
 	WithoutRuntime bool
 	WithoutProcess bool
 
