@@ -128,7 +128,7 @@ impl Shown<'_> {
             return format!("there are no series{of}\n");
         }
         let mut text = self.summary(&of, report);
-        self.section(&mut text, "Limits", &limits(report));
+        self.section(&mut text, "Limits on series in memory", &limits(report));
         let all = report.series.selected;
         if report.metrics.len() > 1 {
             self.section(&mut text, "Metrics", &groups("metric", &report.metrics, all));

@@ -306,6 +306,8 @@ fn scattered_series_are_read_past_the_cache() {
     let kept = read(&near);
     assert!(kept > 0);
     assert_eq!((read(&scattered), read(&near)), (kept, kept));
+    index.forget_decoded();
+    assert_eq!(index.usage().cache_bytes, 0);
 }
 
 fn written(folder: &Path, series: u32) -> (std::path::PathBuf, Vec<(SeriesId, Labels)>) {

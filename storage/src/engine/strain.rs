@@ -82,10 +82,11 @@ pub(super) fn affordable(blocks: &[Arc<Block>], bytes_max: u64) -> usize {
 }
 
 impl Engine {
-    /// Gives back what can be had quickly: decoded timestamps go, and the head is flushed soon if that is worth a block.
+    /// Gives back what can be had quickly: decoded timestamps and labels go, and the head is flushed soon if that is worth a block.
     pub fn relieve_memory(&self) {
         let core = &self.core;
         core.columns.shrink(0);
+        core.series.forget_decoded();
         if core.head.bytes() >= core.options.head_bytes_max / RELIEF_PART {
             core.flush_asked.store(true, Ordering::Release);
             core.wake.now();

@@ -112,6 +112,11 @@ impl SeriesIndex {
         IndexUse { live, cold, files, file_bytes, cache_bytes: self.cold.cache_bytes(), refused }
     }
 
+    /// Forgets decoded labels of cold series.
+    pub fn forget_decoded(&self) {
+        self.cold.forget_decoded();
+    }
+
     /// How many series there are.
     pub fn len(&self) -> u64 {
         let postings = self.postings.read();

@@ -203,6 +203,9 @@ fn a_series_that_comes_back_has_its_id() {
     let engine = open(folder.path(), at_once(), &clock);
     assert_eq!((engine.stats().index.cold, engine.stats().series), (600, 600), "none is decoded at the start");
     assert!(everything(&*engine).iter().zip(0..).all(|((_, samples), _)| samples.len() >= 2));
+    assert!(engine.stats().index.cache_bytes > 0, "reading has decoded labels");
+    engine.relieve_memory();
+    assert_eq!(engine.stats().index.cache_bytes, 0);
     assert_eq!(append(&*engine, &rows(NOW_MS + 3)).expect("appended").series_created, 0);
     assert_eq!(append(&*engine, &[(600, NOW_MS, 1.0)]).expect("appended").series_created, 1);
 }

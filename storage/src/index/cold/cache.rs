@@ -83,6 +83,11 @@ impl PageCache {
         }
     }
 
+    /// Forgets what was not used for longest, until at most `bytes` are held.
+    pub(super) fn shrink(&self, bytes: usize) {
+        self.state.lock().shrink(bytes);
+    }
+
     /// Forgets the pages of a file that is no more.
     pub(super) fn forget(&self, file: u64) {
         let state = &mut *self.state.lock();
@@ -129,6 +134,8 @@ mod tests {
         cache.insert(1, 9, page());
         cache.insert(1, 10, page());
         assert!(cache.bytes() <= 3000 && cache.get(1, 1).is_none() && cache.get(1, 10).is_some());
+        cache.shrink(1000);
+        assert!(cache.bytes() <= 1000 && cache.get(1, 10).is_some(), "the newest stays longest");
         cache.forget(1);
         assert_eq!(cache.bytes(), 0);
         PageCache::new(10).insert(1, 1, page());

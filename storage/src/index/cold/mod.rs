@@ -231,6 +231,11 @@ impl Cold {
         self.cache.bytes() as u64
     }
 
+    /// Forgets decoded labels.
+    pub(super) fn forget_decoded(&self) {
+        self.cache.shrink(0);
+    }
+
     /// How many files were refused since the start.
     pub(super) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
