@@ -1,4 +1,4 @@
-//! Deletes: asked for, looked at first, undone. Applying them is [`apply_deletes`](super::apply_deletes)'s.
+//! Deletes: asked for, undone. What one reaches is [`reach`](super::reach)'s, applying them [`apply_deletes`](super::apply_deletes)'s.
 //!
 //! A delete flushes the head, so that all it deletes is in blocks, and is lasting once the catalog has it. From then on
 //! readers do not see its samples ([`hidden`](super::hidden)). Until its window is over it can be undone; then merging
@@ -7,24 +7,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Matcher, Samples, TimeRange};
+use model::{Matcher, TimeRange};
 use roaring::RoaringBitmap;
 
 use super::blocks::BlockSet;
 use super::hidden::{Border, Hidden, Tombstone};
-use super::stats::{Count, cut};
+use super::reach::Found;
 use super::{Core, Maintenance, StorageError};
-use crate::block::overlay::Mark;
 use crate::catalog::{DeleteRecord, DeleteStage};
-use crate::damage::Damage;
-use crate::ids::SeriesId;
 
 /// Most deletes that wait or are being applied; each is looked at by every read.
 pub const DELETES_PENDING_MAX: usize = 1000;
 /// Most deletes that are remembered after they were applied or undone.
 const DELETES_ENDED_MAX: usize = 1000;
-/// Most metrics named in a [`Reach`].
-const METRICS_TOLD_MAX: usize = 20;
 
 /// What is to be deleted.
 #[derive(Debug, Clone)]
@@ -35,21 +30,6 @@ pub struct DeleteRequest {
     pub range: TimeRange,
     /// Who asks, as far as known; empty if not.
     pub by: String,
-}
-
-/// What a delete would hide.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reach {
-    /// Series with such samples.
-    pub series: u64,
-    /// The samples, as they are stored: one that two blocks have counts twice.
-    pub samples: u64,
-    /// Bytes of their values, in blocks and in memory.
-    pub bytes: u64,
-    /// Series by metric name, the largest first.
-    pub metrics: Vec<Count>,
-    /// How many metrics there are.
-    pub metrics_len: u64,
 }
 
 /// A delete that was made.
@@ -163,83 +143,6 @@ impl Core {
     fn told(&self, id: u64, record: DeleteRecord) -> Delete {
         let undo_until_ms = record.created_ms.saturating_add(self.options.delete_undo_ms);
         Delete { id, record, undo_until_ms }
-    }
-
-    /// What a delete of the samples in `range` of what `selectors` select would hide now.
-    pub(super) fn preview_delete<'a>(
-        &self,
-        selectors: impl Iterator<Item = &'a [Matcher]>,
-        range: TimeRange,
-    ) -> Result<Reach, StorageError> {
-        self.wait_replayed()?;
-        let ids = self.selected(selectors)?;
-        let hidden = self.hidden();
-        let (mut found, mut samples) = (Found::default(), Samples::default());
-        for (id, layers) in self.head.snapshots(&ids, range) {
-            samples.clear();
-            let mut bytes = 0;
-            for layer in &layers {
-                let read = layer.read(range, &mut samples);
-                bytes += read.map_err(|error| StorageError::Head { detail: error.to_string() })?.bytes;
-            }
-            found.add(id, samples.len() as u64, bytes);
-        }
-        self.count_in_blocks(&self.view(), &ids, range, &hidden, &mut found)?;
-        self.name_metrics(found)
-    }
-
-    fn selected<'a>(&self, selectors: impl Iterator<Item = &'a [Matcher]>) -> Result<RoaringBitmap, Damage> {
-        selectors.into_iter().try_fold(RoaringBitmap::new(), |ids, matchers| Ok(ids | self.series.select(matchers)?))
-    }
-
-    /// Counts what blocks show of `ids` in `range`. Only chunks at the ends of the range are decoded.
-    fn count_in_blocks(
-        &self,
-        view: &BlockSet,
-        ids: &RoaringBitmap,
-        range: TimeRange,
-        hidden: &Hidden,
-        found: &mut Found,
-    ) -> Result<(), StorageError> {
-        let mut samples = Samples::default();
-        for block in view.overlapping(range) {
-            let mut asked = ids & block.ids();
-            found.stored |= &asked;
-            hidden.take_from(&mut asked, &block, range);
-            for id in asked {
-                let Some(info) = block.reader.series_info(u64::from(id))? else { continue };
-                if !info.bounds.overlaps(range) {
-                    continue;
-                }
-                let (count, bytes) = if contains(range, info.bounds) && !hidden.touches(&block.record, SeriesId(id)) {
-                    (info.samples, info.bytes)
-                } else {
-                    samples.clear();
-                    let cost = block.read(SeriesId(id), range, &mut samples, &mut |damage| self.damage.add(damage))?;
-                    hidden.cut(&block.record, SeriesId(id), &mut samples, Mark::default());
-                    (samples.len() as u64, share(cost.bytes, samples.len() as u64, cost.samples))
-                };
-                found.add(SeriesId(id), count, bytes);
-            }
-        }
-        Ok(())
-    }
-
-    fn name_metrics(&self, found: Found) -> Result<Reach, StorageError> {
-        let Found { series, mut reach, .. } = found;
-        let mut metrics: BTreeMap<String, u64> = BTreeMap::new();
-        self.series.each(&series, |_, labels| {
-            let name = labels.metric_name();
-            match metrics.get_mut(name) {
-                Some(count) => *count += 1,
-                None => drop(metrics.insert(name.to_owned(), 1)),
-            }
-        })?;
-        reach.series = series.len();
-        reach.metrics_len = metrics.len() as u64;
-        reach.metrics = metrics.into_iter().map(|(name, count)| Count { name, count }).collect();
-        cut(&mut reach.metrics, METRICS_TOLD_MAX);
-        Ok(reach)
     }
 
     /// Deletes. `None` if there was nothing to delete.
@@ -386,38 +289,9 @@ struct Counted {
     found: Found,
 }
 
-/// What is found of a delete's reach.
-#[derive(Debug, Default)]
-struct Found {
-    series: RoaringBitmap,
-    /// Series that may have such samples, hidden ones too.
-    stored: RoaringBitmap,
-    reach: Reach,
-}
-
-impl Found {
-    fn add(&mut self, id: SeriesId, samples: u64, bytes: u64) {
-        if samples > 0 {
-            self.series.insert(id.0);
-            self.reach.samples += samples;
-            self.reach.bytes += bytes;
-        }
-    }
-}
-
-fn contains(outer: TimeRange, inner: TimeRange) -> bool {
-    outer.contains(inner.start.0) && outer.contains(inner.end.0)
-}
-
-/// The part of `bytes` that `part` of `whole` samples take.
-fn share(bytes: u64, part: u64, whole: u64) -> u64 {
-    let share = u128::from(bytes) * u128::from(part) / u128::from(whole.max(1));
-    u64::try_from(share).unwrap_or(bytes)
-}
-
 #[cfg(test)]
 mod tests {
-    use model::{Labels, ManualClock, SampleSink, SeriesSource, TimestampMs, WriteBatch};
+    use model::{Labels, ManualClock, SampleSink, Samples, SeriesSource, TimestampMs, WriteBatch};
 
     use super::*;
     use crate::{Engine, EngineOptions};

@@ -43,12 +43,15 @@ pub(super) struct Border {
     pub(super) last_sequence: u64,
 }
 
+/// The time of the samples that the block with `record` may tell of: a summary stands at its latest sample.
+pub(super) fn told_by(record: &BlockRecord) -> TimeRange {
+    TimeRange::new(record.min_ms.saturating_sub(record.window_ms), record.max_ms)
+}
+
 impl Tombstone {
     /// Whether it may hide samples of the block with `record`.
     pub(super) fn reaches(&self, record: &BlockRecord) -> bool {
-        // A summary stands at its latest sample.
-        let span = TimeRange::new(record.min_ms.saturating_sub(record.window_ms), record.max_ms);
-        record.last_sequence <= self.last_sequence && self.range.overlaps(span)
+        record.last_sequence <= self.last_sequence && self.range.overlaps(told_by(record))
     }
 
     /// Whether it is about series `id`, as blocks number it.

@@ -44,6 +44,7 @@ mod open;
 mod options;
 mod partition;
 mod prepare;
+mod reach;
 mod read;
 mod recovery;
 mod replay;
@@ -77,7 +78,7 @@ pub use cardinality::{CardinalityReport, CardinalityRequest, LabelUse, PairUse, 
 use churn::Churn;
 use cool::Activity;
 use deletes::DeleteList;
-pub use deletes::{DELETES_PENDING_MAX, Delete, DeleteError, DeleteRequest, Reach};
+pub use deletes::{DELETES_PENDING_MAX, Delete, DeleteError, DeleteRequest};
 use durations::Durations;
 pub use durations::{DURATION_BOUNDS_US, DurationStats};
 pub use error::{OpenError, StorageError};
@@ -87,6 +88,7 @@ pub use lifetime::{KeptSeries, KeptStep, LifetimeRule, LifetimeStep, RetentionRe
 use lifetime::{Lifetimes, Upkeep};
 use lock::FolderLock;
 pub use options::{Durability, EngineOptions};
+pub use reach::Reach;
 pub use replay::ReplayProgress;
 use replay::{Replay, ReplayThread};
 pub use series_limits::LimitUse;

@@ -377,6 +377,32 @@ fn damaged_blocks_keep_their_deletes() {
     assert_eq!((stats.deletes_pending, stats.block_samples), (0, 2));
 }
 
+/// A delete is of what a block holds that could not be read when it was made, too.
+#[test]
+fn a_block_that_is_repaired_after_a_delete_brings_nothing_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), options());
+    append(&*engine, &[(1, NOW_MS, 1.0), (2, NOW_MS, 2.0), (3, NOW_MS, 3.0)]).expect("appended");
+    engine.flush().expect("flushed");
+    append(&*engine, &[(2, NOW_MS + 50, 2.0)]).expect("appended");
+    engine.flush().expect("flushed");
+    drop(engine);
+    let path = folder.path().join("blocks/00000000.blk");
+    let whole = fs::read(&path).expect("read");
+    fs::write(&path, &whole[1..]).expect("written");
+    let engine = open(folder.path(), options());
+    assert_eq!(engine.stats().blocks_quarantined, 1);
+    delete(&engine, "1|2", TimeRange::ALL).expect("there is something");
+    assert_eq!(everything(&*engine), []);
+    drop(engine);
+    fs::write(&path, whole).expect("repaired");
+    let engine = open(folder.path(), options());
+    assert_eq!(everything(&*engine).len(), 1, "series 3 alone was not deleted");
+    engine.apply_deletes().expect("applied");
+    let stats = engine.stats();
+    assert_eq!((stats.deletes_pending, stats.block_samples), (0, 1));
+}
+
 /// What a series shows with summaries: the times of samples, and the first and last time of each summary.
 fn told(engine: &Engine, series: &str) -> (Vec<i64>, Vec<(i64, i64)>) {
     let set = engine.select(&at(series), TimeRange::ALL, 1).expect("selected");
@@ -387,12 +413,14 @@ fn told(engine: &Engine, series: &str) -> (Vec<i64>, Vec<(i64, i64)>) {
     (samples.timestamps_ms, summaries.iter().map(|of| (of.first_ms, of.last_ms)).collect())
 }
 
-/// A summary of any deleted sample is hidden with it, comes back with it, and goes with it.
-#[test]
-fn summaries_of_deleted_samples_go_whole() {
-    const HOUR_MS: i64 = 3_600_000;
-    let folder = tempfile::tempdir().expect("a folder");
-    let start_ms = NOW_MS - NOW_MS % DAY_MS;
+const HOUR_MS: i64 = 3_600_000;
+
+/// A midnight.
+const MIDNIGHT_MS: i64 = NOW_MS - NOW_MS % DAY_MS;
+
+/// An engine whose series 1 and 2 have a day of samples, one every ten minutes, of which summaries of hours are left; the times.
+fn summarised_day(folder: &std::path::Path) -> (Arc<Engine>, EngineOptions, Arc<ManualClock>, Vec<i64>) {
+    let start_ms = MIDNIGHT_MS;
     let clock = Arc::new(ManualClock::new(TimestampMs(start_ms)));
     let rule = LifetimeRule {
         text: "all".to_owned(),
@@ -401,7 +429,7 @@ fn summaries_of_deleted_samples_go_whole() {
         steps: vec![LifetimeStep { window_ms: HOUR_MS, keep_ms: None }],
     };
     let options = EngineOptions { lifetimes: vec![rule], delete_undo_ms: HOUR_MS, ..options() };
-    let mut engine = Engine::open(folder.path(), options.clone(), clock.clone()).expect("opens");
+    let engine = Engine::open(folder, options.clone(), clock.clone()).expect("opens");
     let times: Vec<i64> = (0..24 * 6).map(|slot| start_ms + slot * HOUR_MS / 6 + 1).collect();
     let rows: Vec<(u32, i64, f64)> = times.iter().flat_map(|&at_ms| [(1, at_ms, 1.0), (2, at_ms, 2.0)]).collect();
     append(&*engine, &rows).expect("appended");
@@ -411,6 +439,44 @@ fn summaries_of_deleted_samples_go_whole() {
     for _ in 0..3 {
         engine.maintain().expect("maintained");
     }
+    (engine, options, clock, times)
+}
+
+/// However short the time and wherever it lies in a window, the summary of the window is reached.
+#[test]
+fn a_delete_shorter_than_a_window_reaches_its_summary() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (engine, _, _, times) = summarised_day(folder.path());
+    let before = told(&engine, "1").1;
+    for (of_window, slots) in [(0, 0..1), (2, 13..15), (23, 138..140)] {
+        let range = TimeRange::new(times[slots.start] - 1, times[slots.end]);
+        let matchers = at("1");
+        let preview = engine.preview_delete([&matchers[..]], range).expect("counted");
+        assert_eq!((preview.series, preview.samples), (1, 1), "window {of_window}");
+        let made = delete(&engine, "1", range).expect("there is something");
+        assert_eq!((made.record.series, made.record.samples), (1, 1));
+        let mut want = before.clone();
+        want.remove(of_window);
+        assert_eq!(told(&engine, "1").1, want);
+        assert_eq!(engine.preview_delete([&matchers[..]], range).expect("counted").samples, 0, "it is hidden");
+        engine.undo_delete(made.id).expect("undone");
+    }
+    assert_eq!(told(&engine, "1").1, before);
+    let none = [
+        TimeRange::new(MIDNIGHT_MS + DAY_MS, MIDNIGHT_MS + 2 * DAY_MS),
+        TimeRange::new(times[5] + 1, times[6] - 1),
+        TimeRange::new(times[20], times[2]),
+    ];
+    for range in none {
+        assert!(delete(&engine, "1", range).is_none(), "{range:?}");
+    }
+}
+
+/// A summary of any deleted sample is hidden with it, comes back with it, and goes with it.
+#[test]
+fn summaries_of_deleted_samples_go_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut engine, options, clock, times) = summarised_day(folder.path());
     let before = told(&engine, "1");
     assert_eq!((before.0.len(), before.1.len()), (0, 24), "all is summarised");
     let plain = everything(&*engine);
