@@ -20,6 +20,7 @@ mod lifetime;
 mod memory;
 mod model_check;
 mod races;
+mod raw_gone;
 mod recognised;
 mod replay;
 mod series_limits;

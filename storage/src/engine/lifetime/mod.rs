@@ -7,12 +7,14 @@
 //!   nothing the head holds may still change them.
 //! - [`disk`]: the oldest samples go when the folder is larger than it may be.
 //! - [`forget`]: what deletes take of summaries.
-//! - [`shown`]: what a selection shows of both, [`outdated`] where samples came after their summaries; [`explain`]: what is kept of which series, for people.
+//! - [`shown`]: what a selection shows of both, [`outdated`] where samples came after their summaries, [`gone`] where samples are
+//!   gone before their time; [`explain`]: what is kept of which series, for people.
 
 mod disk;
 mod drop_raw;
 mod explain;
 mod forget;
+mod gone;
 mod late;
 mod make;
 mod outdated;

@@ -6,7 +6,6 @@
 
 use model::{HistogramSample, ReadCost, Samples, Summary, TimeRange};
 
-use super::rules::Life;
 use super::shown::{Part, ShowError, Wanted};
 use crate::block::BlockError;
 use crate::block::overlay::{Mark, Scratch, clip, overlay};
@@ -34,11 +33,11 @@ impl Part {
     }
 
     /// Appends the summaries of the windows of `block` whose latest samples are inside `range`, with all samples that
-    /// came since, to `summaries`, and the histograms that stay beside them to `samples`.
+    /// came since and up to `until_ms`, to `summaries`, and the histograms that stay beside them to `samples`.
     pub(super) fn read_anew(
         &self,
         (block, range): (&Block, TimeRange),
-        (wanted, life): (Wanted<'_>, &Life),
+        (wanted, until_ms): (Wanted<'_>, i64),
         (summaries, samples): (&mut Vec<Summary>, &mut Samples),
         told: &mut dyn FnMut(Damage),
     ) -> Result<ReadCost, ShowError> {
@@ -46,7 +45,7 @@ impl Part {
         let window_ms = block.record.window_ms;
         // Whole windows, also where one's latest sample is another now. Those only seen in part end outside `range`.
         let inside = common(range, self.partition.range());
-        let end_ms = inside.end.0.saturating_add(window_ms).min(life.raw_start_ms.saturating_sub(1));
+        let end_ms = inside.end.0.saturating_add(window_ms).min(until_ms);
         let wide = common(TimeRange::new(inside.start.0.saturating_sub(window_ms), end_ms), self.partition.range());
         let (mut old, mut beside) = (Vec::new(), Samples::default());
         let mut cost = block.reader.read_summaries(u64::from(id.0), wide, &mut old, &mut beside, told)?;
@@ -82,6 +81,6 @@ impl Part {
     }
 }
 
-fn common(a: TimeRange, b: TimeRange) -> TimeRange {
+pub(super) fn common(a: TimeRange, b: TimeRange) -> TimeRange {
     TimeRange { start: a.start.max(b.start), end: a.end.min(b.end) }
 }

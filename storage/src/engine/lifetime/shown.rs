@@ -3,7 +3,7 @@
 //! Of any instant either samples or summaries of one window tell. Before the border of a series' rule summaries do, in
 //! partitions that have them, with what came since they were made ([`super::outdated`]); behind it, and where there are
 //! none yet, samples do. Where samples are gone for another
-//! reason, as a disk that had to be kept small, summaries tell as long as they are there.
+//! reason, as a disk that had to be kept small, summaries tell as long as they are there ([`super::gone`]).
 
 use std::sync::Arc;
 
@@ -35,9 +35,11 @@ pub(in crate::engine) struct Shown {
 pub(super) struct Part {
     pub(super) partition: Partition,
     /// By window, which ascends.
-    summaries: Vec<Arc<Block>>,
+    pub(super) summaries: Vec<Arc<Block>>,
     /// Those with samples, from the oldest to the newest write.
     pub(super) raw: Vec<Arc<Block>>,
+    /// Whether of some series samples may be gone that the summaries tell of.
+    pub(super) may_lack_raw: bool,
 }
 
 /// Why a series cannot be read.
@@ -82,7 +84,7 @@ impl Shown {
             let partition = block.partition();
             match parts.iter_mut().find(|part| part.partition == partition) {
                 Some(part) => part.summaries.push(block),
-                None => parts.push(Part { partition, summaries: vec![block], raw: Vec::new() }),
+                None => parts.push(Part { partition, summaries: vec![block], raw: Vec::new(), may_lack_raw: false }),
             }
         }
         if parts.is_empty() && lives.len() == 1 {
@@ -92,6 +94,7 @@ impl Shown {
         for part in &mut parts {
             part.summaries.sort_unstable_by_key(|block| block.record.window_ms);
             part.raw = blocks.iter().filter(|block| block.partition() == part.partition).cloned().collect();
+            part.may_lack_raw = Part::may_lack_raw(&part.summaries, &part.raw);
         }
         Some(Self { lives, parts })
     }
@@ -119,7 +122,8 @@ impl Shown {
         let life = &self.lives[wanted.rule];
         let (mut scratch, mut cost) = (Scratch::default(), ReadCost::default());
         for part in &self.parts {
-            for (block, range) in part.told(wanted, life, window_ms_max) {
+            let until_ms = if part.has_raw(wanted.id) { life.raw_start_ms.saturating_sub(1) } else { i64::MAX };
+            for (block, range) in part.told(wanted, life, window_ms_max, until_ms) {
                 let before = Mark::of(samples);
                 let id = u64::from(wanted.id.0);
                 let outdated = part.is_outdated(block, range, wanted)?;
@@ -127,7 +131,7 @@ impl Shown {
                     summaries if outdated || wanted.hidden.touches(&block.record, wanted.id) => {
                         let mut own = Vec::new();
                         let cost = if outdated {
-                            part.read_anew((block, range), (wanted, life), (&mut own, samples), told)?
+                            part.read_anew((block, range), (wanted, until_ms), (&mut own, samples), told)?
                         } else {
                             let cost = block.reader.read_summaries(id, range, &mut own, samples, told)?;
                             wanted.hidden.cut_summaries(&block.record, wanted.id, &mut own);
@@ -145,9 +149,13 @@ impl Shown {
                 };
                 before.settle(samples, &mut scratch);
             }
+            if part.lacks_raw(wanted.id) {
+                cost += part.read_by_window((wanted, life), window_ms_max, samples, summaries.as_deref_mut(), told)?;
+            }
         }
         for block in wanted.blocks {
             let start_ms = match self.part_of(block.partition()) {
+                Some(part) if part.lacks_raw(wanted.id) => continue,
                 Some(part) if part.has_summaries(wanted.id) => life.raw_start_ms,
                 _ => life.start_ms(),
             };
@@ -182,7 +190,7 @@ impl Shown {
             }
             Ok::<(), CodecError>(())
         };
-        if first_ms >= life.raw_start_ms {
+        if first_ms >= life.raw_start_ms && !self.parts.iter().any(|part| part.lacks_raw(wanted.id)) {
             read(range, samples)?;
             return Ok(cost);
         }
@@ -190,9 +198,9 @@ impl Shown {
         read(range, &mut late)?;
         let told = |part: &&Part| part.has_summaries(wanted.id) && part.has_raw(wanted.id);
         for part in self.parts.iter().filter(told) {
-            let hidden = part.partition.range();
-            let end_ms = hidden.end.0.min(life.raw_start_ms.saturating_sub(1));
-            cut_out(&mut late, TimeRange::new(hidden.start.0, end_ms));
+            let told = part.partition.range();
+            let border_ms = if part.lacks_raw(wanted.id) { i64::MAX } else { life.raw_start_ms.saturating_sub(1) };
+            cut_out(&mut late, TimeRange::new(told.start.0, told.end.0.min(border_ms)));
         }
         overlay(samples, &late, &mut Samples::default());
         Ok(cost)
@@ -208,8 +216,14 @@ impl Part {
         self.raw.iter().any(|block| block.has(id))
     }
 
-    /// Which block of summaries tells which instants of a series.
-    fn told(&self, wanted: Wanted<'_>, life: &Life, window_ms_max: i64) -> Vec<(&Block, TimeRange)> {
+    /// Which block of summaries tells which instants of a series, up to `until_ms`.
+    pub(super) fn told(
+        &self,
+        wanted: Wanted<'_>,
+        life: &Life,
+        window_ms_max: i64,
+        until_ms: i64,
+    ) -> Vec<(&Block, TimeRange)> {
         let Wanted { id, range, .. } = wanted;
         // The first instant, window and block of what there is; it is there up to the present.
         let mut shown: Vec<(i64, i64, &Block)> = Vec::with_capacity(self.summaries.len());
@@ -217,7 +231,6 @@ impl Part {
             let window_ms = block.record.window_ms;
             shown.push((life.summaries_start_ms(window_ms), window_ms, block));
         }
-        let end_ms = if self.has_raw(id) { life.raw_start_ms.saturating_sub(1) } else { i64::MAX };
         let mut starts: Vec<i64> = shown.iter().map(|(start_ms, ..)| *start_ms).collect();
         starts.sort_unstable();
         starts.dedup();
@@ -226,7 +239,7 @@ impl Part {
         for (&start_ms, next_ms) in starts.iter().zip(ends) {
             let there = || shown.iter().filter(|(from_ms, ..)| *from_ms <= start_ms);
             let fitting = there().rfind(|(_, window_ms, _)| *window_ms <= window_ms_max).or_else(|| there().next());
-            let inside = TimeRange::new(range.start.0.max(start_ms), range.end.0.min(next_ms).min(end_ms));
+            let inside = TimeRange::new(range.start.0.max(start_ms), range.end.0.min(next_ms).min(until_ms));
             if let Some((_, _, block)) = fitting.filter(|_| !inside.is_empty()) {
                 told.push((*block, inside));
             }
