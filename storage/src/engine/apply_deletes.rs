@@ -74,5 +74,5 @@ fn is_applying(stage: DeleteStage) -> bool {
 fn is_left(tombstone: &Tombstone, block: &super::blocks::Block) -> bool {
     tombstone.reaches(&block.record)
         && tombstone.next_block.is_none_or(|next_block| block.id.0 < next_block)
-        && !tombstone.series.is_disjoint(block.ids())
+        && (!tombstone.series.is_disjoint(block.ids()) || block.damage().is_some())
 }

@@ -19,7 +19,15 @@ pub(super) struct Block {
     pub(super) record: BlockRecord,
     pub(super) reader: BlockReader,
     /// Its series, found out when first needed.
-    ids: OnceLock<RoaringBitmap>,
+    held: OnceLock<Held>,
+}
+
+/// The series that a block holds.
+#[derive(Debug, Default)]
+struct Held {
+    ids: RoaringBitmap,
+    /// Why there may be more: its directory was sound when it was opened, and is no more.
+    damage: Option<Damage>,
 }
 
 /// All registered blocks at one moment. Readers keep theirs while newer ones are made.
@@ -34,7 +42,7 @@ pub(super) struct BlockSet {
 
 impl Block {
     pub(super) fn new(id: BlockId, record: BlockRecord, reader: BlockReader) -> Self {
-        Self { id, record, reader, ids: OnceLock::new() }
+        Self { id, record, reader, held: OnceLock::new() }
     }
 
     pub(super) fn partition(&self) -> Partition {
@@ -51,18 +59,33 @@ impl Block {
         self.ids().contains(id.0)
     }
 
-    /// The series it holds.
+    /// The series it holds, as far as they are [found](Self::damage).
     pub(super) fn ids(&self) -> &RoaringBitmap {
-        self.ids.get_or_init(|| {
-            let mut ids = RoaringBitmap::new();
+        &self.held().ids
+    }
+
+    /// Why it may hold other series too. What it holds is then not to be taken for all: it is neither merged nor summarised, and
+    /// no series is removed.
+    pub(super) fn damage(&self) -> Option<&Damage> {
+        self.held().damage.as_ref()
+    }
+
+    fn held(&self) -> &Held {
+        self.held.get_or_init(|| {
+            let mut held = Held::default();
             for info in self.reader.series() {
                 match info.map(|info| u32::try_from(info.id)) {
-                    Ok(Ok(id)) => drop(ids.insert(id)),
+                    Ok(Ok(id)) => drop(held.ids.insert(id)),
                     Ok(Err(_)) => {}
-                    Err(error) => tracing::error!(%error, "the rest of the block's series is not found"),
+                    Err(error) => {
+                        tracing::error!(%error, "the rest of the block's series is not found");
+                        let (file, detail) = (self.reader.path().to_owned(), error.to_string());
+                        let elsewhere = Damage { file, offset: 0, bytes: self.record.bytes, detail };
+                        held.damage = Some(if let BlockError::Damaged(damage) = error { damage } else { elsewhere });
+                    }
                 }
             }
-            ids
+            held
         })
     }
 
@@ -126,9 +149,11 @@ impl BlockSet {
         records.filter(|record| record.window_ms > 0).map(partition_of).collect()
     }
 
-    /// The partitions with a block that cannot be read, or is among `unmergeable`.
+    /// The partitions with a block that cannot be read, or not whole, or is among `unmergeable`.
     pub(super) fn blocked(&self, unmergeable: &BTreeSet<BlockId>) -> Vec<Partition> {
-        let damaged = self.blocks.iter().filter(|block| unmergeable.contains(&block.id)).map(|block| block.partition());
+        let known = |block: &Block| block.held.get().is_some_and(|held| held.damage.is_some());
+        let damaged = self.blocks.iter().filter(|block| unmergeable.contains(&block.id) || known(block));
+        let damaged = damaged.map(|block| block.partition());
         self.quarantined.iter().map(|(_, record)| partition_of(record)).chain(damaged).collect()
     }
 

@@ -139,8 +139,13 @@ impl Core {
         }
         // Blocks stay as they are while maintenance is held; appends need not wait until their series are found out.
         let blocks = self.view();
-        for block in &blocks.blocks {
-            block.ids();
+        let mut whole = true;
+        for damage in blocks.blocks.iter().filter_map(|block| block.damage()) {
+            self.damage.add(damage.clone());
+            whole = false;
+        }
+        if !whole {
+            return Ok(0);
         }
         // With the writer's lock no series is created and no sample added meanwhile.
         let mut writer = self.writer.lock();

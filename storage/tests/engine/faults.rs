@@ -365,3 +365,31 @@ fn what_is_replayed_lasts() {
     drop(engine);
     check_next_append_lasts(open_with(folder.path(), synced(), on(&files)), folder.path(), &files);
 }
+
+/// A block whose directory is damaged once it is open tells of no series to be removed, and keeps what is written of it.
+#[test]
+fn a_directory_that_rots_while_it_is_open_costs_no_series() {
+    use std::os::unix::fs::FileExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), options());
+    let rows: Vec<(u32, i64, f64)> = (0..40).map(|series| (series, NOW_MS, f64::from(series))).collect();
+    append(&*engine, &rows).expect("appended");
+    engine.flush().expect("flushed");
+    let before = everything(&*engine);
+    drop(engine);
+    let engine = open(folder.path(), options());
+    let path = folder.path().join("blocks/00000000.blk");
+    let file = fs::File::options().write(true).open(&path).expect("opened");
+    let whole = fs::read(&path).expect("read");
+    // The footer tells where the series directory is, docs/format.md.
+    let at = whole.len() - 168 + 48;
+    let directory = u64::from_le_bytes(whole[at..at + 8].try_into().expect("eight bytes"));
+    file.write_all_at(&[0xff; 10], directory).expect("written");
+    engine.maintain().expect("maintained");
+    assert_eq!((engine.stats().series, engine.stats().damage.len()), (40, 1));
+    engine.merge_to_end().expect("nothing can be merged");
+    drop(engine);
+    file.write_all_at(&whole, 0).expect("repaired");
+    let engine = open(folder.path(), options());
+    assert_eq!(everything(&*engine), before);
+}
