@@ -264,7 +264,7 @@ impl BlockWriter {
     ///
     /// # Errors
     ///
-    /// When the file cannot be written; nothing is left at the final name, unless only the folder's sync failed.
+    /// When the file cannot be written; nothing is left at the final name, or what can be removed at any time.
     pub fn finish(mut self) -> Result<BlockSummary, BlockError> {
         let sections = [
             std::mem::take(&mut self.columns.directory),
@@ -287,7 +287,8 @@ impl BlockWriter {
         }
         self.files.rename(&beside(&self.path), &self.path)?;
         self.file = None;
-        self.files.sync_dir(folder_of(&self.path))?;
+        // Nobody will look for it under this name, and who tries again takes another.
+        self.files.sync_dir(folder_of(&self.path)).inspect_err(|_| drop(self.files.remove(&self.path)))?;
         Ok(footer.summary(self.days))
     }
 }

@@ -9,7 +9,7 @@ use model::{Samples, TimeRange};
 use proptest::prelude::*;
 use storage::block::{BlockError, BlockReader, BlockWriter, ColumnCache, KeepAll, MergePlan, merge, verify};
 use storage::codec::Effort;
-use storage::files::{AfterFault, Fault, FaultyFiles, Files, RealFiles};
+use storage::files::{AfterFault, Fault, FaultyFiles, FileError, Files, HookedFiles, RealFiles};
 
 use crate::common::{Model, bits, check_reads, day_block, open, samples_of, write_block};
 
@@ -219,6 +219,21 @@ fn a_full_disk_and_a_stopped_merge_leave_nothing_behind() {
     assert_eq!(RealFiles.list(folder.path()).unwrap().len(), 1);
     assert!(merge(&[&reader, &reader], &mut KeepAll, writer(&files)).unwrap().is_some());
     check_reads(&open(&merged).unwrap(), &day_block(), TimeRange::ALL);
+}
+
+/// Who could not be told that its block is on disk forgets the block's name.
+#[test]
+fn a_folder_that_cannot_be_synced_keeps_no_block() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = HookedFiles::over(Arc::new(RealFiles), |operation, path| match operation {
+        "sync_dir" => Err(FileError::new("sync folder", path, std::io::Error::other("a planned fault"))),
+        _ => Ok(()),
+    });
+    let path = folder.path().join("block");
+    let mut writer = BlockWriter::create(Arc::new(files), &path, 0, Effort::Fast).unwrap();
+    writer.add_series(1, &samples_of(&BTreeMap::from([(1, 1)]))).unwrap();
+    assert!(matches!(writer.finish(), Err(BlockError::File(_))));
+    assert_eq!(RealFiles.list(folder.path()).unwrap(), []);
 }
 
 #[test]
