@@ -56,14 +56,6 @@ impl MemoryStore {
         }
     }
 
-    /// Drops every sample before `boundary_ms`, and the series that have none left.
-    pub fn drop_before(&self, boundary_ms: i64) {
-        self.kept.write().series.retain(|_, samples| {
-            *samples = samples.split_off(&boundary_ms);
-            !samples.is_empty()
-        });
-    }
-
     /// How many series there are.
     pub fn series_len(&self) -> usize {
         self.kept.read().series.len()

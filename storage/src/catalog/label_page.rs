@@ -195,7 +195,7 @@ pub fn decode_some(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> Result<Vec<(u8,
     let bytes = decompress(bytes)?;
     let (bits, mut rest) = bytes.split_first_chunk::<{ PAGE_SERIES / 8 }>().ok_or(damaged("its slots"))?;
     let rest = &mut rest;
-    let names = take_texts(rest)?;
+    let names = take_texts(rest, rest.len())?;
     let shapes = take_shapes(rest, names.len())?;
     let mut rows: Vec<Row<'_>> = Vec::with_capacity(PAGE_SERIES);
     for slot in slots_of(bits) {
@@ -206,7 +206,7 @@ pub fn decode_some(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> Result<Vec<(u8,
     }
     let mut text_bytes = 0;
     for (place, name) in names.iter().enumerate() {
-        let values = take_texts(rest)?;
+        let values = take_texts(rest, PAGE_SERIES)?;
         let mut index = -1i64;
         for row in &mut rows {
             if row.shape.get(row.next) != Some(&place) {
@@ -238,10 +238,10 @@ pub fn decode_some(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> Result<Vec<(u8,
     rows.collect()
 }
 
-fn take_texts<'a>(bytes: &mut &'a [u8]) -> Result<Vec<&'a str>, LabelPageError> {
+fn take_texts<'a>(bytes: &mut &'a [u8], most: usize) -> Result<Vec<&'a str>, LabelPageError> {
     // Each takes a byte at least.
-    let count = take_usize(bytes, bytes.len()).ok_or(damaged("number of texts"))?;
-    let mut lengths = Vec::with_capacity(count.min(bytes.len()));
+    let count = take_usize(bytes, most.min(bytes.len())).ok_or(damaged("number of texts"))?;
+    let mut lengths = Vec::with_capacity(count);
     for _ in 0..count {
         lengths.push(take_usize(bytes, bytes.len()).ok_or(damaged("length of a text"))?);
     }
@@ -347,6 +347,11 @@ mod tests {
         let mut long = vec![VERSION];
         push_u64(&mut long, PAGE_BYTES_MAX as u64 + 1);
         assert_eq!(decode(&long), Err(damaged("its length")));
+        // Millions of values without a letter, for one row.
+        let mut empty = [&[1u8][..], &[0; 31], &[1, 1, b'a', 1, 1, 0, 0]].concat();
+        push_u64(&mut empty, 4 << 20);
+        empty.resize(8 << 20, 0);
+        assert_eq!(decode(&compress(&empty)), Err(damaged("number of texts")));
         // Gigabytes of zeros in a few bytes stop at what was announced.
         let mut bomb = vec![VERSION];
         push_u64(&mut bomb, 40);

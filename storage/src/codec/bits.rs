@@ -148,12 +148,6 @@ impl<'a> BitReader<'a> {
         Some(bits)
     }
 
-    /// The next bit.
-    #[inline]
-    pub fn read_bit(&mut self) -> Option<bool> {
-        self.read_short(1).map(|bit| bit == 1)
-    }
-
     /// Takes pairs of zero bits, at most `max` and no more than are in the look-ahead; how many there were. Zero says
     /// nothing but that the next bits are not both known to be zero.
     #[inline]
@@ -214,7 +208,7 @@ mod tests {
         assert_eq!(reader.read(3), Some(0b101));
         assert_eq!(reader.read(6), None);
         assert_eq!(reader.read(5), Some(0));
-        assert_eq!(reader.read_bit(), None);
+        assert_eq!(reader.read(1), None);
         assert_eq!(BitReader::new(&[0xff]).read_ones(4), Some(4));
         assert_eq!(BitReader::new(&[0xff]).read_ones(9), None);
         assert_eq!(BitReader::new(&[]).read_ones(1), None);
