@@ -10,13 +10,13 @@ mod deletes;
 pub mod label_page;
 pub mod mark;
 pub(crate) mod raw;
+mod sled_folder;
 pub mod stored;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use model::{Labels, LabelsRef, MetricMetadata};
 
@@ -25,24 +25,14 @@ use crate::ids::{BlockId, SeriesId};
 pub use churn::{ChurnPoint, ChurnRecord};
 pub use deletes::{DeleteRecord, DeleteStage};
 pub use mark::{Mark, Marked};
+use sled_folder::open_sled;
 pub use stored::{BlockRecord, State};
 use stored::{StoredBlock, StoredMetadata, StoredState, StoredVersion, decode, encode};
 
 /// The version of the whole folder: segments, trees, blocks and how they refer to each other.
 pub const FOLDER_VERSION: u32 = 2;
-/// Memory that sled may use for its pages. It keeps to it only roughly, so it is small; series are written and read
-/// in the order of their ids, so that more would help little.
-const CACHE_BYTES: u64 = 4 << 20;
-/// Length of the pieces in which sled's file grows, for new catalogs. After a day with a flush a minute a catalog of a
-/// few series has 0.6 MiB with this, 2.6 MiB with sled's default of four times as much. A leaf of the tree that is
-/// longer than a quarter would become a file of its own; with sixteen label pages it is not.
-const SEGMENT_BYTES: usize = 128 << 10;
 /// Most label pages that one sled batch sets or removes: sled holds in memory what a batch touches until it ends.
 const PAGES_BATCH_MAX: usize = 16;
-/// How often sled's lock is tried again.
-const LOCK_RETRIES_MAX: usize = 200;
-/// Pause between two tries.
-const LOCK_RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// Ids of one label page.
 const PAGE_SERIES: u32 = 1 << u8::BITS;
 /// The tree of label pages.
@@ -456,33 +446,6 @@ impl Catalog {
     fn failed(&self, source: sled::Error) -> CatalogError {
         CatalogError::Sled { folder: self.folder.clone(), source }
     }
-}
-
-/// Opens sled. Threads of an engine that was just dropped in this process may hold its lock a moment longer; that no
-/// other process has the folder is the engine's own lock's business.
-fn open_sled(folder: &Path) -> sled::Result<sled::Db> {
-    // sled insists on the length that its files were made with.
-    let segment_bytes = std::fs::read(folder.join("conf")).ok().and_then(|conf| segment_bytes_of(&conf));
-    let config = sled::Config::new()
-        .path(folder)
-        .cache_capacity(CACHE_BYTES)
-        .segment_size(segment_bytes.unwrap_or(SEGMENT_BYTES))
-        .flush_every_ms(None);
-    for _ in 0..LOCK_RETRIES_MAX {
-        match config.open() {
-            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
-                std::thread::sleep(LOCK_RETRY_PAUSE);
-            }
-            opened => return opened,
-        }
-    }
-    config.open()
-}
-
-/// The segment length in sled's `conf`: lines of `name: value`, and a checksum that is no text.
-fn segment_bytes_of(conf: &[u8]) -> Option<usize> {
-    let value = conf.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"segment_size: "))?;
-    std::str::from_utf8(value).ok()?.trim().parse().ok().filter(|bytes: &usize| bytes.is_power_of_two())
 }
 
 /// What lies in a label page, or is to leave it.
