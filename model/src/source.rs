@@ -149,8 +149,8 @@ pub trait SeriesSet: fmt::Debug + Send + Sync {
     }
 
     /// As [`read`](Self::read), with summaries where samples are kept no more. Replaces both: `summaries` with those
-    /// whose latest samples lie inside the selected range, ascending in time, and `into` with what is kept one by one.
-    /// Of any instant at most one of both tells. Where there are summaries of several lengths, those of the longest up to
+    /// whose latest samples lie inside the selected range, ascending in time, and `into` with what is kept one by one,
+    /// stale markers that no summary tells of included. Of any instant at most one of both tells. Where there are summaries of several lengths, those of the longest up to
     /// `window_ms_max` are chosen, or of the shortest if all are longer.
     ///
     /// [`read`](Self::read) stands the latest value of each summary in for its samples, at its time.

@@ -4,7 +4,8 @@
 //! language need, so that most answers over whole windows are those of the samples themselves: counts, sums, extremes
 //! and the increases of counters exactly. `storage` makes and keeps them, `query` computes with them.
 
-/// The floats of one series in one window, stale markers left out. A window without any has no summary.
+/// The floats of one series in one window, stale markers left out. A window without any has no summary; a stale marker
+/// that is alone in its window is kept as it is.
 ///
 /// Windows are aligned to the Unix epoch: one of `window_ms` covers `(k * window_ms - window_ms, k * window_ms]`, open on
 /// the left as the windows of the query language are.
@@ -28,9 +29,9 @@ pub struct Summary {
     pub max: f64,
     /// Sum of all.
     pub sum: f64,
-    /// What a counter gained from the earliest to the latest: the sum of the steps up, and of the values that steps
-    /// down begin anew with.
-    pub increase: f64,
+    /// What resets hide of the difference between the latest and the earliest: the sum of the values before each. It is
+    /// kept instead of the increase because it is exact also where one of the two is NaN or infinite.
+    pub before_resets: f64,
     /// How often the value went down: a counter's resets.
     pub resets: u64,
     /// How often a value differed from the one before it.
@@ -43,6 +44,12 @@ impl Summary {
     /// The end of the window, in milliseconds since the Unix epoch: the latest instant that belongs to it.
     pub fn end_ms(&self) -> i64 {
         window_end_ms(self.last_ms, self.window_ms)
+    }
+
+    /// What a counter gained from the earliest to the latest: the sum of the steps up, and of the values that steps down
+    /// begin anew with.
+    pub fn increase(&self) -> f64 {
+        self.last - self.first + self.before_resets
     }
 }
 

@@ -29,7 +29,7 @@ fn alone(time_ms: i64, value: f64) -> Summary {
         min: value,
         max: value,
         sum: value,
-        increase: 0.0,
+        before_resets: 0.0,
         resets: 0,
         changes: 0,
         ended: false,
@@ -132,9 +132,7 @@ pub(crate) fn hidden(window: &Window<'_>, first: f64, last: f64) -> f64 {
         if is_drop(before, piece.first) {
             sum += before;
         }
-        if piece.resets > 0 {
-            sum += piece.increase - (piece.last - piece.first);
-        }
+        sum += piece.before_resets;
         before = piece.last;
     }
     if is_drop(before, last) { sum + before } else { sum }

@@ -44,7 +44,7 @@ pub(crate) fn extended(kind: RateKind, frame: &Frame<'_>, window: &Window<'_>, m
 
 /// The newest float at or before the window's start, no further back than lookback.
 fn left_neighbour(frame: &Frame<'_>, window: &Window<'_>) -> Option<usize> {
-    window.first.checked_sub(1).filter(|&at| frame.lookback().reaches(window.all_times_ms[at], window.start_ms))
+    window.first.checked_sub(1).filter(|&at| frame.reaches(window.all_times_ms[at], window.start_ms))
 }
 
 /// The first float after the window of a `smoothed` frame, no further on than lookback.

@@ -99,5 +99,5 @@ fn base(frame: &Frame<'_>, window: &Window<'_>) -> Base {
     let histogram = window.first_histogram.checked_sub(1);
     let histogram = histogram.map(|at| (window.all_histograms[at].timestamp_ms, Base::Histogram(at)));
     let newest = float.into_iter().chain(histogram).max_by_key(|&(time_ms, _)| time_ms);
-    newest.filter(|&(time_ms, _)| frame.lookback().reaches(time_ms, seen_from_ms)).map_or(Base::None, |(_, base)| base)
+    newest.filter(|&(time_ms, _)| frame.reaches(time_ms, seen_from_ms)).map_or(Base::None, |(_, base)| base)
 }

@@ -100,7 +100,7 @@ impl Summaries {
     }
 }
 
-/// Puts `points`, which ascend in time, among the floats of `samples`.
+/// Puts `points`, which ascend in time, among the floats of `samples`. Where there is a sample already, it stays.
 fn insert(samples: &mut Samples, points: impl Iterator<Item = (i64, f64)>) {
     let mut points = points.peekable();
     if points.peek().is_none() {
@@ -121,6 +121,7 @@ fn insert(samples: &mut Samples, points: impl Iterator<Item = (i64, f64)>) {
         while let Some((time_ms, value)) = points.next_if(|&(point_ms, _)| point_ms < time_ms) {
             push(time_ms, value, 0);
         }
+        points.next_if(|&(point_ms, _)| point_ms == time_ms);
         push(time_ms, value, starts_ms.get(at).copied().unwrap_or(0));
     }
     points.for_each(|(time_ms, value)| push(time_ms, value, 0));
@@ -273,7 +274,7 @@ mod tests {
             min: last - 1.0,
             max: last,
             sum: 2.0 * last - 1.0,
-            increase: 1.0,
+            before_resets: 0.0,
             resets: 0,
             changes: 1,
             ended,
@@ -298,6 +299,9 @@ mod tests {
         let mut samples = kept();
         summaries.stand_in_with_ends(&mut samples);
         assert_eq!(samples.timestamps_ms, [90, 100, 200, 210, 250, 450, 500]);
+        let mut samples = Samples::from_floats(vec![100], vec![10.0]);
+        summaries.stand_in_with_ends(&mut samples);
+        assert_eq!((&samples.timestamps_ms[..2], samples.values[1]), (&[90, 100][..], 10.0), "samples come first");
         let mut samples = kept();
         summaries.outline(&mut samples);
         assert_eq!(samples.timestamps_ms, [80, 90, 190, 200, 210, 250, 440, 450, 500]);

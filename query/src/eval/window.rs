@@ -13,7 +13,7 @@ use super::evaluator::{Evaluator, unparen};
 use super::grid::{Grid, Shift};
 use super::marks::is_drop;
 use super::select::{Reading, remove_stale_markers};
-use super::summaries::{self, Lookback, Summaries, Takes, range_window_ms};
+use super::summaries::{self, Summaries, Takes, range_window_ms};
 use crate::ast::{Expr, ExprKind, RangeExtension, RangeSelector, Subquery};
 use crate::native::{starts_anew, tell_resets};
 
@@ -138,7 +138,7 @@ impl<'a> Window<'a> {
     pub(crate) fn has_anchor(&self, frame: &Frame) -> bool {
         let float_ms = self.first.checked_sub(1).map(|at| self.all_times_ms[at]);
         let histogram_ms = self.first_histogram.checked_sub(1).map(|at| self.all_histograms[at].timestamp_ms);
-        float_ms.max(histogram_ms).is_some_and(|time_ms| frame.lookback().reaches(time_ms, self.start_ms))
+        float_ms.max(histogram_ms).is_some_and(|time_ms| frame.reaches(time_ms, self.start_ms))
     }
 
     /// Whether the counter began anew between the float at `at` and the one before it.
@@ -319,9 +319,10 @@ impl Frame<'_> {
         Reading { matchers, range, window_ms_max, takes, newest_alone: false }
     }
 
-    /// How far back the newest sample counts.
-    pub(crate) fn lookback(&self) -> Lookback<'_> {
-        Lookback { ms: self.lookback_ms, summaries: self.summaries }
+    /// Whether a sample of `sample_ms` counts as the newest at `time_ms`, which is no earlier. The time of the latest sample
+    /// of a summary is known, and windows that cut summaries were moved to their ends: that needs no longer lookback.
+    pub(crate) fn reaches(&self, sample_ms: i64, time_ms: i64) -> bool {
+        sample_ms > time_ms.saturating_sub(self.lookback_ms)
     }
 
     /// How far before the first and after the last evaluation time samples matter.

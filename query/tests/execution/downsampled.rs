@@ -1,5 +1,7 @@
 //! A source that keeps samples up to an age and summaries of what is older, made straight from their definition.
 
+use std::cmp::Ordering::Equal;
+
 use model::sample::is_stale_marker;
 use model::summary::window_end_ms;
 use model::{
@@ -17,12 +19,12 @@ pub(crate) struct Downsampled<'s> {
     series: Vec<One>,
 }
 
-/// What is kept of a series: samples, and summaries by length.
+/// What is kept of a series: samples, and summaries by length, with the stale markers beside them.
 #[derive(Debug, Clone)]
 struct One {
     labels: Labels,
     samples: Samples,
-    summaries: Vec<Vec<Summary>>,
+    summaries: Vec<(Vec<Summary>, Samples)>,
 }
 
 impl<'s> Downsampled<'s> {
@@ -43,9 +45,9 @@ impl<'s> Downsampled<'s> {
     }
 }
 
-/// The summary of each window of a series that has samples.
-pub(crate) fn summaries(samples: &Samples, window_ms: i64) -> Vec<Summary> {
-    let mut found: Vec<Summary> = Vec::new();
+/// The summary of each window of a series that has samples, and the stale markers before all samples of their window.
+fn summaries(samples: &Samples, window_ms: i64) -> (Vec<Summary>, Samples) {
+    let (mut found, mut lone): (Vec<Summary>, _) = (Vec::new(), Samples::default());
     for sample in samples.iter() {
         let (at_ms, value) = (sample.timestamp.0, sample.value);
         let end_ms = window_end_ms(at_ms, window_ms);
@@ -53,16 +55,17 @@ pub(crate) fn summaries(samples: &Samples, window_ms: i64) -> Vec<Summary> {
         match (known, is_stale_marker(value)) {
             (Some(window), true) => window.ended = true,
             (Some(window), false) => {
-                let step = value - window.last;
-                window.increase += if step < 0.0 { value } else { step };
-                window.resets += u64::from(step < 0.0);
-                window.changes += u64::from(step != 0.0);
+                let fell = value < window.last;
+                window.before_resets += if fell { window.last } else { 0.0 };
+                window.resets += u64::from(fell);
+                let differs = value.partial_cmp(&window.last) != Some(Equal);
+                window.changes += u64::from(differs && !(value.is_nan() && window.last.is_nan()));
                 window.count += 1;
                 window.sum += value;
                 (window.min, window.max) = (window.min.min(value), window.max.max(value));
                 (window.last_ms, window.last, window.ended) = (at_ms, value, false);
             }
-            (None, true) => {}
+            (None, true) => lone.push(at_ms, value),
             (None, false) => found.push(Summary {
                 window_ms,
                 count: 1,
@@ -73,14 +76,14 @@ pub(crate) fn summaries(samples: &Samples, window_ms: i64) -> Vec<Summary> {
                 min: value,
                 max: value,
                 sum: value,
-                increase: 0.0,
+                before_resets: 0.0,
                 resets: 0,
                 changes: 0,
                 ended: false,
             }),
         }
     }
-    found
+    (found, lone)
 }
 
 impl SeriesSource for Downsampled<'_> {
@@ -90,14 +93,17 @@ impl SeriesSource for Downsampled<'_> {
             matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or_default()))
         };
         for one in self.series.iter().filter(|one| fulfils(&one.labels)) {
-            let times_ms = &one.samples.timestamps_ms;
-            let inside = times_ms.partition_point(|&at_ms| at_ms < range.start.0)
-                ..times_ms.partition_point(|&at_ms| at_ms <= range.end.0);
-            let values = one.samples.values[inside.clone()].to_vec();
-            let samples = Samples::from_floats(times_ms[inside].to_vec(), values);
-            let within = |of: &Vec<Summary>| of.iter().filter(|one| range.contains(one.last_ms)).copied().collect();
-            let summaries: Vec<Vec<Summary>> = one.summaries.iter().map(within).collect();
-            if !samples.is_empty() || summaries.iter().any(|of| !of.is_empty()) {
+            let clipped = |samples: &Samples| {
+                let mut samples = samples.clone();
+                samples.clip(range);
+                samples
+            };
+            let samples = clipped(&one.samples);
+            let within = |(summaries, lone): &(Vec<Summary>, Samples)| {
+                (summaries.iter().filter(|of| range.contains(of.last_ms)).copied().collect(), clipped(lone))
+            };
+            let summaries: Vec<(Vec<Summary>, Samples)> = one.summaries.iter().map(within).collect();
+            if !samples.is_empty() || summaries.iter().any(|(of, lone)| !of.is_empty() || !lone.is_empty()) {
                 set.series.push(One { labels: one.labels.clone(), samples, summaries });
             }
         }
@@ -155,9 +161,11 @@ impl SeriesSet for Selected {
         into: &mut Samples,
         summaries: &mut Vec<Summary>,
     ) -> Result<ReadCost, SourceError> {
-        into.clone_from(&self.series[at].samples);
         let length = self.windows_ms.iter().rposition(|&window_ms| window_ms <= window_ms_max).unwrap_or(0);
-        summaries.clone_from(&self.series[at].summaries[length]);
+        let (told, lone) = &self.series[at].summaries[length];
+        summaries.clone_from(told);
+        into.clone_from(lone);
+        self.series[at].samples.iter().for_each(|sample| into.push(sample.timestamp.0, sample.value));
         let samples = (into.len() + summaries.len()) as u64;
         Ok(ReadCost { chunks: 1, bytes: samples * 16, samples, ..ReadCost::default() })
     }

@@ -13,7 +13,7 @@ const MINUTE_MS: i64 = 60_000;
 const END_MS: i64 = 240 * MINUTE_MS;
 
 /// Counters `c_total` and gauges `g` of whole numbers, samples every 15 s more or less, with resets, gaps, series that
-/// begin and end, and stale markers right behind samples.
+/// begin and end, and stale markers.
 fn store(seed: u64) -> MemoryStore {
     let mut random = fastrand::Rng::with_seed(seed);
     let store = MemoryStore::new();
@@ -33,10 +33,9 @@ fn store(seed: u64) -> MemoryStore {
                     (_, 1..10) => value,
                     _ => value + step,
                 };
-                // A marker in the window of the sample before it: others leave no trace.
                 let gap = random.u8(0..80) == 0;
-                if gap && time_ms % MINUTE_MS != 0 && random.bool() {
-                    samples.push((time_ms + 1, stale_marker()));
+                if gap && random.bool() {
+                    samples.push((time_ms + random.i64(1..MINUTE_MS), stale_marker()));
                 }
                 time_ms += if gap { random.i64(MINUTE_MS..12 * MINUTE_MS) } else { 15_000 };
                 // Some lie on the borders of windows.
@@ -84,7 +83,8 @@ fn assert_same(found: &[(String, i64, f64)], want: &[(String, i64, f64)], scale:
     assert_eq!(places(found), places(want), "{what}");
     for ((labels, at_ms, found), (_, _, want)) in found.iter().zip(want) {
         let near = (found - want * scale).abs() <= 1e-12 * want.abs().max(1.0);
-        assert!(near, "{what}: {found} is not {want} times {scale}, {labels} at {at_ms}");
+        let same = found.is_nan() && want.is_nan() || found.to_bits() == want.to_bits();
+        assert!(near || same, "{what}: {found} is not {want} times {scale}, {labels} at {at_ms}");
     }
 }
 
@@ -147,6 +147,60 @@ fn whole_windows_are_those_of_the_samples() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Series every 15 to 90 s of which every third sample or so is NaN, infinite, a stale marker, a reset, or behind a gap,
+/// longer than lookback at times.
+fn strange_store(random: &mut fastrand::Rng) -> MemoryStore {
+    let store = MemoryStore::new();
+    for name in ["c_total", "g"] {
+        let (mut samples, mut value) = (Vec::new(), 0.0);
+        let mut time_ms = random.i64(1..30 * MINUTE_MS);
+        let oddness = random.u8(6..60);
+        while time_ms <= END_MS {
+            let step = f64::from(random.u8(0..5));
+            value = if name == "g" || random.u8(0..oddness) == 0 { step - 1.0 } else { value + step };
+            let shown = match random.u8(0..oddness) {
+                0 | 1 => f64::NAN,
+                2 | 3 => stale_marker(),
+                4 => [f64::INFINITY, f64::NEG_INFINITY][random.usize(0..2)],
+                _ => value,
+            };
+            samples.push((time_ms, shown));
+            time_ms += match random.u8(0..oddness) {
+                0 => random.i64(MINUTE_MS..25 * MINUTE_MS),
+                1 => MINUTE_MS - time_ms % MINUTE_MS,
+                _ => random.i64(1..6) * 15_000,
+            };
+        }
+        store.insert(&Labels::from_pairs([("__name__", name), ("i", "1")]).expect("valid labels"), &samples);
+    }
+    store
+}
+
+/// Whatever the samples are: increases, resets and all else over whole windows are theirs, and series end where they do.
+#[test]
+fn strange_samples_are_summarised_exactly() {
+    for seed in 0..120 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let store = strange_store(&mut random);
+        let border_ms = random.i64(0..5) * 60 * MINUTE_MS;
+        let windows_ms =
+            [&[MINUTE_MS][..], &[5 * MINUTE_MS], &[MINUTE_MS, 15 * MINUTE_MS], &[60 * MINUTE_MS]][random.usize(0..4)];
+        let source = Downsampled::new(&store, border_ms, windows_ms);
+        let longest = windows_ms[windows_ms.len() - 1] / MINUTE_MS;
+        let (range, step) = (longest * random.i64(1..4), longest * random.i64(1..3));
+        let grid = QueryTime::Range { start_ms: 0, end_ms: END_MS, step_ms: step * MINUTE_MS };
+        let within_lookback: &[&str] = if longest <= 5 { &INSTANT } else { &[] };
+        // What interpolates, or asks for samples at times between, knows what is said of them alone.
+        let exact =
+            EXACT.iter().filter(|query| longest <= 5 || !query.contains([':', '@', '/']) && !query.contains("offset"));
+        for query in exact.chain(within_lookback) {
+            let query = query.replace('R', &format!("{range}m"));
+            let what = format!("seed {seed}, {query} by {step}m, {windows_ms:?} to {border_ms}");
+            assert_same(&points(&source, &query, grid), &points(&store, &query, grid), 1.0, &what);
         }
     }
 }

@@ -1,21 +1,23 @@
 //! Summaries in blocks: what is kept of samples that are no longer kept one by one.
 //!
 //! A block of summaries is a block like any other, whose chunks have the latest value of each window at its time and,
-//! beside it, the rest of the [`Summary`]. Histograms lie between them as ordinary chunks. Readers of samples need not
-//! know. The coding is [`summary::column`](crate::summary::column)'s.
+//! beside it, the rest of the [`Summary`]. Histograms, and stale markers that are alone in their windows, lie between
+//! them as ordinary chunks. Readers of samples need not know. The coding is [`summary::column`](crate::summary::column)'s.
 
-use model::{HistogramSample, ReadCost, Samples, Summary, TimeRange};
+use model::{ReadCost, Samples, Summary, TimeRange};
 
 use super::chunk::Place;
 use super::directory::ChunkEntry;
-use super::overlay::Mark;
+use super::known::Found;
+use super::overlay::{Mark, times};
 use super::{BlockError, BlockReader, BlockWriter, Fault, check_crc};
 use crate::damage::Damage;
 use crate::summary::column::{self, FirstTimes, TAG};
 
 impl BlockWriter {
-    /// Adds a series of `summaries` and `histograms`, each ascending in time, with an id above those before. Windows
-    /// are of one length; a window's latest sample lies inside the partition. Nothing of both adds nothing.
+    /// Adds a series of `summaries` and what is kept one by one `beside` them, each ascending in time, with an id above
+    /// those before. Windows are of one length; a window's latest sample lies inside the partition. Nothing of both adds
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -24,31 +26,26 @@ impl BlockWriter {
         &mut self,
         series_id: u64,
         mut summaries: &[Summary],
-        histograms: &[HistogramSample],
+        beside: &Samples,
     ) -> Result<(), BlockError> {
-        // What a reader of samples will find: checked and counted as such.
-        let shown = Samples {
-            timestamps_ms: summaries.iter().map(|of| of.last_ms).collect(),
-            values: summaries.iter().map(|of| of.last).collect(),
-            starts_ms: Vec::new(),
-            histograms: histograms.to_vec(),
-        };
+        let shown = shown(summaries, beside);
         if !self.begin(series_id, &shown)? {
             return Ok(());
         }
-        let mut rest = Samples { histograms: shown.histograms.clone(), ..Samples::default() };
-        while !summaries.is_empty() || !rest.histograms.is_empty() {
-            let histogram_ms = rest.histograms.first().map(|sample| sample.timestamp_ms);
-            let run = summaries.partition_point(|of| histogram_ms.is_none_or(|at_ms| of.last_ms < at_ms));
+        let of_beside: Vec<i64> = times(beside).collect();
+        let (mut rest, mut next) = (of_beside.as_slice(), Place::default());
+        while !summaries.is_empty() || !rest.is_empty() {
+            let beside_ms = rest.first();
+            let run = summaries.partition_point(|of| beside_ms.is_none_or(|&at_ms| of.last_ms < at_ms));
             if run > 0 {
                 let written = self.add_run(summaries.get(..run).unwrap_or_default())?;
                 summaries = summaries.get(written..).unwrap_or_default();
                 continue;
             }
-            let before = summaries.first().map(|of| of.last_ms);
-            let run = rest.histograms.partition_point(|sample| before.is_none_or(|at_ms| sample.timestamp_ms < at_ms));
-            let written = self.add_histograms(&rest, run)?;
-            rest.histograms.drain(..written);
+            let summary_ms = summaries.first().map(|of| of.last_ms);
+            let run = rest.partition_point(|&at_ms| summary_ms.is_none_or(|summary_ms| at_ms < summary_ms));
+            let written = self.add_beside(beside, &mut next, rest.get(..run).unwrap_or_default())?;
+            rest = rest.get(written..).unwrap_or_default();
         }
         self.end(&shown);
         Ok(())
@@ -69,17 +66,26 @@ impl BlockWriter {
         Ok(place.count)
     }
 
-    /// Adds a chunk of some of the first `run` histograms; says of how many.
-    fn add_histograms(&mut self, samples: &Samples, run: usize) -> Result<usize, BlockError> {
-        let times: Vec<i64> = samples.histograms.iter().take(run).map(|sample| sample.timestamp_ms).collect();
-        let mut place = self.place_times(&times)?;
+    /// Adds a chunk of some of `samples` from `next` on, which lie at `times`; says of how many.
+    fn add_beside(&mut self, samples: &Samples, next: &mut Place, times: &[i64]) -> Result<usize, BlockError> {
+        let place = self.place_times(times)?;
         let start = self.buffer.len();
         let plain = (&mut self.encoder, self.effort);
-        let (count, tag) = self.full.encode_front(samples, &mut Place::default(), place.count, plain, &mut self.buffer);
-        place.count = count;
-        self.add_chunk(tag, place, &times, start)?;
+        let (count, tag) = self.full.encode_front(samples, next, place.count, plain, &mut self.buffer);
+        self.add_chunk(tag, Found { count, ..place }, times, start)?;
         Ok(count)
     }
+}
+
+/// What a reader of samples will find, checked and counted as such.
+fn shown(summaries: &[Summary], beside: &Samples) -> Samples {
+    let of_beside = beside.timestamps_ms.iter().copied().zip(beside.values.iter().copied());
+    let mut floats: Vec<(i64, f64)> = summaries.iter().map(|of| (of.last_ms, of.last)).chain(of_beside).collect();
+    if !beside.timestamps_ms.is_empty() {
+        floats.sort_by_key(|&(at_ms, _)| at_ms);
+    }
+    let (timestamps_ms, values) = floats.into_iter().unzip();
+    Samples { timestamps_ms, values, starts_ms: Vec::new(), histograms: beside.histograms.clone() }
 }
 
 impl BlockReader {

@@ -33,7 +33,7 @@ enum Field {
     Min,
     Max,
     Sum,
-    Increase,
+    BeforeResets,
     Resets,
     Changes,
 }
@@ -45,7 +45,7 @@ const ALL: [Field; FIELDS] = [
     Field::Min,
     Field::Max,
     Field::Sum,
-    Field::Increase,
+    Field::BeforeResets,
     Field::Resets,
     Field::Changes,
 ];
@@ -58,8 +58,13 @@ const DERIVED: [(u8, Derive); 4] = [
     (0x20, |of| of.first),
     (0x21, |of| of.last),
     (0x22, |of| of.last * float(of.count)),
-    (0x23, |of| of.last - of.first),
+    (LAST_LESS_FIRST, |of| of.last - of.first),
 ];
+
+/// The increase of counters that were never reset.
+const LAST_LESS_FIRST: u8 = 0x23;
+/// Before the column of what is before resets; without it that column is the increase, as files had it before.
+const BEFORE_RESETS: u8 = 0x24;
 
 /// Where the times of the earliest samples are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,12 +90,19 @@ pub fn encode(
     push_ended(summaries, out);
     let (mut numbers, mut part) = (Vec::with_capacity(summaries.len()), Vec::new());
     for field in ALL {
+        if field == Field::BeforeResets {
+            if summaries.iter().all(|of| of.resets == 0) {
+                out.push(LAST_LESS_FIRST);
+                continue;
+            }
+            out.push(BEFORE_RESETS);
+        }
         numbers.clear();
         numbers.extend(summaries.iter().map(|of| get(of, field)));
         let same = |derive: Derive| {
             summaries.iter().zip(&numbers).all(|(of, number)| derive(of).to_bits() == number.to_bits())
         };
-        let told = !matches!(field, Field::Last | Field::First | Field::Count);
+        let told = !matches!(field, Field::Last | Field::First | Field::Count | Field::BeforeResets);
         if let Some((tag, _)) = DERIVED.iter().find(|(_, derive)| told && same(*derive)) {
             out.push(*tag);
             continue;
@@ -153,8 +165,14 @@ pub fn decode(
     let mut decoded: Vec<Summary> =
         last_ms.iter().zip(first_ms).map(|(&last_ms, &first_ms)| blank(window_ms, first_ms, last_ms)).collect();
     let mut numbers = Vec::with_capacity(count);
+    let mut has_increases = false;
     for field in ALL {
         numbers.clear();
+        if field == Field::BeforeResets {
+            let tagged = rest.strip_prefix(&[BEFORE_RESETS]);
+            has_increases = tagged.is_none();
+            rest = tagged.unwrap_or(rest);
+        }
         match take_column(&mut rest, count, &mut numbers)? {
             Some(()) => {
                 for (of, &number) in decoded.iter_mut().zip(&numbers) {
@@ -166,6 +184,9 @@ pub fn decode(
     }
     if !rest.is_empty() {
         return Err(malformed("bytes are left over"));
+    }
+    if has_increases {
+        decoded.iter_mut().for_each(subtract_difference);
     }
     for at in ended {
         if let Some(of) = decoded.get_mut(at) {
@@ -182,6 +203,11 @@ fn derive(rest: &mut &[u8], field: Field, decoded: &mut [Summary]) -> Result<(),
     *rest = after;
     let (_, derive) = DERIVED.iter().find(|(known, _)| *known == tag).ok_or(CodecError::UnknownCoding { tag })?;
     decoded.iter_mut().try_for_each(|of| set(of, field, derive(of)))
+}
+
+/// Of a summary that has the increase where what is before resets belongs.
+fn subtract_difference(of: &mut Summary) {
+    of.before_resets = if of.resets == 0 { 0.0 } else { of.before_resets - (of.last - of.first) };
 }
 
 /// Whether each is the summary of some samples of its window.
@@ -205,7 +231,7 @@ fn blank(window_ms: i64, first_ms: i64, last_ms: i64) -> Summary {
         min: 0.0,
         max: 0.0,
         sum: 0.0,
-        increase: 0.0,
+        before_resets: 0.0,
         resets: 0,
         changes: 0,
         ended: false,
@@ -220,7 +246,7 @@ fn get(of: &Summary, field: Field) -> f64 {
         Field::Min => of.min,
         Field::Max => of.max,
         Field::Sum => of.sum,
-        Field::Increase => of.increase,
+        Field::BeforeResets => of.before_resets,
         Field::Resets => float(of.resets),
         Field::Changes => float(of.changes),
     }
@@ -234,7 +260,7 @@ fn set(of: &mut Summary, field: Field, number: f64) -> Result<(), CodecError> {
         Field::Min => of.min = number,
         Field::Max => of.max = number,
         Field::Sum => of.sum = number,
-        Field::Increase => of.increase = number,
+        Field::BeforeResets => of.before_resets = number,
         Field::Resets => of.resets = whole(number)?,
         Field::Changes => of.changes = whole(number)?,
     }
@@ -307,4 +333,47 @@ fn truncated() -> CodecError {
 
 fn malformed(detail: &str) -> CodecError {
     CodecError::Malformed { coding: CODING, detail: detail.to_owned() }
+}
+
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "bounds are the test's own")]
+mod tests {
+    use super::*;
+    use crate::summary::summarise;
+
+    /// A chunk as it was written before what is before resets had its column: with the increase in its place.
+    fn encode_with_increases(summaries: &[Summary]) -> Vec<u8> {
+        let (mut encoder, mut out) = (ValueEncoder::new(), Vec::new());
+        push_i64(&mut out, summaries[0].window_ms);
+        out.extend([0, 0, 0]);
+        for field in ALL {
+            let number = |of: &Summary| if field == Field::BeforeResets { of.increase() } else { get(of, field) };
+            let numbers: Vec<f64> = summaries.iter().map(number).collect();
+            let mut part = Vec::new();
+            out.push(encoder.encode(&numbers, Effort::Fast, &mut part).tag());
+            push_u64(&mut out, part.len() as u64);
+            out.extend(part);
+        }
+        out
+    }
+
+    #[test]
+    fn chunks_with_increases_are_read() {
+        let times: Vec<i64> = (1..=40).collect();
+        let values: Vec<f64> = (0..40u32).map(|at| f64::from(at * 7 % 15)).collect();
+        let mut want = Vec::new();
+        summarise(&times, &values, 10, &mut want);
+        assert!(want.iter().all(|of| of.resets > 0 && of.before_resets > 0.0));
+        let (first_ms, last_ms): (Vec<i64>, Vec<i64>) = want.iter().map(|of| (of.first_ms, of.last_ms)).unzip();
+        let mut found = Vec::new();
+        decode(&encode_with_increases(&want), &last_ms, &first_ms, 0..want.len(), &mut found).unwrap();
+        assert_eq!(found, want);
+        // Of an increase that is no number nobody knows what was before resets; without resets it is nothing.
+        want[0].first = f64::NAN;
+        (want[1].first, want[1].resets, want[1].before_resets) = (f64::NAN, 0, 0.0);
+        found.clear();
+        decode(&encode_with_increases(&want), &last_ms, &first_ms, 0..want.len(), &mut found).unwrap();
+        assert!(found[0].before_resets.is_nan());
+        assert!(found[1].before_resets == 0.0 && found[2..] == want[2..]);
+    }
 }

@@ -5,8 +5,8 @@
 //! increases and sums are exact where values are whole numbers below 2^53.
 #![warn(clippy::indexing_slicing)]
 
+mod beside;
 pub mod column;
-mod histograms;
 
 use model::Summary;
 use model::sample::is_stale_marker;
@@ -14,10 +14,10 @@ use std::cmp::Ordering;
 
 use model::summary::window_end_ms;
 
-pub use histograms::thin;
+pub use beside::{one_by_one, settle_beside};
 
 /// Appends the summaries of floats, ascending in time, by windows of `window_ms`. Of stale markers only that they end
-/// a series is kept.
+/// a series is kept; those of windows without samples are [`settle_beside`]'s.
 pub fn summarise(timestamps_ms: &[i64], values: &[f64], window_ms: i64, into: &mut Vec<Summary>) {
     let mut open: Option<Window> = None;
     for (&at_ms, &value) in timestamps_ms.iter().zip(values) {
@@ -52,7 +52,6 @@ pub fn regroup(finer: &[Summary], window_ms: i64, into: &mut Vec<Summary>) {
 pub fn join(earlier: &Summary, later: &Summary) -> Summary {
     let down = later.first < earlier.last;
     let resets = earlier.resets + u64::from(down) + later.resets;
-    let step = if down { later.first } else { later.first - earlier.last };
     Summary {
         window_ms: later.window_ms,
         count: earlier.count + later.count,
@@ -63,7 +62,7 @@ pub fn join(earlier: &Summary, later: &Summary) -> Summary {
         min: earlier.min.min(later.min),
         max: earlier.max.max(later.max),
         sum: earlier.sum + later.sum,
-        increase: if resets == 0 { later.last - earlier.first } else { earlier.increase + step + later.increase },
+        before_resets: earlier.before_resets + if down { earlier.last } else { 0.0 } + later.before_resets,
         resets,
         changes: earlier.changes + u64::from(differs(earlier.last, later.first)) + later.changes,
         ended: later.ended,
@@ -112,8 +111,6 @@ struct Window {
     end_ms: i64,
     /// What was lost of the sum to rounding.
     sum_rest: f64,
-    /// The values before each reset: what the difference of last and first lacks.
-    before_resets: f64,
 }
 
 impl Window {
@@ -128,19 +125,19 @@ impl Window {
             min: value,
             max: value,
             sum: value,
-            increase: 0.0,
+            before_resets: 0.0,
             resets: 0,
             changes: 0,
             ended: false,
         };
-        Self { summary, end_ms: window_end_ms(at_ms, window_ms), sum_rest: 0.0, before_resets: 0.0 }
+        Self { summary, end_ms: window_end_ms(at_ms, window_ms), sum_rest: 0.0 }
     }
 
     fn push(&mut self, at_ms: i64, value: f64) {
-        let Self { summary, sum_rest, before_resets, .. } = self;
+        let Self { summary, sum_rest, .. } = self;
         if value < summary.last {
             summary.resets += 1;
-            *before_resets += summary.last;
+            summary.before_resets += summary.last;
         }
         summary.changes += u64::from(differs(summary.last, value));
         summary.count += 1;
@@ -159,8 +156,7 @@ impl Window {
     }
 
     fn close(self) -> Summary {
-        let Self { mut summary, sum_rest, before_resets, .. } = self;
-        summary.increase = summary.last - summary.first + before_resets;
+        let Self { mut summary, sum_rest, .. } = self;
         if summary.sum.is_finite() {
             summary.sum += sum_rest;
         }

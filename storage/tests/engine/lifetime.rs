@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use model::sample::{is_stale_marker, stale_marker};
 use model::summary::window_end_ms;
 use model::{ManualClock, Matcher, SampleSink, Samples, SeriesSource, Summary, TimeRange, TimestampMs};
 use proptest::prelude::*;
@@ -132,7 +133,9 @@ impl World {
         let case =
             format!("series {series}, windows up to {window_ms_max}, {} after the start", self.now_ms() - START_MS);
         // Windows reach over the border of what is kept only at its beginning.
-        let mut left: BTreeMap<i64, f64> = given.range(self.kept_from_ms(series)..).map(|(a, b)| (*a, *b)).collect();
+        let kept = given.range(self.kept_from_ms(series)..).map(|(a, b)| (*a, *b));
+        let (markers, mut left): (BTreeMap<i64, f64>, BTreeMap<i64, f64>) =
+            kept.partition(|(_, value)| is_stale_marker(*value));
         for summary in &summaries {
             let told: Vec<i64> = left.range(summary.first_ms..=summary.last_ms).map(|(at_ms, _)| *at_ms).collect();
             let values: Vec<f64> = told.iter().filter_map(|at_ms| left.remove(at_ms)).collect();
@@ -141,20 +144,50 @@ impl World {
             assert_same(&[*summary], &want, &case);
             assert!(told.iter().all(|at_ms| window_end_ms(*at_ms, summary.window_ms) == summary.end_ms()));
         }
-        let shown: BTreeMap<i64, f64> =
-            samples.timestamps_ms.iter().copied().zip(samples.values.iter().copied()).collect();
-        assert_eq!(shown, left, "{case}, {} summaries", summaries.len());
+        let (ends, shown): (BTreeMap<i64, f64>, BTreeMap<i64, f64>) =
+            samples.iter().map(|of| (of.timestamp.0, of.value)).partition(|(_, value)| is_stale_marker(*value));
+        let bits = |of: &BTreeMap<i64, f64>| of.iter().map(|(at, value)| (*at, value.to_bits())).collect::<Vec<_>>();
+        assert_eq!(bits(&shown), bits(&left), "{case}, {} summaries", summaries.len());
+        self.check_ends(series, &markers, (&ends, &summaries), &case);
         if window_ms_max == 0 && !set.is_empty() {
             // Readers of samples find the latest values, those at a partition's first instant too.
             let mut plain = Samples::default();
             set.read(0, &mut plain).expect("read");
             let plain: BTreeMap<i64, f64> =
                 plain.timestamps_ms.iter().copied().zip(plain.values.iter().copied()).collect();
-            assert!(plain.iter().all(|(at_ms, value)| given.get(at_ms) == Some(value)), "{case}");
+            let is_given =
+                |(at_ms, value): (&i64, &f64)| given.get(at_ms).map(|of| of.to_bits()) == Some(value.to_bits());
+            assert!(plain.iter().all(is_given), "{case}");
             assert!(
                 shown.keys().chain(summaries.iter().map(|of| &of.last_ms)).all(|at_ms| plain.contains_key(at_ms)),
                 "{case}"
             );
+        }
+    }
+
+    /// Every stale marker is told of: shown at its time, by the summary of its window, or by one before it in the same
+    /// window; or it is followed there by samples. None is shown that was not given.
+    #[track_caller]
+    fn check_ends(
+        &self,
+        series: u32,
+        markers: &BTreeMap<i64, f64>,
+        (shown, summaries): (&BTreeMap<i64, f64>, &[Summary]),
+        case: &str,
+    ) {
+        assert!(shown.keys().all(|at_ms| markers.contains_key(at_ms)), "{case}: {shown:?} of {markers:?}");
+        let steps = self.rule(series).map_or(&[][..], |rule| &rule.steps);
+        for &at_ms in markers.keys().filter(|at_ms| !shown.contains_key(at_ms)) {
+            let same =
+                |window_ms: i64, other_ms: i64| window_end_ms(at_ms, window_ms) == window_end_ms(other_ms, window_ms);
+            let by_summary =
+                summaries.iter().any(|of| same(of.window_ms, of.last_ms) && (of.ended || of.last_ms > at_ms));
+            let by_other = steps.iter().any(|step| shown.range(..at_ms).any(|(&other, _)| same(step.window_ms, other)));
+            assert!(by_summary || by_other, "{case}: nothing tells of the marker at {}", at_ms - START_MS);
+        }
+        for of in summaries.iter().filter(|of| of.ended) {
+            let mut inside = markers.range(of.last_ms + 1..=of.end_ms());
+            assert!(inside.next().is_some(), "{case}: no marker ends {of:?}");
         }
     }
 
@@ -195,8 +228,13 @@ impl World {
 /// Equal; sums and increases but for rounding.
 #[track_caller]
 fn assert_same(got: &[Summary], want: &[Summary], case: &str) {
-    let rounded = |of: &Summary| Summary { sum: (of.sum * 1e6).round(), increase: (of.increase * 1e6).round(), ..*of };
-    let (got, want): (Vec<_>, Vec<_>) = (got.iter().map(rounded).collect(), want.iter().map(rounded).collect());
+    let bits = |of: &Summary| {
+        let rounded = |value: f64| (value * 1e6).round() + 0.0;
+        let numbers = [of.first, of.last, of.min, of.max, rounded(of.sum), rounded(of.before_resets)];
+        let whole = (of.window_ms, of.first_ms, of.last_ms, of.count, of.resets, of.changes);
+        (whole, numbers.map(|value| if value.is_nan() { f64::NAN } else { value }.to_bits()))
+    };
+    let (got, want): (Vec<_>, Vec<_>) = (got.iter().map(bits).collect(), want.iter().map(bits).collect());
     assert_eq!(got, want, "{case}");
 }
 
@@ -471,8 +509,15 @@ fn live(steps: &[Step]) {
         match step {
             Step::Append(rows) => {
                 let now_ms = world.now_ms();
-                let row =
-                    |&(series, age, value): &(u32, i64, u16)| (series, now_ms - age * MINUTE_MS, f64::from(value));
+                let row = |&(series, age, value): &(u32, i64, u16)| {
+                    let value = match value % 16 {
+                        0 | 1 => stale_marker(),
+                        2 => f64::NAN,
+                        3 => f64::INFINITY,
+                        _ => f64::from(value),
+                    };
+                    (series, now_ms - age * MINUTE_MS, value)
+                };
                 world.append(&rows.iter().map(row).collect::<Vec<_>>());
             }
             Step::Flush => world.engine().flush().expect("flushed"),

@@ -68,9 +68,7 @@ impl Core {
             damage.map_or(Ok(()), |damage| Err(BlockError::Damaged(damage)))?;
             hidden.cut_summaries(&block.record, SeriesId(id), &mut summaries);
             hidden.cut(&block.record, SeriesId(id), &mut beside, Mark::default());
-            if !summaries.is_empty() || !beside.histograms.is_empty() {
-                writer.add_summaries(u64::from(id), &summaries, &beside.histograms)?;
-            }
+            writer.add_summaries(u64::from(id), &summaries, &beside)?;
         }
         if writer.series() == 0 {
             return Ok(None);

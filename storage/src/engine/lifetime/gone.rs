@@ -10,7 +10,7 @@ use model::{ReadCost, Samples, Summary, TimeRange};
 
 use super::outdated::common;
 use super::rules::Life;
-use super::shown::{Part, ShowError, Wanted};
+use super::shown::{Part, ShowError, Wanted, latest};
 use crate::block::overlay::{Mark, Scratch, append, overlay, within};
 use crate::damage::Damage;
 use crate::engine::blocks::Block;
@@ -58,8 +58,8 @@ impl Part {
         let (mut raw, read) = self.read_raw(wanted, inside, told)?;
         cost += read;
         for (block, range) in self.told(wanted, life, window_ms_max, i64::MAX) {
-            let mut own = Vec::new();
-            cost += self.read_anew((block, range), (wanted, i64::MAX), (&mut own, &mut shown), told)?;
+            let (mut own, mut beside) = (Vec::new(), Samples::default());
+            cost += self.read_anew((block, range), (wanted, i64::MAX), (&mut own, &mut beside), told)?;
             // Whole windows, of which the range may show a part.
             let window_ms = block.record.window_ms;
             let wide = TimeRange::new(range.start.0.saturating_sub(window_ms), range.end.0.saturating_add(window_ms));
@@ -72,8 +72,9 @@ impl Part {
             }
             match &mut summaries {
                 Some(summaries) => summaries.append(&mut own),
-                None => own.iter().for_each(|of| shown.push(of.last_ms, of.last)),
+                None => overlay(&mut beside, &latest(&own), &mut Samples::default()),
             }
+            append(&mut shown, &beside, 0..beside.timestamps_ms.len(), 0..beside.histograms.len());
         }
         overlay(&mut shown, &raw, &mut Samples::default());
         let before = Mark::of(samples);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use model::{HistogramSample, Samples, Summary, TimeRange};
+use model::{Samples, Summary, TimeRange};
 use roaring::RoaringBitmap;
 
 use super::upkeep::{Part, Wanted};
@@ -18,7 +18,7 @@ use crate::engine::flush::{block_name, record_of};
 use crate::engine::partition::Partition;
 use crate::engine::{Core, Counters, StorageError};
 use crate::ids::{BlockId, Sequence};
-use crate::summary::{reconcile, regroup, summarise, thin};
+use crate::summary::{one_by_one, reconcile, regroup, settle_beside, summarise};
 
 /// A block of summaries that is being written.
 struct Target<'a> {
@@ -35,7 +35,7 @@ struct Target<'a> {
 #[derive(Debug, Default)]
 struct Column {
     summaries: Vec<Summary>,
-    /// The histograms that stay.
+    /// What stays one by one.
     beside: Samples,
 }
 
@@ -137,10 +137,10 @@ impl Core {
             let mut finer: Option<Column> = None;
             for target in targets.iter_mut().filter(|target| target.wanted.series.contains(id)) {
                 let column = target.column(id, &samples, finer.as_ref())?;
-                if column.summaries.is_empty() && column.beside.histograms.is_empty() {
+                if column.summaries.is_empty() && column.beside.is_empty() {
                     target.nothing.insert(id);
                 }
-                target.writer.add_summaries(u64::from(id), &column.summaries, &column.beside.histograms)?;
+                target.writer.add_summaries(u64::from(id), &column.summaries, &column.beside)?;
                 finer = Some(column);
             }
         }
@@ -197,17 +197,11 @@ impl Target<'_> {
         reconcile(&coarser, &fresh, &mut base);
         let mut column = Column { beside: old.beside, ..Column::default() };
         reconcile(&old.summaries, &base, &mut column.summaries);
-        let of_finer = finer.map(|finer| finer.beside.histograms.clone()).unwrap_or_default();
-        for histograms in [of_finer, samples.histograms.clone()] {
-            let newer = Samples { histograms, ..Samples::default() };
+        let of_finer = finer.map(|finer| finer.beside.clone()).unwrap_or_default();
+        for newer in [of_finer, one_by_one(samples.clone())] {
             overlay(&mut column.beside, &newer, &mut Samples::default());
         }
-        thin(&mut column.beside.histograms, window_ms);
-        // Where a float was written over by a histogram and the window could not be made anew, both claim one instant.
-        let told = |sample: &HistogramSample| {
-            column.summaries.binary_search_by_key(&sample.timestamp_ms, |of| of.last_ms).is_err()
-        };
-        column.beside.histograms.retain(told);
+        settle_beside(&mut column.summaries, &mut column.beside, window_ms);
         Ok(column)
     }
 }

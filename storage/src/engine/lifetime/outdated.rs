@@ -4,15 +4,15 @@
 //! again, which may be much later than the border of its rule passes it. Until then a read does for the windows it
 //! shows what upkeep will do: it makes them of their samples, and lays these over what is in the block.
 
-use model::{HistogramSample, ReadCost, Samples, Summary, TimeRange};
+use model::{ReadCost, Samples, Summary, TimeRange};
 
 use super::shown::{Part, ShowError, Wanted};
 use crate::block::BlockError;
-use crate::block::overlay::{Mark, Scratch, clip, overlay};
+use crate::block::overlay::{Mark, Scratch, append, overlay, within};
 use crate::damage::Damage;
 use crate::engine::blocks::Block;
 use crate::head::Layer;
-use crate::summary::{reconcile, summarise, thin};
+use crate::summary::{one_by_one, reconcile, settle_beside, summarise};
 
 impl Part {
     /// Whether there are samples of the series in `range` that the summaries in `block` may not know.
@@ -33,7 +33,7 @@ impl Part {
     }
 
     /// Appends the summaries of the windows of `block` whose latest samples are inside `range`, with all samples that
-    /// came since and up to `until_ms`, to `summaries`, and the histograms that stay beside them to `samples`.
+    /// came since and up to `until_ms`, to `summaries`, and what stays beside them to `samples`.
     pub(super) fn read_anew(
         &self,
         (block, range): (&Block, TimeRange),
@@ -67,15 +67,10 @@ impl Part {
         let (mut fresh, mut both) = (Vec::new(), Vec::new());
         summarise(&since.timestamps_ms, &since.values, window_ms, &mut fresh);
         reconcile(&old, &fresh, &mut both);
-        let since = Samples { histograms: since.histograms, ..Samples::default() };
-        overlay(&mut beside, &since, &mut Samples::default());
-        thin(&mut beside.histograms, window_ms);
-        // Where a float was written over by a histogram and the window could not be made anew, both claim one instant.
-        let is_told =
-            |sample: &HistogramSample| both.binary_search_by_key(&sample.timestamp_ms, |of| of.last_ms).is_ok();
-        beside.histograms.retain(|sample| !is_told(sample));
-        clip(&mut beside, range);
-        samples.histograms.append(&mut beside.histograms);
+        overlay(&mut beside, &one_by_one(since), &mut Samples::default());
+        settle_beside(&mut both, &mut beside, window_ms);
+        let (floats, of_histograms) = within(&beside, range);
+        append(samples, &beside, floats, of_histograms);
         summaries.extend(both.into_iter().filter(|of| range.contains(of.last_ms)));
         Ok(cost)
     }

@@ -11,7 +11,7 @@ use model::{ReadCost, Samples, Summary, TimeRange};
 
 use super::rules::Life;
 use crate::block::BlockError;
-use crate::block::overlay::{Mark, Scratch, clip, overlay};
+use crate::block::overlay::{Mark, Scratch, append, clip, overlay};
 use crate::codec::CodecError;
 use crate::damage::Damage;
 use crate::engine::blocks::Block;
@@ -129,19 +129,20 @@ impl Shown {
                 let outdated = part.is_outdated(block, range, wanted)?;
                 cost += match &mut summaries {
                     summaries if outdated || wanted.hidden.touches(&block.record, wanted.id) => {
-                        let mut own = Vec::new();
+                        let (mut own, mut beside) = (Vec::new(), Samples::default());
                         let cost = if outdated {
-                            part.read_anew((block, range), (wanted, until_ms), (&mut own, samples), told)?
+                            part.read_anew((block, range), (wanted, until_ms), (&mut own, &mut beside), told)?
                         } else {
-                            let cost = block.reader.read_summaries(id, range, &mut own, samples, told)?;
+                            let cost = block.reader.read_summaries(id, range, &mut own, &mut beside, told)?;
                             wanted.hidden.cut_summaries(&block.record, wanted.id, &mut own);
-                            wanted.hidden.cut(&block.record, wanted.id, samples, before);
+                            wanted.hidden.cut(&block.record, wanted.id, &mut beside, Mark::default());
                             cost
                         };
                         match summaries {
                             Some(summaries) => summaries.append(&mut own),
-                            None => own.iter().for_each(|of| samples.push(of.last_ms, of.last)),
+                            None => overlay(&mut beside, &latest(&own), &mut Samples::default()),
                         }
+                        append(samples, &beside, 0..beside.timestamps_ms.len(), 0..beside.histograms.len());
                         cost
                     }
                     Some(summaries) => block.reader.read_summaries(id, range, summaries, samples, told)?,
@@ -261,6 +262,11 @@ fn cut_out(samples: &mut Samples, range: TimeRange) {
     clip(samples, TimeRange::new(i64::MIN, range.start.0.saturating_sub(1)));
     clip(&mut after, TimeRange::new(range.end.0.saturating_add(1), i64::MAX));
     overlay(samples, &after, &mut Samples::default());
+}
+
+/// The latest sample of each.
+pub(super) fn latest(summaries: &[Summary]) -> Samples {
+    Samples::from_floats(summaries.iter().map(|of| of.last_ms).collect(), summaries.iter().map(|of| of.last).collect())
 }
 
 /// Joins the two parts of each window that ends with the first instant of a partition.
