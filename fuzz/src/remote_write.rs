@@ -60,6 +60,10 @@ impl SeriesCursor for Guesses<'_> {
         self.0.guess(is_next).map(|id| KnownSeries { number: id.0, as_of: 0 })
     }
 
+    fn guess_run(&mut self, take: &mut dyn FnMut(KnownSeries, LabelsRef<'_>) -> bool) {
+        self.0.guess_run(&mut |id, labels| take(KnownSeries { number: id.0, as_of: 0 }, labels));
+    }
+
     fn find(&mut self, labels: LabelsRef<'_>) -> Option<KnownSeries> {
         self.0.find(labels).map(|id| KnownSeries { number: id.0, as_of: 0 })
     }

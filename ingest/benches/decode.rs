@@ -62,6 +62,14 @@ impl SeriesCursor for Repeated {
         is_right.then_some(KnownSeries { number, as_of: 0 })
     }
 
+    fn guess_run(&mut self, take: &mut dyn FnMut(KnownSeries, LabelsRef<'_>) -> bool) {
+        let rest = self.known.get(self.next as usize..).unwrap_or_default();
+        let right = (self.next..)
+            .zip(rest)
+            .take_while(|(number, labels)| take(KnownSeries { number: *number, as_of: 0 }, labels.as_ref()));
+        self.next += u32::try_from(right.count()).expect("few");
+    }
+
     fn find(&mut self, _: LabelsRef<'_>) -> Option<KnownSeries> {
         None
     }

@@ -1,40 +1,41 @@
 //! Decodes remote write requests by walking their protobuf bytes into a [`WriteBatch`].
 //!
-//! Owns what version of the protocol a request speaks, and version 1.0 (`prometheus.WriteRequest`); `v2` has version
-//! 2.0, `parts`, `histogram` and `exemplar` what both share. Field numbers are those of [`model::remote_write`], whose
-//! messages are what the tests compare this walk with. A request that is not the wire format is refused whole, with
-//! the place; a series or histogram that is none is rejected alone. Series that the sink's cursor guessed are recognised
-//! by their bytes (`recognise`), and have no label decoded; strings of others are copied once, into packed labels.
+//! Owns what version of the protocol a request speaks; `v1` and `v2` walk the versions, `parts`, `histogram` and `exemplar`
+//! have what both share. Field numbers are those of [`model::remote_write`], whose messages are what the tests compare this
+//! walk with. A request that is not the wire format is refused whole, with the place; a series or histogram that is none is
+//! rejected alone. Series that the sink's cursor guessed are recognised by their bytes (`recognise`), and have no label
+//! decoded; strings of others are copied once, into packed labels, or looked at one by one (`slow_labels`).
 
 #![warn(clippy::indexing_slicing)]
 
 mod exemplar;
 mod histogram;
+mod metadata;
 mod neighbour;
 mod parts;
 mod recognise;
+mod sizes;
+mod slow_labels;
+mod v1;
 mod v2;
 
-use model::remote_write::{kind_from_number, v2::PROTO as PROTO_2};
-use model::{
-    KnownSeries, LabelError, LabelLimits, LabelsBuilder, LabelsRef, METRIC_NAME, MetricMetadata, SeriesCursor,
-    SortedPacker, WriteBatch,
-};
+use model::remote_write::v2::PROTO as PROTO_2;
+use model::{KnownSeries, LabelsBuilder, SeriesCursor, SortedPacker, WriteBatch};
 
 use self::exemplar::ExemplarReader;
+pub(crate) use self::metadata::push_metadata;
 use self::neighbour::Neighbour;
 use self::parts::Parts;
+pub(crate) use self::sizes::{check, check_sizes};
+pub(crate) use self::slow_labels::label_reason;
 use crate::error::IngestError;
 use crate::limits::IngestLimits;
-use crate::rejected::{Reason, Rejected};
-use crate::wire::{Coding, Reader, WireError};
+use crate::rejected::Rejected;
+use crate::wire::Reader;
 
 /// The content types spoken.
 pub(crate) const CONTENT_TYPES: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request (remote write 2.0) \
      or application/x-protobuf;proto=prometheus.WriteRequest (remote write 1.0)";
-
-/// Most labels of one series that are read, empty ones and duplicates included.
-pub(crate) const SERIES_LABELS_MAX: usize = 1024;
 
 /// A version of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,38 +127,6 @@ impl RemoteWriteDecoder {
         }
     }
 
-    fn decode_v1(&mut self, body: &[u8], target: &mut Target<'_>) -> Result<(), IngestError> {
-        let mut reader = Reader::new(body);
-        loop {
-            while let Some(series) = reader.short_message(1) {
-                self.decode_series(series, target)?;
-            }
-            let Some(field) = reader.next_field("WriteRequest")? else { return Ok(()) };
-            match field.number {
-                1 => {
-                    field.expect(Coding::Bytes, "WriteRequest.timeseries")?;
-                    self.decode_series(reader.message("WriteRequest.timeseries")?, target)?;
-                }
-                3 => {
-                    field.expect(Coding::Bytes, "WriteRequest.metadata")?;
-                    let (metric, metadata) = read_metadata(reader.message("WriteRequest.metadata")?)?;
-                    push_metadata(metric, metadata, target.limits, target.batch, target.rejected);
-                }
-                _ => reader.skip(field.coding, "WriteRequest, unknown field")?,
-            }
-        }
-    }
-
-    #[inline]
-    fn decode_series(&mut self, series: Reader<'_>, target: &mut Target<'_>) -> Result<(), IngestError> {
-        self.parts.count_series(target.limits)?;
-        match recognise(series, &mut self.neighbour, target) {
-            Some(recognised) => self.take_recognised(series, recognised, target)?,
-            None => self.take_series(series, target)?,
-        }
-        check_sizes(target.limits, target.batch)
-    }
-
     /// Forgets what is gathered, and gives back memory that one large request took.
     pub(crate) fn clear(&mut self) {
         self.parts.clear();
@@ -167,101 +136,6 @@ impl RemoteWriteDecoder {
     pub fn histograms(&self) -> u64 {
         self.parts.histograms()
     }
-
-    /// Takes a series whose labels are known: mostly one sample is all there is left.
-    #[inline]
-    fn take_recognised(
-        &mut self,
-        series: Reader<'_>,
-        recognised: Recognised<'_>,
-        target: &mut Target<'_>,
-    ) -> Result<(), IngestError> {
-        if let Some((timestamp_ms, value)) = recognised.sample {
-            target.batch.push_known(recognised.series, recognised.label_bytes);
-            target.batch.push_sample(timestamp_ms, value);
-            return Ok(());
-        }
-        self.read_series(series, recognised.rest, target)?;
-        self.parts.push_known_into(recognised.series, recognised.label_bytes, target.batch);
-        self.parts.end_series(target.rejected);
-        Ok(())
-    }
-
-    /// Decodes a series and puts it into the batch, or says why not.
-    fn take_series(&mut self, series: Reader<'_>, target: &mut Target<'_>) -> Result<(), IngestError> {
-        let is_packed = self.read_series(series, series, target)?;
-        let Self { packer, labels: builder, parts, .. } = self;
-        if parts.is_empty() {
-            parts.end_series(target.rejected);
-            return Ok(());
-        }
-        let packed = if is_packed { packer.packed(&target.limits.labels) } else { None };
-        let labels = if let Some(labels) = packed {
-            Ok(labels)
-        } else {
-            let mut labels = SlowLabels::new(builder, target.limits);
-            read_labels(series, &mut labels);
-            labels.finish()
-        };
-        parts.push_into(labels, || metric_name(series), target);
-        parts.end_series(target.rejected);
-        Ok(())
-    }
-
-    /// Reads `series` from `reader` on into `parts` and, as far as it takes them, `packer`; tells whether it took all
-    /// labels.
-    fn read_series(
-        &mut self,
-        series: Reader<'_>,
-        mut reader: Reader<'_>,
-        target: &mut Target<'_>,
-    ) -> Result<bool, IngestError> {
-        let limits = target.limits;
-        self.packer.clear();
-        self.parts.begin_series();
-        let mut is_packed = true;
-        while let Some(field) = reader.next_field("TimeSeries")? {
-            match field.number {
-                1 => {
-                    field.expect(Coding::Bytes, "TimeSeries.labels")?;
-                    let (name, value) = read_label(reader.message("TimeSeries.labels")?)?;
-                    is_packed = is_packed && self.packer.push(name, value, &limits.labels);
-                }
-                2 => {
-                    field.expect(Coding::Bytes, "TimeSeries.samples")?;
-                    self.parts.read_sample(reader.message("TimeSeries.samples")?, limits)?;
-                }
-                3 => {
-                    field.expect(Coding::Bytes, "TimeSeries.exemplars")?;
-                    let exemplar = self.exemplar.read(reader.message("TimeSeries.exemplars")?, &limits.labels)?;
-                    self.parts.push_exemplar(exemplar, limits);
-                }
-                4 => {
-                    field.expect(Coding::Bytes, "TimeSeries.histograms")?;
-                    let histogram = reader.message("TimeSeries.histograms")?;
-                    self.parts.read_histogram(histogram, limits, target.rejected, || metric_name(series))?;
-                }
-                _ => reader.skip(field.coding, "TimeSeries, unknown field")?,
-            }
-        }
-        Ok(is_packed)
-    }
-}
-
-/// The series that the cursor guesses, if its labels are those at the start of `series`, and all that it has.
-#[inline]
-fn recognise<'b>(series: Reader<'b>, neighbour: &mut Neighbour, target: &mut Target<'_>) -> Option<Recognised<'b>> {
-    let (message, limits) = (series.rest(), &target.limits.labels);
-    let (mut wire_bytes, mut label_bytes) = (0, 0);
-    let known = target.cursor.guess(&mut |labels| {
-        let taken = recognise::label_fields(message, labels, limits, neighbour);
-        (wire_bytes, label_bytes) = (taken.unwrap_or(0), labels.packed().len());
-        taken.is_some()
-    })?;
-    let rest = series.behind(wire_bytes);
-    let sample = recognise::only_sample(rest.rest());
-    let is_whole = sample.is_some() || !has_labels(rest);
-    is_whole.then_some(Recognised { series: known, label_bytes, rest, sample })
 }
 
 /// Whether there are labels in what is left of a series, of either version; what is damaged may have some.
@@ -274,243 +148,6 @@ fn has_labels(mut rest: Reader<'_>) -> bool {
             _ => return true,
         }
     }
-}
-
-/// Gathers labels that the packer did not take, to find what is wrong with them, if anything. References make labels of
-/// any length cheap to send, so that lengths are looked at before texts are.
-struct SlowLabels<'l> {
-    builder: &'l mut LabelsBuilder,
-    limits: &'l LabelLimits,
-    found: usize,
-    /// Bytes of names and values so far.
-    bytes: usize,
-    problem: Option<(Reason, String)>,
-}
-
-impl<'l> SlowLabels<'l> {
-    fn new(builder: &'l mut LabelsBuilder, limits: &'l IngestLimits) -> Self {
-        builder.clear();
-        Self { builder, limits: &limits.labels, found: 0, bytes: 0, problem: None }
-    }
-
-    fn push(&mut self, name: &[u8], value: &[u8]) {
-        self.found += 1;
-        if self.problem.is_some() || self.found > SERIES_LABELS_MAX {
-            return;
-        }
-        if let Some(error) = self.too_long(name, value) {
-            return self.fail(label_reason(&error), || error.to_string());
-        }
-        match (std::str::from_utf8(name), std::str::from_utf8(value)) {
-            (Ok(name), Ok(value)) => self.builder.push(name, value),
-            _ => self.fail(Reason::BadLabels, || format!("label {:?} is not UTF-8", shown(name))),
-        }
-    }
-
-    /// The error of a label that is too long, or with which the set is.
-    fn too_long(&mut self, name: &[u8], value: &[u8]) -> Option<LabelError> {
-        let LabelLimits { name_bytes_max, value_bytes_max, set_bytes_max, .. } = *self.limits;
-        if name.len() > name_bytes_max {
-            let prefix = shown(name).chars().take(32).collect();
-            return Some(LabelError::NameTooLong { prefix, found_bytes: name.len(), limit_bytes: name_bytes_max });
-        }
-        if value.len() > value_bytes_max {
-            let (name, found_bytes) = (shown(name), value.len());
-            return Some(LabelError::ValueTooLong { name, found_bytes, limit_bytes: value_bytes_max });
-        }
-        // Labels with an empty value are left out.
-        self.bytes += if value.is_empty() { 0 } else { name.len() + value.len() };
-        let (found_bytes, limit_bytes) = (self.bytes, set_bytes_max);
-        (found_bytes > limit_bytes).then_some(LabelError::SetTooLong { found_bytes, limit_bytes })
-    }
-
-    /// Says that the labels are none, unless that was said before.
-    fn fail(&mut self, reason: Reason, problem: impl FnOnce() -> String) {
-        self.problem.get_or_insert_with(|| (reason, problem()));
-    }
-
-    /// The labels, or why they are none.
-    fn finish(self) -> Result<LabelsRef<'l>, (Reason, String)> {
-        if let Some(problem) = self.problem {
-            return Err(problem);
-        }
-        if self.found > SERIES_LABELS_MAX {
-            let too_many = LabelError::TooMany { found: self.found, limit: SERIES_LABELS_MAX };
-            return Err((label_reason(&too_many), too_many.to_string()));
-        }
-        self.builder.pack(self.limits).map_err(|error| (label_reason(&error), error.to_string()))
-    }
-}
-
-/// The reason a label set is refused for.
-pub(crate) fn label_reason(error: &LabelError) -> Reason {
-    match error {
-        LabelError::EmptyName | LabelError::Duplicate { .. } | LabelError::Damaged { .. } => Reason::BadLabels,
-        _ => Reason::LabelLimit,
-    }
-}
-
-/// The error when `batch` holds more than one request may.
-#[inline]
-pub(crate) fn check_sizes(limits: &IngestLimits, batch: &WriteBatch) -> Result<(), IngestError> {
-    check_series(limits, batch.series_len())?;
-    let limit = limits.label_bytes_per_request_max;
-    check(batch.label_bytes(), limit, "bytes of labels", "label_bytes_per_request_max")?;
-    check_samples(limits, batch.samples_len())
-}
-
-#[inline]
-fn check_series(limits: &IngestLimits, found: usize) -> Result<(), IngestError> {
-    check(found, limits.series_per_request_max, "series", "series_per_request_max")
-}
-
-#[inline]
-fn check_samples(limits: &IngestLimits, found: usize) -> Result<(), IngestError> {
-    check(found, limits.samples_per_request_max, "samples", "samples_per_request_max")
-}
-
-/// The error when `found` is above `limit`; there may be more behind what was looked at.
-#[inline]
-pub(crate) fn check(
-    found: usize,
-    limit: usize,
-    what: &'static str,
-    limit_name: &'static str,
-) -> Result<(), IngestError> {
-    if found <= limit { Ok(()) } else { Err(limit_passed(found, limit, what, limit_name)) }
-}
-
-#[cold]
-fn limit_passed(found: usize, limit: usize, what: &'static str, limit_name: &'static str) -> IngestError {
-    IngestError::Limit { what, found: format!("{found} or more"), limit_name, limit }
-}
-
-/// Puts metadata into `batch`, or says why not.
-pub(crate) fn push_metadata(
-    metric: impl Into<String> + AsRef<str>,
-    metadata: MetricMetadata,
-    limits: &IngestLimits,
-    batch: &mut WriteBatch,
-    rejected: &mut Rejected,
-) {
-    let found_bytes = metric.as_ref().len() + metadata.unit.len() + metadata.help.len();
-    if metadata_fits(metric.as_ref(), found_bytes, limits, batch, rejected) {
-        batch.push_metadata(metric, metadata);
-    }
-}
-
-/// Whether what is known of a metric, of `found_bytes` with its name, has room in `batch`; says so if it has not.
-fn metadata_fits(
-    name: &str,
-    found_bytes: usize,
-    limits: &IngestLimits,
-    batch: &WriteBatch,
-    rejected: &mut Rejected,
-) -> bool {
-    let start = || name.chars().take(64).collect::<String>();
-    if name.is_empty() {
-        rejected.add(Reason::BadMetadata, 1, || "metadata without a metric name".to_owned());
-    } else if batch.metadata().len() >= limits.metadata_per_request_max {
-        let limit = limits.metadata_per_request_max;
-        rejected.add(Reason::BadMetadata, 1, || {
-            format!("{}: metadata beyond metadata_per_request_max of {limit}", start())
-        });
-    } else if found_bytes > limits.metadata_bytes_max {
-        let limit = limits.metadata_bytes_max;
-        rejected.add(Reason::BadMetadata, 1, || {
-            format!("metadata of {} has {found_bytes} bytes, the limit metadata_bytes_max is {limit}", start())
-        });
-    } else {
-        return true;
-    }
-    false
-}
-
-/// Reads name and value, which are checked to be text later.
-fn read_label(mut reader: Reader<'_>) -> Result<(&[u8], &[u8]), WireError> {
-    let (mut name, mut value) = (&[][..], &[][..]);
-    while let Some(field) = reader.next_field("Label")? {
-        match field.number {
-            1 => {
-                field.expect(Coding::Bytes, "Label.name")?;
-                name = reader.bytes("Label.name")?;
-            }
-            2 => {
-                field.expect(Coding::Bytes, "Label.value")?;
-                value = reader.bytes("Label.value")?;
-            }
-            _ => reader.skip(field.coding, "Label, unknown field")?,
-        }
-    }
-    Ok((name, value))
-}
-
-/// Reads the labels of a series that was read before into `labels`.
-#[cold]
-fn read_labels(mut series: Reader<'_>, labels: &mut SlowLabels<'_>) {
-    while let Ok(Some(field)) = series.next_field("TimeSeries") {
-        let read = if field.number == 1 {
-            series.message("TimeSeries.labels").and_then(read_label).map(|(name, value)| labels.push(name, value))
-        } else {
-            series.skip(field.coding, "TimeSeries")
-        };
-        if read.is_err() {
-            return;
-        }
-    }
-}
-
-/// The start of a text that may not be UTF-8, for an error.
-fn shown(text: &[u8]) -> String {
-    let start = text.get(..512).unwrap_or(text);
-    String::from_utf8_lossy(start).chars().take(128).collect()
-}
-
-fn read_metadata(mut reader: Reader<'_>) -> Result<(&str, MetricMetadata), WireError> {
-    let mut kind = 0;
-    let (mut metric, mut help, mut unit) = ("", "", "");
-    while let Some(field) = reader.next_field("MetricMetadata")? {
-        match field.number {
-            1 => {
-                field.expect(Coding::Varint, "MetricMetadata.type")?;
-                kind = reader.varint32("MetricMetadata.type")?.cast_signed();
-            }
-            2 => {
-                field.expect(Coding::Bytes, "MetricMetadata.metric_family_name")?;
-                metric = reader.text("MetricMetadata.metric_family_name")?;
-            }
-            4 => {
-                field.expect(Coding::Bytes, "MetricMetadata.help")?;
-                help = reader.text("MetricMetadata.help")?;
-            }
-            5 => {
-                field.expect(Coding::Bytes, "MetricMetadata.unit")?;
-                unit = reader.text("MetricMetadata.unit")?;
-            }
-            _ => reader.skip(field.coding, "MetricMetadata, unknown field")?,
-        }
-    }
-    let kind = kind_from_number(kind);
-    Ok((metric, MetricMetadata { kind, unit: unit.to_owned(), help: help.to_owned() }))
-}
-
-/// The metric name of a series that was read before, for an error.
-#[cold]
-fn metric_name(mut series: Reader<'_>) -> String {
-    while let Ok(Some(field)) = series.next_field("TimeSeries") {
-        if field.number != 1 {
-            if series.skip(field.coding, "TimeSeries").is_err() {
-                break;
-            }
-            continue;
-        }
-        match series.message("TimeSeries.labels").and_then(read_label) {
-            Ok((name, value)) if name == METRIC_NAME.as_bytes() && !value.is_empty() => return shown(value),
-            Ok(_) => {}
-            Err(_) => break,
-        }
-    }
-    "a series without a metric name".to_owned()
 }
 
 #[cfg(test)]

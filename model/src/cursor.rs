@@ -23,6 +23,13 @@ pub trait SeriesCursor: fmt::Debug {
     /// request. Then that series is returned, and the cursor stands behind it. There may be several guesses, or none.
     fn guess(&mut self, is_next: &mut dyn FnMut(LabelsRef<'_>) -> bool) -> Option<KnownSeries>;
 
+    /// Guesses on and on, without looking back: hands guess after guess to `take` for as long as that says that it was the
+    /// series of the request, and took it. The cursor stands behind the last one that was. `take` must not use the sink.
+    /// Where this ends says nothing: [`guess`](Self::guess) may still be right. A cursor need not do it at all.
+    fn guess_run(&mut self, take: &mut dyn FnMut(KnownSeries, LabelsRef<'_>) -> bool) {
+        let _ = take;
+    }
+
     /// The series of `labels`, which no guess was right about, if the sink knows it; the cursor stands behind it then,
     /// and will guess better next time.
     fn find(&mut self, labels: LabelsRef<'_>) -> Option<KnownSeries>;

@@ -7,7 +7,7 @@
 use model::exemplar::EXEMPLAR_LABEL_CHARS_MAX;
 use model::{Exemplar, LabelLimits, LabelsBuilder};
 
-use super::read_label;
+use super::v1::read_label;
 use crate::wire::{Coding, Field, Reader, WireError};
 
 /// Most bytes of one character in UTF-8.

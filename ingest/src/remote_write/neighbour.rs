@@ -92,8 +92,10 @@ impl Neighbour {
             self.places.iter().position(is_same_rest).unwrap_or(expected)
         };
         let from = self.places.get(start)?;
-        let same = common_prefix(self.packed.get(from.packed..)?, packed);
-        let end = if from.packed + same == self.packed.len() {
+        let rest = self.packed.get(from.packed..)?;
+        // Mostly all of it is in common.
+        let same = if rest == packed { rest.len() } else { common_prefix(rest, packed) };
+        let end = if same == rest.len() {
             self.places.len() - 1
         } else {
             let behind = self.places.get(start + 1..)?;

@@ -7,8 +7,9 @@
 
 use model::{Exemplar, FullSample, KnownSeries, LabelsRef, METRIC_NAME, SampleValue, WriteBatch};
 
+use super::Target;
 use super::histogram::HistogramReader;
-use super::{Target, check, check_samples, check_series};
+use super::sizes::{check, check_samples, check_series};
 use crate::error::IngestError;
 use crate::limits::IngestLimits;
 use crate::rejected::{Reason, Rejected};
@@ -51,6 +52,14 @@ impl Parts {
     pub(super) fn count_series(&mut self, limits: &IngestLimits) -> Result<(), IngestError> {
         self.request.series += 1;
         check_series(limits, self.request.series)
+    }
+
+    /// Counts a series if `limits` have room for one more.
+    #[inline]
+    pub(super) fn count_series_within(&mut self, limits: &IngestLimits) -> bool {
+        let has_room = self.request.series < limits.series_per_request_max;
+        self.request.series += usize::from(has_room);
+        has_room
     }
 
     /// Begins to gather a series.

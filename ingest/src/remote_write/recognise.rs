@@ -21,6 +21,18 @@ const KEY_TIMESTAMP: u8 = 0x10;
 /// A series with more labels of its own than this is what the next ones are compared with.
 const OWN_LABELS_MAX: usize = 3;
 
+/// Time and value of the sample of `series`, if it is `labels` as [`label_fields`] has it and one plain sample.
+#[inline]
+pub(super) fn plain_series(
+    series: &[u8],
+    labels: LabelsRef<'_>,
+    limits: &LabelLimits,
+    neighbour: &mut Neighbour,
+) -> Option<(i64, f64)> {
+    let taken = label_fields(series, labels, limits, neighbour)?;
+    only_sample(series.get(taken..)?)
+}
+
 /// How many bytes the label fields at the start of `series`, a message of version 1.0, take if they are `labels`, as
 /// encoders write them and within `limits`, and no other comes next. Labels behind other fields are not seen.
 /// `neighbour` is a series that was recognised under the same limits, and may become this one.

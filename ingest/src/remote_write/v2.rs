@@ -11,8 +11,10 @@ use std::collections::HashSet;
 use model::remote_write::kind_from_number;
 use model::{Exemplar, LabelLimits, LabelsRef, METRIC_NAME, MetricKind, MetricMetadata};
 
+use super::metadata::metadata_fits;
 use super::recognise::{SetCheck, is_same};
-use super::{Recognised, RemoteWriteDecoder, SlowLabels, Target, check_sizes, has_labels, metadata_fits, shown};
+use super::slow_labels::{SlowLabels, shown};
+use super::{Recognised, RemoteWriteDecoder, Target, check_sizes, has_labels};
 use crate::error::IngestError;
 use crate::limits::IngestLimits;
 use crate::rejected::Reason;

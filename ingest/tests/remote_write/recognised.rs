@@ -15,6 +15,8 @@ struct Guessing<'k> {
     known: &'k [Labels],
     /// How many of its series it guesses, from the next one on.
     guesses: usize,
+    /// How many it guesses at most without being asked again.
+    runs: usize,
     next: usize,
     /// How often it was right.
     recognised: usize,
@@ -23,7 +25,7 @@ struct Guessing<'k> {
 
 impl<'k> Guessing<'k> {
     fn new(known: &'k [Labels], guesses: usize) -> Self {
-        Self { known, guesses, next: 0, recognised: 0, found: 0 }
+        Self { known, guesses, runs: 0, next: 0, recognised: 0, found: 0 }
     }
 
     fn came(&mut self, at: usize) -> KnownSeries {
@@ -39,6 +41,20 @@ impl SeriesCursor for Guessing<'_> {
         let at = guesses.find(|&at| is_next(known[at].as_ref()))?;
         self.recognised += 1;
         Some(self.came(at))
+    }
+
+    fn guess_run(&mut self, take: &mut dyn FnMut(KnownSeries, LabelsRef<'_>) -> bool) {
+        let known = self.known;
+        // Sometimes it has enough of it.
+        for _ in 0..self.runs {
+            let Some(labels) = known.get(self.next).filter(|_| self.guesses > 0) else { return };
+            let series = KnownSeries { number: u32::try_from(self.next).expect("few"), as_of: 0 };
+            if !take(series, labels.as_ref()) {
+                return;
+            }
+            self.recognised += 1;
+            self.next += 1;
+        }
     }
 
     fn find(&mut self, labels: LabelsRef<'_>) -> Option<KnownSeries> {
@@ -65,17 +81,38 @@ fn check(
     known: &[Labels],
     guesses: usize,
 ) -> Result<(usize, usize), TestCaseError> {
-    let mut cursor = Guessing::new(known, guesses);
-    let with = walk_knowing(version, body, limits, &mut cursor, known);
-    let without = walk_within(version, body, limits);
-    prop_assert_eq!(format!("{with:?}"), format!("{without:?}"));
-    Ok((cursor.recognised, cursor.found))
+    let without = format!("{:?}", walk_within(version, body, limits));
+    let counts = [0, 3, usize::MAX].map(|runs| {
+        let mut cursor = Guessing { runs, ..Guessing::new(known, guesses) };
+        let with = walk_knowing(version, body, limits, &mut cursor, known);
+        (format!("{with:?}"), cursor.recognised, cursor.found)
+    });
+    for (with, recognised, found) in &counts {
+        prop_assert_eq!(with, &without);
+        prop_assert_eq!(
+            (*recognised, *found),
+            (counts[0].1, counts[0].2),
+            "series in a row are recognised as single ones are"
+        );
+    }
+    Ok((counts[0].1, counts[0].2))
 }
 
 /// Limits that some of the series break.
 fn tight() -> IngestLimits {
     let labels = LabelLimits { labels_max: 3, name_bytes_max: 10, value_bytes_max: 40, set_bytes_max: 80 };
     IngestLimits { labels, ..IngestLimits::default() }
+}
+
+/// Limits that some requests break.
+fn small() -> IngestLimits {
+    let (series_per_request_max, samples_per_request_max) = (9, 12);
+    IngestLimits {
+        series_per_request_max,
+        samples_per_request_max,
+        label_bytes_per_request_max: 700,
+        ..IngestLimits::default()
+    }
 }
 
 proptest! {
@@ -89,6 +126,7 @@ proptest! {
         for body in [damaged(now.clone(), &damage), now] {
             check(Version::V1, &body, &IngestLimits::default(), &known, guesses)?;
             check(Version::V1, &body, &tight(), &known, guesses)?;
+            check(Version::V1, &body, &small(), &known, guesses)?;
         }
     }
 
@@ -156,6 +194,7 @@ proptest! {
         for body in [damaged(body, &damage), damaged(samples_of(&sets), &damage)] {
             check(Version::V1, &body, &limits, &known, known.len())?;
             check(Version::V1, &body, &tight(), &known, known.len())?;
+            check(Version::V1, &body, &small(), &known, known.len())?;
         }
     }
 }

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::exemplars::Verdict;
 use super::extras::{Extras, cut};
-use super::prepare::{Prepared, push_sample_sections};
+use super::prepare::Prepared;
 use super::{Core, Counters, Durability, RECORD_PAYLOAD_BYTES, Writer};
 use crate::damage::Damage;
 use crate::ids::{Sequence, SeriesId};
@@ -210,7 +210,7 @@ impl Core {
             push_series(&mut section, series.iter().map(|(id, labels)| (*id, labels.as_ref())));
             sections.push(section);
         }
-        push_sample_sections(&late.columns, &mut sections);
+        self.push_sample_sections(&late.columns, &mut sections);
         sections.append(&mut prepared.sections);
         for extras in [&late.extras, &prepared.extras] {
             extras.push_full_sections(&mut sections);
@@ -225,6 +225,7 @@ impl Core {
             sections.push(section);
         }
         push_records(records, &sections, last);
+        self.spare.give_sections(sections);
         Ok(late)
     }
 
@@ -369,6 +370,7 @@ impl Core {
             // What was unknown when the batch was looked up came before what was known by then.
             self.head.apply(&late.columns);
             self.head.apply(&prepared.columns);
+            self.spare.give_columns(prepared.columns);
             for extras in [late.extras, prepared.extras] {
                 prepared.appended.exemplars_rejected += self.apply_extras(extras);
             }

@@ -29,6 +29,11 @@ impl SeriesCursor for Cursor<'_> {
         Some(KnownSeries { number: id.0, as_of: self.as_of })
     }
 
+    fn guess_run(&mut self, take: &mut dyn FnMut(KnownSeries, LabelsRef<'_>) -> bool) {
+        let as_of = self.as_of;
+        self.predictor.guess_run(&mut |id, labels| take(KnownSeries { number: id.0, as_of }, labels));
+    }
+
     fn find(&mut self, labels: LabelsRef<'_>) -> Option<KnownSeries> {
         let id = self.predictor.find(labels)?;
         Some(KnownSeries { number: id.0, as_of: self.as_of })

@@ -51,6 +51,7 @@ mod replay;
 mod retention;
 mod series_limits;
 mod space;
+mod spare;
 mod stats;
 mod strain;
 
@@ -93,6 +94,7 @@ pub use replay::ReplayProgress;
 use replay::{Replay, ReplayThread};
 pub use series_limits::LimitUse;
 use series_limits::SeriesLimits;
+use spare::Spare;
 pub use stats::{Cardinality, Count, EngineStats, SummaryBlocks};
 pub use strain::EXEMPLAR_BYTES;
 use strain::WorkMemory;
@@ -156,6 +158,8 @@ struct Core {
     closed: AtomicBool,
     counters: Counters,
     damage: Arc<DamageList>,
+    /// Memory that appends work in.
+    spare: Spare,
     /// Memory that flushes and merges work in.
     work_memory: WorkMemory,
     /// Why appends are refused, if they are.

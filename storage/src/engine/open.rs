@@ -123,6 +123,7 @@ impl Core {
             counters,
             damage: Arc::default(),
             merging: Mutex::default(),
+            spare: super::Spare::default(),
             work_memory: super::WorkMemory::default(),
             refused: RwLock::default(),
             flush_asked: AtomicBool::new(false),
@@ -130,9 +131,7 @@ impl Core {
             wake_merge: super::background::Wake::default(),
             wake_sync: super::background::Wake::default(),
         };
-        for damage in found {
-            core.damage.add(damage);
-        }
+        found.into_iter().for_each(|damage| core.damage.add(damage));
         Ok(core)
     }
 }

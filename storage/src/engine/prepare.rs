@@ -48,7 +48,7 @@ impl Core {
     pub(super) fn prepare(&self, batch: &WriteBatch) -> Result<Prepared, SinkError> {
         let removals = self.removals.load(Ordering::Acquire);
         self.check_known(batch, removals)?;
-        let mut prepared = Prepared { removals, ..Prepared::default() };
+        let mut prepared = Prepared { removals, columns: self.spare.columns(), ..Prepared::default() };
         let window = self.window();
         prepared.columns.reserve(batch.samples_len());
         let plain = batch.is_plain();
@@ -73,7 +73,7 @@ impl Core {
         }
         self.reject_late(&mut prepared);
         prepared.appended.samples_accepted = (prepared.columns.len() + prepared.extras.full.len()) as u64;
-        push_sample_sections(&prepared.columns, &mut prepared.sections);
+        self.push_sample_sections(&prepared.columns, &mut prepared.sections);
         self.take_metadata(batch, &mut prepared);
         Ok(prepared)
     }
@@ -110,6 +110,19 @@ impl Core {
         let now_ms = self.clock.now().0;
         let newest_ms = self.options.future_lead_ms.map_or(i64::MAX, |lead_ms| now_ms.saturating_add(lead_ms));
         Window { oldest_ms: self.retention_start_ms(), newest_ms }
+    }
+
+    /// Appends the sections of `columns`.
+    pub(super) fn push_sample_sections(&self, columns: &SampleColumns, sections: &mut Vec<Vec<u8>>) {
+        const _: () =
+            assert!(SECTION_SAMPLES_MAX <= SECTION_ROWS_MAX, "sections are smaller than what the reader takes");
+        let ids = columns.ids.chunks(SECTION_SAMPLES_MAX);
+        let rest = columns.timestamps_ms.chunks(SECTION_SAMPLES_MAX).zip(columns.values.chunks(SECTION_SAMPLES_MAX));
+        for (ids, (timestamps_ms, values)) in ids.zip(rest) {
+            let mut section = self.spare.section();
+            push_samples(&mut section, ids, timestamps_ms, values);
+            sections.push(section);
+        }
     }
 
     /// Metadata that differs from what is known, as far as there is room.
@@ -173,19 +186,6 @@ impl Prepared {
         if self.appended.rejections.len() < REJECTIONS_TOLD_MAX {
             self.appended.rejections.push(rejection());
         }
-    }
-}
-
-/// Appends the sections of `columns`.
-pub(super) fn push_sample_sections(columns: &SampleColumns, sections: &mut Vec<Vec<u8>>) {
-    const _: () = assert!(SECTION_SAMPLES_MAX <= SECTION_ROWS_MAX, "sections are smaller than what the reader takes");
-    let ids = columns.ids.chunks(SECTION_SAMPLES_MAX);
-    let rest = columns.timestamps_ms.chunks(SECTION_SAMPLES_MAX).zip(columns.values.chunks(SECTION_SAMPLES_MAX));
-    for (ids, (timestamps_ms, values)) in ids.zip(rest) {
-        // Mostly a length and two to four bytes of value.
-        let mut section = Vec::with_capacity(64 + ids.len() * 5);
-        push_samples(&mut section, ids, timestamps_ms, values);
-        sections.push(section);
     }
 }
 

@@ -103,6 +103,27 @@ impl<'t, S: BuildHasher> Predictor<'t, S> {
         Some(second)
     }
 
+    /// Hands guess after guess to `take` for as long as it holds; each of these came then. A page is locked once for the
+    /// guesses in a row that lie in it. `take` must not use the table.
+    pub fn guess_run(&mut self, take: &mut dyn FnMut(SeriesId, LabelsRef<'_>) -> bool) {
+        while let Some(first) = self.guess {
+            let number = place(first).0;
+            let (Some(page), followers) = (self.page_of(number).cloned(), self.followers_of(number).cloned()) else {
+                return;
+            };
+            let names = page.read();
+            // Whoever waits for the page waits for as many series as it has at most.
+            for _ in 0..PAGE_SERIES {
+                let Some(id) = self.guess.filter(|&id| place(id).0 == number) else { break };
+                let slot = place(id).1;
+                if !names.get(slot).is_some_and(|labels| take(id, labels)) {
+                    return;
+                }
+                (self.last, self.guess) = (Some(id), follower(followers.as_deref(), id));
+            }
+        }
+    }
+
     /// The series of `labels`, which no guess was right about, if it exists; then it came last.
     pub fn find(&mut self, labels: LabelsRef<'_>) -> Option<SeriesId> {
         let id = self.table.find(labels)?;
@@ -113,10 +134,7 @@ impl<'t, S: BuildHasher> Predictor<'t, S> {
     #[inline]
     fn fits(&mut self, id: SeriesId, is_next: &mut dyn FnMut(LabelsRef<'_>) -> bool) -> bool {
         let (number, slot) = place(id);
-        if self.page.as_ref().is_none_or(|(known, _)| *known != number) {
-            self.page = self.table.page(number).map(|page| (number, page));
-        }
-        let Some((_, page)) = &self.page else { return false };
+        let Some(page) = self.page_of(number) else { return false };
         page.read().get(slot).is_some_and(is_next)
     }
 
@@ -129,15 +147,32 @@ impl<'t, S: BuildHasher> Predictor<'t, S> {
 
     #[inline]
     fn came(&mut self, id: SeriesId) {
-        let (number, slot) = place(id);
+        let guess = follower(self.followers_of(place(id).0).map(Arc::as_ref), id);
+        (self.last, self.guess) = (Some(id), guess);
+    }
+
+    #[inline]
+    fn page_of(&mut self, number: usize) -> Option<&Arc<Page>> {
+        if self.page.as_ref().is_none_or(|(known, _)| *known != number) {
+            self.page = self.table.page(number).map(|page| (number, page));
+        }
+        self.page.as_ref().map(|(_, page)| page)
+    }
+
+    #[inline]
+    fn followers_of(&mut self, number: usize) -> Option<&Arc<FollowerPage>> {
         if self.follower_page.as_ref().is_none_or(|(known, _)| *known != number) {
             self.follower_page = Some((number, self.followers.page(number)));
         }
-        let page = self.follower_page.as_ref().and_then(|(_, page)| page.as_ref());
-        let follower = page.map_or(NONE, |page| page[slot].load(Ordering::Relaxed));
-        self.last = Some(id);
-        self.guess = if follower == NONE { next_id(id) } else { Some(SeriesId(follower)) };
+        self.follower_page.as_ref().and_then(|(_, page)| page.as_ref())
     }
+}
+
+/// The series that came behind `id` before, as `page`, that of `id`, remembers it.
+#[inline]
+fn follower(page: Option<&FollowerPage>, id: SeriesId) -> Option<SeriesId> {
+    let follower = page.map_or(NONE, |page| page[place(id).1].load(Ordering::Relaxed));
+    if follower == NONE { next_id(id) } else { Some(SeriesId(follower)) }
 }
 
 fn next_id(id: SeriesId) -> Option<SeriesId> {
@@ -177,8 +212,13 @@ mod tests {
     /// Sends `order` once; how many of it were guessed.
     fn send(table: &SeriesTable, followers: &Followers, order: &[u32]) -> usize {
         let mut predictor = Predictor::new(table, followers);
-        let mut guessed = 0;
-        for &at in order {
+        let (mut guessed, mut rest) = (0, order);
+        loop {
+            let run = guess_run(&mut predictor, &mut rest);
+            assert!(run.iter().all(|&(at, id)| table.find(labels(at).as_ref()) == Some(id)), "{run:?}");
+            guessed += run.len();
+            let Some((&at, behind)) = rest.split_first() else { return guessed };
+            rest = behind;
             let of = labels(at);
             let found = match predictor.guess(&mut |guess| guess == of.as_ref()) {
                 Some(id) => {
@@ -189,7 +229,19 @@ mod tests {
             };
             assert_eq!(found, table.find(of.as_ref()), "series {at}");
         }
-        guessed
+    }
+
+    /// Takes from the front of `rest` what is guessed in a row.
+    fn guess_run<S: BuildHasher>(predictor: &mut Predictor<'_, S>, rest: &mut &[u32]) -> Vec<(u32, SeriesId)> {
+        let mut run = Vec::new();
+        predictor.guess_run(&mut |id, guess| {
+            let next = rest.split_first().filter(|(at, _)| labels(**at).as_ref() == guess);
+            let Some((&at, behind)) = next else { return false };
+            *rest = behind;
+            run.push((at, id));
+            true
+        });
+        run
     }
 
     #[test]
@@ -247,7 +299,9 @@ mod tests {
             let mut next = 0;
             for (sent, gone) in requests {
                 let mut predictor = Predictor::new(&table, &followers);
-                for at in sent {
+                let mut rest = sent.as_slice();
+                while let Some((&at, behind)) = rest.split_first() {
+                    rest = behind;
                     let found = predictor.resolve(labels(at).as_ref());
                     prop_assert_eq!(found, known.get(&at).copied());
                     if found.is_none() && at % 3 > 0 {
@@ -256,6 +310,8 @@ mod tests {
                         table.insert(SeriesId(next * 100), &labels(at));
                         next += 1;
                     }
+                    let run = guess_run(&mut predictor, &mut rest);
+                    prop_assert!(run.iter().all(|(at, id)| known.get(at) == Some(id)), "{run:?} of {known:?}");
                 }
                 for id in gone.iter().filter_map(|at| known.remove(at)) {
                     table.remove(id);

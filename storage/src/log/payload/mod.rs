@@ -44,6 +44,11 @@ impl SampleColumns {
         self.ids.is_empty()
     }
 
+    /// For how many samples there is memory.
+    pub fn capacity(&self) -> usize {
+        self.ids.capacity().max(self.timestamps_ms.capacity()).max(self.values.capacity())
+    }
+
     /// Makes room for so many more samples.
     pub fn reserve(&mut self, samples: usize) {
         self.ids.reserve(samples);
@@ -201,10 +206,16 @@ fn push_values(out: &mut Vec<u8>, values: &[f64]) {
         let high = pair.get(1).map_or(0, |&value| kept_bytes(value));
         out.push(u8::try_from(low | high << 4).expect("lengths are at most 8"));
     }
+    // All eight bytes are written, and the next value begins where what is kept of them ends.
+    let mut at = out.len();
+    out.resize(at + 8 * values.len(), 0);
     for &value in values {
-        let kept = kept_bytes(value) as usize;
-        out.extend_from_slice(value.to_bits().to_be_bytes().get(..kept).unwrap_or_default());
+        if let Some(to) = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+            *to = value.to_bits().to_be_bytes();
+        }
+        at += kept_bytes(value) as usize;
     }
+    out.truncate(at);
 }
 
 fn push_text(out: &mut Vec<u8>, text: &str) {
