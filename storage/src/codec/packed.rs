@@ -150,7 +150,9 @@ impl Plan {
         // one. From wide to narrow: as many further bytes as at a width of seven bits more, and one for each that is longer.
         let (mut longer, mut further_bytes) = (0u64, [0u64; 65 + 7]);
         let (mut width, mut bits) = (0, u64::MAX);
-        for (at, &count) in lengths.iter().enumerate().rev() {
+        // Widths that nothing needs take no fewer bits.
+        let longest = lengths.iter().rposition(|&count| count > 0).unwrap_or(0);
+        for (at, &count) in lengths.iter().enumerate().take(longest + 1).rev() {
             let bytes = longer + further_bytes.get(at + 7).copied().unwrap_or(0);
             if let Some(at_width) = further_bytes.get_mut(at) {
                 *at_width = bytes;
@@ -367,6 +369,23 @@ mod tests {
         decode(&bytes, numbers.len(), &mut back).unwrap();
         assert_eq!(back, numbers);
         assert!(bytes.len() <= bytes_max, "{} bytes for {numbers:?}", bytes.len());
+    }
+
+    proptest! {
+        /// Of all widths the one with the fewest bits, the narrowest of several.
+        #[test]
+        fn widths_take_the_fewest_bits(counts in prop::collection::vec((0usize..65, 0u32..300), 0..9)) {
+            let mut lengths: Lengths = [0; 65];
+            counts.into_iter().for_each(|(length, count)| lengths[length] += count);
+            let all = u64::from(lengths.iter().sum::<u32>());
+            let longer = |width: usize| lengths.iter().skip(width + 1).copied().map(u64::from).sum::<u64>();
+            let further = |width: usize| (width..65).step_by(7).map(longer).sum::<u64>();
+            let bits = |width: &usize| *width as u64 * all + 8 * (longer(*width) + further(*width));
+            let best = (0..=usize::from(WIDTH_MAX)).min_by_key(bits).expect("some");
+            let plan = Plan { order: 0, signed: false, base: 0, multiple: 1, width: 0, bytes: 0, entropy_bytes: 0 };
+            let sized = plan.sized(&lengths);
+            prop_assert_eq!((usize::from(sized.width), sized.bytes as u64), (best, bits(&best).div_ceil(8) + 5));
+        }
     }
 
     #[test]

@@ -42,6 +42,14 @@ fn scaled(value: f64, power: f64) -> Option<i64> {
     (unscaled(number, power).to_bits() == value.to_bits()).then_some(number)
 }
 
+/// What [`scaled`] gives for a power of one, without rounding and dividing: what is cut off shows in the bits.
+#[inline]
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "the bits tell")]
+fn whole(value: f64) -> Option<i64> {
+    let number = value as i64;
+    ((number as f64).to_bits() == value.to_bits()).then_some(number)
+}
+
 /// Whether a value can be no integer at any scale though its neighbours may.
 fn is_special(value: f64) -> bool {
     !value.is_finite() || value.to_bits() == 0x8000_0000_0000_0000
@@ -82,6 +90,12 @@ pub(super) fn fill(values: &mut [f64], exceptions: &[Exception]) {
 
 /// The smallest scale at which all `values` are integers, with these in `into`.
 pub(super) fn find_scale(values: &[f64], into: &mut Vec<i64>) -> Option<u8> {
+    // Mostly there are no others.
+    into.clear();
+    into.extend(values.iter().map_while(|&value| whole(value)));
+    if into.len() == values.len() {
+        return Some(0);
+    }
     let mut scale = 0;
     'rescale: loop {
         into.clear();
@@ -154,6 +168,36 @@ pub(super) fn put_back(exceptions: &[Exception], first: usize, values: &mut [f64
     for exception in exceptions {
         if let Some(value) = exception.at.checked_sub(first).and_then(|at| values.get_mut(at)) {
             *value = f64::from_bits(exception.bits);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check(value: f64) {
+        assert_eq!(whole(value), scaled(value, 1.0), "{value:?}");
+    }
+
+    #[test]
+    fn a_whole_number_is_what_it_is_at_scale_0() {
+        let edges =
+            [0.0, 0.5, 1.0, 1.5, 4_503_599_627_370_495.5, 9_007_199_254_740_993.0, 9.3e18, f64::MAX, f64::INFINITY];
+        edges.into_iter().chain([2f64.powi(63), f64::NAN, f64::MIN_POSITIVE]).for_each(|value| {
+            check(value);
+            check(-value);
+        });
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_is_what_it_is_at_scale_0(bits: u64, number: i64, quarters: i32) {
+            check(f64::from_bits(bits));
+            check(unscaled(number, 1.0));
+            check(f64::from(quarters) / 4.0);
         }
     }
 }
