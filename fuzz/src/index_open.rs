@@ -54,7 +54,7 @@ pub fn run(data: &[u8]) {
     drop(index.names_among(&[1, 2].into()));
     drop(index.values_among("only", &[1].into()));
     drop(index.each_pair(|_, _, _| {}));
-    drop(index.join_files(&RealFiles));
+    drop(index.join_files(&RealFiles, 1 << 20));
 }
 
 fn open(folder: &Path) -> Cold {

@@ -55,7 +55,6 @@ impl Core {
         let mut catalog = Catalog::open(&folder.join("catalog"))?;
         let own = catalog.last_commit()?;
         let Standing { state, given, explains, marks, damage: mut found } = Standing::of(&mut catalog, &files, folder)?;
-        let deletes = DeleteList::new(catalog.deletes()?);
         let cold = open_cold(&*files, folder.join(cold::FOLDER_NAME), &catalog, own.number, options.label_cache_bytes)?;
         let Catalogued { series, metadata, next_series } = Catalogued::read(&catalog, cold)?;
         let columns = Arc::new(ColumnCache::new(options.column_cache_bytes));
@@ -102,7 +101,7 @@ impl Core {
             order: LabelOrder::default(),
             metadata: RwLock::new(metadata),
             lifetimes,
-            deletes: RwLock::new(deletes),
+            deletes: RwLock::new(DeleteList::new(catalog.deletes()?)),
             blocks: RwLock::new(Arc::new(blocks)),
             columns,
             queue: Mutex::default(),
@@ -131,7 +130,9 @@ impl Core {
             wake_merge: super::background::Wake::default(),
             wake_sync: super::background::Wake::default(),
         };
-        found.into_iter().for_each(|damage| core.damage.add(damage));
+        for damage in found {
+            core.damage.add(damage);
+        }
         Ok(core)
     }
 }
