@@ -376,7 +376,9 @@ mod tests {
         #[test]
         fn widths_take_the_fewest_bits(counts in prop::collection::vec((0usize..65, 0u32..300), 0..9)) {
             let mut lengths: Lengths = [0; 65];
-            counts.into_iter().for_each(|(length, count)| lengths[length] += count);
+            for (length, count) in counts {
+                lengths[length] += count;
+            }
             let all = u64::from(lengths.iter().sum::<u32>());
             let longer = |width: usize| lengths.iter().skip(width + 1).copied().map(u64::from).sum::<u64>();
             let further = |width: usize| (width..65).step_by(7).map(longer).sum::<u64>();
