@@ -13,8 +13,8 @@ use super::{Resolved, SettingsError};
 const OF_GROUP_PERCENT: u64 = 85;
 /// Hundredths of the machine's memory that `auto` takes: others run there, too.
 const OF_MACHINE_PERCENT: u64 = 75;
-/// The head is flushed at a third of its share: a third fills while that lasts, and a third is what holding two
-/// generations of each series takes.
+/// The head is flushed at a third of its share: a third fills while that lasts, and the last is for what two generations of each
+/// series take beside that, some 40 bytes a series.
 const HEAD_FLUSH_PART: u64 = 3;
 /// Segments of the log are read whole when they are replayed, beside a head that fills up.
 const SEGMENT_PART: u64 = 8;
