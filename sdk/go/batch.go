@@ -9,9 +9,8 @@ import (
 	"github.com/metrickit/metrickit/sdk/go/internal/snappy"
 )
 
-// requestBytes is how long a request may grow, uncompressed and without its
-// symbols, before the next one begins. It is also what is lost when the full
-// queue drops one.
+// requestBytes is how long a request may grow, uncompressed, before the next
+// one begins. It is also what is lost when the full queue drops one.
 const requestBytes = 256 << 10
 
 // label is a checked pair.
@@ -118,7 +117,7 @@ const staleBits = 0x7ff0000000000002
 
 func (b *batch) added() {
 	b.series++
-	if b.request.SeriesBytes() >= requestBytes {
+	if b.request.Bytes() >= requestBytes {
 		b.end()
 	}
 }

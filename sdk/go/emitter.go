@@ -58,8 +58,8 @@ func (c *collectFunc) refusals() uint64 { return c.refused }
 func (c *collectFunc) write(b *batch) {
 	e := &b.emitter
 	e.batch, e.registry, e.owner, e.left = b, c.registry, c, SeriesMax
+	defer func() { e.owner = nil }()
 	c.collect(e)
-	e.owner = nil
 }
 
 // Gauge takes a value that goes up and down.

@@ -29,8 +29,10 @@ const Off = "off"
 const writePath = "/api/v1/write"
 
 const (
-	intervalMin      = 100 * time.Millisecond
-	queueBytesMin    = 64 << 10
+	intervalMin = 100 * time.Millisecond
+	// queueBytesMin has room for the largest request: labels of one series, at
+	// their limits, can be half of it.
+	queueBytesMin    = 512 << 10
 	fixedLabelsMax   = 32
 	environmentLabel = "env"
 )

@@ -39,7 +39,7 @@ func TestTheEnvironmentFillsIn(t *testing.T) {
 	environment := []string{
 		"METRICKIT_URL=https://m.example/custom/path", "METRICKIT_SOCKET=unix:/a.sock", "METRICKIT_TOKEN=t",
 		"METRICKIT_TOKEN_FILE=" + file, "METRICKIT_JOB=j", "METRICKIT_INSTANCE=i", "METRICKIT_ENVIRONMENT=e",
-		"METRICKIT_LABELS=b=2, a=1", "METRICKIT_INTERVAL=250ms", "METRICKIT_QUEUE_BYTES_MAX=65536",
+		"METRICKIT_LABELS=b=2, a=1", "METRICKIT_INTERVAL=250ms", "METRICKIT_QUEUE_BYTES_MAX=600000",
 		"METRICKIT_PROFILES=off", "METRICKIT_DISABLED=true",
 	}
 	s, err := resolved(t, Options{}, environment...)
@@ -51,7 +51,7 @@ func TestTheEnvironmentFillsIn(t *testing.T) {
 		labels[l.name] = l.value
 	}
 	if s.url.String() != "https://m.example/custom/path" || s.Socket != "/a.sock" || s.token() != "from a file" ||
-		s.Job != "j" || s.Instance != "i" || s.Interval != 250*time.Millisecond || s.QueueBytesMax != 65536 || s.Profiles != Off ||
+		s.Job != "j" || s.Instance != "i" || s.Interval != 250*time.Millisecond || s.QueueBytesMax != 600_000 || s.Profiles != Off ||
 		!s.Disabled || !reflect.DeepEqual(labels, map[string]string{"a": "1", "b": "2", "env": "e"}) {
 		t.Errorf("got %+v", s)
 	}
@@ -72,7 +72,7 @@ func TestBadOptions(t *testing.T) {
 		{Options{URL: "http://user:secret@x\x7f"}, "", "METRICKIT_URL"},
 		{Options{URL: Off, Socket: Off}, "", "both off"},
 		{Options{Interval: time.Millisecond}, "", "the least is 100ms"},
-		{Options{QueueBytesMax: 5}, "", "the least is 65536"},
+		{Options{QueueBytesMax: 5}, "", "the least is 524288"},
 		{Options{Labels: map[string]string{"a-b": "1"}}, "", `label name "a-b"`},
 		{Options{Labels: map[string]string{"job": "1"}}, "", "is taken"},
 		{Options{}, "METRICKIT_INTERVAL=10", "a duration such as 10s"},

@@ -27,5 +27,5 @@ func stripeCount() int {
 func stripe() uint {
 	var here byte
 	address := uint64(uintptr(unsafe.Pointer(&here)))
-	return uint(address >> 10 * 0x9E3779B97F4A7C15 >> 40)
+	return uint(((address >> 10) * 0x9E3779B97F4A7C15) >> 40)
 }

@@ -42,8 +42,10 @@ type Sample struct {
 type Request struct {
 	numbers map[string]uint32
 	symbols []string
-	series  []byte
-	count   int
+	// symbolBytes is how long the symbols are.
+	symbolBytes int
+	series      []byte
+	count       int
 	// Messages under construction: one series, and one part of it.
 	outer, inner []byte
 }
@@ -53,14 +55,14 @@ func (r *Request) Reset() {
 	clear(r.numbers)
 	r.symbols = r.symbols[:0]
 	r.series = r.series[:0]
-	r.count = 0
+	r.symbolBytes, r.count = 0, 0
 }
 
 // Len is the number of series.
 func (r *Request) Len() int { return r.count }
 
-// SeriesBytes is how long the series are, without the symbols.
-func (r *Request) SeriesBytes() int { return len(r.series) }
+// Bytes is how long the message is, to some bytes a symbol.
+func (r *Request) Bytes() int { return r.symbolBytes + len(r.series) }
 
 // Symbol returns the number of a text, which it enters where it is new. The
 // empty text has number 0.
@@ -77,6 +79,7 @@ func (r *Request) Symbol(text string) uint32 {
 		// Number 0 is the empty text, which is not in the list.
 		number = uint32(len(r.symbols))
 		r.numbers[text] = number
+		r.symbolBytes += len(text)
 	}
 	return number
 }
