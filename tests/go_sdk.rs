@@ -1,0 +1,129 @@
+//! A real Go program with the client of `sdk/go` in it pushes to the real server: its runtime, its own metrics and its
+//! HTTP traffic are there under the names that PromQL is asked for, and end when the program does.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{PATIENCE, Running, Server, escape, foreign, http, now_ms, read, terminate, wait};
+
+/// Orders that the test places.
+const ORDERS: u32 = 40;
+
+/// Go on the PATH, or where its own installer puts it; in CI it must be there.
+fn go() -> Option<PathBuf> {
+    let usual = PathBuf::from("/usr/local/go/bin/go");
+    if usual.is_file() { Some(usual) } else { foreign("go") }
+}
+
+/// Builds the example into `folder`; nothing is fetched, as the client has no dependencies.
+fn build_example(go: &Path, folder: &Path) -> PathBuf {
+    let program = folder.join("web");
+    let built = Command::new(go)
+        .args(["build", "-o"])
+        .arg(&program)
+        .arg("./examples/web")
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/go"))
+        .env("GOCACHE", go_cache(folder))
+        .env("GOTOOLCHAIN", "local")
+        .env("GOPROXY", "off")
+        .stdin(Stdio::null())
+        .output()
+        .expect("go runs");
+    assert!(built.status.success(), "go build: {}", String::from_utf8_lossy(&built.stderr));
+    program
+}
+
+/// Go's own cache where it can have one, else a folder of the test.
+fn go_cache(folder: &Path) -> PathBuf {
+    match (std::env::var_os("GOCACHE"), std::env::var_os("HOME")) {
+        (Some(cache), _) => cache.into(),
+        (None, Some(home)) => Path::new(&home).join(".cache/go-build"),
+        (None, None) => folder.join("go-build"),
+    }
+}
+
+/// The one number that `expr` gives now, once it gives one for which `holds`.
+fn eventually(server: &Server, expr: &str, holds: impl Fn(f64) -> bool) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let result = server.query(expr, &(now_ms() / 1000 + 1).to_string());
+        let number = result[0]["value"][1].as_str().and_then(|text| text.parse::<f64>().ok());
+        if number.is_some_and(&holds) {
+            return;
+        }
+        assert!(Instant::now() < until, "{expr} is {result}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_go_program_with_the_client_is_seen() {
+    let Some(go) = go() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let program = build_example(&go, folder.path());
+    let server = Server::start(&folder.path().join("data"), &[]);
+    let mut web = Command::new(program)
+        .args(["-listen", "127.0.0.1:0"])
+        .env("METRICKIT_URL", &server.url)
+        .env("METRICKIT_SOCKET", "off")
+        .env("METRICKIT_INTERVAL", "200ms")
+        .env("METRICKIT_ENVIRONMENT", "test")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .map(Running)
+        .expect("the example starts");
+    let mut line = String::new();
+    BufReader::new(web.0.stdout.take().expect("stdout is piped")).read_line(&mut line).expect("a line");
+    let shop = line.trim().strip_prefix("listening on ").expect("it tells its address").to_owned();
+    let client = http();
+    for _ in 0..ORDERS {
+        let answer = read(client.post(format!("{shop}/order?kind=express")).send_empty());
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    assert_eq!(read(client.get(format!("{shop}/order")).call()).status, 405);
+
+    let of_web = r#"{job="web",env="test"}"#;
+    let orders = f64::from(ORDERS);
+    eventually(&server, &format!("shop_orders_total{of_web}"), |_| true);
+    for (expr, holds) in [
+        (format!("go_goroutines{of_web}"), &(|n| n >= 3.0) as &dyn Fn(f64) -> bool),
+        (format!("go_info{of_web}"), &|n| n >= 1.0),
+        (format!("metrickit_go_process_info{{pid=\"{}\"}}", web.0.id()), &|n| n >= 1.0),
+        (format!("process_resident_memory_bytes{of_web}"), &|n| n > 1e6),
+        (format!("histogram_count(go_sched_latencies_seconds{of_web})"), &|n| n > 0.0),
+        (format!("histogram_quantile(0.99, go_sched_latencies_seconds{of_web})"), &|n| n > 0.0 && n < 60.0),
+        (format!("histogram_quantile(0.5, go_gc_heap_allocs_by_size_bytes{of_web})"), &|n| n > 1.0 && n < 32769.0),
+        (r#"shop_orders_total{kind="express"}"#.to_owned(), &|n| n >= orders && n <= orders),
+        (r#"sum(http_requests_total{route="/order",status="2xx"})"#.to_owned(), &|n| n >= orders && n <= orders),
+        (r#"sum(http_requests_total{route="/order",status="4xx"})"#.to_owned(), &|n| n >= 1.0 && n <= 1.0),
+        (r#"histogram_count(http_request_duration_seconds{route="/order",status="2xx"})"#.to_owned(), &|n| {
+            n >= orders && n <= orders
+        }),
+        (r#"histogram_quantile(0.9, http_request_duration_seconds{route="/order",status="2xx"})"#.to_owned(), &|n| {
+            n > 0.0 && n < 60.0
+        }),
+        // The counter is known to have begun at zero: its first value counts.
+        (r#"round(increase_pure(shop_orders_total{kind="express"}[1h]))"#.to_owned(), &|n| n >= orders && n <= orders),
+        (r#"histogram_avg(shop_order_value_euros{kind="express"})"#.to_owned(), &|n| n > 20.0 && n < 100.0),
+        ("sum(metrickit_sdk_samples_total{outcome=\"rejected\"})".to_owned(), &|n| n <= 0.0),
+    ] {
+        eventually(&server, &expr, holds);
+    }
+    let metadata = server.get(&format!("/api/v1/metadata?metric={}", escape("go_sched_latencies_seconds"))).json();
+    assert_eq!(metadata["data"]["go_sched_latencies_seconds"][0]["type"], "histogram", "{metadata}");
+
+    terminate(web.0.id());
+    assert!(wait(&mut web.0).success(), "everything was sent when it ended");
+    let at = (now_ms() / 1000 + 1).to_string();
+    for gone in [format!("go_goroutines{of_web}"), format!("go_sched_latencies_seconds{of_web}")] {
+        assert_eq!(server.query(&gone, &at), serde_json::json!([]), "{gone} is marked as ended");
+    }
+    let after = server.query(r#"max_over_time(shop_orders_total{kind="express"}[5m])"#, &at);
+    assert_eq!(after[0]["value"][1], ORDERS.to_string(), "{after}");
+}
