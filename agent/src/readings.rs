@@ -145,13 +145,8 @@ impl Readings {
     }
 
     /// The series with their samples, in the order they came.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (LabelsRef<'_>, &[Sample])> + '_ {
-        self.batch.iter()
-    }
-
-    /// Series number `at`, below [`len`](Self::len).
-    pub fn get(&self, at: usize) -> (LabelsRef<'_>, &[Sample]) {
-        self.batch.get(at)
+    pub fn iter(&self) -> impl Iterator<Item = (LabelsRef<'_>, &[Sample])> + '_ {
+        self.batch.iter().filter_map(|(series, samples)| Some((series.labels()?, samples)))
     }
 
     /// How many series there are.
@@ -205,7 +200,7 @@ mod tests {
         builder.push("job", "own");
         builder.push("exported_job", "older");
         readings.push_scraped(&mut builder, 1.0, Some(7));
-        let (labels, samples) = readings.get(0);
+        let (labels, samples) = readings.iter().next().expect("one series");
         assert_eq!(labels.to_string(), r#"m{exported_exported_job="own", exported_job="older", job="t"}"#);
         assert_eq!(samples[0].timestamp.0, 7);
     }

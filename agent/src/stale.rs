@@ -31,8 +31,7 @@ impl Tracker {
     /// one that is gone. Returns how many were added.
     pub fn observe(&mut self, readings: &mut Readings, from: usize) -> usize {
         self.round += 1;
-        for at in from..readings.len() {
-            let (labels, samples) = readings.get(at);
+        for (labels, samples) in readings.iter().skip(from) {
             if samples.first().is_none_or(|sample| sample.timestamp.0 != readings.timestamp_ms()) {
                 continue;
             }

@@ -3,7 +3,7 @@
 
 use ingest::{IngestLimits, Rejected, RemoteWriteDecoder, Version};
 use model::remote_write::{WireHistogram, WireSample, WriteRequest, from_wire, v2};
-use model::{KnownSeries, Labels, LabelsRef, NoCursor, Sample, SampleValue, SeriesCursor, WriteBatch};
+use model::{BatchSeries, KnownSeries, Labels, LabelsRef, NoCursor, Sample, SampleValue, SeriesCursor, WriteBatch};
 use prost::Message;
 use storage::ids::SeriesId;
 use storage::index::{Followers, Predictor, SeriesTable};
@@ -72,7 +72,8 @@ impl SeriesCursor for Guesses<'_> {
 /// Walks the body again with all but every fifth of its series known, and then with the order known too.
 fn check_recognised(data: &[u8], version: Version, batch: &WriteBatch, rejected: &Rejected) {
     let (table, followers): (SeriesTable, _) = (SeriesTable::default(), Followers::default());
-    for (id, (labels, _)) in (0..).zip(batch.iter()) {
+    for (id, at) in (0..).zip(0..batch.series_len()) {
+        let labels = labels_of(batch, at);
         if id % 5 != 4 && table.find(labels).is_none() {
             table.insert(SeriesId(id), &labels.to_owned());
         }
@@ -84,14 +85,19 @@ fn check_recognised(data: &[u8], version: Version, batch: &WriteBatch, rejected:
         assert_eq!((with.series_len(), with.label_bytes()), (batch.series_len(), batch.label_bytes()));
         assert_eq!(with.metadata(), batch.metadata());
         for at in 0..batch.series_len() {
-            let (labels, samples) = batch.get(at);
-            assert_eq!(with.known(at).map(SeriesId), table.find(labels), "{labels}");
-            assert!(with.known(at).is_some() || with.get(at).0 == labels, "{labels}");
-            assert!(same_bits(with.get(at).1, samples), "{labels}");
+            let labels = labels_of(batch, at);
+            let want = table.find(labels).map_or(BatchSeries::Labels(labels), |id| BatchSeries::Known(id.0));
+            assert_eq!(with.series(at), want, "{labels}");
+            assert!(same_bits(with.samples(at), batch.samples(at)), "{labels}");
             let full = |of: &WriteBatch| format!("{:?}", (of.full_samples(at), of.exemplars(at)));
             assert_eq!(full(&with), full(batch), "{labels}");
         }
     }
+}
+
+/// The labels of a series of a batch that was decoded without a sink.
+fn labels_of(batch: &WriteBatch, at: usize) -> LabelsRef<'_> {
+    batch.series(at).labels().expect("nobody knows numbers")
 }
 
 fn same_bits(a: &[Sample], b: &[Sample]) -> bool {
@@ -109,12 +115,12 @@ fn check(data: &[u8], version: Version, declared: &[Declared<'_>]) {
     }
     // Series of nothing but exemplars may be among those walked.
     let walked = (0..batch.series_len())
-        .filter(|&at| !batch.get(at).1.is_empty() || !batch.full_samples(at).is_empty())
+        .filter(|&at| !batch.samples(at).is_empty() || !batch.full_samples(at).is_empty())
         .collect::<Vec<_>>();
     let declared: Vec<_> = declared.iter().filter(|(_, floats, others)| floats.len() + others.len() > 0).collect();
     assert_eq!(walked.len(), declared.len(), "every series with samples is walked");
     for (at, (labels, samples, histograms)) in walked.into_iter().zip(declared) {
-        let (found, plain) = batch.get(at);
+        let (found, plain) = (labels_of(&batch, at), batch.samples(at));
         assert_eq!(labels.as_ref().map(Labels::as_ref), Some(found));
         let full = batch.full_samples(at);
         let started = full.iter().filter_map(|sample| match sample.value {

@@ -122,7 +122,8 @@ fn main() {
             .expect("whole");
         assert_eq!(black_box(&batch).samples_len(), SERIES as usize);
     });
-    let mut cursor = Repeated { known: batch.iter().map(|(labels, _)| labels.to_owned()).collect(), next: 0 };
+    let mut cursor =
+        Repeated { known: batch.iter().filter_map(|(series, _)| Some(series.labels()?.to_owned())).collect(), next: 0 };
     measure("recognise", || {
         batch.clear();
         cursor.next = 0;

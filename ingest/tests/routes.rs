@@ -12,8 +12,8 @@ use http_body_util::channel::{Channel, Sender};
 use ingest::{IngestLimits, IngestState, Outcome, Reason, Route};
 use model::remote_write::{WireCount, WireHistogram, WireSample, WriteRequest, v2};
 use model::{
-    Appended, KnownSeries, LabelsRef, ManualClock, MetricKind, Rejection, SampleSink, SeriesCursor, SinkError,
-    TimestampMs, WriteBatch,
+    Appended, BatchSeries, KnownSeries, LabelsRef, ManualClock, MetricKind, Rejection, SampleSink, SeriesCursor,
+    SinkError, TimestampMs, WriteBatch,
 };
 use prost::Message;
 
@@ -52,11 +52,15 @@ async fn remote_write_is_taken() {
 
 /// A sink that knows every series, until samples of one come.
 #[derive(Debug, Default)]
-struct Forgetful(std::sync::Mutex<Vec<(Option<u32>, String)>>);
+struct Forgetful(std::sync::Mutex<Vec<Result<u32, String>>>);
 
 impl SampleSink for Forgetful {
     fn append(&self, batch: &WriteBatch) -> Result<Appended, SinkError> {
-        let seen = batch.iter().enumerate().map(|(at, (labels, _))| (batch.known(at), labels.to_string()));
+        let told = |series: BatchSeries<'_>| match series {
+            BatchSeries::Known(number) => Ok(number),
+            BatchSeries::Labels(labels) => Err(labels.to_string()),
+        };
+        let seen = batch.iter().map(|(series, _)| told(series));
         self.0.lock().expect("not poisoned").extend(seen);
         match batch.known_as_of() {
             Some(_) => Err(SinkError::SeriesRemoved),
@@ -93,7 +97,7 @@ async fn a_request_whose_series_was_removed_meanwhile_is_decoded_again() {
     request.timeseries[1].labels.clear();
     let answered = send(ingest::router(state), post("/api/v1/write", &[], snappy(&request.encode_to_vec()))).await;
     assert_eq!(answered.status, 400, "one series has no name: {answered:?}");
-    assert_eq!(*sink.0.lock().unwrap(), [(Some(3), "{}".to_owned()), (None, "a".to_owned())]);
+    assert_eq!(*sink.0.lock().unwrap(), [Ok(3), Err("a".to_owned())]);
     let snapshot = metrics.snapshot();
     assert_eq!((snapshot.routes[0].samples, snapshot.rejected[Reason::NoMetricName as usize]), (1, 1));
 }

@@ -37,7 +37,7 @@ pub use matcher::{MatchOp, Matcher};
 pub use metadata::{MetricKind, MetricMetadata};
 pub use sample::{FullSample, HistogramSample, Sample, SampleValue, Samples};
 pub use series_limit::{FullLimit, LimitCause, SeriesLimit};
-pub use sink::{Appended, Rejection, SampleSink, SinkError, WriteBatch};
+pub use sink::{Appended, BatchSeries, Rejection, SampleSink, SinkError, WriteBatch};
 pub use source::{ReadCost, SeriesSet, SeriesSource, SourceError};
 pub use summary::{Summary, window_end_ms};
 pub use time::{Clock, ManualClock, SystemClock, TimeRange, TimestampMs};

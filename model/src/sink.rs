@@ -30,15 +30,48 @@ pub struct WriteBatch {
     metadata: Vec<(String, MetricMetadata)>,
 }
 
+/// Which series samples of a batch belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchSeries<'b> {
+    /// The one with these labels.
+    Labels(LabelsRef<'b>),
+    /// The one that the sink's cursor knew by this number. Its labels are not in the batch.
+    Known(u32),
+}
+
+impl<'b> BatchSeries<'b> {
+    /// Its labels, if the batch has them.
+    #[inline]
+    pub fn labels(self) -> Option<LabelsRef<'b>> {
+        match self {
+            Self::Labels(labels) => Some(labels),
+            Self::Known(_) => None,
+        }
+    }
+
+    /// Its number, if the sink's cursor knew it.
+    #[inline]
+    pub fn known(self) -> Option<u32> {
+        match self {
+            Self::Labels(_) => None,
+            Self::Known(number) => Some(number),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct SeriesSpan {
-    /// The number of a known series, whose labels are left out.
-    known: Option<u32>,
-    label_start: usize,
-    label_end: usize,
+    series: SpanSeries,
     sample_start: usize,
     full_start: usize,
     exemplar_start: usize,
+}
+
+/// A [`BatchSeries`] whose labels are a part of the batch's text.
+#[derive(Debug, Clone, Copy)]
+enum SpanSeries {
+    Labels { start: usize, end: usize },
+    Known(u32),
 }
 
 impl WriteBatch {
@@ -61,9 +94,9 @@ impl WriteBatch {
 
     /// Starts a series; the samples pushed next belong to it. A series may occur more than once.
     pub fn push_series(&mut self, labels: LabelsRef<'_>) {
-        let label_start = self.label_text.len();
+        let start = self.label_text.len();
         self.label_text.push_str(labels.packed());
-        self.push_span(None, label_start);
+        self.push_span(SpanSeries::Labels { start, end: self.label_text.len() });
     }
 
     /// Starts a series that the sink knows, as its own cursor told for this batch. `label_bytes` is the length of its
@@ -72,15 +105,13 @@ impl WriteBatch {
     pub fn push_known(&mut self, series: KnownSeries, label_bytes: usize) {
         self.known_label_bytes += label_bytes;
         self.known_as_of = Some(self.known_as_of.map_or(series.as_of, |as_of| as_of.min(series.as_of)));
-        self.push_span(Some(series.number), self.label_text.len());
+        self.push_span(SpanSeries::Known(series.number));
     }
 
     #[inline]
-    fn push_span(&mut self, known: Option<u32>, label_start: usize) {
+    fn push_span(&mut self, series: SpanSeries) {
         self.series.push(SeriesSpan {
-            known,
-            label_start,
-            label_end: self.label_text.len(),
+            series,
             sample_start: self.samples.len(),
             full_start: self.full_samples.len(),
             exemplar_start: self.exemplars.len(),
@@ -120,17 +151,18 @@ impl WriteBatch {
         self.metadata.push((metric.into(), metadata));
     }
 
-    /// The series in order, each with its plain samples, as [`get`](Self::get) has them.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (LabelsRef<'_>, &[Sample])> + '_ {
-        (0..self.series.len()).map(|at| self.get(at))
+    /// The series in order, each with its plain samples.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (BatchSeries<'_>, &[Sample])> + '_ {
+        (0..self.series.len()).map(|at| (self.series(at), self.samples(at)))
     }
 
-    /// Series `at`, which is below [`series_len`](Self::series_len), with its plain samples. The labels of a
-    /// [known](Self::known) series are left out: the set is empty.
-    pub fn get(&self, at: usize) -> (LabelsRef<'_>, &[Sample]) {
-        let span = self.series[at];
-        let labels = LabelsRef::trusted(&self.label_text[span.label_start..span.label_end]);
-        (labels, self.samples(at))
+    /// Series `at`, which is below [`series_len`](Self::series_len).
+    #[inline]
+    pub fn series(&self, at: usize) -> BatchSeries<'_> {
+        match self.series[at].series {
+            SpanSeries::Labels { start, end } => BatchSeries::Labels(LabelsRef::trusted(&self.label_text[start..end])),
+            SpanSeries::Known(number) => BatchSeries::Known(number),
+        }
     }
 
     /// The plain samples of series `at`.
@@ -138,12 +170,6 @@ impl WriteBatch {
     pub fn samples(&self, at: usize) -> &[Sample] {
         let end = self.series.get(at + 1).map_or(self.samples.len(), |next| next.sample_start);
         &self.samples[self.series[at].sample_start..end]
-    }
-
-    /// The number of series `at` if the sink's cursor knew it.
-    #[inline]
-    pub fn known(&self, at: usize) -> Option<u32> {
-        self.series[at].known
     }
 
     /// As of when the known series were known, by the sink's own count; nothing if there is none.
@@ -311,8 +337,8 @@ mod tests {
             batch.push_sample(2, 2.0);
             batch.push_series(a.as_ref());
             batch.push_sample(3, 3.0);
-            let got: Vec<_> = batch.iter().map(|(labels, samples)| (labels.to_owned(), samples.len())).collect();
-            assert_eq!(got, [(a.clone(), 0), (b.clone(), 2), (a.clone(), 1)]);
+            let got: Vec<_> = batch.iter().map(|(series, samples)| (series, samples.len())).collect();
+            assert_eq!(got, [(&a, 0), (&b, 2), (&a, 1)].map(|(of, len)| (BatchSeries::Labels(of.as_ref()), len)));
             assert_eq!((batch.series_len(), batch.samples_len()), (3, 3));
         }
     }
@@ -326,9 +352,11 @@ mod tests {
         batch.push_sample(1, 1.0);
         batch.push_series(labels.as_ref());
         batch.push_known(KnownSeries { number: 0, as_of: 2 }, 5);
-        let got: Vec<_> =
-            (0..3).map(|at| (batch.known(at), batch.get(at).0.to_owned(), batch.get(at).1.len())).collect();
-        assert_eq!(got, [(Some(7), Labels::empty(), 1), (None, labels.clone(), 0), (Some(0), Labels::empty(), 0)]);
+        let got: Vec<_> = batch.iter().map(|(series, samples)| (series, samples.len())).collect();
+        let of_labels = BatchSeries::Labels(labels.as_ref());
+        assert_eq!(got, [(BatchSeries::Known(7), 1), (of_labels, 0), (BatchSeries::Known(0), 0)]);
+        assert_eq!((of_labels.known(), of_labels.labels()), (None, Some(labels.as_ref())));
+        assert_eq!((BatchSeries::Known(7).known(), BatchSeries::Known(7).labels()), (Some(7), None));
         assert_eq!((batch.known_as_of(), batch.label_bytes()), (Some(2), 17 + labels.packed().len()));
         batch.clear();
         assert_eq!((batch.known_as_of(), batch.label_bytes()), (None, 0));

@@ -106,14 +106,18 @@ fn bounds(range: TimeRange) -> std::ops::RangeInclusive<i64> {
 
 impl SampleSink for MemoryStore {
     fn append(&self, batch: &WriteBatch) -> Result<Appended, SinkError> {
+        // Nobody has a number from here: it knows no cursor.
+        let labels = batch.iter().map(|(series, _)| series.labels()).collect::<Option<Vec<_>>>();
+        let labels = labels.ok_or(SinkError::SeriesRemoved)?;
         let kept = &mut *self.kept.write();
         let mut appended = Appended::default();
-        for (labels, samples) in batch.iter() {
+        for (at, &labels) in labels.iter().enumerate() {
+            let samples = batch.samples(at);
             let plain = samples.iter().map(|sample| (sample.timestamp.0, (0, SampleValue::Float(sample.value))));
             kept.add(labels.to_owned(), plain, &mut appended);
         }
         // What is more than a float counts more than the floats of the same batch.
-        for (at, (labels, _)) in batch.iter().enumerate() {
+        for (at, &labels) in labels.iter().enumerate() {
             let (taken, broken): (Vec<_>, Vec<_>) = batch
                 .full_samples(at)
                 .iter()
@@ -130,7 +134,7 @@ impl SampleSink for MemoryStore {
                 }
             }
         }
-        for (at, (labels, _)) in batch.iter().enumerate() {
+        for (at, &labels) in labels.iter().enumerate() {
             let labels = labels.to_owned();
             if !kept.series.contains_key(&labels) {
                 appended.exemplars_rejected += batch.exemplars(at).len() as u64;

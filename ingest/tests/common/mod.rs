@@ -60,7 +60,8 @@ impl SampleSink for TestSink {
             let samples_accepted = batch.samples_len() as u64;
             Ok(Appended { samples_accepted, series_created: batch.series_len() as u64, ..Appended::default() })
         })?;
-        for (at, (labels, samples)) in batch.iter().enumerate() {
+        for (at, (series, samples)) in batch.iter().enumerate() {
+            let labels = series.labels().expect("a sink without a cursor");
             let shown = samples.iter().map(|sample| format!("{labels} {} @{}", sample.value, sample.timestamp.0));
             self.taken.lock().unwrap().extend(shown);
             for FullSample { timestamp_ms, start_ms, value } in batch.full_samples(at) {

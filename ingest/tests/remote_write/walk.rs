@@ -9,8 +9,8 @@ use model::remote_write::{
     from_wire, kind_from_number, v2,
 };
 use model::{
-    Exemplar, FullSample, HistogramSample, Labels, MetricKind, MetricMetadata, NoCursor, SampleValue, SeriesCursor,
-    WriteBatch,
+    BatchSeries, Exemplar, FullSample, HistogramSample, Labels, MetricKind, MetricMetadata, NoCursor, SampleValue,
+    SeriesCursor, WriteBatch,
 };
 use proptest::prelude::*;
 
@@ -68,9 +68,13 @@ pub(crate) fn walk_knowing(
         histograms: decoder.histograms(),
         ..Said::default()
     };
-    for (at, (labels, samples)) in batch.iter().enumerate() {
+    for (at, (series, samples)) in batch.iter().enumerate() {
+        let labels = match series {
+            BatchSeries::Labels(labels) => labels.to_owned(),
+            BatchSeries::Known(number) => known[number as usize].clone(),
+        };
         let mut series = SaidSeries {
-            labels: batch.known(at).map_or_else(|| labels.to_owned(), |number| known[number as usize].clone()),
+            labels,
             plain: samples.iter().map(|sample| (sample.timestamp.0, sample.value.to_bits())).collect(),
             exemplars: batch.exemplars(at).to_vec(),
             ..SaidSeries::default()

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use model::remote_write::{self as wire, WireHistogram};
-use model::{Histogram, LabelsRef, MetricMetadata, SampleValue, WriteBatch};
+use model::{BatchSeries, Histogram, LabelsRef, MetricMetadata, SampleValue, WriteBatch};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
@@ -31,7 +31,8 @@ pub(super) fn encode(batch: &WriteBatch, version: Version) -> Vec<u8> {
     let (mut symbols, mut series) = (Symbols::default(), Vec::new());
     for at in 0..batch.series_len() {
         series.clear();
-        let labels = batch.get(at).0;
+        // Batches of files are made without a sink, so that nothing has a number.
+        let BatchSeries::Labels(labels) = batch.series(at) else { continue };
         let (field, fields) = match version {
             Version::V1 => {
                 push_labels(&mut series, labels);
@@ -110,7 +111,7 @@ fn push_samples(series: &mut Vec<u8>, batch: &WriteBatch, at: usize, fields: &Fi
         push_int(&mut sample, 3, start_ms);
         push_bytes(series, fields.samples, &sample);
     };
-    for plain in batch.get(at).1 {
+    for plain in batch.samples(at) {
         push_float(series, plain.timestamp.0, plain.value, 0);
     }
     for full in batch.full_samples(at) {
@@ -192,20 +193,21 @@ mod tests {
         read.expect("a request");
         assert!(rejected.is_empty(), "{rejected:?}");
         let samples = |at: usize| {
-            let plain = batch.get(at).1.iter().map(|one| FullSample {
+            let plain = batch.samples(at).iter().map(|one| FullSample {
                 timestamp_ms: one.timestamp.0,
                 start_ms: 0,
                 value: SampleValue::Float(one.value),
             });
             plain.chain(batch.full_samples(at).iter().cloned()).collect()
         };
-        (0..batch.series_len()).map(|at| (batch.get(at).0.to_owned(), samples(at))).collect()
+        let labels = |at: usize| batch.series(at).labels().expect("nobody knows numbers").to_owned();
+        (0..batch.series_len()).map(|at| (labels(at), samples(at))).collect()
     }
 
     #[test]
     fn everything_arrives_to_the_bit() {
         let filled = filled();
-        let plain = filled.get(0).1.iter().map(|one| (one.timestamp.0, one.value.to_bits()));
+        let plain = filled.samples(0).iter().map(|one| (one.timestamp.0, one.value.to_bits()));
         let of = |(_, samples): &(Labels, Vec<FullSample>)| {
             let bits = |one: &FullSample| match one.value {
                 SampleValue::Float(value) => (one.timestamp_ms, value.to_bits()),

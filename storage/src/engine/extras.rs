@@ -8,7 +8,7 @@ use std::sync::Arc;
 use model::{Exemplar, FullSample, Labels, Rejection, SampleValue, WriteBatch};
 
 use super::exemplars::Verdict;
-use super::prepare::{Prepared, Window};
+use super::prepare::{Prepared, Resolved, Window};
 use super::{Core, RECORD_PAYLOAD_BYTES};
 use crate::codec::full;
 use crate::ids::SeriesId;
@@ -77,39 +77,41 @@ impl UnknownExtras {
 }
 
 impl Core {
-    /// Takes what `batch` has besides plain floats; `ids` are those of its series.
+    /// Takes what `batch` has besides plain floats; `resolved` are its series.
     pub(super) fn take_extras(
         &self,
         batch: &WriteBatch,
-        ids: &[Option<SeriesId>],
+        resolved: &[Resolved<'_>],
         window: Window,
         prepared: &mut Prepared,
     ) {
-        for (at, &id) in ids.iter().enumerate() {
-            let (labels, _) = batch.get(at);
+        for (at, &series) in resolved.iter().enumerate() {
             let full = prepared.code(batch.full_samples(at), window, || self.series_shown(batch, at));
             let inside = batch.exemplars(at).iter().filter(|exemplar| window.takes(exemplar.timestamp_ms));
             let outside = batch.exemplars(at).len() - inside.clone().count();
             prepared.appended.exemplars_rejected += outside as u64;
-            if let Some(id) = id {
-                for sample in full {
-                    prepared.extras.push(id, sample);
-                }
-                for exemplar in inside {
-                    match self.exemplars.read().look(id, exemplar) {
-                        Verdict::New => prepared.extras.exemplars.push((id, exemplar.clone())),
-                        Verdict::Known => {}
-                        Verdict::Refused => prepared.appended.exemplars_rejected += 1,
+            match series {
+                Resolved::Known(id) => {
+                    for sample in full {
+                        prepared.extras.push(id, sample);
+                    }
+                    for exemplar in inside {
+                        match self.exemplars.read().look(id, exemplar) {
+                            Verdict::New => prepared.extras.exemplars.push((id, exemplar.clone())),
+                            Verdict::Known => {}
+                            Verdict::Refused => prepared.appended.exemplars_rejected += 1,
+                        }
                     }
                 }
-                continue;
-            }
-            let exemplars: Vec<Exemplar> = inside.cloned().collect();
-            if !full.is_empty() {
-                prepared.unknown_extras.full.push((labels.to_owned(), full));
-            }
-            if !exemplars.is_empty() {
-                prepared.unknown_extras.exemplars.push((labels.to_owned(), exemplars));
+                Resolved::New(labels) => {
+                    let exemplars: Vec<Exemplar> = inside.cloned().collect();
+                    if !full.is_empty() {
+                        prepared.unknown_extras.full.push((labels.to_owned(), full));
+                    }
+                    if !exemplars.is_empty() {
+                        prepared.unknown_extras.exemplars.push((labels.to_owned(), exemplars));
+                    }
+                }
             }
         }
     }

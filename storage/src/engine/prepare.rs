@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use model::sink::REJECTIONS_TOLD_MAX;
-use model::{Appended, Labels, LabelsRef, MetricMetadata, Rejection, Sample, SinkError, WriteBatch};
+use model::{Appended, BatchSeries, Labels, LabelsRef, MetricMetadata, Rejection, Sample, SinkError, WriteBatch};
 
 use super::Core;
 use super::extras::{Extras, UnknownExtras};
@@ -34,6 +34,15 @@ pub(super) struct Prepared {
     pub(super) appended: Appended,
 }
 
+/// A series of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Resolved<'b> {
+    /// One that the engine has.
+    Known(SeriesId),
+    /// One that nobody saw before.
+    New(LabelsRef<'b>),
+}
+
 /// The timestamps that are taken.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
@@ -52,24 +61,24 @@ impl Core {
         let window = self.window();
         prepared.columns.reserve(batch.samples_len());
         let plain = batch.is_plain();
-        let mut ids = Vec::new();
+        let mut resolved = Vec::new();
         let mut predictor = self.series.predictor();
         for at in 0..batch.series_len() {
             let samples = batch.samples(at);
-            let id = match batch.known(at) {
-                Some(id) => Some(SeriesId(id)),
-                None => predictor.resolve(batch.get(at).0),
+            let series = match batch.series(at) {
+                BatchSeries::Known(number) => Resolved::Known(SeriesId(number)),
+                BatchSeries::Labels(labels) => predictor.resolve(labels).map_or(Resolved::New(labels), Resolved::Known),
             };
-            match id {
-                Some(id) => prepared.take_known(id, samples, window, || self.series_shown(batch, at)),
-                None => prepared.take_unknown(batch.get(at).0, samples, window),
+            match series {
+                Resolved::Known(id) => prepared.take_known(id, samples, window, || self.series_shown(batch, at)),
+                Resolved::New(labels) => prepared.take_unknown(labels, samples, window),
             }
             if !plain {
-                ids.push(id);
+                resolved.push(series);
             }
         }
         if !plain {
-            self.take_extras(batch, &ids, window, &mut prepared);
+            self.take_extras(batch, &resolved, window, &mut prepared);
         }
         self.reject_late(&mut prepared);
         prepared.appended.samples_accepted = (prepared.columns.len() + prepared.extras.full.len()) as u64;
@@ -84,16 +93,16 @@ impl Core {
         if batch.known_as_of().is_none_or(|as_of| as_of == removals) {
             return Ok(());
         }
-        let mut known = (0..batch.series_len()).filter_map(|at| batch.known(at));
+        let mut known = (0..batch.series_len()).filter_map(|at| batch.series(at).known());
         if known.all(|id| self.series.has(SeriesId(id))) { Ok(()) } else { Err(SinkError::SeriesRemoved) }
     }
 
     /// A series of the batch, for a rejection.
     #[cold]
     pub(super) fn series_shown(&self, batch: &WriteBatch, at: usize) -> String {
-        match batch.known(at) {
-            Some(id) => self.name_of(SeriesId(id)),
-            None => batch.get(at).0.to_string(),
+        match batch.series(at) {
+            BatchSeries::Known(number) => self.name_of(SeriesId(number)),
+            BatchSeries::Labels(labels) => labels.to_string(),
         }
     }
 

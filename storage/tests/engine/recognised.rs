@@ -36,7 +36,7 @@ fn a_sender_is_recognised_in_its_second_request() {
     let rows = |at_ms| (0..700).map(|at| (at * 13 % 700, at_ms, 1.0)).collect::<Vec<_>>();
     for round in 0..3 {
         let batch = recognised(&engine, &rows(NOW_MS + round));
-        let known = (0..700).filter(|&at| batch.known(at).is_some()).count();
+        let known = (0..700).filter(|&at| batch.series(at).known().is_some()).count();
         assert_eq!(known, if round == 0 { 0 } else { 700 });
         let appended = engine.append(&batch).expect("appended");
         assert_eq!((appended.samples_accepted, appended.series_created), (700, if round == 0 { 700 } else { 0 }));
