@@ -4,7 +4,8 @@
 //! check over the whole says whether they are UTF-8. Anything out of the ordinary is only said to be so; the
 //! builder then finds what it is.
 
-use crate::labels::{LabelLimits, LabelsRef, SET_BYTES_MAX, TEXT_BYTES_MAX, push_length};
+use crate::label_bytes::push_length;
+use crate::labels::{LabelLimits, LabelsRef, SET_BYTES_MAX, TEXT_BYTES_MAX};
 
 /// Packs sorted pairs. Reusable: clearing keeps the memory.
 #[derive(Debug, Default, Clone)]

@@ -13,6 +13,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use crate::label_bytes::{length_bytes, push_length, split_pair, take_length};
+
 /// The label that holds the metric name.
 pub const METRIC_NAME: &str = "__name__";
 /// Longest name or value the packed form can hold: four base-64 digits of length.
@@ -535,29 +537,8 @@ fn push_text(packed: &mut String, text: &str) {
     packed.push_str(text);
 }
 
-/// Gives the digits of a length in the packed form to `push`.
-#[inline]
-pub(crate) fn push_length(length: usize, mut push: impl FnMut(u8)) {
-    let digit = |value: usize| u8::try_from(value & 63).expect("six bits fit a byte");
-    let mut rest = length;
-    while rest >= 64 {
-        push(digit(rest) | 64);
-        rest /= 64;
-    }
-    push(digit(rest));
-}
-
 fn pair_bytes(name: &str, value: &str) -> usize {
     [name, value].iter().map(|text| text.len() + length_bytes(text.len())).sum()
-}
-
-fn length_bytes(mut length: usize) -> usize {
-    let mut bytes = 1;
-    while length >= 64 {
-        length /= 64;
-        bytes += 1;
-    }
-    bytes
 }
 
 /// The pair that starts at `at_byte` and where the next one starts; nothing at the end or on damage.
@@ -569,9 +550,8 @@ fn read_pair(packed: &str, at_byte: usize) -> Option<(&str, &str, usize)> {
 
 /// Where the pair that begins at `at_byte` ends.
 fn pair_end(packed: &str, at_byte: usize) -> Option<usize> {
-    let (at_byte, name_bytes) = read_length(packed, at_byte)?;
-    let (at_byte, value_bytes) = read_length(packed, at_byte.checked_add(name_bytes)?)?;
-    at_byte.checked_add(value_bytes)
+    let (_, rest) = split_pair(packed.as_bytes().get(at_byte..)?)?;
+    Some(packed.len() - rest.len())
 }
 
 /// How many bytes both begin with.
@@ -583,29 +563,10 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 }
 
 fn read_text(packed: &str, at_byte: usize) -> Option<(&str, usize)> {
-    let (at_byte, length) = read_length(packed, at_byte)?;
-    let end = at_byte.checked_add(length)?;
-    Some((packed.get(at_byte..end)?, end))
-}
-
-/// The length digits at `at_byte`: where the text begins, and how long it is.
-fn read_length(packed: &str, mut at_byte: usize) -> Option<(usize, usize)> {
-    let mut length = 0usize;
-    let mut shift = 0u32;
-    loop {
-        let byte = *packed.as_bytes().get(at_byte)?;
-        at_byte += 1;
-        // Four digits hold 16 MiB, far above any limit; more is damage.
-        if byte >= 128 || shift > 18 {
-            return None;
-        }
-        length |= usize::from(byte & 63) << shift;
-        shift += 6;
-        if byte & 64 == 0 {
-            break;
-        }
-    }
-    Some((at_byte, length))
+    let (length, rest) = take_length(packed.as_bytes().get(at_byte..)?)?;
+    let start = packed.len() - rest.len();
+    let end = start.checked_add(length)?;
+    Some((packed.get(start..end)?, end))
 }
 
 #[cfg(test)]
