@@ -60,7 +60,7 @@ fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
         commands::start_logging(log_level.as_deref().unwrap_or("warn"))?;
     }
     let worked = match command {
-        Command::Agent(args) => return commands::agent::run(&args, log_level.as_deref()),
+        Command::Agent(args) => return commands::agent::run(args, log_level),
         Command::Up(flags) => commands::server::run(&flags, log_level, Role::Up, output).map(|()| true),
         Command::Server(flags) => commands::server::run(&flags, log_level, Role::Server, output).map(|()| true),
         Command::Query(args) => commands::query::run(&args, output),

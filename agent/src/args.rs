@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::config::layers::{FILE_DEFAULT, FILE_ENV, read_file};
-use crate::config::options::{OPTIONS, OptionSpec, Shape};
+use crate::config::options::{LOG_LEVEL, OPTIONS, OptionSpec, Shape};
 use crate::config::{Config, ConfigError, Origin, Settings};
 
 /// What the command line says.
@@ -43,6 +43,18 @@ impl AgentArgs {
         Ok(settings)
     }
 
+    /// Sets the log level as the flag of the program that runs the agent says it, if it does.
+    pub fn set_log_level(&mut self, text: Option<String>) {
+        self.set.extend(text.map(|text| (LOG_LEVEL, text)));
+    }
+
+    /// What is to be logged; what the flag says, or the default, where the rest of the configuration cannot be read,
+    /// which is then told through that log.
+    pub fn log_filter(&self) -> String {
+        let said = self.set.iter().rfind(|(key, _)| *key == LOG_LEVEL).map(|(_, text)| text.clone());
+        self.resolve().map(|config| config.log_level).ok().or(said).unwrap_or_else(|| "info".to_owned())
+    }
+
     /// As [`settings`](Self::settings), with the process's own environment, as typed configuration.
     ///
     /// # Errors
@@ -55,6 +67,11 @@ impl AgentArgs {
 
 /// The flags, made once: clap borrows names for as long as the program runs.
 static FLAGS: LazyLock<Vec<String>> = LazyLock::new(|| OPTIONS.iter().map(OptionSpec::flag).collect());
+
+/// Whether the flag of an option is one of these; the program has `--log-level` and hands it on as an option that is set.
+fn has_flag(spec: &OptionSpec) -> bool {
+    spec.key != LOG_LEVEL
+}
 
 fn value_name(shape: Shape) -> &'static str {
     match shape {
@@ -91,7 +108,7 @@ impl Args for AgentArgs {
                     .action(ArgAction::SetTrue)
                     .help("Prints each option, its value and where it came from, and ends"),
             );
-        OPTIONS.iter().zip(FLAGS.iter()).fold(command, |command, (spec, flag)| {
+        OPTIONS.iter().zip(FLAGS.iter()).filter(|(spec, _)| has_flag(spec)).fold(command, |command, (spec, flag)| {
             let default = if spec.default.is_empty() { String::new() } else { format!(" [default: {}]", spec.default) };
             let help = format!("{} [env: {}]{default}", spec.doc, spec.env_name());
             let mut arg = Arg::new(spec.key)
@@ -126,7 +143,7 @@ impl FromArgMatches for AgentArgs {
         self.once = matches.get_flag("once");
         self.print_config = matches.get_flag("print-config");
         self.set.clear();
-        for spec in OPTIONS {
+        for spec in OPTIONS.iter().filter(|spec| has_flag(spec)) {
             if let Some(texts) = matches.get_many::<String>(spec.key) {
                 let texts: Vec<_> = texts.map(String::as_str).collect();
                 self.set.push((spec.key, texts.join(",")));

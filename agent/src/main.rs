@@ -11,15 +11,17 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(name = "metrickit-agent", version)]
 struct Command {
+    /// What is logged to standard error: error, warn, info, debug, trace, or a filter such as `agent::send=debug,info`
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
     #[command(flatten)]
     agent: AgentArgs,
 }
 
 fn main() -> ExitCode {
-    let command = Command::parse();
-    // A configuration that cannot be read is told by `main_with`, through this same log.
-    let filter = command.agent.resolve().map_or_else(|_| "info".to_owned(), |config| config.log);
-    let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let Command { log_level, mut agent } = Command::parse();
+    agent.set_log_level(log_level);
+    let filter = EnvFilter::try_new(agent.log_filter()).unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let stop = StopFlag::new();
@@ -27,5 +29,5 @@ fn main() -> ExitCode {
         tracing::error!(%error, "signals cannot be handled");
         return ExitCode::FAILURE;
     }
-    cli::main_with(&command.agent, &stop, &mut std::io::stdout().lock())
+    cli::main_with(&agent, &stop, &mut std::io::stdout().lock())
 }

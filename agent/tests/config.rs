@@ -130,6 +130,27 @@ fn print_config_prints() {
     );
 }
 
+#[test]
+fn the_log_level_is_the_programs_flag() {
+    let flags = AgentArgs::augment_args(Command::new("agent"));
+    let mut longs = flags.get_arguments().filter_map(clap::Arg::get_long);
+    assert!(longs.all(|long| !long.contains("log")), "there would be two flags");
+    let level = |args: &AgentArgs| {
+        let environment = |name: &str| (name == "METRICKIT_AGENT_LOG_LEVEL").then(|| "debug".to_owned());
+        let settings = args.settings(environment).expect("valid");
+        let setting = settings.get("log_level");
+        (setting.value.clone(), setting.origin.to_string())
+    };
+    let mut args = parse(&[]);
+    assert_eq!(level(&args).0, Value::Text("debug".to_owned()));
+    args.set_log_level(Some("warn".to_owned()));
+    assert_eq!(level(&args), (Value::Text("warn".to_owned()), "flag --log-level".to_owned()));
+    assert_eq!(args.log_filter(), "warn");
+    args.set.push(("poll.interval", "never".to_owned()));
+    assert_eq!(args.log_filter(), "warn", "also where the rest is wrong");
+    refused("log = \"info\"", &[], &[], "there is no option \"log\"");
+}
+
 /// The table of options in the documentation is this table.
 #[test]
 fn documentation_has_every_option() {

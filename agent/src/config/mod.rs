@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use model::labels::is_label_name;
+use options::LOG_LEVEL;
 use ureq::http::{HeaderName, HeaderValue};
 
 pub use layers::{ConfigError, Origin, Setting, Settings};
@@ -21,7 +22,7 @@ pub struct Config {
     pub host: String,
     pub environment: String,
     pub labels: Vec<(String, String)>,
-    pub log: String,
+    pub log_level: String,
     pub poll_interval: Duration,
     pub collect: CollectConfig,
     pub go: GoConfig,
@@ -141,7 +142,7 @@ impl Config {
             host: Some(read.text("host")).filter(|name| !name.is_empty()).unwrap_or_else(system_host_name),
             environment: read.text("environment"),
             labels: read.pairs("labels"),
-            log: read.text("log"),
+            log_level: read.text(LOG_LEVEL),
             poll_interval: read.duration("poll.interval"),
             collect: read.collect(),
             go: read.go()?,

@@ -67,6 +67,9 @@ const fn option(key: &'static str, shape: Shape, default: &'static str, doc: &'s
 /// Where remote writes go unless told otherwise: a MetricKit server on this host.
 pub const PUSH_URL_DEFAULT: &str = "http://127.0.0.1:9595/api/v1/write";
 
+/// The option whose flag is the program's and not the agent's: a program logs in one way, whatever it runs.
+pub const LOG_LEVEL: &str = "log_level";
+
 /// Every option, in the order in which people read them.
 pub const OPTIONS: &[OptionSpec] = &[
     option("host", Shape::Text, "", "Name of this host in `instance`; empty: the kernel's host name."),
@@ -77,7 +80,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Value of label `env` on every series, such as `prod`; empty: no such label.",
     ),
     option("labels", Shape::Pairs, "", "Labels on every series that does not have them."),
-    option("log", Shape::Text, "info", "Log level, or filter such as `agent::send=debug,info`."),
+    option(LOG_LEVEL, Shape::Text, "info", "Log level, or filter such as `agent::send=debug,info`."),
     option(
         "poll.interval",
         Shape::Duration(100, DAY),
