@@ -2,8 +2,10 @@
 //!
 //! Field numbers are those of Prometheus's `prompb/remote.proto` and `prompb/types.proto`. The server's decoder
 //! walks the wire format itself and lives in `ingest`. Bodies are snappy block compressed. Histograms and their
-//! conversions are in `histogram`, remote write 2.0 in [`v2`], remote read in [`read`].
+//! conversions are in `histogram`, remote write 2.0 in [`v2`], remote read in [`read`]; [`exact`] writes parts of all of
+//! them without messages.
 
+pub mod exact;
 mod histogram;
 pub mod read;
 pub mod v2;

@@ -71,7 +71,7 @@ fn samples(reading: &mut Reading, questions: &Questions) -> Result<Vec<u8>, ApiE
     let mut answer = ReadBytes::default();
     for set in select(reading, questions)? {
         reading.each_series(set.as_ref(), |labels, samples| answer.push_series(labels, samples, reading))?;
-        answer.end_query()?;
+        answer.end_query();
     }
     answer.finish()
 }

@@ -2,8 +2,8 @@
 //!
 //! Messages are coded series by series: a protobuf message with a repeated field is its parts one after the other.
 
-use model::remote_write::read::{Chunk, ChunkedReadResponse, ChunkedSeries, QueryResult};
-use model::remote_write::{Label, TimeSeries, WireSample, to_wire};
+use model::remote_write::read::{Chunk, ChunkedReadResponse, ChunkedSeries};
+use model::remote_write::{Label, exact};
 use model::{Labels, Samples};
 use prost::Message as _;
 
@@ -15,16 +15,23 @@ use crate::stream::Pieces;
 /// Bytes of chunks after which a frame is closed, as in Prometheus; a long series takes several.
 const FRAME_BYTES: usize = 1 << 20;
 
-/// The key of `ReadResponse.results`: field 1, of a length.
-const RESULTS_KEY: u8 = 0x0a;
+/// Fields of `ReadResponse`, `QueryResult` and `TimeSeries`.
+mod field {
+    pub(super) const RESULTS: u32 = 1;
+    pub(super) const TIMESERIES: u32 = 1;
+    pub(super) const LABELS: u32 = 1;
+    pub(super) const SAMPLES: u32 = 2;
+    pub(super) const HISTOGRAMS: u32 = 4;
+}
 
-/// An answer of the kind `SAMPLES` under construction. Zeros are not written in these messages, so that a negative zero
-/// arrives as a positive one, as it does from Prometheus; chunks keep it.
+/// An answer of the kind `SAMPLES` under construction.
 #[derive(Debug, Default)]
 pub(super) struct ReadBytes {
     message: Vec<u8>,
     /// The results of the query that is being answered.
     result: Vec<u8>,
+    /// The series that is being added.
+    series: Vec<u8>,
 }
 
 impl ReadBytes {
@@ -35,25 +42,23 @@ impl ReadBytes {
         samples: &Samples,
         reading: &Reading,
     ) -> Result<(), ApiError> {
-        let series = TimeSeries {
-            labels: wire_labels(labels),
-            samples: samples
-                .iter()
-                .map(|sample| WireSample { value: sample.value, timestamp: sample.timestamp.0, start_timestamp: 0 })
-                .collect(),
-            histograms: samples.histograms.iter().map(|of| to_wire(&of.histogram, of.timestamp_ms, 0)).collect(),
-            ..TimeSeries::default()
-        };
-        let part = QueryResult { timeseries: vec![series] };
-        reading.hold(part.encoded_len())?;
-        part.encode(&mut self.result).map_err(internal)
+        self.series.clear();
+        exact::push_labels(&mut self.series, field::LABELS, labels.as_ref());
+        for sample in samples.iter() {
+            exact::push_sample(&mut self.series, field::SAMPLES, sample.timestamp.0, sample.value, 0);
+        }
+        for of in &samples.histograms {
+            exact::push_histogram(&mut self.series, field::HISTOGRAMS, &of.histogram, of.timestamp_ms, 0);
+        }
+        // With its key and its length.
+        reading.hold(1 + prost::length_delimiter_len(self.series.len()) + self.series.len())?;
+        exact::push_bytes(&mut self.result, field::TIMESERIES, &self.series);
+        Ok(())
     }
 
-    pub(super) fn end_query(&mut self) -> Result<(), ApiError> {
-        self.message.push(RESULTS_KEY);
-        prost::encode_length_delimiter(self.result.len(), &mut self.message).map_err(internal)?;
-        self.message.append(&mut self.result);
-        Ok(())
+    pub(super) fn end_query(&mut self) {
+        exact::push_bytes(&mut self.message, field::RESULTS, &self.result);
+        self.result.clear();
     }
 
     /// The answer as one snappy block.

@@ -84,7 +84,7 @@ fn labels(series: &TimeSeries) -> Vec<(&str, &str)> {
 fn filled() -> Server {
     let server = Server::new();
     server.write(&[("__name__", "x"), ("job", "a")], &[(-1, 9.0), (0, 1.5), (50_000, stale_marker()), (100_000, -1.0)]);
-    server.write(&[("__name__", "x"), ("job", "b")], &[(10_000, 1.0), (100_001, 9.0)]);
+    server.write(&[("__name__", "x"), ("job", "b")], &[(10_000, -0.0), (100_001, 9.0)]);
     server.write(&[("__name__", "x"), ("job", "late")], &[(100_001, 9.0)]);
     server
 }
@@ -102,6 +102,8 @@ fn samples_are_as_they_are_stored() {
         answer.results[0].timeseries[0].samples.iter().map(|one| (one.timestamp, one.value.to_bits())).collect();
     let want = [(0, 1.5), (50_000, stale_marker()), (100_000, -1.0)].map(|(time, value)| (time, f64::to_bits(value)));
     assert_eq!(first, want);
+    let zero = answer.results[1].timeseries[0].samples[0];
+    assert_eq!((zero.timestamp, zero.value.to_bits()), (10_000, f64::to_bits(-0.0)), "zeros keep their sign");
     assert_eq!(samples(&server, Vec::new()).results.len(), 0);
     let backwards = Query { start_timestamp_ms: 5, end_timestamp_ms: 0, ..query(&[]) };
     assert_eq!(samples(&server, vec![backwards]).results[0].timeseries.len(), 0);
@@ -134,7 +136,7 @@ fn streams_hold_the_same_samples_as_chunks() {
     let want = [
         (0, "a".to_owned(), a.clone()),
         (1, "a".to_owned(), a),
-        (1, "b".to_owned(), of(&[(10_000, 1.0)])),
+        (1, "b".to_owned(), of(&[(10_000, -0.0)])),
         (1, "long".to_owned(), of(&long)),
     ];
     assert_eq!(read, want);

@@ -1,14 +1,13 @@
 //! Batches as bodies of remote write, before compression.
 //!
-//! Messages are put together field by field, and not by generated code: that leaves out every zero, and with it the sign
-//! of a negative one. Field numbers are those of `model::remote_write`.
+//! Field numbers are those of `model::remote_write`.
 
 use std::collections::HashMap;
 
-use model::remote_write::{self as wire, WireHistogram};
-use model::{BatchSeries, Histogram, LabelsRef, MetricMetadata, SampleValue, WriteBatch};
+use model::remote_write::{self as wire, exact};
+use model::{BatchSeries, FullSample, LabelsRef, MetricMetadata, SampleValue, WriteBatch};
 use prost::Message;
-use prost::encoding::{WireType, encode_key, encode_varint};
+use prost::encoding::encode_varint;
 
 /// The versions of remote write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +34,7 @@ pub(super) fn encode(batch: &WriteBatch, version: Version) -> Vec<u8> {
         let BatchSeries::Labels(labels) = batch.series(at) else { continue };
         let (field, fields) = match version {
             Version::V1 => {
-                push_labels(&mut series, labels);
+                exact::push_labels(&mut series, 1, labels);
                 (1, Fields { samples: 2, histograms: 4 })
             }
             Version::V2 => {
@@ -44,10 +43,10 @@ pub(super) fn encode(batch: &WriteBatch, version: Version) -> Vec<u8> {
             }
         };
         push_samples(&mut series, batch, at, &fields, version);
-        push_bytes(&mut body, field, &series);
+        exact::push_bytes(&mut body, field, &series);
     }
     for text in symbols.texts {
-        push_bytes(&mut body, 4, text.as_bytes());
+        exact::push_bytes(&mut body, 4, text.as_bytes());
     }
     body
 }
@@ -87,73 +86,26 @@ impl<'b> Symbols<'b> {
             }
             encode_varint(place, &mut refs);
         }
-        push_bytes(series, 1, &refs);
-    }
-}
-
-fn push_labels(series: &mut Vec<u8>, labels: LabelsRef<'_>) {
-    let mut label = Vec::new();
-    for (name, value) in labels.iter() {
-        label.clear();
-        push_bytes(&mut label, 1, name.as_bytes());
-        push_bytes(&mut label, 2, value.as_bytes());
-        push_bytes(series, 1, &label);
+        exact::push_bytes(series, 1, &refs);
     }
 }
 
 fn push_samples(series: &mut Vec<u8>, batch: &WriteBatch, at: usize, fields: &Fields, version: Version) {
     let start = |start_ms: i64| if version == Version::V2 { start_ms } else { 0 };
-    let mut sample = Vec::new();
-    let mut push_float = |series: &mut Vec<u8>, timestamp_ms: i64, value: f64, start_ms: i64| {
-        sample.clear();
-        push_double(&mut sample, 1, value);
-        push_int(&mut sample, 2, timestamp_ms);
-        push_int(&mut sample, 3, start_ms);
-        push_bytes(series, fields.samples, &sample);
-    };
     for plain in batch.samples(at) {
-        push_float(series, plain.timestamp.0, plain.value, 0);
+        exact::push_sample(series, fields.samples, plain.timestamp.0, plain.value, 0);
     }
-    for full in batch.full_samples(at) {
-        match &full.value {
-            SampleValue::Float(value) => push_float(series, full.timestamp_ms, *value, start(full.start_ms)),
+    for FullSample { timestamp_ms, start_ms, value } in batch.full_samples(at) {
+        let start_ms = start(*start_ms);
+        match value {
+            SampleValue::Float(value) => {
+                exact::push_sample(series, fields.samples, *timestamp_ms, *value, start_ms);
+            }
             SampleValue::Histogram(histogram) => {
-                let message = wire::to_wire(histogram, full.timestamp_ms, start(full.start_ms));
-                push_bytes(series, fields.histograms, &histogram_bytes(&message, histogram));
+                exact::push_histogram(series, fields.histograms, histogram, *timestamp_ms, start_ms);
             }
         }
     }
-}
-
-/// A histogram with the signs of its zeros.
-fn histogram_bytes(message: &WireHistogram, histogram: &Histogram) -> Vec<u8> {
-    let mut bytes = message.encode_to_vec();
-    for (field, value) in [(3, histogram.sum), (5, histogram.zero_threshold)] {
-        if value == 0.0 {
-            push_double(&mut bytes, field, value);
-        }
-    }
-    bytes
-}
-
-fn push_double(out: &mut Vec<u8>, field: u32, value: f64) {
-    if value.to_bits() != 0 {
-        encode_key(field, WireType::SixtyFourBit, out);
-        out.extend_from_slice(&value.to_le_bytes());
-    }
-}
-
-fn push_int(out: &mut Vec<u8>, field: u32, value: i64) {
-    if value != 0 {
-        encode_key(field, WireType::Varint, out);
-        encode_varint(value.cast_unsigned(), out);
-    }
-}
-
-fn push_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
-    encode_key(field, WireType::LengthDelimited, out);
-    encode_varint(bytes.len() as u64, out);
-    out.extend_from_slice(bytes);
 }
 
 #[cfg(test)]
@@ -162,7 +114,7 @@ mod tests {
 
     use ingest::{IngestLimits, Rejected, RemoteWriteDecoder, Version as Spoken};
     use model::sample::stale_marker;
-    use model::{FullSample, Labels, NoCursor};
+    use model::{Histogram, Labels, NoCursor};
 
     use super::*;
 
