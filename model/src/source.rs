@@ -2,6 +2,7 @@
 //!
 //! `storage` implements it, `query` reads through it, and neither knows the other.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::exemplar::Exemplar;
@@ -67,19 +68,26 @@ pub trait SeriesSource: fmt::Debug + Send + Sync {
     }
 
     /// The label sets that fulfil all `matchers` and may have samples inside `range`, ordered by labels,
-    /// at most `limit`. May be coarser in time than [`select`](Self::select).
+    /// at most `limit`. May be coarser in time than [`select`](Self::select), which answers unless a source knows better.
     ///
     /// # Errors
     ///
     /// When storage fails.
-    fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, SourceError>;
+    fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, SourceError> {
+        let set = self.select(matchers, range, usize::MAX)?;
+        Ok((0..set.len().min(limit)).map(|at| set.labels(at).clone()).collect())
+    }
 
     /// The label names of the series that fulfil all `matchers` and may have samples inside `range`; sorted, unique.
     ///
     /// # Errors
     ///
     /// When storage fails.
-    fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError>;
+    fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError> {
+        let series = self.series(matchers, range, usize::MAX)?;
+        let names: BTreeSet<&str> = series.iter().flat_map(|labels| labels.iter()).map(|(name, _)| name).collect();
+        Ok(names.into_iter().map(str::to_owned).collect())
+    }
 
     /// The values of label `name` among the series that fulfil all `matchers` and may have samples inside `range`;
     /// sorted, unique.
@@ -87,7 +95,11 @@ pub trait SeriesSource: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// When storage fails.
-    fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError>;
+    fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError> {
+        let series = self.series(matchers, range, usize::MAX)?;
+        let values: BTreeSet<&str> = series.iter().filter_map(|labels| labels.get(name)).collect();
+        Ok(values.into_iter().map(str::to_owned).collect())
+    }
 
     /// The exemplars kept of the series that fulfil all `matchers` and lie inside `range`: series ordered by labels,
     /// each with at least one, in order of time. Sources that keep none answer with an empty list.
@@ -95,14 +107,21 @@ pub trait SeriesSource: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// When storage fails.
-    fn exemplars(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError>;
+    fn exemplars(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
+        let _ = (matchers, range);
+        Ok(Vec::new())
+    }
 
-    /// Metadata by metric name, ordered by name; of one metric if `metric` is given.
+    /// Metadata by metric name, ordered by name; of one metric if `metric` is given. Sources that keep none answer with an
+    /// empty list.
     ///
     /// # Errors
     ///
     /// When storage fails.
-    fn metadata(&self, metric: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError>;
+    fn metadata(&self, metric: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
+        let _ = metric;
+        Ok(Vec::new())
+    }
 }
 
 /// Selected series, ordered by labels. A snapshot: later writes, merges and drops do not change it.

@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 
 use model::histogram::Bucket;
 use model::{
-    Exemplar, Histogram, HistogramSample, Labels, Matcher, MetricMetadata, ReadCost, Samples, SeriesSet, SeriesSource,
-    SourceError, TimeRange,
+    Histogram, HistogramSample, Labels, Matcher, ReadCost, Samples, SeriesSet, SeriesSource, SourceError, TimeRange,
 };
 use query::{CancelToken, Cost, QueryOptions, QueryTime, Request, evaluate, parse};
 
@@ -123,26 +122,6 @@ impl SeriesSource for Columns {
         let fits = |labels: &Labels| matchers.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or("")));
         let picked = (0..self.0.len()).filter(|&at| fits(&self.0[at].0)).collect();
         Ok(Box::new(Selected { all: self.0.clone(), picked, range }))
-    }
-
-    fn series(&self, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<Labels>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn label_names(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<String>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn label_values(&self, _: &str, _: &[Matcher], _: TimeRange) -> Result<Vec<String>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn exemplars(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn metadata(&self, _: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
-        Ok(Vec::new())
     }
 }
 

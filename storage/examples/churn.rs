@@ -6,37 +6,21 @@
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 #![expect(clippy::cast_precision_loss, reason = "of figures for people")]
 
+mod fleet;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{
-    Labels, ManualClock, MatchOp, Matcher, SampleSink, Samples, SeriesSource, TimeRange, TimestampMs, WriteBatch,
-};
+use model::{ManualClock, MatchOp, Matcher, SampleSink, Samples, SeriesSource, TimeRange, TimestampMs, WriteBatch};
 use storage::{Durability, Engine, EngineOptions};
+
+use fleet::labels;
 
 const START_MS: i64 = 1_700_006_400_000;
 const HOUR_MS: i64 = 3_600_000;
 const STEP_MS: i64 = 300_000;
 const BATCH_SERIES: u32 = 5000;
-
-/// One of 40 series of a process, with the label sets of a Kubernetes fleet.
-fn labels(at: u32) -> Labels {
-    let (process, metric) = (at / 40, at % 40);
-    let service = ["checkout", "catalogue", "payments", "sessions"][process as usize % 4];
-    Labels::from_pairs([
-        ("__name__", format!("go_memstats_some_metric_{metric}_total")),
-        ("cluster", "production-eu-central-1a".to_owned()),
-        ("env", "production".to_owned()),
-        ("instance", format!("10.{}.{}.{}:8080", process / 65_536, process / 256 % 256, process % 256)),
-        ("job", service.to_owned()),
-        ("namespace", "storefront".to_owned()),
-        ("pod", format!("{service}-7d9f8b6c54-{process:06x}")),
-        ("team", "platform-services".to_owned()),
-        ("version", "v1.42.7-3-g8f2c1d9".to_owned()),
-    ])
-    .expect("valid labels")
-}
 
 fn options() -> EngineOptions {
     EngineOptions { durability: Durability::Off, background: false, future_lead_ms: None, ..EngineOptions::default() }

@@ -4,6 +4,8 @@
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 #![expect(clippy::cast_precision_loss, reason = "of averages with one decimal")]
 
+mod fleet;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,6 +14,8 @@ use storage::head::Head;
 use storage::ids::SeriesId;
 use storage::index::{Postings, SeriesTable};
 use storage::log::payload::SampleColumns;
+
+use fleet::labels;
 
 /// New series of one request.
 const REQUEST_SERIES: usize = 5000;
@@ -51,28 +55,6 @@ fn part<T>(name: &str, series: u32, work: impl FnOnce() -> T) -> T {
     let grown = IN_USE_BYTES.load(Ordering::Relaxed) - before;
     println!("{name:44} {:8.1} bytes a series", grown as f64 / f64::from(series));
     kept
-}
-
-/// One of 40 series of a process, with the label sets of a Kubernetes fleet.
-fn labels(at: u32) -> Labels {
-    let (process, metric) = (at / 40, at % 40);
-    let service = ["checkout", "catalogue", "payments", "sessions"][process as usize % 4];
-    let mut pairs = vec![
-        ("__name__", format!("go_memstats_some_metric_{metric}_total")),
-        ("cluster", "production-eu-central-1a".to_owned()),
-        ("env", "production".to_owned()),
-        ("instance", format!("10.{}.{}.{}:8080", process / 65_536, process / 256 % 256, process % 256)),
-        ("job", service.to_owned()),
-        ("namespace", "storefront".to_owned()),
-        ("pod", format!("{service}-7d9f8b6c54-{process:06x}")),
-        ("team", "platform-services".to_owned()),
-        ("version", "v1.42.7-3-g8f2c1d9".to_owned()),
-    ];
-    if metric >= 29 {
-        "http_request_duration_seconds_bucket".clone_into(&mut pairs[0].1);
-        pairs.push(("le", f64::from(metric).to_string()));
-    }
-    Labels::from_pairs(pairs).expect("valid labels")
 }
 
 fn main() {

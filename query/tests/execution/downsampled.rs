@@ -4,16 +4,12 @@ use std::cmp::Ordering::Equal;
 
 use model::sample::is_stale_marker;
 use model::summary::window_end_ms;
-use model::{
-    Exemplar, Labels, Matcher, MetricMetadata, ReadCost, Samples, SeriesSet, SeriesSource, SourceError, Summary,
-    TimeRange,
-};
+use model::{Labels, Matcher, ReadCost, Samples, SeriesSet, SeriesSource, SourceError, Summary, TimeRange};
 use storage::memory::MemoryStore;
 
 /// What is to be read of `store` once everything up to `border_ms` was downsampled.
 #[derive(Debug)]
-pub(crate) struct Downsampled<'s> {
-    store: &'s MemoryStore,
+pub(crate) struct Downsampled {
     border_ms: i64,
     windows_ms: &'static [i64],
     series: Vec<One>,
@@ -27,9 +23,9 @@ struct One {
     summaries: Vec<(Vec<Summary>, Samples)>,
 }
 
-impl<'s> Downsampled<'s> {
+impl Downsampled {
     /// With windows of these lengths, ascending, whose multiple the border is.
-    pub(crate) fn new(store: &'s MemoryStore, border_ms: i64, windows_ms: &'static [i64]) -> Self {
+    pub(crate) fn new(store: &MemoryStore, border_ms: i64, windows_ms: &'static [i64]) -> Self {
         let all = store.select(&[], TimeRange::ALL, usize::MAX).expect("in memory");
         let of = |at: usize| {
             let (mut samples, mut old, mut kept) = (Samples::default(), Samples::default(), Samples::default());
@@ -41,7 +37,7 @@ impl<'s> Downsampled<'s> {
             let summaries = windows_ms.iter().map(|&window_ms| summaries(&old, window_ms)).collect();
             One { labels: all.labels(at).clone(), samples: kept, summaries }
         };
-        Self { store, border_ms, windows_ms, series: (0..all.len()).map(of).collect() }
+        Self { border_ms, windows_ms, series: (0..all.len()).map(of).collect() }
     }
 }
 
@@ -86,7 +82,7 @@ fn summaries(samples: &Samples, window_ms: i64) -> (Vec<Summary>, Samples) {
     (found, lone)
 }
 
-impl SeriesSource for Downsampled<'_> {
+impl SeriesSource for Downsampled {
     fn select(&self, matchers: &[Matcher], range: TimeRange, _: usize) -> Result<Box<dyn SeriesSet>, SourceError> {
         let mut set = Selected { series: Vec::new(), windows_ms: self.windows_ms };
         let fulfils = |labels: &Labels| {
@@ -112,26 +108,6 @@ impl SeriesSource for Downsampled<'_> {
 
     fn summary_window_ms(&self, range: TimeRange) -> i64 {
         self.windows_ms.last().copied().filter(|_| range.start.0 <= self.border_ms).unwrap_or(0)
-    }
-
-    fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, SourceError> {
-        self.store.series(matchers, range, limit)
-    }
-
-    fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError> {
-        self.store.label_names(matchers, range)
-    }
-
-    fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError> {
-        self.store.label_values(name, matchers, range)
-    }
-
-    fn exemplars(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
-        self.store.exemplars(matchers, range)
-    }
-
-    fn metadata(&self, metric: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
-        self.store.metadata(metric)
     }
 }
 

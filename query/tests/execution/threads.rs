@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use model::histogram::Bucket;
 use model::{
-    Exemplar, FullSample, Histogram, Labels, Matcher, MetricMetadata, ReadCost, SampleValue, Samples, SeriesSet,
-    SeriesSource, SourceError, TimeRange,
+    FullSample, Histogram, Labels, Matcher, ReadCost, SampleValue, Samples, SeriesSet, SeriesSource, SourceError,
+    TimeRange,
 };
 use query::{Answer, CancelToken, QueryError, QueryOptions, QueryTime, Resources};
 use storage::memory::MemoryStore;
@@ -257,26 +257,6 @@ impl SeriesSet for Endless {
 impl SeriesSource for Endless {
     fn select(&self, _: &[Matcher], _: TimeRange, _: usize) -> Result<Box<dyn SeriesSet>, SourceError> {
         Ok(Box::new(Self(self.0.clone())))
-    }
-
-    fn series(&self, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<Labels>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn label_names(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<String>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn label_values(&self, _: &str, _: &[Matcher], _: TimeRange) -> Result<Vec<String>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn exemplars(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn metadata(&self, _: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
-        Ok(Vec::new())
     }
 }
 

@@ -6,9 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use model::{
-    Exemplar, Labels, Matcher, MetricMetadata, ReadCost, Samples, SeriesSet, SeriesSource, SourceError, TimeRange,
-};
+use model::{Labels, Matcher, ReadCost, Samples, SeriesSet, SeriesSource, SourceError, TimeRange};
 use query::{Answer, CancelToken, QueryError, QueryOptions, QueryTime, Request, evaluate};
 
 /// How long anything may take that is to end at all.
@@ -114,26 +112,6 @@ impl<S: SeriesSource> SeriesSource for Watched<S> {
     ) -> Result<Box<dyn SeriesSet>, SourceError> {
         let set = self.source.select(matchers, range, series_max)?;
         Ok(Box::new(WatchedSet { set, watch: self.watch.clone() }))
-    }
-
-    fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, SourceError> {
-        self.source.series(matchers, range, limit)
-    }
-
-    fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError> {
-        self.source.label_names(matchers, range)
-    }
-
-    fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SourceError> {
-        self.source.label_values(name, matchers, range)
-    }
-
-    fn exemplars(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
-        self.source.exemplars(matchers, range)
-    }
-
-    fn metadata(&self, metric: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
-        self.source.metadata(metric)
     }
 }
 

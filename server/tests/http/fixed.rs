@@ -1,11 +1,10 @@
 //! A source of series that a test lists: with histograms and exemplars, whatever the engine does with them.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::{
-    Exemplar, Histogram, HistogramSample, Labels, Matcher, MetricMetadata, ReadCost, Samples, SeriesSet, SeriesSource,
-    SourceError, TimeRange,
+    Exemplar, Histogram, HistogramSample, Labels, Matcher, ReadCost, Samples, SeriesSet, SeriesSource, SourceError,
+    TimeRange,
 };
 
 /// See the module.
@@ -84,20 +83,6 @@ impl SeriesSource for Fixed {
         Ok(Box::new(chosen))
     }
 
-    fn series(&self, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<Labels>, SourceError> {
-        Ok(self.series.iter().map(|(labels, _)| labels.clone()).collect())
-    }
-
-    fn label_names(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<String>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn label_values(&self, name: &str, matchers: &[Matcher], _: TimeRange) -> Result<Vec<String>, SourceError> {
-        let series = self.series.iter().filter(|(labels, _)| matches(labels, matchers));
-        let values: BTreeSet<String> = series.filter_map(|(labels, _)| labels.get(name)).map(str::to_owned).collect();
-        Ok(values.into_iter().collect())
-    }
-
     fn exemplars(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
         let mut found = Vec::new();
         for (labels, exemplars) in self.exemplars.iter().filter(|(labels, _)| matches(labels, matchers)) {
@@ -108,10 +93,6 @@ impl SeriesSource for Fixed {
             }
         }
         Ok(found)
-    }
-
-    fn metadata(&self, _: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
-        Ok(Vec::new())
     }
 }
 

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use model::{
-    Exemplar, Labels, Matcher, MetricMetadata, ReadCost, Samples, SeriesSet, SeriesSource, SourceError, TimeRange,
-};
+use model::{Labels, Matcher, ReadCost, Samples, SeriesSet, SeriesSource, SourceError, TimeRange};
 use server::ServerOptions;
 
 use crate::support::{Answer, Server};
@@ -45,14 +43,6 @@ impl SeriesSource for Endless {
     }
 
     fn label_values(&self, _: &str, _: &[Matcher], _: TimeRange) -> Result<Vec<String>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn exemplars(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn metadata(&self, _: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
         Ok(Vec::new())
     }
 }
