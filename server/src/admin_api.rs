@@ -82,6 +82,20 @@ pub(crate) async fn run<T: Send + 'static, E: Into<ApiError> + Send + 'static>(
 
 impl From<StorageError> for ApiError {
     fn from(error: StorageError) -> Self {
-        Self::new(ErrorKind::Internal, error.to_string())
+        let kind =
+            if matches!(error, StorageError::Short { .. }) { ErrorKind::Unavailable } else { ErrorKind::Internal };
+        Self::new(kind, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lacked_memory_may_be_tried_again() {
+        let error = ApiError::from(StorageError::Short { detail: "9 bytes of 8".to_owned() });
+        assert_eq!((error.kind, error.message.contains("9 bytes of 8")), (ErrorKind::Unavailable, true));
+        assert_eq!(ApiError::from(StorageError::Closed).kind, ErrorKind::Internal);
     }
 }
