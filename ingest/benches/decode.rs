@@ -52,6 +52,8 @@ fn request() -> WriteRequest {
 struct Repeated {
     known: Vec<Labels>,
     next: u32,
+    /// Whether it guesses series after series without being asked for each.
+    in_runs: bool,
 }
 
 impl SeriesCursor for Repeated {
@@ -63,7 +65,7 @@ impl SeriesCursor for Repeated {
     }
 
     fn guess_run(&mut self, take: &mut dyn FnMut(KnownSeries, LabelsRef<'_>) -> bool) {
-        let rest = self.known.get(self.next as usize..).unwrap_or_default();
+        let rest = self.known.get(self.next as usize..).filter(|_| self.in_runs).unwrap_or_default();
         let right = (self.next..)
             .zip(rest)
             .take_while(|(number, labels)| take(KnownSeries { number: *number, as_of: 0 }, labels.as_ref()));
@@ -122,14 +124,18 @@ fn main() {
             .expect("whole");
         assert_eq!(black_box(&batch).samples_len(), SERIES as usize);
     });
-    let mut cursor =
-        Repeated { known: batch.iter().filter_map(|(series, _)| Some(series.labels()?.to_owned())).collect(), next: 0 };
-    measure("recognise", || {
-        batch.clear();
-        cursor.next = 0;
-        decoder.decode(Version::V1, black_box(&plain), &limits, &mut cursor, &mut batch, &mut rejected).expect("whole");
-        assert_eq!((black_box(&batch).samples_len(), cursor.next), (SERIES as usize, SERIES));
-    });
+    let known: Vec<Labels> = batch.iter().filter_map(|(series, _)| Some(series.labels()?.to_owned())).collect();
+    for (name, in_runs) in [("recognise one by one", false), ("recognise", true)] {
+        let mut cursor = Repeated { known: known.clone(), next: 0, in_runs };
+        measure(name, || {
+            batch.clear();
+            cursor.next = 0;
+            let decoded =
+                decoder.decode(Version::V1, black_box(&plain), &limits, &mut cursor, &mut batch, &mut rejected);
+            decoded.expect("whole");
+            assert_eq!((black_box(&batch).samples_len(), cursor.next), (SERIES as usize, SERIES));
+        });
+    }
     measure("prost, for comparison", || {
         black_box(WriteRequest::decode(black_box(plain.as_slice())).expect("whole"));
     });
