@@ -5,7 +5,7 @@
 //! happened is counted ([`work`]), and asked for at the end of a run of [`KILLS_FOR_ALL`] or more.
 //!
 //! `METRICKIT_KILLS` sets how often (a few by default, `make kill-loop` does 200), `METRICKIT_KILL_SECONDS` for how long at most,
-//! `METRICKIT_SEED` repeats a run.
+//! `METRICKIT_SEED` repeats a run's choices; when what is acknowledged and what there is differ, the folder is kept, and told.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -150,6 +150,18 @@ impl Written {
     }
 }
 
+/// A folder that stays where a test fails, for people to look at.
+struct KeptOnFailure(tempfile::TempDir);
+
+impl Drop for KeptOnFailure {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.disable_cleanup(true);
+            println!("kept: {}", self.0.path().display());
+        }
+    }
+}
+
 /// One life of the server, by its number.
 #[derive(Debug, Clone, Copy)]
 struct Plan(u64);
@@ -197,10 +209,10 @@ fn kills_lose_and_double_nothing() {
     let seed = setting("METRICKIT_SEED", std::process::id().into());
     println!("METRICKIT_SEED={seed} METRICKIT_KILLS={kills}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let data = folder.path().join("data");
+    let folder = KeptOnFailure(tempfile::tempdir().expect("a temporary folder"));
+    let data = folder.0.path().join("data");
     let address = lasting_address(&mut random);
-    let mut written = Written::new(folder.path(), &format!("http://{address}"));
+    let mut written = Written::new(folder.0.path(), &format!("http://{address}"));
     let (begun, mut ready) = (Instant::now(), Duration::from_millis(50));
     let mut done = 0;
     while done < kills && begun.elapsed().as_secs() < seconds {

@@ -23,6 +23,7 @@ mod races;
 mod raw_gone;
 mod recognised;
 mod replay;
+mod rules_change;
 mod series_limits;
 mod space;
 mod support;
