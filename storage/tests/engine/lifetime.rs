@@ -1,13 +1,13 @@
 //! Rules by selector against a model that forgets nothing: of every instant that a rule keeps, either samples or
 //! summaries tell, and they tell what was written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use model::sample::{is_stale_marker, stale_marker};
 use model::summary::window_end_ms;
-use model::{ManualClock, Matcher, SampleSink, Samples, SeriesSource, Summary, TimeRange, TimestampMs};
+use model::{ManualClock, Matcher, SampleSink, Samples, SeriesSet, SeriesSource, Summary, TimeRange, TimestampMs};
 use proptest::prelude::*;
 use storage::files::{AfterFault, Fault, FaultyFiles, Files, RealFiles};
 use storage::summary::summarise;
@@ -153,6 +153,10 @@ impl World {
             // Readers of samples find the latest values, those at a partition's first instant too.
             let mut plain = Samples::default();
             set.read(0, &mut plain).expect("read");
+            let parts = in_parts(&*set);
+            assert_eq!(parts.timestamps_ms, plain.timestamps_ms, "{case}: part by part");
+            let bits = |of: &Samples| of.values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            assert_eq!((bits(&parts), &parts.histograms), (bits(&plain), &plain.histograms), "{case}: part by part");
             let plain: BTreeMap<i64, f64> =
                 plain.timestamps_ms.iter().copied().zip(plain.values.iter().copied()).collect();
             let is_given =
@@ -223,6 +227,20 @@ impl World {
         set.read_with_summaries(0, window_ms_max, &mut samples, &mut summaries).expect("read");
         (samples, summaries)
     }
+}
+
+/// What is told of the first series to who reads it as exports do, in parts that end where the extents of its samples begin.
+fn in_parts(set: &dyn SeriesSet) -> Samples {
+    let extents = set.extents(0).expect("read").expect("the engine knows them");
+    let starts: BTreeSet<i64> = extents.iter().map(|(extent, _)| extent.start.0).collect();
+    let ends = starts.iter().skip(1).map(|next_ms| next_ms - 1).chain([i64::MAX]);
+    let (mut all, mut part) = (Samples::default(), Samples::default());
+    for (&start_ms, end_ms) in starts.iter().zip(ends) {
+        set.read_within(0, TimeRange::new(start_ms, end_ms), &mut part).expect("read");
+        part.iter().for_each(|sample| all.push(sample.timestamp.0, sample.value));
+        all.histograms.append(&mut part.histograms);
+    }
+    all
 }
 
 /// Equal; sums and increases but for rounding.
@@ -554,6 +572,37 @@ fn late_samples_are_told_before_they_are_summarised() {
         Step::Advance(74),
     ];
     live(&steps);
+}
+
+/// Late samples of summarised windows that wait to be summarised again, read part by part: each window is told once, also one
+/// that has none but a late one, where there is no summary yet.
+#[test]
+fn a_window_that_two_parts_share_is_told_once() {
+    let mut world = World::new(lived());
+    for day in 0..2 {
+        world.clock.set(TimestampMs(START_MS + day * DAY_MS + 23 * HOUR_MS));
+        // In the middle of some windows only.
+        let at_ms = |slot: i64| START_MS + day * DAY_MS + slot * 30 * MINUTE_MS + 7 * MINUTE_MS;
+        let rows = (20..40).flat_map(|slot| [0, 2].map(|of| (of, at_ms(slot), 1.0)));
+        world.append(&rows.collect::<Vec<_>>());
+        world.upkeep();
+    }
+    world.clock.set(TimestampMs(START_MS + 2 * DAY_MS + HOUR_MS));
+    world.append(&[(0, world.now_ms(), 2.0), (2, world.now_ms(), 2.0)]);
+    world.upkeep();
+    // Behind the latest sample of a window, before it, and in windows before and behind all.
+    let times = [12 * HOUR_MS - MINUTE_MS, 14 * HOUR_MS + 7, 3 * HOUR_MS, 24 * HOUR_MS - 1];
+    let rows: Vec<_> = times.iter().flat_map(|at_ms| [0, 2].map(|of| (of, START_MS + DAY_MS + at_ms, 1e6))).collect();
+    world.append(&rows);
+    world.clock.advance_ms(DAY_MS);
+    let (_, summaries) = world.told(0, 0);
+    let is_late = |of: &&Summary| rows.iter().any(|row| row.1 == of.last_ms);
+    assert_eq!(summaries.iter().filter(is_late).count(), 3, "{summaries:#?}");
+    world.check();
+    world.engine().flush().expect("flushed");
+    world.check();
+    world.upkeep();
+    world.check();
 }
 
 /// As many cases as `PROPTEST_CASES` says, else few: each is a life of an engine.

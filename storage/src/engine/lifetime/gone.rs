@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use model::{ReadCost, Samples, Summary, TimeRange};
+use model::{ReadCost, Samples, Summary, TimeRange, TimestampMs};
 
 use super::outdated::common;
 use super::rules::Life;
 use super::shown::{Part, ShowError, Wanted, latest};
-use crate::block::overlay::{Mark, Scratch, append, overlay, within};
+use crate::block::overlay::{Mark, Scratch, append, clip, overlay, within};
 use crate::damage::Damage;
 use crate::engine::blocks::Block;
 use crate::ids::SeriesId;
@@ -58,11 +58,14 @@ impl Part {
         let (mut raw, read) = self.read_raw(wanted, inside, told)?;
         cost += read;
         for (block, range) in self.told(wanted, life, window_ms_max, i64::MAX) {
-            let (mut own, mut beside) = (Vec::new(), Samples::default());
-            cost += self.read_anew((block, range), (wanted, i64::MAX), (&mut own, &mut beside), told)?;
-            // Whole windows, of which the range may show a part.
+            // Whole windows, of which the range may show a part: one that is told behind its end tells of samples inside too.
             let window_ms = block.record.window_ms;
-            let wide = TimeRange::new(range.start.0.saturating_sub(window_ms), range.end.0.saturating_add(window_ms));
+            let is_last = range.end == inside.end;
+            let reach = TimeRange { end: if is_last { later(range.end, window_ms) } else { range.end }, ..range };
+            let (mut own, mut beside) = (Vec::new(), Samples::default());
+            cost += self.read_anew((block, reach), (wanted, i64::MAX), (&mut own, &mut beside), told)?;
+            clip(&mut beside, range);
+            let wide = TimeRange::new(reach.start.0.saturating_sub(window_ms), reach.end.0.saturating_add(window_ms));
             let (held, read) = self.read_raw(wanted, wide, told)?;
             cost += read;
             own = told_by_summaries(own, &held, window_ms);
@@ -70,6 +73,7 @@ impl Part {
                 let window = TimeRange::new(of.end_ms().saturating_sub(window_ms).saturating_add(1), of.end_ms());
                 drop_floats(&mut raw, window);
             }
+            own.retain(|of| range.contains(of.last_ms));
             match &mut summaries {
                 Some(summaries) => summaries.append(&mut own),
                 None => overlay(&mut beside, &latest(&own), &mut Samples::default()),
@@ -104,6 +108,10 @@ impl Part {
         }
         Ok((samples, cost))
     }
+}
+
+fn later(at: TimestampMs, by_ms: i64) -> TimestampMs {
+    TimestampMs(at.0.saturating_add(by_ms))
 }
 
 fn drop_floats(samples: &mut Samples, range: TimeRange) {

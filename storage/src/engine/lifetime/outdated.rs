@@ -15,12 +15,14 @@ use crate::head::Layer;
 use crate::summary::{one_by_one, reconcile, settle_beside, summarise};
 
 impl Part {
-    /// Whether there are samples of the series in `range` that the summaries in `block` may not know.
-    pub(super) fn is_outdated(&self, block: &Block, range: TimeRange, wanted: Wanted<'_>) -> Result<bool, BlockError> {
+    /// Whether there are samples of the series up to `until_ms` that the summaries in `block` may not know. It is asked of
+    /// the whole partition, whatever part of it is read: a sample behind the end of that part may be the latest of a window
+    /// which lies in it, and who reads part by part must meet each window in one of them.
+    pub(super) fn is_outdated(&self, block: &Block, wanted: Wanted<'_>, until_ms: i64) -> Result<bool, BlockError> {
         if !self.has_raw(wanted.id) {
             return Ok(false);
         }
-        let range = common(range, self.partition.range());
+        let range = common(TimeRange::new(i64::MIN, until_ms), self.partition.range());
         if wanted.head.iter().flat_map(Layer::extents).any(|(span, _)| span.overlaps(range)) {
             return Ok(true);
         }

@@ -126,7 +126,7 @@ impl Shown {
             for (block, range) in part.told(wanted, life, window_ms_max, until_ms) {
                 let before = Mark::of(samples);
                 let id = u64::from(wanted.id.0);
-                let outdated = part.is_outdated(block, range, wanted)?;
+                let outdated = part.is_outdated(block, wanted, until_ms)?;
                 cost += match &mut summaries {
                     summaries if outdated || wanted.hidden.touches(&block.record, wanted.id) => {
                         let (mut own, mut beside) = (Vec::new(), Samples::default());
@@ -228,7 +228,9 @@ impl Part {
         let Wanted { id, range, .. } = wanted;
         // The first instant, window and block of what there is; it is there up to the present.
         let mut shown: Vec<(i64, i64, &Block)> = Vec::with_capacity(self.summaries.len());
-        for block in self.summaries.iter().filter(|block| block.span().overlaps(range) && block.has(id)) {
+        // Also where a block has nothing in `range`: samples that came since may be told there in its stead.
+        let here = self.summaries.iter().filter(|_| self.partition.range().overlaps(range));
+        for block in here.filter(|block| block.has(id)) {
             let window_ms = block.record.window_ms;
             shown.push((life.summaries_start_ms(window_ms), window_ms, block));
         }
