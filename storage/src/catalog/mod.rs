@@ -8,6 +8,7 @@ mod churn;
 mod convert;
 mod deletes;
 pub mod label_page;
+mod long_values;
 pub mod mark;
 pub(crate) mod raw;
 mod sled_folder;
@@ -24,6 +25,7 @@ use crate::files::Files;
 use crate::ids::{BlockId, SeriesId};
 pub use churn::{ChurnPoint, ChurnRecord};
 pub use deletes::{DeleteRecord, DeleteStage};
+use long_values::LongValues;
 pub use mark::{Mark, Marked};
 use sled_folder::open_sled;
 pub use stored::{BlockRecord, State};
@@ -76,6 +78,7 @@ pub struct Catalog {
     metadata: sled::Tree,
     manifest: sled::Tree,
     deletes: sled::Tree,
+    long_values: LongValues,
     /// Number of the last commit.
     commits: AtomicU64,
     /// Where commits are marked, if they are, and the highest that was marked when this was opened.
@@ -172,7 +175,8 @@ impl Catalog {
             Err(_) => Err(stored::value_error("manifest", COMMIT_KEY, "number is not 8 bytes")),
         })?;
         let (folder, commits) = (folder.to_owned(), AtomicU64::new(commits));
-        Ok(Self { folder, db, pages, metadata, manifest, deletes, commits, mark: None })
+        let long_values = LongValues::of(&folder);
+        Ok(Self { folder, db, pages, metadata, manifest, deletes, long_values, commits, mark: None })
     }
 
     fn version(&self) -> Result<Option<u32>, CatalogError> {
@@ -438,6 +442,8 @@ impl Catalog {
         let number = self.commits.load(Ordering::Relaxed) + 1;
         // After what it counts: where sled goes back, it goes first.
         self.manifest.insert(COMMIT_KEY, &number.to_be_bytes()).map_err(|source| self.failed(source))?;
+        // Before what points to them.
+        self.long_values.sync().map_err(|source| CatalogError::Files { folder: self.folder.clone(), source })?;
         self.db.flush().map_err(|source| self.failed(source))?;
         self.commits.store(number, Ordering::Relaxed);
         self.mark()

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::long_values::LongValues;
 use super::{Catalog, CatalogError, LINEAGE_KEY, PAGES_TREE, open_sled};
 
 /// sled's own tree, which nobody here uses.
@@ -83,6 +84,7 @@ impl RawCatalog {
     pub(crate) fn finish(self) -> Result<(), CatalogError> {
         let Self { folder, db, tree } = self;
         drop(tree);
+        LongValues::of(&folder).sync().map_err(|source| CatalogError::Files { folder: folder.clone(), source })?;
         db.flush().map(drop).map_err(|source| CatalogError::Sled { folder, source })
     }
 }
