@@ -237,8 +237,8 @@ mod tests {
         model::exposition::write_families(&metrics.families(), TextFormat::default(), &mut page);
         let route = "route=\"/api/v1/import/prometheus\"";
         for want in [
-            format!("metrickit_ingest_requests_total{{outcome=\"partial\", {route}}} 1\n"),
-            format!("metrickit_ingest_requests_total{{outcome=\"taken\", {route}}} 0\n"),
+            format!("metrickit_ingest_requests_total{{outcome=\"partial\",{route}}} 1\n"),
+            format!("metrickit_ingest_requests_total{{outcome=\"taken\",{route}}} 0\n"),
             format!("metrickit_ingest_samples_total{{{route}}} 7\n"),
             format!("metrickit_ingest_histograms_total{{{route}}} 2\n"),
             format!("metrickit_ingest_exemplars_total{{{route}}} 4\n"),

@@ -13,7 +13,7 @@ pub mod write;
 
 pub use metadata::MetadataTable;
 pub use parse::{Entry, LineError, LineExemplar, LineProblem, TextParser};
-pub use write::{Family, FamilySample, write_families};
+pub use write::{Family, FamilySample, ShownSeries, write_families};
 
 /// Which of the two text formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

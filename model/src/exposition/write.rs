@@ -7,7 +7,7 @@
 use std::fmt::{self, Write as _};
 
 use super::TextFormat;
-use crate::labels::{Labels, Quoted, is_metric_name};
+use crate::labels::{Labels, LabelsRef, METRIC_NAME, Quoted, is_label_name, is_metric_name};
 use crate::metadata::{MetricKind, MetricMetadata};
 
 /// One metric with its samples.
@@ -95,7 +95,7 @@ fn write_family(family: &Family, format: TextFormat, out: &mut String) -> fmt::R
         writeln!(out, "# UNIT {shown_name} {unit}")?;
     }
     for sample in &family.samples {
-        write!(out, "{} {}", sample.labels, ShownValue(sample.value))?;
+        write!(out, "{} {}", ShownSeries(sample.labels.as_ref()), ShownValue(sample.value))?;
         match (sample.timestamp_ms, format) {
             (None, _) => {}
             (Some(ms), TextFormat::Prometheus) => write!(out, " {ms}")?,
@@ -128,6 +128,37 @@ fn described_as(family: &Family, format: TextFormat) -> (&str, &'static str) {
 /// OpenMetrics wants the unit as the end of the family's name; one that is not there can't be told.
 fn unit_is_in_name(name: &str, unit: &str) -> bool {
     !unit.is_empty() && name.strip_suffix(unit).is_some_and(|start| start.len() > 1 && start.ends_with('_'))
+}
+
+/// A series as both formats name it: `name{a="b",c="d"}`, names outside the classic grammar quoted. Unlike in the notation for
+/// people no blank follows a comma: OpenMetrics has none there.
+#[derive(Debug, Clone, Copy)]
+pub struct ShownSeries<'a>(pub LabelsRef<'a>);
+
+impl fmt::Display for ShownSeries<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = '{';
+        match self.0.get(METRIC_NAME) {
+            Some(name) if is_metric_name(name) => f.write_str(name)?,
+            Some(name) => {
+                write!(f, "{{{}", Quoted(name))?;
+                separator = ',';
+            }
+            None if self.0.iter().next().is_none() => return f.write_str("{}"),
+            None => {}
+        }
+        for (label, value) in self.0.iter().filter(|(label, _)| *label != METRIC_NAME) {
+            f.write_char(separator)?;
+            separator = ',';
+            if is_label_name(label) {
+                f.write_str(label)?;
+            } else {
+                Quoted(label).fmt(f)?;
+            }
+            write!(f, "={}", Quoted(value))?;
+        }
+        if separator == ',' { f.write_char('}') } else { Ok(()) }
+    }
 }
 
 /// A metric name, quoted when the classic grammar does not have it.
@@ -217,6 +248,23 @@ mod tests {
             "# HELP busy_seconds Say \\\"hi\\\" \\\\ now\\nor never.\n# TYPE busy_seconds counter\n\
              # UNIT busy_seconds seconds\nbusy_seconds_total{a=\"x\\\"\\n\"} 1.5\nbusy_seconds_total +Inf -1.520\n# EOF\n",
         );
+    }
+
+    #[track_caller]
+    fn check_series(pairs: &[(&str, &str)], want: &str) {
+        let labels = Labels::from_pairs(pairs.iter().copied()).expect("valid");
+        assert_eq!(ShownSeries(labels.as_ref()).to_string(), want);
+    }
+
+    #[test]
+    fn series_have_no_blank_between_labels() {
+        check_series(&[("__name__", "up")], "up");
+        check_series(&[("__name__", "up"), ("job", "a\"\n\\"), ("A", "1")], "up{A=\"1\",job=\"a\\\"\\n\\\\\"}");
+        check_series(&[("__name__", "a.b")], "{\"a.b\"}");
+        check_series(&[("__name__", "a.b"), ("c.d", "e"), ("f", "g")], "{\"a.b\",\"c.d\"=\"e\",f=\"g\"}");
+        let two = Family::new("up", MetricKind::Gauge, "").with(&[("a", "b"), ("c", "d")], 1.0);
+        check(&two, TextFormat::Prometheus, "# TYPE up gauge\nup{a=\"b\",c=\"d\"} 1\n");
+        check(&two, TextFormat::OpenMetrics, "# TYPE up gauge\nup{a=\"b\",c=\"d\"} 1\n# EOF\n");
     }
 
     #[test]

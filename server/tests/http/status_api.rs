@@ -151,8 +151,8 @@ fn metrics_tell_what_happened() {
             ("metrickit_queries_total{outcome=\"bad_data\"}", 1.0),
             ("metrickit_query_seconds_count", 2.0),
             ("metrickit_query_seconds_bucket{le=\"+Inf\"}", 2.0),
-            ("metrickit_http_requests_total{route=\"/api/v1/query\", status=\"200\"}", 1.0),
-            ("metrickit_http_requests_total{route=\"/api/v1/query\", status=\"400\"}", 2.0),
+            ("metrickit_http_requests_total{route=\"/api/v1/query\",status=\"200\"}", 1.0),
+            ("metrickit_http_requests_total{route=\"/api/v1/query\",status=\"400\"}", 2.0),
         ] {
             assert_eq!(server.metric(series).await.to_bits(), f64::to_bits(want), "{series}");
         }
