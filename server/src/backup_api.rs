@@ -178,9 +178,10 @@ impl From<BackupError> for ApiError {
     fn from(error: BackupError) -> Self {
         let kind = match error {
             BackupError::Foreign { .. } | BackupError::Inside { .. } => ErrorKind::BadData,
-            BackupError::InUse { .. } | BackupError::Manifest { .. } | BackupError::Version { .. } => {
-                ErrorKind::Execution
-            }
+            BackupError::InUse { .. }
+            | BackupError::Manifest { .. }
+            | BackupError::Version { .. }
+            | BackupError::NoRoom { .. } => ErrorKind::Execution,
             _ => ErrorKind::Internal,
         };
         Self::new(kind, error.to_string())

@@ -84,7 +84,13 @@ impl CatalogWriter {
     ///
     /// When the disk is full or fails, or the entry is longer than a file can have it.
     pub fn entry(&mut self, tree: &[u8], key: &[u8], value: &[u8]) -> Result<(), FileError> {
-        debug_assert!(tree.len() <= TREE_BYTES_MAX, "trees have short names");
+        // What a reader would refuse must not look like a backup.
+        for (what, found, limit) in [("tree", tree.len(), TREE_BYTES_MAX), ("key", key.len(), KEY_BYTES_MAX)] {
+            if found > limit {
+                let detail = format!("the name of a {what} of the catalog has {found} bytes, a backup takes {limit}");
+                return Err(FileError::new("append", &self.path, std::io::Error::other(detail)));
+            }
+        }
         if self.tree != tree || self.frame.len() + key.len() + value.len() > FRAME_BYTES {
             self.end_frame()?;
         }
@@ -113,8 +119,8 @@ impl CatalogWriter {
         let payload = frame.split_off(FRAME_HEAD_BYTES);
         let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         if length as usize > FRAME_BYTES_MAX {
-            let source = std::io::Error::other("a value of the catalog is too long for a backup");
-            return Err(FileError::new("append", &self.path, source));
+            let detail = format!("a value of the catalog has {length} bytes, a backup takes {FRAME_BYTES_MAX}");
+            return Err(FileError::new("append", &self.path, std::io::Error::other(detail)));
         }
         self.append(&head_of(length, &payload))?;
         self.append(&payload)?;
@@ -276,6 +282,21 @@ mod tests {
         assert_eq!(read_all(&encode(9, &[])).expect("readable"), (9, Vec::new()));
         let refused = read(&bytes, &mut |_, key, _| if key == b"long" { Err("no room".to_owned()) } else { Ok(()) });
         assert!(matches!(refused, Err(CatalogFileError::Refused(detail)) if detail == "no room"));
+    }
+
+    #[test]
+    fn what_no_reader_takes_is_not_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("catalog-1");
+        let mut writer = CatalogWriter::begin(&path, RealFiles.create(&path).expect("made"), 2).expect("written");
+        let long = vec![b'k'; KEY_BYTES_MAX + 1];
+        let refused = writer.entry(b"a", &long, b"v").expect_err("refused").to_string();
+        assert!(refused.contains("1048577 bytes, a backup takes 1048576"), "{refused}");
+        writer.entry(&[b't'; TREE_BYTES_MAX + 1], b"k", b"v").expect_err("refused");
+        writer.entry(b"a", &long[1..], b"v").expect("written");
+        writer.finish().expect("written");
+        let entries = read_all(&std::fs::read(&path).expect("read")).expect("readable").1;
+        assert_eq!(entries.len(), 1);
     }
 
     #[test]

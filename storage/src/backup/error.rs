@@ -23,6 +23,12 @@ pub enum BackupError {
     /// Choose another folder: losing the one would lose the other.
     #[error("backup folder {} lies in data folder {}; choose a folder outside of it", folder.display(), data.display())]
     Inside { folder: PathBuf, data: PathBuf },
+    /// Choose another folder: losing the one would lose the other.
+    #[error("data folder {} lies in backup folder {}; choose a folder outside of it", folder.display(), dir.display())]
+    InBackup { folder: PathBuf, dir: PathBuf },
+    /// Make room, or choose a folder on another disk.
+    #[error("folder {} has no room: {needed_bytes} bytes are needed, and {free_bytes} may be taken of its disk", folder.display())]
+    NoRoom { folder: PathBuf, needed_bytes: u64, free_bytes: u64 },
     /// Look for another folder.
     #[error("there is no backup in folder {}", folder.display())]
     NoBackup { folder: PathBuf },

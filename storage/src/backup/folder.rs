@@ -9,7 +9,7 @@ use super::manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError};
 use super::{BackupError, names};
 use crate::engine::OpenError;
 use crate::engine::lock::FolderLock;
-use crate::files::{FileError, Files};
+use crate::files::{FileError, Files, real_path};
 
 /// What a folder is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,9 +91,30 @@ pub(crate) fn whole(files: &dyn Files, dir: &Path) -> Result<Manifest, BackupErr
     }
 }
 
+/// Whether `path`, which need not be there yet, is `folder` or lies in it.
+pub(crate) fn lies_in(path: &Path, folder: &Path) -> Result<bool, BackupError> {
+    let real = |path: &Path| real_path(path).map_err(|source| FileError::new("find", path, source));
+    Ok(real(path)?.starts_with(real(folder)?))
+}
+
+/// Refuses what would fill the disk of `folder` before it begins. What a file system that does not say how much is free
+/// has no room for is found out by the write.
+pub(super) fn check_room(
+    files: &dyn Files,
+    folder: &Path,
+    needed_bytes: u64,
+    left_bytes: u64,
+) -> Result<(), BackupError> {
+    let free_bytes = files.available_bytes(folder).map_or(u64::MAX, |bytes| bytes.saturating_sub(left_bytes));
+    if needed_bytes > free_bytes {
+        return Err(BackupError::NoRoom { folder: folder.to_owned(), needed_bytes, free_bytes });
+    }
+    Ok(())
+}
+
 /// Keeps others out of the folder, which is made if need be.
-pub(super) fn lock(dir: &Path) -> Result<FolderLock, BackupError> {
-    FolderLock::take(dir).map_err(|error| refused(error, dir))
+pub(super) fn lock(files: &dyn Files, dir: &Path) -> Result<FolderLock, BackupError> {
+    FolderLock::take(files, dir).map_err(|error| refused(error, dir))
 }
 
 /// Keeps others out of the folder if it has a lock; it may be one that cannot be written to.

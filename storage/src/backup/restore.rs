@@ -23,6 +23,8 @@ use crate::files::{FileError, Files, ReadAt, RealFiles, folder_of};
 
 /// Where the catalog is made before it gets its name.
 const NEW_CATALOG: &str = "catalog.restoring";
+/// What sled takes for a small catalog.
+const CATALOG_ROOM_BYTES: u64 = 2 << 20;
 
 /// Makes a data folder at `folder` of the backup in `dir`, telling `watch` how far it is. No engine may have the folder open;
 /// it must be empty, missing, or left by a restore that did not end.
@@ -54,11 +56,16 @@ pub fn restore_with(
 ) -> Result<RestoreReport, BackupError> {
     let _backup = folder::lock_existing(dir)?;
     let manifest = folder::whole(files, dir)?;
-    let is_left = folder.join(names::RESTORING).exists();
-    if !is_left && !folder::is_empty(folder)? {
-        return Err(BackupError::Target { folder: folder.to_owned() });
+    if folder::lies_in(folder, dir)? {
+        return Err(BackupError::InBackup { folder: folder.to_owned(), dir: dir.to_owned() });
     }
-    let _data = FolderLock::take(folder)?;
+    refuse_others(folder)?;
+    let _data = FolderLock::take(files, folder)?;
+    // Another restore may have ended until it let go of the lock.
+    refuse_others(folder)?;
+    if !options.link {
+        folder::check_room(files, folder, room_for(&manifest), 0)?;
+    }
     let report = RestoreReport { number: manifest.number, taken_ms: manifest.taken_ms, ..RestoreReport::default() };
     let total_bytes = manifest.bytes();
     let mut restoring = Restoring { files, dir, folder, options, watch, done_bytes: 0, total_bytes, report };
@@ -68,6 +75,19 @@ pub fn restore_with(
         restoring.block(block)?;
     }
     restoring.finish(manifest)
+}
+
+/// Only an empty folder, or one that a restore left, becomes a data folder.
+fn refuse_others(folder: &Path) -> Result<(), BackupError> {
+    if folder.join(names::RESTORING).exists() || folder::is_empty(folder)? {
+        return Ok(());
+    }
+    Err(BackupError::Target { folder: folder.to_owned() })
+}
+
+/// How much a data folder takes, about: a catalog is longer in sled's files than flat.
+fn room_for(manifest: &Manifest) -> u64 {
+    manifest.bytes().saturating_add(manifest.catalog.bytes).saturating_add(CATALOG_ROOM_BYTES)
 }
 
 /// A restore under way.
@@ -165,7 +185,7 @@ impl Restoring<'_> {
         }
         files.sync_dir(&folder.join(names::BLOCKS))?;
         let new = folder.join(NEW_CATALOG);
-        files.sync_dir(&new)?;
+        sync_folders(files, &new)?;
         files.sync_dir(folder)?;
         files.rename(&new, &folder.join("catalog"))?;
         files.sync_dir(folder)?;
@@ -174,6 +194,18 @@ impl Restoring<'_> {
         watch(Progress { file: folder, done_bytes: total_bytes, total_bytes });
         Ok(RestoreReport { bytes: manifest.bytes(), lost: manifest.lost, ..report })
     }
+}
+
+/// Syncs a folder of sled and those in it: long values have files of their own there.
+fn sync_folders(files: &dyn Files, dir: &Path) -> Result<(), FileError> {
+    let failed = |source| FileError::new("list", dir, source);
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_dir() {
+            files.sync_dir(&entry.path())?;
+        }
+    }
+    files.sync_dir(dir)
 }
 
 /// The catalog's file, which cannot be done without.

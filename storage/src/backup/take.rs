@@ -32,6 +32,8 @@ pub(crate) struct Taking<'a> {
     number: u64,
     /// Whether links are tried.
     link: bool,
+    /// How much of the disk is left to others.
+    left_bytes: u64,
 }
 
 /// A block of the data folder.
@@ -75,14 +77,14 @@ impl Placed {
 }
 
 impl<'a> Taking<'a> {
-    /// Prepares `dir` for a backup, by links as far as they can be made if `link`.
-    pub(crate) fn begin(files: &'a dyn Files, dir: &'a Path, link: bool) -> Result<Self, BackupError> {
+    /// Prepares `dir` for a backup, by links as far as they can be made if `link`. Of its disk `left_bytes` are left to others.
+    pub(crate) fn begin(files: &'a dyn Files, dir: &'a Path, link: bool, left_bytes: u64) -> Result<Self, BackupError> {
         let foreign = || BackupError::Foreign { folder: dir.to_owned() };
         // Nothing is made in a folder that is somebody else's, not even a lock.
         if folder::look(files, dir)? == Standing::Foreign {
             return Err(foreign());
         }
-        let lock = folder::lock(dir)?;
+        let lock = folder::lock(files, dir)?;
         let before = match folder::look(files, dir)? {
             Standing::Foreign => return Err(foreign()),
             Standing::Whole(manifest) => Some(manifest),
@@ -97,7 +99,7 @@ impl<'a> Taking<'a> {
             }
         };
         let number = before.as_ref().map_or(1, |manifest| manifest.number.saturating_add(1));
-        let taking = Self { files, dir, _lock: lock, before, number, link };
+        let taking = Self { files, dir, _lock: lock, before, number, link, left_bytes };
         taking.prepare_blocks()?;
         Ok(taking)
     }
@@ -184,6 +186,8 @@ impl<'a> Taking<'a> {
         go_on: &dyn Fn() -> bool,
     ) -> Result<BackupReport, BackupError> {
         let total_bytes = placed.iter().map(Placed::bytes).sum();
+        let copied = placed.iter().filter(|block| matches!(block.way, Way::Copy)).map(Placed::bytes);
+        folder::check_room(self.files, self.dir, copied.sum(), self.left_bytes)?;
         let mut work = Work { watch, go_on, done_bytes: 0, total_bytes };
         let mut report = BackupReport::default();
         for Placed { source, stamp, way } in placed {
@@ -296,7 +300,8 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn went(&mut self, file: &Path, more_bytes: u64) -> bool {
-        let Self { done_bytes, total_bytes, .. } = *self;
+        // A left-over that is no copy of its block is read, and then copied all the same.
+        let (done_bytes, total_bytes) = (self.done_bytes.min(self.total_bytes), self.total_bytes);
         (self.watch)(Progress { file, done_bytes, total_bytes });
         self.done_bytes += more_bytes;
         (self.go_on)()

@@ -15,7 +15,7 @@ mod log;
 use std::path::{Path, PathBuf};
 
 use crate::backup::BackupError;
-use crate::backup::names::RESTORING;
+use crate::backup::names::{MANIFEST, RESTORING, UNFINISHED};
 use crate::catalog::mark::MARK_NAME;
 use crate::damage::Damage;
 use crate::engine::OpenError;
@@ -149,6 +149,11 @@ impl Report {
             self.notes.push(Note { path, detail: detail.into() });
         }
     }
+}
+
+/// Whether `folder` looks like a data folder or a backup, whatever state it is in: an engine makes one of any other.
+pub fn is_ours(folder: &Path) -> bool {
+    ["LOCK", "catalog", RESTORING, MANIFEST, UNFINISHED].iter().any(|name| folder.join(name).exists())
 }
 
 /// A check under way.

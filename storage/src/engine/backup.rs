@@ -10,6 +10,7 @@
 //!
 //! The backup's folder, its files and their order are [`backup`](crate::backup)'s.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,6 +20,7 @@ use model::TimeRange;
 use super::blocks::Block;
 use super::{Core, Counters, StorageError};
 use crate::backup::catalog_file::CatalogWriter;
+use crate::backup::folder::lies_in;
 use crate::backup::manifest::Manifest;
 use crate::backup::{BackupError, BackupOptions, BackupReport, Progress, Source, Taking};
 use crate::catalog::raw::{RawEntry, RawTree};
@@ -77,7 +79,7 @@ impl Core {
     ) -> Result<BackupReport, BackupError> {
         self.refuse_inside(dir)?;
         self.wait_replayed()?;
-        let mut taking = Taking::begin(&*self.files, dir, !options.copy)?;
+        let mut taking = Taking::begin(&*self.files, dir, !options.copy, self.left_on_disk_of(dir))?;
         let merging = self.merging.lock();
         let Moment { taken_ms, trees, fixed, blocks, quarantined } = self.moment()?;
         let mut counted = BackupReport::default();
@@ -134,15 +136,17 @@ impl Core {
 
     /// The one would go with the other.
     fn refuse_inside(&self, dir: &Path) -> Result<(), BackupError> {
-        let absolute = |path: &Path| std::path::absolute(path).map_err(|source| FileError::new("find", path, source));
-        let data = self.folder.canonicalize().map_err(|source| FileError::new("find", &self.folder, source))?;
-        let asked = absolute(dir)?;
-        // Of a folder that is not there yet the nearest one above it tells where it will be.
-        let there = asked.ancestors().find_map(|above| above.canonicalize().ok());
-        if there.is_some_and(|there| there.starts_with(&data)) {
+        if lies_in(dir, &self.folder)? {
             return Err(BackupError::Inside { folder: dir.to_owned(), data: self.folder.clone() });
         }
         Ok(())
+    }
+
+    /// What a backup into `dir` leaves free: on the data folder's own disk as much as whoever rewrites blocks.
+    fn left_on_disk_of(&self, dir: &Path) -> u64 {
+        let device = |path: &Path| path.ancestors().find_map(|above| above.metadata().ok()).map(|of| of.dev());
+        let is_own = std::path::absolute(dir).is_ok_and(|dir| device(&dir) == device(&self.folder));
+        if is_own { self.rewrite_left_bytes() } else { 0 }
     }
 }
 

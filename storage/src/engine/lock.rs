@@ -6,6 +6,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 
 use super::OpenError;
+use crate::files::{Files, create_folders};
 
 /// Held while the folder is in use.
 #[derive(Debug)]
@@ -14,10 +15,10 @@ pub(crate) struct FolderLock {
 }
 
 impl FolderLock {
-    /// Makes the folder if need be, and locks it.
-    pub(crate) fn take(folder: &Path) -> Result<Self, OpenError> {
+    /// Makes the folder if need be, so that it lasts, and locks it.
+    pub(crate) fn take(files: &dyn Files, folder: &Path) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Folder { folder: folder.to_owned(), source };
-        std::fs::create_dir_all(folder).map_err(failed)?;
+        create_folders(files, folder)?;
         let path = folder.join("LOCK");
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
         Self::hold(folder, file)

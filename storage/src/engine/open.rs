@@ -45,7 +45,7 @@ impl Core {
         if is_backup(folder) {
             return Err(OpenError::Backup { folder: folder.to_owned() });
         }
-        let lock = FolderLock::take(folder)?;
+        let lock = FolderLock::take(&*files, folder)?;
         if folder.join(RESTORING).exists() {
             return Err(OpenError::Restoring { folder: folder.to_owned() });
         }

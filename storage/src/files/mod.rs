@@ -10,7 +10,7 @@ mod real;
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 pub use faulty::{AfterFault, Fault, FaultyFiles};
 pub use hooked::{HeldSegments, HookedFiles};
@@ -275,9 +275,89 @@ pub fn write_atomically(files: &dyn Files, path: &Path, bytes: &[u8]) -> Result<
     files.sync_dir(folder_of(path))
 }
 
+/// Creates the folder at `path` and those above it, so that they last: each that got a new one in it is synced.
+///
+/// # Errors
+///
+/// When one cannot be created or synced.
+pub fn create_folders(files: &dyn Files, path: &Path) -> Result<(), FileError> {
+    let is_missing = |above: &&Path| !above.as_os_str().is_empty() && !above.exists();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    files.create_dir_all(path)?;
+    missing.iter().rev().try_for_each(|made| files.sync_dir(folder_of(made)))
+}
+
+/// Where `path` is, or would be if it were made: absolute, without links and without `..`.
+///
+/// # Errors
+///
+/// When the process has no current folder that a relative path could begin in.
+pub fn real_path(path: &Path) -> io::Result<PathBuf> {
+    let mut real = PathBuf::new();
+    for part in std::path::absolute(path)?.components() {
+        if part == Component::ParentDir {
+            real.pop();
+        } else {
+            real.push(part);
+            real = real.canonicalize().unwrap_or(real);
+        }
+    }
+    Ok(real)
+}
+
 /// The name under which a file is prepared before it is renamed to `path`. Left-overs can be removed at any time.
 pub fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    #[test]
+    fn new_folders_are_synced_from_the_top() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let synced = Arc::new(Mutex::new(Vec::new()));
+        let seen = synced.clone();
+        let files = HookedFiles::over(Arc::new(RealFiles), move |operation, path| {
+            if operation == "sync_dir" {
+                seen.lock().push(path.to_owned());
+            }
+            Ok(())
+        });
+        let deep = folder.path().join("a").join("b").join("c");
+        create_folders(&files, &deep).expect("made");
+        assert!(deep.is_dir());
+        let want = [folder.path().to_owned(), folder.path().join("a"), folder.path().join("a").join("b")];
+        assert_eq!(std::mem::take(&mut *synced.lock()), want);
+        create_folders(&files, &deep).expect("there");
+        assert!(synced.lock().is_empty());
+    }
+
+    #[test]
+    fn links_and_parents_are_resolved_also_of_what_is_not_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let base = folder.path().canonicalize().expect("there");
+        std::fs::create_dir_all(base.join("a/b")).expect("made");
+        std::os::unix::fs::symlink(base.join("a/b"), base.join("link")).expect("linked");
+        for (path, want) in [
+            ("a", "a"),
+            ("link", "a/b"),
+            ("link/../x", "a/x"),
+            ("nowhere/../a/b/../y", "a/y"),
+            ("new/link", "new/link"),
+            ("a/../../../../../../../../../..", "/"),
+        ] {
+            assert_eq!(real_path(&base.join(path)).expect("absolute"), base.join(want), "{path}");
+        }
+    }
 }

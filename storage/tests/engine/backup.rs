@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use model::{Clock, ManualClock, Matcher, SampleSink, TimeRange, TimestampMs};
-use storage::backup::{self, Moved, names};
+use storage::backup::{self, Moved, names, restore_with};
+use storage::files::FaultyFiles;
 use storage::{
     BackupError, BackupOptions, BackupReport, DeleteRequest, DeleteStage, Engine, OpenError, RestoreOptions,
     RestoreReport, check,
 };
 
 use crate::any_fault::{Step, World, fast_folder, life, lived, told};
-use crate::support::{Content, NOW_MS, Row, append, batch_of, counter, everything, open, options};
+use crate::support::{Content, NOW_MS, Row, append, batch_of, counter, everything, open, open_with, options};
 
 const COPY: BackupOptions = BackupOptions { copy: true };
 
@@ -241,6 +242,9 @@ fn what_is_not_a_backup_is_left_alone() {
     assert_eq!(std::fs::read_dir(new.path()).expect("listed").count(), 1, "not even a lock is made");
     assert!(matches!(refused(&folder.path().join("backups")), BackupError::Inside { .. }));
     assert!(matches!(refused(folder.path()), BackupError::Inside { .. }));
+    let around = new.path().join("nowhere").join("..").join("..").join(folder.path().file_name().unwrap()).join("x");
+    assert!(matches!(refused(&around), BackupError::Inside { .. }), "{}", around.display());
+    assert!(!new.path().join("nowhere").exists());
     assert!(matches!(refused(&new.path().join("notes")), BackupError::File(_)));
 
     assert!(matches!(restore(dir.path(), &new.path().join("x")), Err(BackupError::NoBackup { .. })));
@@ -249,6 +253,7 @@ fn what_is_not_a_backup_is_left_alone() {
     take(&engine, dir.path());
     assert!(matches!(restore(dir.path(), new.path()), Err(BackupError::Target { .. })));
     assert!(matches!(restore(dir.path(), folder.path()), Err(BackupError::Target { .. })));
+    assert!(matches!(restore(dir.path(), &dir.path().join("blocks/data")), Err(BackupError::InBackup { .. })));
     let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
     assert!(matches!(Engine::open(dir.path(), options(), clock), Err(OpenError::Backup { .. })));
     // One at a time.
@@ -264,7 +269,7 @@ fn what_is_not_a_backup_is_left_alone() {
     std::fs::write(linked.path().join(names::UNFINISHED), "").expect("written");
     std::os::unix::fs::symlink(new.path(), linked.path().join(names::BLOCKS)).expect("linked");
     assert!(matches!(refused(linked.path()), BackupError::Foreign { .. }));
-    assert_eq!(engine.stats().backup_failures, 6);
+    assert_eq!(engine.stats().backup_failures, 7);
     // Names that no backup makes stay whatever else goes.
     std::fs::write(dir.path().join("blocks").join("README"), "mine").expect("written");
     std::fs::write(dir.path().join("notes"), "mine").expect("written");
@@ -272,6 +277,41 @@ fn what_is_not_a_backup_is_left_alone() {
     assert!(dir.path().join("blocks").join("README").exists() && dir.path().join("notes").exists());
     let report = check::check(dir.path(), &mut |_| {}).expect("checked");
     assert_eq!((report.problems_total, report.notes.len()), (0, 2));
+}
+
+/// What a full disk would end in its middle is refused before it begins, with what it takes; the disk is left to the server
+/// where it is the server's own.
+#[test]
+fn what_has_no_room_is_refused_before_it_begins() {
+    let (folder, dir, new) = (fast_folder(), fast_folder(), fast_folder());
+    let files = FaultyFiles::new();
+    let engine = open_with(folder.path(), options(), Arc::new(files.clone()));
+    append(&*engine, &rows(0, 1000)).expect("appended");
+    engine.flush().expect("flushed");
+    let copy = |bytes: u64| {
+        files.set_available_bytes(Some(bytes));
+        let taken = engine.backup(dir.path(), COPY, &mut |_| {});
+        files.set_available_bytes(None);
+        taken
+    };
+    let left_bytes = options().disk_reserve_bytes / 2;
+    let plenty = copy(left_bytes + (1 << 30)).expect("taken");
+    std::fs::remove_dir_all(dir.path()).expect("removed");
+    let block_bytes = plenty.copied.bytes;
+    // Above what the flush and the catalog ask for.
+    let refused = copy(left_bytes + (4 << 20) + block_bytes - 1).expect_err("refused");
+    let want = format!("{block_bytes} bytes are needed, and {} may be taken", block_bytes - 1);
+    assert!(refused.to_string().contains(&want), "{refused}");
+    assert!(matches!(restore(dir.path(), new.path()), Err(BackupError::Unfinished { .. })));
+    copy(left_bytes + (4 << 20) + block_bytes).expect("there is just room");
+
+    let full = FaultyFiles::new();
+    full.set_available_bytes(Some(1000));
+    let how = |link: bool| RestoreOptions { link, keep_damaged: false };
+    let refused = restore_with(&full, dir.path(), new.path(), how(false), &mut |_| {}).expect_err("refused");
+    assert!(matches!(refused, BackupError::NoRoom { free_bytes: 1000, .. }), "{refused}");
+    restore_with(&full, dir.path(), new.path(), how(true), &mut |_| {}).expect("links take no room");
+    assert_eq!(everything(&*open(new.path(), options())), everything(&*engine));
 }
 
 #[test]
