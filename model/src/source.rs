@@ -13,6 +13,9 @@ use crate::sample::Samples;
 use crate::summary::Summary;
 use crate::time::TimeRange;
 
+/// How many floats a native histogram counts for where reads are cut into parts of a bounded size, if no more is known of it.
+pub const HISTOGRAM_WEIGHT: u64 = 16;
+
 /// Why a read failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -157,7 +160,8 @@ pub trait SeriesSet: fmt::Debug + Send + Sync {
     }
 
     /// Where the samples of series `at` lie, so that they can be read in parts: ranges of time, in any order, each with
-    /// about how many it holds. They may overlap, and lie outside of the selected range. Nothing if that is not known.
+    /// about how many it holds; native histograms, which take more memory, count for several each
+    /// ([`HISTOGRAM_WEIGHT`]). They may overlap, and lie outside of the selected range. Nothing if that is not known.
     ///
     /// # Errors
     ///

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use model::exposition::ShownSeries;
 use model::json::write_number;
-use model::labels::{Quoted, is_label_name, is_metric_name};
+use model::labels::{Quoted, is_metric_name};
 use model::sample::is_stale_marker;
 use model::{Labels, LabelsBuilder, METRIC_NAME, MetricKind, MetricMetadata, Samples};
 use serde_json::json;
@@ -183,28 +184,7 @@ fn header(family: &Family) -> Vec<u8> {
 
 /// What stands before the values of a series: name, labels, a space.
 fn front(labels: &Labels) -> Vec<u8> {
-    let name = labels.metric_name();
-    let mut text = String::new();
-    let mut separator = '{';
-    if is_metric_name(name) {
-        text.push_str(name);
-    } else {
-        text.push('{');
-        text.push_str(&Quoted(name).to_string());
-        separator = ',';
-    }
-    for (label, value) in labels.iter().filter(|(label, _)| *label != METRIC_NAME) {
-        text.push(separator);
-        separator = ',';
-        let label = if is_label_name(label) { label.to_owned() } else { Quoted(label).to_string() };
-        let written = write!(text, "{label}={}", Quoted(value));
-        debug_assert!(written.is_ok(), "a string takes every write");
-    }
-    if separator == ',' {
-        text.push('}');
-    }
-    text.push(' ');
-    text.into_bytes()
+    format!("{} ", ShownSeries(labels.as_ref())).into_bytes()
 }
 
 /// The labels that the series of one point share.
@@ -227,20 +207,6 @@ fn bound(labels: &Labels, family: &Family) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check_front(pairs: &[(&str, &str)], want: &str) {
-        let labels = Labels::from_pairs(pairs.iter().copied()).unwrap();
-        assert_eq!(String::from_utf8(front(&labels)).unwrap(), want);
-    }
-
-    #[test]
-    fn fronts() {
-        check_front(&[("__name__", "up")], "up ");
-        check_front(&[("__name__", "up"), ("job", "a\"\n\\"), ("A", "1")], "up{A=\"1\",job=\"a\\\"\\n\\\\\"} ");
-        check_front(&[("__name__", "a.b")], "{\"a.b\"} ");
-        check_front(&[("__name__", "a.b"), ("c.d", "e"), ("f", "g")], "{\"a.b\",\"c.d\"=\"e\",f=\"g\"} ");
-    }
 
     #[track_caller]
     fn check_header(name: &str, kind: MetricKind, unit: &str, help: &str, want: &str) {

@@ -17,9 +17,11 @@ use crate::running::Watched;
 
 /// Samples that are read at a time, about.
 const WINDOW_SAMPLES: u64 = 8_192;
+/// The longest window of summaries.
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Most series that are selected together; those of larger metrics are selected one by one, so that what is in memory
-/// of them and not in blocks yet is not copied at once.
-const SERIES_AT_ONCE: usize = 50_000;
+/// of them and not in blocks yet, some hundred bytes a series, is not copied at once.
+const SERIES_AT_ONCE: usize = 10_000;
 
 /// See the module.
 #[derive(Debug)]
@@ -28,6 +30,10 @@ pub(super) struct Walk {
     query: Arc<Watched>,
     selectors: Vec<Vec<Matcher>>,
     range: TimeRange,
+    /// The range and the days around it, where there are summaries: at which of its instants a window is told that lies in
+    /// the range in part may depend on samples outside, and the next export, which begins where this one ends, must not
+    /// tell it again.
+    selected: TimeRange,
     series_at_once: usize,
     counts: Counts,
 }
@@ -65,7 +71,9 @@ impl Opened {
 
 impl Walk {
     pub(super) fn new(app: Arc<App>, query: Arc<Watched>, selectors: Vec<Vec<Matcher>>, range: TimeRange) -> Self {
-        Self { app, query, selectors, range, series_at_once: SERIES_AT_ONCE, counts: Counts::default() }
+        let around = TimeRange::new(range.start.0.saturating_sub(DAY_MS), range.end.0.saturating_add(DAY_MS));
+        let selected = if app.source.summary_window_ms(around) > 0 { around } else { range };
+        Self { app, query, selectors, range, selected, series_at_once: SERIES_AT_ONCE, counts: Counts::default() }
     }
 
     /// What was handed out so far.
@@ -112,7 +120,7 @@ impl Walk {
             narrowed.push(Matcher::equal(METRIC_NAME, name));
             let before = self.selectors.get(..at).unwrap_or_default();
             let is_new = |labels: &Labels| !before.iter().any(|matchers| fulfils(labels, matchers));
-            match self.source().select(&narrowed, self.range, self.series_at_once) {
+            match self.source().select(&narrowed, self.selected, self.series_at_once) {
                 Ok(set) => {
                     let set: Arc<dyn SeriesSet> = Arc::from(set);
                     let places = (0..set.len()).filter(|&at| is_new(set.labels(at)));
@@ -136,7 +144,7 @@ impl Walk {
             Found::Alone(labels) => {
                 let matchers: Vec<_> = labels.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
                 // Series with more labels fulfil these too.
-                let set: Arc<dyn SeriesSet> = Arc::from(self.source().select(&matchers, self.range, usize::MAX)?);
+                let set: Arc<dyn SeriesSet> = Arc::from(self.source().select(&matchers, self.selected, usize::MAX)?);
                 let place = (0..set.len()).find(|&at| set.labels(at) == labels);
                 Ok(place.map(|at| Opened { set, at }))
             }

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::Request;
 use model::sample::stale_marker;
-use model::{FullSample, Histogram, Labels, MetricKind, SampleSink as _, SampleValue, WriteBatch};
+use model::{
+    FullSample, Histogram, Labels, ManualClock, MetricKind, SampleSink as _, SampleValue, TimestampMs, WriteBatch,
+};
 use serde_json::{Value, json};
 use server::ServerOptions;
+use storage::{Engine, EngineOptions, LifetimeRule, LifetimeStep};
 
 use crate::fixed::Fixed;
 use crate::support::{Answer, Server, block_on, escape};
@@ -125,7 +128,7 @@ fn selectors_and_times_narrow_it_and_each_series_comes_once() {
     assert_eq!(lines(&posted), [want[2].clone()]);
 }
 
-/// A series of a million samples comes in lines of some thousands, and none is missing or there twice.
+/// A series of many samples comes in lines of some thousands, and none is missing or there twice.
 #[test]
 fn long_series_come_in_parts() {
     let server = Server::new();
@@ -150,6 +153,56 @@ fn long_series_come_in_parts() {
     let narrow = lines(&page(&server, "/api/v1/export?match[]=x&start=100&end=500.005"));
     want.retain(|at| (100_000..=500_005).contains(at));
     assert_eq!(narrow.into_iter().flat_map(|(_, times)| times).collect::<Vec<_>>(), want);
+}
+
+/// A window of summaries is told at its latest sample. One that is late, and waits to be summarised, moves it: over the end of
+/// one export into the next, but not into both.
+#[test]
+fn exports_of_one_time_after_the_other_hold_each_window_once() {
+    const HOUR_MS: i64 = 3_600_000;
+    const DAY_MS: i64 = 24 * HOUR_MS;
+    let start_ms = 16_000 * DAY_MS;
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(TimestampMs(start_ms)));
+    let rule = LifetimeRule {
+        text: "all".to_owned(),
+        matchers: vec![],
+        raw_ms: Some(DAY_MS),
+        steps: vec![LifetimeStep { window_ms: HOUR_MS, keep_ms: None }],
+    };
+    let options = EngineOptions { retention_ms: None, lifetimes: vec![rule], ..EngineOptions::default() };
+    let engine = Engine::open(folder.path(), options, clock.clone()).unwrap();
+    let server = Server::over(folder, engine);
+    let upkeep = || {
+        server.engine.flush().unwrap();
+        server.engine.maintain().unwrap();
+    };
+    for hour in 0..36 {
+        clock.set(TimestampMs(start_ms + hour * HOUR_MS));
+        let at_ms = [5, 25, 45].map(|minute| (start_ms + hour * HOUR_MS - minute * 60_000, 1.0));
+        server.write(&[("__name__", "x")], &at_ms);
+        if hour % 6 == 5 {
+            upkeep();
+        }
+    }
+    let late_ms = start_ms + 13 * HOUR_MS - 60_000;
+    server.write(&[("__name__", "x")], &[(late_ms, 2.0)]);
+    clock.advance_ms(2 * DAY_MS);
+    let times = |range: &str| -> Vec<i64> {
+        lines(&page(&server, &format!("{ALL}{range}"))).into_iter().flat_map(|(_, times)| times).collect()
+    };
+    let whole = times("");
+    // Windows of the days that were over, and the samples of the next.
+    assert!(whole.contains(&late_ms) && whole.len() == 25 + 11 * 3, "{whole:?}");
+    for cut_ms in [late_ms - 1, late_ms - 120_000, late_ms, late_ms - 5 * 60_000] {
+        let seconds = |at_ms: i64| format!("{}.{:03}", at_ms / 1000, at_ms % 1000);
+        let before = times(&format!("&end={}", seconds(cut_ms)));
+        let after = times(&format!("&start={}", seconds(cut_ms + 1)));
+        assert!(before.iter().all(|&at_ms| at_ms <= cut_ms) && after.iter().all(|&at_ms| at_ms > cut_ms));
+        assert_eq!([before, after].concat(), whole, "cut at {}", cut_ms - late_ms);
+    }
+    upkeep();
+    assert_eq!(times("")[..25], whole[..25], "and so it stays");
 }
 
 #[test]

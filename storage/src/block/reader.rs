@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use model::source::HISTOGRAM_WEIGHT;
 use model::{ReadCost, Samples, TimeRange};
 
 use super::directory::{ChunkEntry, ColumnEntry, Directory, SeriesCursor, SeriesEntry};
@@ -13,6 +14,7 @@ use super::layout::{
 };
 use super::overlay::Mark;
 use super::{BlockError, BlockSummary, ColumnCache, Fault, check_crc, chunk as coding};
+use crate::codec::histogram_column;
 use crate::codec::times::{self, TimeCoding};
 use crate::damage::Damage;
 use crate::files::{FileBytes, Files};
@@ -113,7 +115,7 @@ impl BlockReader {
         }
     }
 
-    /// Appends to `into` from when to when each chunk of series `id` reaches, and its samples.
+    /// Appends to `into` from when to when each chunk of series `id` reaches, and its samples, weighed.
     ///
     /// # Errors
     ///
@@ -122,7 +124,8 @@ impl BlockReader {
         let Some(entry) = self.find(id).map_err(|fault| self.damaged(fault))? else { return Ok(()) };
         for chunk in &entry.chunks {
             let placed = self.place(chunk).map_err(|fault| self.damaged(fault))?;
-            into.push((placed.bounds, placed.samples.len() as u64));
+            let weight = if chunk.coding_tag == histogram_column::TAG { HISTOGRAM_WEIGHT } else { 1 };
+            into.push((placed.bounds, placed.samples.len() as u64 * weight));
         }
         Ok(())
     }

@@ -39,6 +39,9 @@ pub struct LayerCost {
     pub samples: u64,
 }
 
+/// Bytes of a full sample that weigh as much as a float: a bucket of a histogram takes one or two.
+const FULL_BYTES: u64 = 8;
+
 impl Layer {
     /// Adds a chunk, later in time than all so far, whose bytes `copy` appends.
     pub(super) fn push_chunk(&mut self, count: u32, range: TimeRange, copy: impl FnOnce(&mut Vec<u8>)) {
@@ -76,7 +79,7 @@ impl Layer {
             overlay(&mut own, &Samples::from_floats(timestamps_ms, values), &mut spare);
         }
         if !self.full.is_empty() {
-            overlay(&mut own, &self.decode_full(&mut cost)?, &mut spare);
+            overlay(&mut own, &self.decode_full(range, &mut cost)?, &mut spare);
         }
         clip(&mut own, range);
         overlay(samples, &own, &mut spare);
@@ -85,7 +88,7 @@ impl Layer {
 
     /// Appends the chunks' samples in `range`.
     fn decode_chunks(&self, range: TimeRange, samples: &mut Samples, cost: &mut LayerCost) -> Result<(), CodecError> {
-        for chunk in &self.chunks {
+        for chunk in self.chunks.iter().filter(|chunk| chunk.range.overlaps(range)) {
             let from = samples.timestamps_ms.len();
             let bytes = &self.bytes[chunk.bytes.0..chunk.bytes.1];
             gorilla::decode(bytes, chunk.count, samples)?;
@@ -97,21 +100,21 @@ impl Layer {
         Ok(())
     }
 
-    fn decode_full(&self, cost: &mut LayerCost) -> Result<Samples, CodecError> {
+    fn decode_full(&self, range: TimeRange, cost: &mut LayerCost) -> Result<Samples, CodecError> {
         let mut samples = Samples::default();
-        for (at_ms, bytes) in &self.full {
+        for (at_ms, bytes) in self.full.iter().filter(|(at_ms, _)| range.contains(*at_ms)) {
             samples.push_full(full::decode(*at_ms, bytes)?);
             cost.bytes += bytes.len() as u64;
+            cost.samples += 1;
         }
-        cost.samples += self.full.len() as u64;
         Ok(samples)
     }
 
-    /// The chunks' time ranges and sample counts, all others one by one.
+    /// The chunks' time ranges and sample counts, all others one by one; full samples are weighed by their length.
     pub fn extents(&self) -> impl Iterator<Item = (TimeRange, u64)> + '_ {
-        let late = self.late.iter().map(|&(at_ms, _)| at_ms);
-        let single = late.chain(self.full.iter().map(|&(at_ms, _)| at_ms));
-        let single = single.map(|at_ms| (TimeRange::new(at_ms, at_ms), 1));
+        let late = self.late.iter().map(|&(at_ms, _)| (at_ms, 1));
+        let full = self.full.iter().map(|(at_ms, bytes)| (*at_ms, (bytes.len() as u64 / FULL_BYTES).max(1)));
+        let single = late.chain(full).map(|(at_ms, weight)| (TimeRange::new(at_ms, at_ms), weight));
         self.chunks.iter().map(|chunk| (chunk.range, u64::from(chunk.count))).chain(single)
     }
 }
