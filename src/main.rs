@@ -74,7 +74,7 @@ fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Delete(args) => commands::deletes::delete(&args, output),
         Command::Deletes(args) => commands::deletes::list(&args, output).map(|()| true),
         Command::Undelete(args) => commands::deletes::undelete(&args, output).map(|()| true),
-        Command::Export(args) => commands::export::run(&args, output).map(|()| true),
+        Command::Export(args) => commands::export::run(&args, output),
         Command::Import(args) => commands::import::run(&args, output),
         Command::Retention(command) => commands::retention::run(&command, output),
         Command::Backup(args) => commands::backup::take(&args, output).map(|()| true),

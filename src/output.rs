@@ -69,8 +69,8 @@ impl Output {
     }
 
     /// Standard output for what is written in many pieces; whoever takes it flushes it.
-    pub(crate) fn stdout(&self) -> io::StdoutLock<'static> {
-        self.stdout.lock()
+    pub(crate) fn stdout() -> io::Stdout {
+        io::stdout()
     }
 
     /// Writes `text` and a line end to standard error.

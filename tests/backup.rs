@@ -108,6 +108,7 @@ fn damage_is_told_of_and_what_is_whole_can_be_had() {
     assert!(code == 1 && out.contains(text(&block)), "{out}");
     let (code, _, err) = run(&["restore", text(&at("backup")), "--data", text(&at("new"))]);
     assert!(code == 1 && err.contains(text(&block)) && err.contains("--keep-damaged"), "{err}");
+    assert!(err.starts_with("damaged: "), "each file is named: {err}");
     let (code, _, err) = run(&["query", "load", "--data", text(&at("new"))]);
     assert!(code == 1 && err.contains("not restored yet"), "{err}");
     let (code, out, err) = run(&["restore", text(&at("backup")), "--data", text(&at("new")), "--keep-damaged"]);
@@ -125,13 +126,35 @@ fn a_server_writes_below_its_backup_dir_only() {
     let (code, _, err) = backup(&at("elsewhere"));
     assert!(code == 1 && err.contains(text(&at("backups"))), "{err}");
     let (code, _, err) = backup(&at("backups/../elsewhere"));
-    assert!(code == 1 && err.contains(".."), "{err}");
+    assert!(code == 1 && err.contains(text(&at("backups"))), "{err}");
+    let answer = server.post("/api/v1/admin/backup?dir=monday/../../elsewhere", &[], b"");
+    assert!(answer.status == 400 && answer.body.contains("must not contain .."), "{}", answer.body);
     assert!(!at("elsewhere").exists());
     assert_eq!(backup(&at("backups/monday")).0, 0);
     let answer = server.post("/api/v1/admin/backup?dir=monday", &[], b"");
     let last: Value = serde_json::from_str(answer.body.lines().last().expect("a line")).expect("JSON");
     assert_eq!((answer.status, &last["data"]["number"]), (200, &json!(2)), "{}", answer.body);
     assert_eq!(server.post("/api/v1/admin/backup", &[], b"").status, 400);
+}
+
+/// Folders as people name them: beside the one they are in, and never a folder that is somebody else's.
+#[test]
+fn folders_are_named_from_where_one_is() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("here")).expect("made");
+    let server = start(&at("data"), &[]);
+    fill(&server, 0, 5);
+    let backup = binary().current_dir(at("here")).args(["backup", "../backup", "--url", &server.url]).output();
+    let backup = backup.expect("the binary runs");
+    assert!(backup.status.success(), "{backup:?}");
+    assert_eq!(run(&["check", text(&at("backup"))]).0, 0);
+    // A slip in the name of a folder makes no data folder of it.
+    for command in [&["export"][..], &["backup", text(&at("new"))], &["query", "up"]] {
+        let (code, _, err) = run(&[command, &["--data", text(&at("here"))]].concat());
+        assert!(code == 1 && err.contains("is no data folder"), "{err}");
+    }
+    assert_eq!(std::fs::read_dir(at("here")).expect("listed").count(), 0);
 }
 
 /// `kill -9` while a backup is taken: there is the one before or the new one, and the next one is taken.

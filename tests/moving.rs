@@ -12,9 +12,10 @@ use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use model::Histogram;
+use model::exposition::{Family, TextFormat, write_families};
 use model::histogram::CUSTOM_SCHEMA;
 use model::remote_write::{TimeSeries, WireSample, to_wire, v2};
+use model::{Histogram, MetricKind};
 use prost::Message;
 use support::{
     PATIENCE, Running, Server, binary, escape, foreign, free_address, http, installed, read, request, run, series,
@@ -172,6 +173,25 @@ fn open_metrics_comes_back_and_promtool_takes_it() {
     let dump = promtool(&["tsdb", "dump", &tsdb]);
     assert_eq!(dump.lines().filter(|line| line.starts_with('{')).count(), 1_202);
     assert!(dump.contains("{__name__=\"served_total\", job=\"a\", le=\"x\"} 5 1700000000125"), "{dump}");
+}
+
+/// What `/metrics` and the agent print as OpenMetrics is read by a strict reader, which wants no blank between labels.
+#[test]
+fn promtool_takes_what_is_printed_as_open_metrics() {
+    let Some(promtool) = foreign("promtool") else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut busy = Family::new("busy_seconds_total", MetricKind::Counter, "Busy, by \"mode\".")
+        .with(&[("cpu", "0"), ("mode", "idle"), ("host", "a\"b\\c\nd")], 1.5)
+        .with(&[("cpu", "1"), ("mode", "user")], 1e300);
+    busy.metadata.unit = "seconds".to_owned();
+    busy.samples.iter_mut().for_each(|sample| sample.timestamp_ms = Some(THEN_MS + 1));
+    let mut page = String::new();
+    write_families(&[busy], TextFormat::OpenMetrics, &mut page);
+    let (file, tsdb) = (folder.path().join("page"), folder.path().join("tsdb"));
+    std::fs::write(&file, &page).expect("a file can be written");
+    let args = ["tsdb", "create-blocks-from", "openmetrics", text(&file), text(&tsdb)];
+    let output = Command::new(promtool).args(args).stdin(Stdio::null()).output().expect("promtool runs");
+    assert!(output.status.success(), "{output:?} of {page}");
 }
 
 /// Waits until VictoriaMetrics answers.
@@ -371,4 +391,148 @@ fn a_busy_server_is_waited_for_and_an_old_one_spoken_to_as_it_understands() {
     thread.join().expect("the server ends");
     assert_eq!(code, 1);
     assert!(err.contains("answered with status 404"), "{err}");
+}
+
+/// A server that takes small requests only gets as many as it needs; what is too large by itself is told with its size and the
+/// limit, and so is what came before it.
+#[test]
+fn what_a_server_finds_too_large_comes_in_parts() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start(&folder.path().join("a"), &[&KEEP[..], &["--request-bytes-max", "2KiB"]].concat());
+    let file = folder.path().join("x.jsonl");
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut lines = String::new();
+    for host in 0..40 {
+        // What does not compress: some of these lines alone are too much.
+        let values: Vec<String> =
+            (0..if host % 7 == 0 { 1_000 } else { 20 }).map(|_| random.f64().to_string()).collect();
+        let times: Vec<String> = (0..).take(values.len()).map(|at: i64| (THEN_MS + at * 1_000).to_string()).collect();
+        let described = r#"[{"metric":"a","type":"gauge","help":"A."}]"#;
+        lines.extend([format!(
+            "{{\"metric\":{{\"__name__\":\"a\",\"host\":\"{host}\"}},\"values\":[{}],\"timestamps\":[{}],\"metadata\":{described}}}\n",
+            values.join(","),
+            times.join(",")
+        )]);
+    }
+    std::fs::write(&file, &lines).expect("a file can be written");
+    let (told, _) = done(&["import", "--url", &server.url, text(&file)]);
+    assert!(told.starts_with("imported 6.68k samples from "), "{told}");
+    let end = (THEN_MS / 1000 + 1_000).to_string();
+    assert_eq!(server.query("sum(count_over_time(a[1h]))", &end)[0]["value"][1], "6680");
+    assert_eq!(server.get("/api/v1/metadata?metric=a").json()["data"]["a"][0]["help"], "A.");
+
+    let label: String = (0..3_000).map(|_| random.alphanumeric()).collect();
+    lines.extend([format!(
+        "{{\"metric\":{{\"__name__\":\"b\",\"x\":\"{label}\"}},\"values\":[1],\"timestamps\":[{THEN_MS}]}}\n"
+    )]);
+    std::fs::write(&file, &lines).expect("a file can be written");
+    let (code, _, err) = run(&["import", "--url", &server.url, text(&file)]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.starts_with("imported 6.68k samples from "), "{err}");
+    let told = err.lines().last().expect("an error");
+    assert!(told.contains("finds a request with a single sample too large: 3"), "{told}");
+    assert!(told.contains(&format!("bytes for b{{x=\"{label}\"}}")), "{told}");
+    assert!(told.contains("body_bytes_max") && told.contains("2048"), "{told}");
+}
+
+/// A proxy that says so for a server behind it says nothing of what that server speaks.
+#[test]
+fn who_finds_a_request_too_large_may_still_speak_the_newer_version() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("x.jsonl");
+    let line = r#"{"metric":{"__name__":"a"},"values":[1,2],"timestamps":[1,2],"starts":[1,0]}"#;
+    std::fs::write(&file, line).expect("a file can be written");
+    let answer = |status: &str, headers: &str| {
+        format!("HTTP/1.1 {status}\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n")
+    };
+    let taken = answer("204 No Content", "x-prometheus-remote-write-samples-written: 1\r\n");
+    let (url, thread) = answering(vec![answer("413 Too Large", ""), taken.clone(), taken]);
+    let (told, _) = done(&["import", "--url", &url, text(&file)]);
+    let heads = thread.join().expect("the server ends").join("\n");
+    assert_eq!(heads.matches("io.prometheus.write.v2.Request").count(), 3, "{heads}");
+    assert!(told.starts_with("imported 2 samples from ") && !told.contains("left out"), "{told}");
+}
+
+/// A file that is begun and will not be whole goes when its export is told to end, and until then it has one writer.
+#[test]
+fn an_export_that_is_interrupted_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("x.jsonl");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let mut export = binary();
+    export.args(["export", "--url", &url, "-o", text(&file)]).stderr(Stdio::null()).stdout(Stdio::null());
+    let mut export = Running(export.spawn().expect("the binary starts"));
+    let (mut stream, _) = listener.accept().expect("a client");
+    stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n").expect("written");
+    let part = folder.path().join("x.jsonl.part");
+    let until = Instant::now() + PATIENCE;
+    while !part.exists() {
+        assert!(Instant::now() < until, "it does not begin");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // Another one at the same time is not mixed into it.
+    let (code, _, err) = run(&["export", "--url", &answering(vec![whole_export()]).0, "-o", text(&file)]);
+    assert!(code == 1 && err.contains("is being written by another process"), "{err}");
+    std::thread::sleep(Duration::from_millis(100));
+    support::terminate(export.0.id());
+    assert_eq!(support::wait(&mut export.0).code(), Some(143));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
+/// An answer with an empty export.
+fn whole_export() -> String {
+    let end =
+        r#"{"metric":{"__name__":"metrickit_export"},"values":[],"timestamps":[],"end":{"series":0,"chunks_lost":2}}"#;
+    format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{end}\n", end.len() + 1)
+}
+
+/// What could not be read is told by the status too, and a device is written to and not replaced.
+#[test]
+fn an_export_with_holes_is_told_by_its_status() {
+    let (code, out, err) = run(&["export", "--url", &answering(vec![whole_export()]).0]);
+    assert!(
+        code == 1 && out.contains("\"end\"") && err.contains("2 chunks of stored data cannot be read"),
+        "{out}{err}"
+    );
+    let (code, _, err) = run(&["export", "--url", &answering(vec![whole_export()]).0, "-o", "/dev/null"]);
+    assert!(code == 1 && err.contains("2 chunks of stored data cannot be read"), "{err}");
+    assert!(!std::fs::metadata("/dev/null").expect("there").is_file() && !Path::new("/dev/null.part").exists());
+}
+
+/// Floats go out as rows and come in the same; what rows cannot say is told.
+#[cfg(feature = "parquet")]
+#[test]
+fn parquet_goes_out_and_comes_in() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("x.parquet");
+    let (first, second) =
+        (Server::start(&folder.path().join("a"), &KEEP), Server::start(&folder.path().join("b"), &KEEP));
+    everything(&first);
+    let (_, told) = done(&["export", "--url", &first.url, "-o", text(&file)]);
+    assert!(told.starts_with("exported 17 samples of 5 series, "), "{told}");
+    assert!(told.contains("Parquet rows cannot say them: 2 native histograms, 1 start; "), "{told}");
+    let (told, _) = done(&["import", "--url", &second.url, text(&file)]);
+    assert!(told.starts_with("imported 15 samples from "), "{told}");
+    let floats = |server: &Server| {
+        let lines =
+            done(&["export", "--url", &server.url, "-m", "{__name__!~\"native|started_total|served_total\"}"]).0;
+        lines.lines().filter(|line| !line.contains("metrickit_export")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(floats(&second), floats(&first));
+    let (code, _, err) = run(&["export", "--url", &first.url, "-o", text(&folder.path().join("x.parquet.gz"))]);
+    assert!(code == 2 && err.contains("name it without .gz"), "{err}");
+}
+
+/// How to have it is told where it is not.
+#[cfg(not(feature = "parquet"))]
+#[test]
+fn parquet_is_a_matter_of_the_build() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("x.parquet");
+    let (code, _, err) = run(&["export", "-o", text(&file)]);
+    assert!(code == 2 && err.contains("--features parquet") && !file.exists(), "{err}");
+    std::fs::write(&file, "PAR1").expect("a file can be written");
+    let (code, _, err) = run(&["import", text(&file)]);
+    assert!(code == 1 && err.contains("--features parquet"), "{err}");
 }

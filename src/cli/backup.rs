@@ -6,23 +6,29 @@ use clap::Args;
 
 pub(super) const BACKUP_EXAMPLES: &str = "\
 Examples:
-  metrickit backup /mnt/backup/metrickit                            of the server on this machine, while it runs
-  metrickit backup /mnt/backup/metrickit                            again: only what is new
-  metrickit backup /var/backups/metrickit --copy                    without links, on the same disk
-  metrickit backup ./backup --data ./metrickit-data                 of a folder without a running server
-  metrickit check /mnt/backup/metrickit                             whether all of it can be read
+  metrickit backup /mnt/backup/metrickit         of the server on this machine
+  metrickit backup /mnt/backup/metrickit         again: only what is new
+  metrickit backup /var/backups/mk --copy        no links, on the same disk
+  metrickit backup ./backup --data ./metrickit-data         without a server
+  metrickit check /mnt/backup/metrickit          whether all of it can be read
 
-The server itself writes, into an empty folder of its machine or one that has a backup. Whenever it ends, that folder has the backup before or the new
-one, whole. On the disk of the data folder blocks become links, which take no space and are lost with the disk: copy the folder elsewhere, or use
-another disk. Samples, labels, metadata and deletes are in a backup; exemplars are not. An interrupted command does not end the server's work.
-A server takes backups for programs on its own machine; others need its settings admin_api and backup_dir.";
+The server itself writes, while it runs, into a folder of its machine that is
+empty or has a backup. Whenever it ends, that folder has the backup before or
+the new one, whole. On the disk of the data folder blocks become links, which
+take no space and are lost with the disk: copy the folder elsewhere, or use
+another disk. Samples, labels, metadata and deletes are in a backup; exemplars
+are not. An interrupted command does not end the server's work.
+A server takes backups for programs on its own machine; others need its
+settings admin_api and backup_dir.
+Exit status: 0 taken, 1 not, 2 wrong use.";
 
 pub(super) const RESTORE_EXAMPLES: &str = "\
 Examples:
   metrickit restore /mnt/backup/metrickit --data /var/lib/metrickit
-  metrickit restore ./backup --data ./new-data && metrickit server --data ./new-data
+  metrickit restore ./backup --data ./new && metrickit server --data ./new
 
-The data folder must be empty or missing; no server is needed. Every file of the backup is verified. Until a restore has ended no server starts on its
+The data folder must be empty or missing; no server is needed. Every file of
+the backup is verified. Until a restore has ended no server starts on its
 folder; run it again if it was interrupted.
 Exit status: 0 restored, 1 not, or damaged files were kept, 2 wrong use.";
 

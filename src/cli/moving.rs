@@ -8,28 +8,40 @@ use super::TargetArgs;
 
 pub(super) const EXPORT_EXAMPLES: &str = "\
 Examples:
-  metrickit export --output all.jsonl.gz                                 everything
-  metrickit export --match '{job=\"api\"}' --match up --start now-7d -o api.jsonl
-  metrickit export --match http_requests_total --format openmetrics      text on standard output
-  metrickit export --data ./metrickit-data -o all.jsonl                  without a running server
-  metrickit export --url http://old:9595 | metrickit import --url http://new:9595 -
+  metrickit export -o all.jsonl.gz                     everything
+  metrickit export -m '{job=\"api\"}' -m up --start now-7d -o api.jsonl
+  metrickit export -m http_requests_total -f openmetrics
+  metrickit export --data ./metrickit-data -o all.jsonl     without a server
+  metrickit export --url http://old:9595 | \\
+    metrickit import --url http://new:9595 -
 
-Lines of JSON hold everything: floats to the bit, stale markers, native histograms, starts of counters, what is known of metrics. Others read
-them too: VictoriaMetrics takes them at /api/v1/import. OpenMetrics text is for everything else (promtool tsdb create-blocks-from openmetrics
-FILE); what it cannot say is left out, and counted on standard error. Exemplars are not exported.
-A file gets its name once it is whole. Where samples are kept as summaries only, the last of each window is exported.";
+Lines of JSON hold everything: floats to the bit, stale markers, native
+histograms, starts of counters, what is known of metrics. Others read them
+too: VictoriaMetrics takes them at /api/v1/import. OpenMetrics text is for
+everything else (promtool tsdb create-blocks-from openmetrics FILE); what it
+cannot say is left out, and counted on standard error. Parquet is for DuckDB
+and pandas: timestamp_ms, value, __name__, and labels as JSON; it is there in
+programs built with `cargo build --release --features parquet`. Exemplars are
+not exported. Where samples are kept as summaries only, the last of each window is.
+A file gets its name once it is whole; until then it is FILE.part.
+Exit status: 0 all was exported, 1 something could not be read, asked for or
+written, 2 wrong use.";
 
 pub(super) const IMPORT_EXAMPLES: &str = "\
 Examples:
   metrickit import all.jsonl.gz
-  metrickit import --label env=old dump.jsonl more.jsonl                 with a label on every series
-  curl -s http://host:9100/metrics | metrickit import -                  a page of metrics, as of now
+  metrickit import --label env=old dump.jsonl more.jsonl
+  curl -s http://host:9100/metrics | metrickit import -     a page, as of now
   metrickit import --skip-bad-lines metrics.txt
-  curl -sG http://victoria:8428/api/v1/export -d 'match[]={__name__!=\"\"}' | metrickit import -
+  curl -sG http://victoria:8428/api/v1/export -d 'match[]={__name__!=\"\"}' | \\
+    metrickit import -
 
-Reads lines of JSON as `metrickit export` and VictoriaMetrics write them, OpenMetrics text and Prometheus text, each also as gzip, and sends them by
-remote write. Files may be larger than memory. A server that is busy is waited for. Importing again changes nothing.
-The server refuses samples older than its retention; they are counted and the rest is taken.
+Reads lines of JSON as `metrickit export` and VictoriaMetrics write them,
+OpenMetrics text and Prometheus text, each also as gzip, and sends them by
+remote write. Files may be larger than memory. A server that is busy is waited
+for, one that finds a request too large gets it in parts. Importing again
+changes nothing. The server refuses samples older than its retention; they are
+counted and the rest is taken.
 Exit status: 0 everything was taken, 1 something was not, 2 wrong use.";
 
 /// How exports are written.
@@ -39,6 +51,8 @@ pub(crate) enum ExportFormat {
     Jsonl,
     /// OpenMetrics text
     Openmetrics,
+    /// Parquet, one row a sample; programs built with --features parquet have it
+    Parquet,
 }
 
 /// Arguments of `export`.
@@ -53,7 +67,7 @@ pub(crate) struct ExportArgs {
     /// Export samples up to this time [default: to the last]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) end: Option<String>,
-    /// How to write them [default: by the file's name: .txt, .prom and .om are openmetrics, all else jsonl]
+    /// How to write them [default: by the file's name: .txt, .prom and .om are openmetrics, .parquet is parquet, all else jsonl]
     #[arg(short, long, value_name = "FORMAT", value_enum)]
     pub(crate) format: Option<ExportFormat>,
     /// File to write, compressed if its name ends in .gz; - is standard output
@@ -73,6 +87,8 @@ pub(crate) enum ImportFormat {
     Openmetrics,
     /// Prometheus text: times in milliseconds
     Prometheus,
+    /// Parquet as exports write it; programs built with --features parquet have it
+    Parquet,
 }
 
 /// Arguments of `import`.

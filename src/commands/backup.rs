@@ -1,13 +1,16 @@
 //! `metrickit backup` and `metrickit restore`: a folder that holds all that a data folder holds, and back.
 
+use std::io;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
+use storage::BackupError;
 use storage::backup::{self, RestoreOptions, RestoreReport};
+use storage::files::real_path;
 
 use super::Target;
 use super::admin::{PATIENCE, counted, figure};
@@ -21,6 +24,9 @@ use crate::when::show_instant;
 
 /// How instants are shown.
 const TIME_PATTERN: &str = "%Y-%m-%d %H:%M:%S";
+
+/// Most damaged files of a backup that are named.
+const DAMAGED_TOLD_MAX: usize = 20;
 
 /// What `/api/v1/admin/backup` answers.
 #[derive(Debug, Deserialize)]
@@ -56,7 +62,7 @@ pub(crate) fn take(args: &BackupArgs, output: &mut Output) -> anyhow::Result<()>
     let target = Target::open(&TargetArgs { url: args.url.clone(), data: args.data.clone() })?;
     let client = target.client.with_timeout(PATIENCE);
     // A server on this machine may run in another folder.
-    let dir = if is_here(client.url()) { std::path::absolute(&args.dir)? } else { args.dir.clone() };
+    let dir = if is_here(client.url()) { absolute(&args.dir)? } else { args.dir.clone() };
     let dir = dir.to_str().context("the folder's name is not UTF-8")?;
     let bar = ByteBar::start()?;
     let form = [("dir", dir), ("copy", if args.copy { "true" } else { "false" })];
@@ -73,6 +79,11 @@ pub(crate) fn take(args: &BackupArgs, output: &mut Output) -> anyhow::Result<()>
     }
     output.text(&told_taken(&serde_json::from_value(taken)?))?;
     Ok(())
+}
+
+/// The folder as a server of this machine takes it, which has no current one in common with its clients, and takes no `..`.
+fn absolute(dir: &Path) -> io::Result<PathBuf> {
+    if dir.components().any(|part| part == Component::ParentDir) { real_path(dir) } else { std::path::absolute(dir) }
 }
 
 /// Whether the server's address is one of this machine alone.
@@ -133,6 +144,11 @@ pub(crate) fn restore(args: &RestoreArgs, output: &mut Output) -> anyhow::Result
     let watch = &mut |at: backup::Progress<'_>| bar.show(at.file, at.done_bytes, at.total_bytes);
     let restored = backup::restore(&args.dir, &args.data, options, watch);
     bar.end();
+    if let Err(BackupError::Damaged { damage }) = &restored {
+        for found in damage.iter().take(DAMAGED_TOLD_MAX) {
+            output.note(&format!("damaged: {found}"))?;
+        }
+    }
     let report = restored?;
     if args.json {
         output.line(&as_json(&report, begun.elapsed().as_secs_f64()).to_string())?;

@@ -22,9 +22,11 @@ Examples:
   metrickit check /var/lib/metrickit --json | jq '.problems[].file'
   metrickit check /mnt/backup/metrickit
 
-Every checksum is verified, every chunk decoded, and the catalog held against blocks and log. Nothing is changed. No
-server may be running on the folder. Of a backup every file is held against its manifest besides.
-Exit status: 0 everything can be read, 1 something cannot or the folder could not be checked, 2 wrong use.";
+Every checksum is verified, every chunk decoded, and the catalog held against
+blocks and log. Nothing is changed. No server may be running on the folder. Of a
+backup every file is held against its manifest besides.
+Exit status: 0 everything can be read, 1 something cannot or the folder could
+not be checked, 2 wrong use.";
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]

@@ -1,36 +1,41 @@
 //! `metrickit export`: samples of a server, or of a folder, into a file.
 //!
 //! The server writes the export; here it is looked over line by line on its way, so that one that was cut off is never
-//! taken for a whole one. A file has another name until it is whole.
+//! taken for a whole one. A file has another name until it is whole. Parquet is made here, of lines of JSON.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+#[cfg(feature = "parquet")]
+mod parquet;
+
+use std::fs;
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+use std::process;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use model::json_lines::{Counts, LineReader, Mark};
+use model::json_lines::{self, Counts, LineReader, Mark};
 use model::time::{Clock, SystemClock};
 use model::{LabelsBuilder, Samples};
 use serde::Deserialize;
 
 use super::Target;
 use super::admin::{PATIENCE, counted, figure};
+use super::part_file::PartFile;
 use super::progress::FlowBar;
 use crate::UsageError;
 use crate::cli::{ExportArgs, ExportFormat};
 use crate::output::Output;
 use crate::render::number::short;
 use crate::render::unit::{BYTES, PLAIN, SECONDS};
+use crate::signals;
 use crate::when::{api_seconds, parse_instant_ms};
 
 /// The selector of all series.
 const EVERYTHING: &str = r#"{__name__!=""}"#;
-/// Longest line that is taken, in bytes.
-const LINE_BYTES_MAX: u64 = 1 << 30;
+/// Longest line that is taken, in bytes, its end included.
+const LINE_BYTES_MAX: u64 = json_lines::LINE_BYTES_MAX as u64 + 1;
 /// Bytes that are read and written at a time.
 const BUFFER_BYTES: usize = 256 << 10;
 /// How the line begins that ends an export as lines of JSON.
@@ -54,26 +59,24 @@ struct LeftOut {
     starts: u64,
 }
 
-/// Exports, and tells what there was.
-pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> anyhow::Result<()> {
+/// Exports, and tells what there was. Whether all could be read.
+pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> anyhow::Result<bool> {
     let begun = Instant::now();
     let format = args.format.unwrap_or_else(|| format_of(&args.output));
+    check_format(format, is_zipped(&args.output))?;
     let form = form(args, format, SystemClock.now().0).map_err(UsageError)?;
     let target = Target::open(&args.target)?;
     let (head, body) = target.client.with_timeout(PATIENCE).stream("/api/v1/export", &form)?;
     let metrics = head.get("x-metrickit-export-metrics").and_then(|text| text.to_str().ok()?.parse().ok());
     let watcher = Watcher { format, metrics, ..Watcher::default() };
     let (report, bytes) = if args.output.as_os_str() == "-" {
-        let mut stdout = BufWriter::with_capacity(BUFFER_BYTES, output.stdout());
-        let told = copy(watcher, body, &mut stdout)?;
-        stdout.flush()?;
-        told
+        write(Output::stdout(), false, watcher, body)?
     } else {
         to_file(&args.output, watcher, body)?
     };
     target.close()?;
-    output.note(&told(&report, bytes, begun.elapsed().as_secs_f64()))?;
-    Ok(())
+    output.note(&told(&report, bytes, format, begun.elapsed().as_secs_f64()))?;
+    Ok(report.chunks_lost == 0)
 }
 
 /// What is asked of the server.
@@ -89,7 +92,7 @@ fn form(args: &ExportArgs, format: ExportFormat, now_ms: i64) -> Result<Vec<(&'s
         }
     }
     let format = match format {
-        ExportFormat::Jsonl => "jsonl",
+        ExportFormat::Jsonl | ExportFormat::Parquet => "jsonl",
         ExportFormat::Openmetrics => "openmetrics",
     };
     form.extend([("format", format.to_owned()), ("report", "true".to_owned())]);
@@ -100,62 +103,96 @@ fn form(args: &ExportArgs, format: ExportFormat, now_ms: i64) -> Result<Vec<(&'s
 fn format_of(file: &Path) -> ExportFormat {
     let name = file.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
-    let is_text = [".txt", ".prom", ".om", ".openmetrics"].iter().any(|ending| name.ends_with(ending));
-    if is_text { ExportFormat::Openmetrics } else { ExportFormat::Jsonl }
+    let ends_with = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    match () {
+        () if ends_with(&[".txt", ".prom", ".om", ".openmetrics"]) => ExportFormat::Openmetrics,
+        () if ends_with(&[".parquet"]) => ExportFormat::Parquet,
+        () => ExportFormat::Jsonl,
+    }
+}
+
+/// Refuses what this program cannot write.
+fn check_format(format: ExportFormat, is_zipped: bool) -> Result<(), UsageError> {
+    if format != ExportFormat::Parquet {
+        return Ok(());
+    }
+    if is_zipped {
+        let text = "a Parquet file is compressed by itself, and no reader takes one in gzip; name it without .gz";
+        return Err(UsageError(text.to_owned()));
+    }
+    #[cfg(not(feature = "parquet"))]
+    {
+        Err(UsageError(super::WITHOUT_PARQUET.to_owned()))
+    }
+    #[cfg(feature = "parquet")]
+    {
+        Ok(())
+    }
+}
+
+fn is_zipped(file: &Path) -> bool {
+    file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gz"))
 }
 
 /// Writes an export to `file`, which is not touched before the export is whole.
 fn to_file(file: &Path, watcher: Watcher, body: impl Read) -> anyhow::Result<(Report, u64)> {
-    let mut part = OsString::from(file);
-    part.push(".part");
-    let part = PathBuf::from(part);
-    let shown = || format!("cannot write {}", part.display());
-    let out = BufWriter::with_capacity(BUFFER_BYTES, File::create(&part).with_context(shown)?);
-    let written = write_all(file, watcher, body, out);
-    let renamed = written.and_then(|told| {
-        fs::rename(&part, file).with_context(|| format!("cannot rename {} to its name", part.display()))?;
-        Ok(told)
-    });
-    if renamed.is_err() {
-        // What is there is of no use; that it could not be removed does not matter beside the failure.
-        let _ = fs::remove_file(&part);
+    let part = PartFile::begin(file)?;
+    if let Some(name) = part.part().map(Path::to_owned) {
+        signals::on_stop(move |signal| {
+            let _ = fs::remove_file(&name);
+            process::exit(if signal == "SIGTERM" { 143 } else { 130 });
+        })?;
     }
-    renamed
+    let told = write(part.file(), is_zipped(file), watcher, body)?;
+    part.finish()?;
+    Ok(told)
 }
 
-fn write_all(
-    file: &Path,
-    watcher: Watcher,
-    body: impl Read,
-    mut out: BufWriter<File>,
-) -> anyhow::Result<(Report, u64)> {
-    let told = if file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gz")) {
+/// Writes an export to `out`; what it held, and how many bytes it has.
+fn write(out: impl Write + Send, is_zipped: bool, watcher: Watcher, body: impl Read) -> anyhow::Result<(Report, u64)> {
+    #[cfg(feature = "parquet")]
+    if watcher.format == ExportFormat::Parquet {
+        let mut file = parquet::ParquetFile::begin(out)?;
+        let (report, _) = copy(watcher, body, &mut |line| file.take(line))?;
+        let (left_out, bytes) = file.finish()?;
+        return Ok((Report { left_out, ..report }, bytes));
+    }
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
+    let told = if is_zipped {
         let mut encoder = GzEncoder::new(out, Compression::default());
-        let told = copy(watcher, body, &mut encoder)?;
-        out = encoder.finish()?;
+        let told = copy(watcher, body, &mut |line| encoder.write_all(line).context(CANNOT_WRITE))?;
+        out = encoder.finish().context(CANNOT_WRITE)?;
         told
     } else {
-        copy(watcher, body, &mut out)?
+        copy(watcher, body, &mut |line| out.write_all(line).context(CANNOT_WRITE))?
     };
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    out.flush().context(CANNOT_WRITE)?;
     Ok(told)
 }
 
 /// Hands on what comes until its end, and tells what it held and how many bytes it has.
-fn copy(mut watcher: Watcher, body: impl Read, out: &mut impl Write) -> anyhow::Result<(Report, u64)> {
+fn copy(
+    mut watcher: Watcher,
+    body: impl Read,
+    take: &mut dyn FnMut(&[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<(Report, u64)> {
     let bar = FlowBar::start(None)?;
     let mut body = BufReader::with_capacity(BUFFER_BYTES, body);
     let (mut line, mut bytes, mut shown_bytes) = (Vec::new(), 0, 0);
     loop {
         line.clear();
-        let read = body.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).context(BROKE_OFF)?;
+        let read = body.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line).context(BROKE_OFF)?;
         if read == 0 {
             break;
         }
+        ensure!(
+            line.len() as u64 <= LINE_BYTES_MAX,
+            "a line of the export has more than {LINE_BYTES_MAX} bytes, which no reader takes"
+        );
         ensure!(line.ends_with(b"\n"), "{BROKE_OFF} in the middle of a line");
         if watcher.look(&line)? {
             bytes += line.len() as u64;
-            out.write_all(&line).context("cannot write the export")?;
+            take(&line)?;
         }
         if bytes - shown_bytes > BUFFER_BYTES as u64 {
             shown_bytes = bytes;
@@ -163,13 +200,14 @@ fn copy(mut watcher: Watcher, body: impl Read, out: &mut impl Write) -> anyhow::
         }
     }
     bar.end();
-    out.flush().context("cannot write the export")?;
     match watcher.report {
         Some(report) => Ok((report, bytes)),
         None => bail!("{BROKE_OFF} before its end; the server's log may tell why"),
     }
 }
 
+/// What is said where the disk is full or fails, or nobody reads any more.
+const CANNOT_WRITE: &str = "cannot write the export";
 /// What is said of an export that is not whole.
 const BROKE_OFF: &str = "the export broke off";
 
@@ -199,12 +237,12 @@ impl Watcher {
     fn look(&mut self, line: &[u8]) -> anyhow::Result<bool> {
         ensure!(self.report.is_none(), "the export goes on behind its end");
         match self.format {
-            ExportFormat::Jsonl if line.starts_with(MARK_START.as_bytes()) => {
+            ExportFormat::Jsonl | ExportFormat::Parquet if line.starts_with(MARK_START.as_bytes()) => {
                 if let Some(Counts { series, samples, chunks_lost, .. }) = end_counts(line)? {
                     self.report = Some(Report { series, samples, chunks_lost, ..Report::default() });
                 }
             }
-            ExportFormat::Jsonl => self.see(metric_start(line)),
+            ExportFormat::Jsonl | ExportFormat::Parquet => self.see(metric_start(line)),
             ExportFormat::Openmetrics if self.saw_eof => {
                 self.report = Some(serde_json::from_slice(line).context("the end of the export is not understood")?);
                 return Ok(false);
@@ -252,7 +290,7 @@ fn end_counts(line: &[u8]) -> anyhow::Result<Option<Counts>> {
     })
 }
 
-fn told(report: &Report, bytes: u64, seconds: f64) -> String {
+fn told(report: &Report, bytes: u64, format: ExportFormat, seconds: f64) -> String {
     let headline = format!(
         "exported {} of {} series, {} in {}",
         counted(report.samples, "sample"),
@@ -269,7 +307,8 @@ fn told(report: &Report, bytes: u64, seconds: f64) -> String {
         left_out.iter().filter(|(count, _)| *count > 0).map(|&(count, what)| counted(count, what)).collect();
     let left_out = (!parts.is_empty()).then(|| {
         let parts = parts.join(", ");
-        format!("warning: left out, because OpenMetrics text cannot say them: {parts}; --format jsonl has them")
+        let format = if format == ExportFormat::Parquet { "Parquet rows" } else { "OpenMetrics text" };
+        format!("warning: left out, because {format} cannot say them: {parts}; --format jsonl has them")
     });
     let lost = (report.chunks_lost > 0).then(|| {
         let chunks = counted(report.chunks_lost, "chunk");
@@ -286,7 +325,7 @@ mod tests {
     fn check(format: ExportFormat, body: &str, want: Result<&str, &str>) {
         let mut out = Vec::new();
         let watcher = Watcher { format, ..Watcher::default() };
-        let got = copy(watcher, body.as_bytes(), &mut out).map(|_| String::from_utf8(out).expect("text"));
+        let got = write(&mut out, false, watcher, body.as_bytes()).map(|_| String::from_utf8(out).expect("text"));
         match (got, want) {
             (Ok(got), Ok(want)) => assert_eq!(got, want),
             (Err(error), Err(want)) => assert!(error.to_string().contains(want), "{error}"),
@@ -317,7 +356,7 @@ mod tests {
             r#"{"series":2,"samples":3,"leftOut":{"histograms":1,"staleMarkers":2,"starts":0},"chunksLost":4}"#,
         )
         .expect("a report");
-        let text = told(&report, 2048, 0.5);
+        let text = told(&report, 2048, ExportFormat::Openmetrics, 0.5);
         assert!(text.starts_with("exported 3 samples of 2 series, 2KiB in 500ms\n"), "{text}");
         assert!(text.contains("cannot say them: 1 native histogram, 2 stale markers; "), "{text}");
         assert!(text.contains("4 chunks of stored data"), "{text}");
@@ -330,9 +369,12 @@ mod tests {
             ("a.om", ExportFormat::Openmetrics),
             ("-", ExportFormat::Jsonl),
             ("a.gz", ExportFormat::Jsonl),
+            ("a.Parquet", ExportFormat::Parquet),
         ] {
             assert_eq!(format_of(Path::new(name)), want, "{name}");
         }
+        assert!(check_format(format_of(Path::new("a.parquet.gz")), true).is_err());
+        assert_eq!(check_format(ExportFormat::Parquet, false).is_ok(), cfg!(feature = "parquet"));
         let seen = |line: &str| String::from_utf8(metric_start(line.as_bytes()).to_vec()).expect("text");
         assert_eq!(seen(r#"{"metric":{"__name__":"up","job":"x"},"#), r#"{"metric":{"__name__":"up"#);
         assert_eq!(seen("{}"), "");

@@ -8,6 +8,7 @@ pub(crate) mod check;
 pub(crate) mod deletes;
 pub(crate) mod export;
 pub(crate) mod import;
+mod part_file;
 mod progress;
 pub(crate) mod query;
 pub(crate) mod retention;
@@ -25,6 +26,11 @@ use crate::cli::TargetArgs;
 use crate::client::{Client, URL_DEFAULT};
 use crate::serving::Serving;
 use crate::settings::typed::ServerSettings;
+
+/// What is said where Parquet is asked for and not there.
+#[cfg(not(feature = "parquet"))]
+pub(crate) const WITHOUT_PARQUET: &str =
+    "this program was built without Parquet; build one that has it with `cargo build --release --features parquet`";
 
 /// Starts logging to standard error.
 pub(crate) fn start_logging(filter: &str) -> anyhow::Result<()> {
@@ -52,6 +58,12 @@ impl Target {
             return Ok(Self { client: client.map_err(|error| UsageError(error.to_string()))?, own: None });
         };
         anyhow::ensure!(data.is_dir(), "there is no folder {}", data.display());
+        // Whoever only looks must not make one.
+        anyhow::ensure!(
+            storage::check::is_ours(data),
+            "{} is no data folder; name the one that the server was given as --data",
+            data.display()
+        );
         let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
         let serving = Serving::start(listener, ServerSettings::for_reading(data))?;
         if !serving.wait_ready() {

@@ -4,6 +4,8 @@
 //! batches are under way, so that memory does not grow with the files.
 
 mod encode;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod read;
 mod send;
 mod source;
@@ -15,10 +17,12 @@ use anyhow::Context;
 use model::LabelsBuilder;
 use model::time::{Clock, SystemClock};
 
+#[cfg(not(feature = "parquet"))]
+use super::WITHOUT_PARQUET;
 use super::admin::{counted, figure};
 use super::progress::FlowBar;
 use crate::UsageError;
-use crate::cli::ImportArgs;
+use crate::cli::{ImportArgs, ImportFormat};
 use crate::client::{Client, URL_DEFAULT};
 use crate::output::Output;
 use crate::render::number::short;
@@ -66,18 +70,13 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> anyhow::Result<bool
             break;
         }
     }
-    let finished = importer.finish(bytes);
+    let (done, sent) = importer.finish(bytes);
     bar.end();
-    let done = match (read, finished) {
-        (Ok(()), finished) => finished?,
-        // A line that is none: what came before it is there.
-        (Err(error), Ok(done)) => {
-            output.note(&told(&done, begun.elapsed().as_secs_f64()))?;
-            return Err(error);
-        }
-        // The server is why reading ended.
-        (Err(_), Err(error)) => return Err(error),
-    };
+    // If the server is why reading ended, it tells more than the reading does.
+    if let Err(error) = sent.and(read) {
+        output.note(&told(&done, begun.elapsed().as_secs_f64()))?;
+        return Err(error);
+    }
     output.line(&told(&done, begun.elapsed().as_secs_f64()))?;
     let is_whole = done.sent.refused == 0 && done.bad_lines == 0 && done.cut_off.is_empty();
     Ok(is_whole)
@@ -85,14 +84,34 @@ pub(crate) fn run(args: &ImportArgs, output: &mut Output) -> anyhow::Result<bool
 
 fn import_file(file: &Path, importer: &mut Importer, bytes: &mut u64, bar: &FlowBar) -> anyhow::Result<()> {
     let source = Source::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let counter = source.counter();
     let before = *bytes;
+    if importer.format_of(&source) == ImportFormat::Parquet {
+        drop(source);
+        return import_parquet(file, importer, bytes, bar);
+    }
+    let counter = source.counter();
     let read = importer.read(source, &mut |samples| {
         let done_bytes = before + counter.bytes();
         bar.show(done_bytes, counted(samples, "sample"));
     });
     *bytes = before + counter.bytes();
     read
+}
+
+#[cfg(feature = "parquet")]
+fn import_parquet(file: &Path, importer: &mut Importer, bytes: &mut u64, bar: &FlowBar) -> anyhow::Result<()> {
+    anyhow::ensure!(file.as_os_str() != "-", "Parquet is read from files only, for its end comes first");
+    let before = *bytes;
+    let read = parquet::read(file, importer, &mut |done_bytes, samples| {
+        bar.show(before + done_bytes, counted(samples, "sample"));
+    });
+    *bytes = before + file.metadata().map_or(0, |of| of.len());
+    read
+}
+
+#[cfg(not(feature = "parquet"))]
+fn import_parquet(file: &Path, _: &mut Importer, _: &mut u64, _: &FlowBar) -> anyhow::Result<()> {
+    anyhow::bail!("{} is a Parquet file, and {WITHOUT_PARQUET}", file.display())
 }
 
 /// Labels that no series can have are told before anything is read.

@@ -65,14 +65,26 @@ impl Importer {
         }
     }
 
+    /// What `source` holds, as was said or as it begins.
+    pub(super) fn format_of(&self, source: &Source) -> ImportFormat {
+        self.options.format.unwrap_or_else(|| source.guess())
+    }
+
+    /// Samples read so far.
+    #[cfg(feature = "parquet")]
+    pub(super) fn samples(&self) -> u64 {
+        self.samples
+    }
+
     /// Reads all of `source`. Tells `progress` now and then how many samples there were so far.
     ///
     /// Fails at the first bad line unless these are skipped, and when nothing can be sent any more.
     pub(super) fn read(&mut self, source: Source, progress: &mut dyn FnMut(u64)) -> anyhow::Result<()> {
         let name = source.name().to_owned();
-        let format = self.options.format.unwrap_or_else(|| source.guess());
+        let format = self.format_of(&source);
         let mut reader: Box<dyn ReadLines> = match format {
             ImportFormat::Jsonl => Box::new(Lines::default()),
+            ImportFormat::Parquet => bail!("{name} has no lines"),
             ImportFormat::Openmetrics => Box::new(Text::new(TextFormat::OpenMetrics)),
             ImportFormat::Prometheus => Box::new(Text::new(TextFormat::Prometheus)),
         };
@@ -106,16 +118,20 @@ impl Importer {
         Ok(())
     }
 
-    /// Sends what is left, and waits until all is sent.
-    pub(super) fn finish(mut self, bytes: u64) -> anyhow::Result<Done> {
+    /// Sends what is left, and waits until all is sent, or cannot be: what became of it, and why there is no more.
+    pub(super) fn finish(mut self, bytes: u64) -> (Done, anyhow::Result<()>) {
         // If there is nobody to send it, the end tells why.
         let _ = self.flush();
-        let sent = self.sending.finish()?;
-        Ok(Done { sent, bytes, ..self.done })
+        let (sent, ended) = self.sending.finish();
+        (Done { sent, bytes, ..self.done }, ended)
     }
 
     /// Takes in one sample of the series with `labels`.
-    fn sample(&mut self, labels: &mut LabelsBuilder, sample: FullSample) -> anyhow::Result<Result<(), String>> {
+    pub(super) fn sample(
+        &mut self,
+        labels: &mut LabelsBuilder,
+        sample: FullSample,
+    ) -> anyhow::Result<Result<(), String>> {
         for (name, value) in &self.options.labels {
             labels.set(name, value);
         }
@@ -167,7 +183,7 @@ impl Importer {
         if batch.is_empty() || self.sending.push(batch) { Ok(()) } else { Err(anyhow!("nothing can be sent")) }
     }
 
-    fn bad_line(&mut self, file: &str, line: usize, problem: &str) -> anyhow::Result<()> {
+    pub(super) fn bad_line(&mut self, file: &str, line: usize, problem: &str) -> anyhow::Result<()> {
         let told = format!("{file}:{line}: {problem}");
         if !self.options.skip_bad_lines {
             bail!("{told}; --skip-bad-lines goes on after such lines");

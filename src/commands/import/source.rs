@@ -20,6 +20,8 @@ const READ_BYTES: usize = 256 << 10;
 const CHUNK_BYTES: usize = 1 << 20;
 /// How gzip begins.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// How Parquet files begin, and end.
+const PARQUET_MAGIC: &[u8] = b"PAR1";
 /// Times below are seconds, from here on milliseconds: as seconds this is the year 5138, as milliseconds 1973.
 const MS_FROM: f64 = 1e11;
 
@@ -114,6 +116,8 @@ pub(super) fn total_bytes(files: &[PathBuf]) -> Option<u64> {
 pub(super) fn line_bytes_max(format: ImportFormat) -> usize {
     match format {
         ImportFormat::Jsonl => json_lines::LINE_BYTES_MAX,
+        // It has none.
+        ImportFormat::Parquet => 0,
         ImportFormat::Openmetrics | ImportFormat::Prometheus => parse::LINE_BYTES_MAX,
     }
 }
@@ -121,6 +125,9 @@ pub(super) fn line_bytes_max(format: ImportFormat) -> usize {
 /// What a text that begins so is. Prometheus text and OpenMetrics differ in their times alone, as far as samples go:
 /// these tell, and else the lines that only OpenMetrics has.
 fn guess(head: &[u8]) -> ImportFormat {
+    if head.starts_with(PARQUET_MAGIC) {
+        return ImportFormat::Parquet;
+    }
     let head = String::from_utf8_lossy(head);
     let mut lines = head.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut is_open_metrics = false;
@@ -221,6 +228,7 @@ mod tests {
         check_guess("{ \"values\" : [", Jsonl);
         check_guess("{\"my.metric\"} 1 1700000000", Openmetrics);
         check_guess("{\"my.metric\",a=\"b\"} 1 1700000000000", Prometheus);
+        check_guess("PAR1\u{15}", ImportFormat::Parquet);
         check_guess("", Prometheus);
         check_guess("up 1", Prometheus);
         check_guess("# TYPE up gauge\nup{a=\"} 5 7\"} 1 1700000000.5\n", Openmetrics);
