@@ -130,9 +130,9 @@ fn main() {
         measure(name, || {
             batch.clear();
             cursor.next = 0;
-            let decoded =
+            let walked =
                 decoder.decode(Version::V1, black_box(&plain), &limits, &mut cursor, &mut batch, &mut rejected);
-            decoded.expect("whole");
+            walked.expect("whole");
             assert_eq!((black_box(&batch).samples_len(), cursor.next), (SERIES as usize, SERIES));
         });
     }
