@@ -46,7 +46,7 @@ pub(crate) struct RestartArgs {
     /// How often each is killed and started
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     repeat: u32,
-    /// Memory of the server, as its setting `memory_max`
+    /// Memory of the server that is started, as its setting `memory_max`
     #[arg(long, value_name = "BYTES|auto", default_value = "auto")]
     memory_max: String,
     /// Folder in which the temporary ones are made
@@ -109,7 +109,7 @@ fn measure(args: &RestartArgs, series: u32, bar: &ProgressBar) -> anyhow::Result
     let say = |doing: &str| bar.set_message(format!("{} series: {doing}", short(series.into(), PLAIN)));
     say("writing");
     let memory_max = ("--memory-max", args.memory_max.clone());
-    let written_to = vec![("--flush-log-bytes", FLUSH_LOG_BYTES.to_owned()), memory_max.clone()];
+    let written_to = vec![("--flush-log-bytes", FLUSH_LOG_BYTES.to_owned())];
     let options = Options { settings: written_to, ..Options::default() };
     let mut subject = Subject::start(Kind::MetricKit, options, args.data.as_deref())?;
     let mut load = Load::new(&subject, Fleet::new(series as usize, args.seed));
@@ -117,10 +117,10 @@ fn measure(args: &RestartArgs, series: u32, bar: &ProgressBar) -> anyhow::Result
         load.write_round()?;
     }
     subject.client.post("/api/v1/admin/flush", &[]).context("writing blocks")?;
-    let in_blocks = (load.fleet.first_value(), load.last_ms());
+    let in_blocks = load.newest;
     let log_bytes_max = u64::from(args.log_mib) * MIB;
     let log_samples = load.fill_log(&subject, log_bytes_max)?;
-    let newest = (load.fleet.first_value(), load.last_first_ms);
+    let newest = load.newest;
     let log_bytes = byte_metric(&subject, LOG_BYTES)?;
     say("killing and starting");
     subject.set_options(Options { settings: vec![memory_max], ..Options::default() });
@@ -161,19 +161,15 @@ struct Load {
     url: String,
     fleet: Fleet,
     next_ms: i64,
-    /// Of the newest round whose first series was taken.
-    last_first_ms: i64,
+    /// The newest sample of the first series that was taken: value and time.
+    newest: (f64, i64),
 }
 
 impl Load {
     fn new(subject: &Subject, fleet: Fleet) -> Self {
         let next_ms = (SystemClock.now().0 - START_AGO_MS) / INTERVAL_MS * INTERVAL_MS;
         let url = format!("{}/api/v1/write", subject.client.url());
-        Self { http: write_client(), url, fleet, next_ms, last_first_ms: next_ms }
-    }
-
-    fn last_ms(&self) -> i64 {
-        self.next_ms - INTERVAL_MS
+        Self { http: write_client(), url, fleet, next_ms, newest: (f64::NAN, next_ms) }
     }
 
     fn write_round(&mut self) -> anyhow::Result<u64> {
@@ -195,7 +191,7 @@ impl Load {
                 }
             }
             samples += body.samples as u64;
-            self.last_first_ms = self.next_ms;
+            self.newest = (self.fleet.first_value(), self.next_ms);
         }
         self.next_ms += INTERVAL_MS;
         Ok(samples)
@@ -210,7 +206,7 @@ impl Load {
         while bytes + round_bytes + round_bytes / 4 < bytes_max {
             samples += self.write_round()?;
             let before = std::mem::replace(&mut bytes, log_bytes()?);
-            round_bytes = bytes - before;
+            round_bytes = bytes.saturating_sub(before);
         }
         loop {
             let mut longest = round_bytes / (self.fleet.len() / SERIES_PER_CLUSTER + 1) as u64;
@@ -218,7 +214,7 @@ impl Load {
             let mut full = false;
             samples += self.write_while(|| {
                 let now = log_bytes()?;
-                longest = longest.max(now - last);
+                longest = longest.max(now.saturating_sub(last));
                 last = now;
                 full = now + longest + longest / 4 >= bytes_max;
                 Ok(!full)

@@ -154,6 +154,7 @@ impl Written {
 struct KeptOnFailure(tempfile::TempDir);
 
 impl Drop for KeptOnFailure {
+    #[expect(clippy::print_stdout, reason = "where it is")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.disable_cleanup(true);
