@@ -65,8 +65,7 @@ fn counts(engine: &Engine) -> Vec<u64> {
             let covered = summaries.iter().any(|of| of.end_ms() - MINUTE_MS < at_ms && at_ms <= of.end_ms());
             assert!(!covered, "series {at}: {at_ms} beside {summaries:?}");
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are small whole numbers")]
-        let summed: u64 = summaries.iter().map(|of| of.count as u64).sum();
+        let summed: u64 = summaries.iter().map(|of| of.count).sum();
         counts.push(summed + samples.timestamps_ms.len() as u64);
     }
     counts
