@@ -1,4 +1,4 @@
-//! An export as a Parquet file, for DuckDB, pandas and their like: one row a sample.
+//! An export as a Parquet file, for `DuckDB`, pandas and their like: one row a sample.
 //!
 //! ```text
 //! timestamp_ms  INT64, TIMESTAMP(MILLIS, UTC)

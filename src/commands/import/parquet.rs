@@ -65,8 +65,8 @@ impl Columns {
             Ok(place)
         };
         let timestamp_ms = place("timestamp_ms", Type::INT64)?;
-        let unit = all.column(timestamp_ms).logical_type_ref().cloned();
-        if !matches!(unit, Some(LogicalType::Timestamp { unit: TimeUnit::MILLIS, .. })) {
+        let is_ms = |of: &LogicalType| matches!(of, LogicalType::Timestamp(time) if time.unit == TimeUnit::MILLIS);
+        if !all.column(timestamp_ms).logical_type_ref().is_some_and(is_ms) {
             bail!("its column timestamp_ms is not one of milliseconds");
         }
         Ok(Self {
@@ -118,26 +118,29 @@ fn next<T: DataType>(column: &mut ColumnReaderImpl<T>, into: &mut Vec<T::T>) -> 
 }
 
 impl Rows {
-    /// Hands the rows to `importer`; `row` counts those of the file.
+    /// Hands the rows to `importer`, series by series; `row` counts those of the file.
     fn hand_on(&self, importer: &mut Importer, file: &str, row: &mut usize) -> anyhow::Result<()> {
         let mut labels = LabelsBuilder::new();
-        let mut known: Result<(), String> = Ok(());
-        for at in 0..self.values.len() {
-            *row += 1;
-            if at == 0 || self.names[at] != self.names[at - 1] || self.labels[at] != self.labels[at - 1] {
-                known = read_labels(self.names[at].data(), self.labels[at].data(), &mut labels);
-            }
-            let value = SampleValue::Float(self.values[at]);
-            let sample = FullSample { timestamp_ms: self.timestamps_ms[at], start_ms: 0, value };
-            let taken = match &known {
-                Ok(()) => importer.sample(&mut labels, sample)?,
-                Err(problem) => Err(problem.clone()),
+        let mut start = 0;
+        while start < self.values.len() {
+            let same = |&at: &usize| self.names[at] == self.names[start] && self.labels[at] == self.labels[start];
+            let end = start + (start..self.values.len()).take_while(same).count();
+            let taken = match read_labels(self.names[start].data(), self.labels[start].data(), &mut labels) {
+                Ok(()) => importer.take(&mut labels, (start..end).map(|at| self.sample(at)))?,
+                Err(problem) => Err(problem),
             };
             if let Err(problem) = taken {
-                importer.bad_line(file, *row, &problem)?;
+                (start..end).try_for_each(|at| importer.bad_line(file, *row + at + 1, &problem))?;
             }
+            start = end;
         }
+        *row += self.values.len();
         Ok(())
+    }
+
+    fn sample(&self, at: usize) -> FullSample {
+        let value = SampleValue::Float(self.values[at]);
+        FullSample { timestamp_ms: self.timestamps_ms[at], start_ms: 0, value }
     }
 }
 
@@ -147,6 +150,8 @@ fn read_labels(name: &[u8], others: &[u8], labels: &mut LabelsBuilder) -> Result
     let others: BTreeMap<String, String> =
         serde_json::from_slice(others).map_err(|error| format!("labels are no object of texts: {error}"))?;
     labels.push(METRIC_NAME, name);
-    others.iter().for_each(|(name, value)| labels.push(name, value));
+    for (name, value) in &others {
+        labels.push(name, value);
+    }
     Ok(())
 }

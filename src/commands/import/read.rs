@@ -126,17 +126,17 @@ impl Importer {
         (Done { sent, bytes, ..self.done }, ended)
     }
 
-    /// Takes in one sample of the series with `labels`.
-    pub(super) fn sample(
+    /// Takes in samples of the series with `labels`, or says why that is none.
+    pub(super) fn take(
         &mut self,
         labels: &mut LabelsBuilder,
-        sample: FullSample,
+        samples: impl IntoIterator<Item = FullSample>,
     ) -> anyhow::Result<Result<(), String>> {
         for (name, value) in &self.options.labels {
             labels.set(name, value);
         }
         match labels.pack(&LABEL_LIMITS) {
-            Ok(packed) => self.push(packed, sample).map(Ok),
+            Ok(packed) => samples.into_iter().try_for_each(|sample| self.push(packed, sample)).map(Ok),
             Err(error) => Ok(Err(error.to_string())),
         }
     }
@@ -243,7 +243,7 @@ impl ReadLines for Lines {
                     for (metric, metadata) in told.metadata {
                         place.importer.describe(metric, metadata)?;
                     }
-                    if let Err(problem) = self.take(place.importer)? {
+                    if let Err(problem) = place.importer.take(&mut self.labels, self.samples.iter_full())? {
                         place.bad_line(at + 1, &problem)?;
                     }
                 }
@@ -254,23 +254,6 @@ impl ReadLines for Lines {
 
     fn end(self: Box<Self>, _: &mut Importer) -> anyhow::Result<bool> {
         Ok(self.is_open)
-    }
-}
-
-impl Lines {
-    /// Takes in the samples of a line.
-    fn take(&mut self, importer: &mut Importer) -> anyhow::Result<Result<(), String>> {
-        for (name, value) in &importer.options.labels {
-            self.labels.set(name, value);
-        }
-        let labels = match self.labels.pack(&LABEL_LIMITS) {
-            Ok(labels) => labels,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        for sample in self.samples.iter_full() {
-            importer.push(labels, sample)?;
-        }
-        Ok(Ok(()))
     }
 }
 
@@ -300,7 +283,7 @@ impl ReadLines for Text {
                 Ok(Entry::Sample { labels, value, timestamp_ms }) => {
                     let timestamp_ms = timestamp_ms.unwrap_or(place.importer.options.now_ms);
                     let sample = FullSample { timestamp_ms, start_ms: 0, value: SampleValue::Float(value) };
-                    let taken = place.importer.sample(labels, sample)?;
+                    let taken = place.importer.take(labels, [sample])?;
                     taken.err().map(|problem| (parser.line(), problem))
                 }
                 Ok(about_metric) => {
