@@ -213,11 +213,14 @@ pub(crate) struct AdminArgs {
     pub(crate) json: bool,
 }
 
+/// A variable that clap reads would count as said, and stand in the way of a folder.
+const TARGET_URL: &str =
+    "Server to ask; anything that speaks Prometheus's query API [env: METRICKIT_URL] [default: http://127.0.0.1:9595]";
+
 /// Where queries go.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
-    /// Server to ask; anything that speaks Prometheus's query API [default: <http://127.0.0.1:9595>]
-    #[arg(long, value_name = "URL", env = "METRICKIT_URL")]
+    #[arg(long, value_name = "URL", help = TARGET_URL)]
     pub(crate) url: Option<String>,
     /// Open this data folder instead; no server may be running on it. Nothing is dropped by retention
     #[arg(long, value_name = "DIR", conflicts_with = "url")]

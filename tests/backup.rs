@@ -155,6 +155,17 @@ fn folders_are_named_from_where_one_is() {
         assert!(code == 1 && err.contains("is no data folder"), "{err}");
     }
     assert_eq!(std::fs::read_dir(at("here")).expect("listed").count(), 0);
+    // A variable that is set for good does not keep one from naming a folder.
+    let url = server.url.clone();
+    let check = |args: &[&str], want: i32| {
+        let output = binary().env("METRICKIT_URL", &url).args(args).output().expect("the binary runs");
+        assert_eq!(output.status.code(), Some(want), "{args:?}: {output:?}");
+    };
+    check(&["query", "up"], 0);
+    check(&["query", "up", "--data", text(&at("data")), "--url", &url], 2);
+    drop(server);
+    check(&["query", "up", "--data", text(&at("data"))], 0);
+    check(&["query", "up"], 1);
 }
 
 /// `kill -9` while a backup is taken: there is the one before or the new one, and the next one is taken.

@@ -515,8 +515,7 @@ fn parquet_goes_out_and_comes_in() {
     let (told, _) = done(&["import", "--url", &second.url, text(&file)]);
     assert!(told.starts_with("imported 15 samples from "), "{told}");
     let floats = |server: &Server| {
-        let lines =
-            done(&["export", "--url", &server.url, "-m", "{__name__=~\"plain|my.metric\"}"]).0;
+        let lines = done(&["export", "--url", &server.url, "-m", "{__name__=~\"plain|my.metric\"}"]).0;
         lines.lines().filter(|line| !line.contains("metrickit_export")).map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(floats(&second), floats(&first));

@@ -32,14 +32,15 @@ the backup is verified. Until a restore has ended no server starts on its
 folder; run it again if it was interrupted.
 Exit status: 0 restored, 1 not, or damaged files were kept, 2 wrong use.";
 
+const SERVER_URL: &str = "Server to ask; of one elsewhere DIR may be relative to its folder of backups [env: METRICKIT_URL] [default: http://127.0.0.1:9595]";
+
 /// Arguments of `backup`.
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
     /// Folder of the backup: empty, missing, or with an earlier backup of the same data
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// Server to ask [default: <http://127.0.0.1:9595>]; of one elsewhere DIR may be relative to its folder of backups
-    #[arg(long, value_name = "URL", env = "METRICKIT_URL")]
+    #[arg(long, value_name = "URL", help = SERVER_URL)]
     pub(crate) url: Option<String>,
     /// Open this data folder instead; no server may be running on it
     #[arg(long, value_name = "FOLDER", conflicts_with = "url")]

@@ -22,7 +22,8 @@ everything else (promtool tsdb create-blocks-from openmetrics FILE); what it
 cannot say is left out, and counted on standard error. Parquet is for DuckDB
 and pandas: timestamp_ms, value, __name__, and labels as JSON; it is there in
 programs built with `cargo build --release --features parquet`. Exemplars are
-not exported. Where samples are kept as summaries only, the last of each window is.
+not exported. Where samples are kept as summaries only, the last of each window
+is.
 A file gets its name once it is whole; until then it is FILE.part.
 Exit status: 0 all was exported, 1 something could not be read, asked for or
 written, 2 wrong use.";

@@ -85,12 +85,17 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
         let plain = |number: Option<u64>| number.map_or_else(String::new, |number| figure(number, PLAIN));
         vec![part.to_owned(), plain(files), figure(bytes, BYTES), plain(samples), plain(series)]
     };
-    vec![
+    let mut rows = vec![
         row("blocks", Some(report.blocks), report.block_bytes, Some(report.block_samples), None),
         row("log", Some(report.log_segments), report.log_bytes, Some(report.log_samples), None),
         row("catalog", None, report.catalog_bytes, None, Some(report.series)),
         row("index", Some(report.index_files), report.index_bytes, None, None),
-    ]
+    ];
+    if report.backup.is_some() {
+        // It has neither.
+        rows.retain(|row| !matches!(row.first().map(String::as_str), Some("log" | "index")));
+    }
+    rows
 }
 
 fn as_json(report: &Report) -> Json {
@@ -155,6 +160,9 @@ note: d/LOST: is no part
 ";
         assert!(text.ends_with(want), "{text}");
         assert!(told(&Report::default(), 0.5, None).ends_with("\neverything can be read; checked in 500ms\n"));
+        let backup = BackupFound { number: 1, taken_ms: 0, program: "1".to_owned() };
+        let text = told(&Report { backup: Some(backup), ..Report::default() }, 0.5, None);
+        assert!(text.contains("catalog") && !text.contains("│ log") && !text.contains("index"), "{text}");
         let json = as_json(&report);
         assert_eq!((&json["sound"], &json["problems"][0]["offset"]), (&json!(false), &json!(40)));
     }

@@ -54,7 +54,10 @@ impl Target {
     /// The server that `args` names, started first if it is a folder.
     pub(crate) fn open(args: &TargetArgs) -> anyhow::Result<Self> {
         let Some(data) = &args.data else {
-            let client = Client::new(args.url.as_deref().unwrap_or(URL_DEFAULT));
+            // Asked for here and not by the argument, with which `--data` could not stand where the variable is set for good.
+            let said = std::env::var("METRICKIT_URL").ok().filter(|url| !url.is_empty());
+            let url = args.url.as_deref().or(said.as_deref());
+            let client = Client::new(url.unwrap_or(URL_DEFAULT));
             return Ok(Self { client: client.map_err(|error| UsageError(error.to_string()))?, own: None });
         };
         anyhow::ensure!(data.is_dir(), "there is no folder {}", data.display());
