@@ -209,7 +209,7 @@ impl Load {
             round_bytes = bytes.saturating_sub(before);
         }
         loop {
-            let mut longest = round_bytes / (self.fleet.len() / SERIES_PER_CLUSTER + 1) as u64;
+            let mut longest = round_bytes / self.fleet.len().div_ceil(SERIES_PER_CLUSTER).max(1) as u64;
             let mut last = bytes;
             let mut full = false;
             samples += self.write_while(|| {

@@ -1,6 +1,6 @@
 //! `kill -9` at random moments under load: every acknowledged sample, floats and native histograms, is there exactly
 //! once, and no other. Meanwhile blocks are written and merged, asked for or not, samples and whole series become older than
-//! the retention, series are summarised and leave memory, and others are deleted and brought back; a file is imported, and
+//! the retention, thousands of series among them, series are summarised, and others are deleted and brought back; a file is imported, and
 //! backups are taken, restored and compared. Servers are killed while they start, too, as are imports and restores. That all of this
 //! happened is counted ([`work`]), and asked for at the end of a run of [`KILLS_FOR_ALL`] or more.
 //!
@@ -15,7 +15,7 @@
 )]
 
 mod backups;
-mod chilled;
+mod bursts;
 mod condensed;
 mod doomed;
 mod expiring;
@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use backups::Backups;
-use chilled::Chilled;
+use bursts::Bursts;
 use condensed::{CONDENSED, Condensed, Count, SQUEEZED};
 use doomed::{Doomed, Life};
 use expiring::{Expiring, LIFE_MS};
@@ -109,7 +109,7 @@ struct Written {
     doomed: Doomed,
     condensed: Condensed,
     squeezed: Condensed,
-    chilled: Chilled,
+    bursts: Bursts,
     imports: Imports,
     backups: Backups,
     seen: Seen,
@@ -124,7 +124,7 @@ impl Written {
             doomed: Doomed::default(),
             condensed: Condensed::of(CONDENSED),
             squeezed: Condensed::of(SQUEEZED),
-            chilled: Chilled::default(),
+            bursts: Bursts::default(),
             imports: Imports::new(place, url),
             backups: Backups::new(place),
             seen: Seen::default(),
@@ -140,7 +140,7 @@ impl Written {
         self.doomed.check(server, whole);
         self.condensed.check(server);
         self.squeezed.check(server);
-        self.chilled.check(server);
+        self.bursts.check(server);
         self.imports.check(server);
     }
 
@@ -271,7 +271,7 @@ fn finish(address: &str, data: &Path, plan: Plan, written: &mut Written) {
 
 /// Writes with all writers at the same time, and kills the server, which was `ready` after so long, at some moment of it.
 fn load_and_kill(server: Server, plan: Plan, ready: Duration, random: &mut fastrand::Rng, written: &mut Written) {
-    let Written { ledgers, expiring, doomed, condensed, squeezed, chilled, imports, backups, seen } = written;
+    let Written { ledgers, expiring, doomed, condensed, squeezed, bursts, imports, backups, seen } = written;
     let (stop, url, life) = (AtomicBool::new(false), server.url.clone(), plan.0);
     let newest: Vec<AtomicI64> = ledgers.iter().map(|ledger| ledger.acknowledged().into()).collect();
     let is_kept = random.u8(0..3) > 0;
@@ -314,9 +314,9 @@ fn load_and_kill(server: Server, plan: Plan, ready: Duration, random: &mut fastr
             if plan.has_backup() {
                 backups.take(url, newest, of_others.bool(), &mut seen);
             } else if plan.has_burst() {
-                chilled.write(url, life);
+                bursts.write(url, life);
             } else if of_others.bool() {
-                chilled.write_again(url);
+                bursts.write_again(url);
             }
             seen
         });

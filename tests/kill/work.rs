@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// What a run of some length must have seen.
-const ALL: [&str; 18] = [
+const ALL: [&str; 17] = [
     "backups checked",
     "backups killed",
     "backups whole",
@@ -18,20 +18,18 @@ const ALL: [&str; 18] = [
     "merges",
     "partitions summarised",
     "restores killed",
-    "series cooled",
     "series removed",
     "starts killed",
     "undos",
     "undos too late",
 ];
 /// What servers count themselves.
-const METRICS: [(&str, &str); 7] = [
+const METRICS: [(&str, &str); 6] = [
     ("flushes", "metrickit_flushes_total"),
     ("merges", "metrickit_merges_total"),
     ("blocks dropped", "metrickit_blocks_dropped_total"),
     ("blocks rewritten", "metrickit_blocks_rewritten_total"),
     ("partitions summarised", "metrickit_partitions_summarised_total"),
-    ("series cooled", "metrickit_series_cooled_total"),
     ("series removed", "metrickit_series_removed_total"),
 ];
 

@@ -107,3 +107,28 @@ proptest! {
         }
     }
 }
+
+/// The samples of a series go from all blocks of a day or from none: what is left of them would hide their summaries from a
+/// rule that keeps samples longer again.
+#[test]
+fn samples_go_from_all_blocks_of_a_day() {
+    let folder = fast_folder();
+    let engine = open(folder.path(), true);
+    // One block in which few series are past their time, and one in which all are.
+    let others = [1, 2, 4, 5, 7, 8, 10, 11].map(|series| (series, START_MS, 1.0));
+    append(&*engine, &[&others[..], &[(0, START_MS, 1.0), (3, START_MS, 1.0)]].concat()).expect("appended");
+    engine.flush().expect("flushed");
+    let more: Vec<_> = (1..9).map(|at| (0, START_MS + at, 1.0)).collect();
+    append(&*engine, &more).expect("appended");
+    engine.flush().expect("flushed");
+    engine.maintain().expect("summarised");
+    drop(engine);
+    for (round, long) in [false, true, false, true].into_iter().enumerate() {
+        let engine = open(folder.path(), long);
+        for _ in 0..3 {
+            assert_eq!(counts(&engine)[..3], [9, 1, 1], "round {round}");
+            engine.maintain().expect("maintained");
+        }
+        assert_eq!(counts(&engine)[..3], [9, 1, 1], "round {round}");
+    }
+}

@@ -61,10 +61,16 @@ impl Core {
         for (ids, _) in by_rule.iter().filter(|(_, life)| is_over(life)) {
             gone |= ids;
         }
+        // Of all blocks or of none: samples that are left of a series would hide its summaries from a rule that keeps samples longer.
+        let counts = part.raw.iter().map(|block| (block.ids().intersection_len(&gone), block.ids().len()));
+        let (gone_of, all) = counts.fold((0, 0), |(gone, all), (without, ids)| (gone + without, all + ids));
+        if gone_of * GONE_SHARE_MIN < all {
+            return Ok(true);
+        }
         let (mut removed, mut added): (Vec<&Arc<Block>>, Vec<Arc<Block>>) = (Vec::new(), Vec::new());
         for block in &part.raw {
             let without = block.ids().intersection_len(&gone);
-            if without == 0 || without * GONE_SHARE_MIN < block.ids().len() {
+            if without == 0 {
                 continue;
             }
             let whole = without == block.ids().len();

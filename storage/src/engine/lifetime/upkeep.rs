@@ -17,7 +17,7 @@ use crate::engine::blocks::{Block, BlockSet};
 use crate::engine::partition::{DAY_MS, Partition};
 use crate::engine::{Core, StorageError};
 
-/// A block is written anew without the series that are there for too long once they are so large a part of it.
+/// Blocks are written anew without the series that are there for too long once these are so large a part of them, one in so many.
 pub(super) const GONE_SHARE_MIN: u64 = 4;
 
 /// What is remembered of upkeep while the engine is open.

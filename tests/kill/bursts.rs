@@ -1,12 +1,12 @@
-//! Many series at once that nobody writes again: they leave memory, files of the index find them, some come back, and all
-//! go with their samples when these are too old.
+//! Thousands of series at once that nobody writes again but for some: they come into the catalog together, and go with their
+//! samples when these are too old, a server or two later.
 
 use std::collections::BTreeMap;
 
 use crate::support::{Server, http, now_ms, series};
 use crate::{RETENTION_MS, write};
 
-/// Series of one burst: more than leave memory together at least, and how many of them come back.
+/// Series of one burst, and how many of them are written again.
 const SERIES: u64 = 4_400;
 const BACK: u64 = 20;
 /// How long their samples are kept.
@@ -14,7 +14,7 @@ const LIFE_MS: i64 = 40_000;
 
 /// Bursts by the life that wrote them.
 #[derive(Debug, Default)]
-pub(super) struct Chilled(BTreeMap<u64, Burst>);
+pub(super) struct Bursts(BTreeMap<u64, Burst>);
 
 #[derive(Debug)]
 struct Burst {
@@ -22,19 +22,19 @@ struct Burst {
     acknowledged: bool,
 }
 
-impl Chilled {
+impl Bursts {
     /// Writes the burst of a life, in a request that the server may be killed in.
     pub(super) fn write(&mut self, url: &str, life: u64) {
         let ms = now_ms() - RETENTION_MS + LIFE_MS;
-        let status = write(&http(), url, burst(life, SERIES, ms));
+        let status = write(&http(), url, requests_of(life, SERIES, ms));
         assert!(matches!(status, None | Some(204)), "the writer of what leaves memory got status {status:?}");
         self.0.insert(life, Burst { ms, acknowledged: status.is_some() });
     }
 
-    /// Writes some series of the newest burst again, which is seen in nothing.
+    /// Writes some series of the newest burst again, with the samples that they have.
     pub(super) fn write_again(&self, url: &str) {
         let Some((&life, burst_of)) = self.0.last_key_value().filter(|(_, of)| of.acknowledged) else { return };
-        let status = write(&http(), url, burst(life, BACK, burst_of.ms));
+        let status = write(&http(), url, requests_of(life, BACK, burst_of.ms));
         // It may be too old by now.
         assert!(matches!(status, None | Some(204 | 400)), "series that come back got status {status:?}");
     }
@@ -43,7 +43,7 @@ impl Chilled {
     pub(super) fn check(&mut self, server: &Server) {
         let before_ms = now_ms() - RETENTION_MS;
         let end_ms = before_ms + 2 * LIFE_MS;
-        let query = "count by (life) (last_over_time(chilled[3m]))";
+        let query = "count by (life) (last_over_time(burst[3m]))";
         let result = server.query(query, &format!("{}.{:03}", end_ms / 1000, end_ms % 1000));
         let after_ms = now_ms() - RETENTION_MS;
         let mut found = BTreeMap::<u64, u64>::new();
@@ -63,10 +63,10 @@ impl Chilled {
 }
 
 /// The first series of a burst, with one sample each.
-fn burst(life: u64, count: u64, ms: i64) -> Vec<model::remote_write::TimeSeries> {
+fn requests_of(life: u64, count: u64, ms: i64) -> Vec<model::remote_write::TimeSeries> {
     let one = |at: u64| {
         let (at, life) = (at.to_string(), life.to_string());
-        series(&[("__name__", "chilled"), ("at", &at), ("life", &life)], &[(ms, 1.0)])
+        series(&[("__name__", "burst"), ("at", &at), ("life", &life)], &[(ms, 1.0)])
     };
     (0..count).map(one).collect()
 }
