@@ -32,6 +32,9 @@ use walk::Walk;
 
 /// Most exports at once: each keeps a processor and the disk busy for long.
 pub(crate) const EXPORTS_MAX: usize = 2;
+/// How long an export waits for its place: one that has sent its last byte gives its own back a moment later, and who exports one
+/// thing after the other must not meet that.
+const PLACE_PATIENCE: Duration = Duration::from_secs(1);
 /// The type of lines of JSON.
 const LINES_TYPE: &str = "application/x-ndjson";
 /// How many metrics are gone through, for who shows progress.
@@ -95,7 +98,8 @@ pub(crate) async fn export(State(app): State<Arc<App>>, request: Request) -> Res
         let message = format!("an export would not be whole: {progress}; try again when /-/ready answers 200");
         return Err(ApiError::new(ErrorKind::Timeout, message));
     }
-    let Ok(place) = Arc::clone(&app.export_places).try_acquire_owned() else {
+    let free = Arc::clone(&app.export_places).acquire_owned();
+    let Ok(Ok(place)) = tokio::time::timeout(PLACE_PATIENCE, free).await else {
         let message = format!("{EXPORTS_MAX} exports are under way, which is the limit; try again when one is done");
         return Err(ApiError::new(ErrorKind::Timeout, message));
     };
