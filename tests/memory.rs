@@ -109,9 +109,8 @@ fn a_small_server_keeps_its_budget_under_load_and_answers() {
     let parts = status["parts"].as_array().expect("a list");
     let shares: u64 = parts.iter().filter_map(|part| part["shareBytes"].as_u64()).sum();
     assert_eq!(shares, 64 * MIB);
-    assert!(
-        parts.iter().any(|part| part["part"] == "series" && part["usedBytes"].as_u64() > Some(SERIES as u64 * 200))
-    );
+    let of_series = parts.iter().find(|part| part["part"] == "series").expect("told")["usedBytes"].as_u64();
+    assert!(of_series > Some(SERIES as u64 * 64), "{of_series:?} bytes of {SERIES} series");
     let until = Instant::now() + PATIENCE;
     while metric(&server, "metrickit_flushes_total") < 1.0 {
         assert!(Instant::now() < until, "a head of {} bytes is written early", metric(&server, HEAD_BYTES));
