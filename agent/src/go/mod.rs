@@ -2,6 +2,7 @@
 //! read from outside without their help. Pages they offer are read in `scrape`.
 
 pub mod buildinfo;
+pub mod census;
 pub mod discover;
 mod elf;
 pub mod identity;
