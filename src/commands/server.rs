@@ -35,6 +35,7 @@ pub(crate) fn run(
         output.text(&resolved.show())?;
         return Ok(());
     }
+    crate::allocator::share_arenas();
     start_logging(resolved.text("log_level"))?;
     let settings = ServerSettings::new(&resolved)?;
     tell_memory(&settings);

@@ -37,6 +37,7 @@ mod known;
 mod layout;
 mod merge;
 pub(crate) mod overlay;
+mod reach;
 mod reader;
 mod summarised;
 mod verify;

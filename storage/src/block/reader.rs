@@ -317,7 +317,7 @@ impl BlockReader {
         Directory { entries, index: self.section(COLUMN_INDEX).0, count: self.footer.columns, offset }
     }
 
-    fn series_directory(&self) -> Directory<'_> {
+    pub(super) fn series_directory(&self) -> Directory<'_> {
         let (entries, offset) = self.section(SERIES_DIRECTORY);
         Directory { entries, index: self.section(SERIES_INDEX).0, count: self.footer.series, offset }
     }
@@ -338,7 +338,7 @@ fn outside_column(chunk: &ChunkEntry) -> Fault {
 }
 
 /// Where in its column a chunk lies.
-fn place(chunk: &ChunkEntry, column: &ColumnEntry) -> Result<Placed, Fault> {
+pub(super) fn place(chunk: &ChunkEntry, column: &ColumnEntry) -> Result<Placed, Fault> {
     let Some(slice) = chunk.slice else {
         return Ok(Placed { samples: 0..column.count, bounds: TimeRange::new(column.min_ms, column.max_ms) });
     };

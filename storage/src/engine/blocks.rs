@@ -102,6 +102,11 @@ impl Block {
         Ok(info.is_some_and(|info| info.bounds.overlaps(range)))
     }
 
+    /// Those of `ids`, all of which it holds, that may have samples in `range`.
+    pub(super) fn reaching_into(&self, ids: &RoaringBitmap, range: TimeRange) -> Result<RoaringBitmap, BlockError> {
+        self.reader.reaching_into(ids, range)
+    }
+
     /// Appends the samples of `id` in `range`. Damaged chunks are left out, and `told` of.
     pub(super) fn read(
         &self,

@@ -232,11 +232,7 @@ impl Core {
             let mut asked = ids & block.ids();
             asked -= &found;
             hidden.take_from(&mut asked, block, range);
-            for id in asked {
-                if block.overlaps(id, range).map_err(|error| source_error(error, &self.damage))? {
-                    found.insert(id);
-                }
-            }
+            found |= block.reaching_into(&asked, range).map_err(|error| source_error(error, &self.damage))?;
         }
         Ok(found)
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use model::{Samples, TimeRange};
+use roaring::RoaringBitmap;
 use storage::block::{BlockError, BlockReader, BlockSummary, BlockWriter, ColumnCache};
 use storage::codec::Effort;
 use storage::files::{Files, RealFiles};
@@ -58,9 +59,25 @@ pub(crate) fn check_reads(reader: &BlockReader, model: &Model, range: TimeRange)
         assert_eq!(got.timestamps_ms[series.len()..], want);
         assert_eq!(got.values.len(), got.timestamps_ms.len());
     }
+    check_reaching(reader, model, range);
     let mut got = Samples::default();
     reader.read(u64::MAX - 1, TimeRange::ALL, &mut got).unwrap();
     assert!(got.is_empty());
+}
+
+/// Whatever is asked for, the walk over the directories finds what a look at each series does.
+fn check_reaching(reader: &BlockReader, model: &Model, range: TimeRange) {
+    let known = model.keys().filter_map(|&id| u32::try_from(id).ok());
+    let around: RoaringBitmap = known.flat_map(|id| id.saturating_sub(1)..=id.saturating_add(1)).collect();
+    let few = around.iter().filter(|id| id % 23 == 4).collect();
+    for ids in [&around, &few] {
+        let reaches = |id: &u32| {
+            let info = reader.series_info(u64::from(*id)).unwrap();
+            info.is_some_and(|info| info.bounds.overlaps(range))
+        };
+        let want: RoaringBitmap = ids.iter().filter(reaches).collect();
+        assert_eq!(reader.reaching_into(ids, range).unwrap(), want);
+    }
 }
 
 /// A small block of day 0 with every coding in it: two scrapes, a late series, one with timestamps of its own, and
