@@ -6,6 +6,7 @@ pub mod census;
 pub mod discover;
 mod elf;
 pub mod identity;
+pub mod outside;
 pub mod process;
 
 pub use buildinfo::BuildInfo;

@@ -1,0 +1,460 @@
+//! How the runtime's types are laid out in each release of Go.
+//!
+//! The figures are those of `layout_table`, which a program makes from the debug information of every release; here they
+//! get names and types. A field that a release lacks is missing, and so is what would be read from it. Sizes and offsets are bytes.
+
+use super::layout_table::{COLUMNS, FIELDS, FIELDS_ARM64, WAIT_REASONS};
+use super::{Arch, GoVersion};
+
+/// A field of a type: where it lies and how wide it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    /// Offset from the start of the type.
+    pub at: u32,
+    /// Width; for an array that of the whole.
+    pub bytes: u32,
+}
+
+impl Field {
+    /// The offset behind it.
+    pub const fn end(self) -> u32 {
+        self.at.saturating_add(self.bytes)
+    }
+
+    /// Its bytes in `object`, a copy of the type from its start on; nothing when the copy ends before.
+    pub fn of(self, object: &[u8]) -> Option<&[u8]> {
+        object.get(self.at as usize..self.end() as usize)
+    }
+
+    /// Its value in `object` as an unsigned number or an address; nothing for a field wider than 8 bytes.
+    pub fn unsigned(self, object: &[u8]) -> Option<u64> {
+        let bytes = self.of(object).filter(|bytes| !bytes.is_empty() && bytes.len() <= 8)?;
+        Some(bytes.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
+    }
+
+    /// Its value in `object` as a signed number.
+    pub fn signed(self, object: &[u8]) -> Option<i64> {
+        let unused = 64 - self.bytes.checked_mul(8).filter(|bits| *bits <= 64)?;
+        Some((self.unsigned(object)? << (unused % 64)).cast_signed() >> (unused % 64))
+    }
+
+    /// Its value in `object` as a float of 64 bits.
+    pub fn float(self, object: &[u8]) -> Option<f64> {
+        (self.bytes == 8).then(|| self.unsigned(object).map(f64::from_bits))?
+    }
+}
+
+/// Where fields lie in the runtime's types, for one release and processor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// `schedt`, the scheduler.
+    pub sched: SchedLayout,
+    /// `timeHistogram`, durations.
+    pub time_histogram: TimeHistogramLayout,
+    /// `mstats`, memory statistics.
+    pub memstats: MemstatsLayout,
+    /// `heapStatsDelta`, of which `mstats` holds three.
+    pub heap_stats: HeapStatsLayout,
+    /// `gcControllerState`, the collector's pacer.
+    pub gc_controller: GcControllerLayout,
+    /// `workType`, the collector's work.
+    pub work: WorkLayout,
+    /// `gcCPULimiterState`.
+    pub limiter: LimiterLayout,
+    /// `mheap`, the heap.
+    pub mheap: MheapLayout,
+    /// `p`, a processor of the scheduler.
+    pub p: PLayout,
+    /// `g`, a goroutine.
+    pub g: GLayout,
+    /// `m`, a thread.
+    pub m: MLayout,
+    /// `bucket` and what follows it, a stack of a profile.
+    pub bucket: BucketLayout,
+    /// `ticks`, the clocks at the start.
+    pub ticks: TicksLayout,
+    /// What a waiting goroutine waits for, in the runtime's words, by its `waitreason`. The first is empty.
+    pub wait_reasons: &'static [&'static str],
+}
+
+impl Layout {
+    /// The layout of `version` on `arch`; nothing when the table does not have the release. All patches of a release
+    /// have the same: the program that makes the table refuses others.
+    pub fn of(version: GoVersion, arch: Arch) -> Option<Self> {
+        // Types change until a release is out.
+        version.patch()?;
+        let column = COLUMNS.iter().position(|minor| Some(*minor) == version.minor())?;
+        let wait_reasons = WAIT_REASONS.get(column)?;
+        let own = match arch {
+            Arch::Amd64 => &[][..],
+            Arch::Arm64 => &FIELDS_ARM64,
+        };
+        Self::read(Column { own, column }, wait_reasons)
+    }
+
+    fn read(column: Column, wait_reasons: &'static [&'static str]) -> Option<Self> {
+        let time_histogram = TimeHistogramLayout::read(column)?;
+        let heap_stats = HeapStatsLayout::read(column)?;
+        let mut layout = Self {
+            sched: SchedLayout::read(column)?,
+            memstats: MemstatsLayout::read(column)?,
+            gc_controller: GcControllerLayout::read(column)?,
+            work: WorkLayout::read(column)?,
+            limiter: LimiterLayout::read(column)?,
+            mheap: MheapLayout::read(column)?,
+            p: PLayout::read(column)?,
+            g: GLayout::read(column)?,
+            m: MLayout::read(column)?,
+            bucket: BucketLayout::read(column)?,
+            ticks: TicksLayout::read(column)?,
+            time_histogram,
+            heap_stats,
+            wait_reasons,
+        };
+        // Widths that differ between releases follow from sizes.
+        layout.time_histogram.counts.bytes = time_histogram.underflow.at.checked_sub(time_histogram.counts.at)?;
+        layout.memstats.heap_stats.bytes = heap_stats.size.checked_mul(3)?;
+        let sched = &mut layout.sched;
+        sched.time_to_run.bytes = time_histogram.size;
+        for pauses in [
+            &mut sched.stw_stopping_time_gc,
+            &mut sched.stw_stopping_time_other,
+            &mut sched.stw_total_time_gc,
+            &mut sched.stw_total_time_other,
+        ] {
+            if let Some(pauses) = pauses {
+                pauses.bytes = time_histogram.size;
+            }
+        }
+        Some(layout)
+    }
+}
+
+/// A row of the table: name, width, offset in each column.
+type Row = (&'static str, u32, [i32; COLUMNS.len()]);
+
+/// A column of the table: one release. Rows of `own` go before those of all processors.
+#[derive(Debug, Clone, Copy)]
+struct Column {
+    own: &'static [Row],
+    column: usize,
+}
+
+impl Column {
+    /// Width and offset of the row called `name`; the offset is missing where the release lacks the field.
+    fn row(self, name: &str) -> Option<(u32, Option<u32>)> {
+        let (_, bytes, offsets) = self.own.iter().chain(&FIELDS).find(|(own, ..)| *own == name)?;
+        Some((*bytes, u32::try_from(*offsets.get(self.column)?).ok()))
+    }
+}
+
+/// What a row of the table can become. Nothing when the table does not have it.
+trait Cell: Sized {
+    fn read(column: Column, name: &str) -> Option<Self>;
+}
+
+impl Cell for Option<Field> {
+    fn read(column: Column, name: &str) -> Option<Self> {
+        let (bytes, at) = column.row(name)?;
+        Some(at.map(|at| Field { at, bytes }))
+    }
+}
+
+impl Cell for Field {
+    fn read(column: Column, name: &str) -> Option<Self> {
+        Option::<Self>::read(column, name)?
+    }
+}
+
+impl Cell for u32 {
+    fn read(column: Column, name: &str) -> Option<Self> {
+        column.row(name)?.1
+    }
+}
+
+/// Types whose fields are rows of the table, called as the type and the field.
+macro_rules! layouts {
+    ($($(#[$about:meta])* $layout:ident $name:literal { $($(#[$doc:meta])* $field:ident: $cell:ty,)* })*) => {$(
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct $layout {
+            $(
+                #[doc = concat!("Row `", $name, ".", stringify!($field), "` of the table; called as the runtime's own field.")]
+                ///
+                $(#[$doc])*
+                pub $field: $cell,
+            )*
+        }
+
+        impl $layout {
+            fn read(column: Column) -> Option<Self> {
+                Some(Self { $($field: <$cell>::read(column, concat!($name, ".", stringify!($field)))?,)* })
+            }
+        }
+    )*};
+}
+
+layouts! {
+    /// `schedt` of `runtime2.go`.
+    SchedLayout "sched" {
+        /// Size of the type.
+        size: u32,
+        lastpoll: Field,
+        lock: Field,
+        nmidle: Field,
+        mnext: Field,
+        nmsys: Field,
+        nmfreed: Field,
+        /// Goroutines of the runtime's own.
+        ngsys: Field,
+        n_gsyscall_no_p: Option<Field>,
+        npidle: Field,
+        nmspinning: Field,
+        runqsize: Field,
+        /// Finished goroutines kept for another use; with `g_free_no_stack`, where there is one, all of them.
+        g_free: Field,
+        g_free_no_stack: Option<Field>,
+        gcwaiting: Field,
+        procresizetime: Field,
+        totaltime: Field,
+        /// A `timeHistogram`, as all of these.
+        time_to_run: Field,
+        idle_time: Option<Field>,
+        total_mutex_wait_time: Option<Field>,
+        total_runtime_lock_wait_time: Option<Field>,
+        stw_stopping_time_gc: Option<Field>,
+        stw_stopping_time_other: Option<Field>,
+        stw_total_time_gc: Option<Field>,
+        stw_total_time_other: Option<Field>,
+        /// Those counted here and not at a `p`.
+        goroutines_created: Option<Field>,
+    }
+
+    /// `timeHistogram` of `histogram.go`: `counts`, then one count each below and above them.
+    TimeHistogramLayout "time_histogram" {
+        /// Size of the type.
+        size: u32,
+        /// 8 bytes a bucket.
+        counts: Field,
+        underflow: Field,
+        /// Missing where the last bucket takes what is above.
+        overflow: Option<Field>,
+    }
+
+    /// `mstats` of `mstats.go`.
+    MemstatsLayout "memstats" {
+        /// Size of the type.
+        size: u32,
+        /// Three `heapStatsDelta`, one behind the other; what has happened is their sum.
+        heap_stats: Field,
+        stacks_sys: Field,
+        mspan_sys: Field,
+        mcache_sys: Field,
+        buckhash_sys: Field,
+        gc_misc_sys: Field,
+        other_sys: Field,
+        last_gc_unix: Field,
+        pause_total_ns: Field,
+        /// A ring of 256, the newest at `(numgc + 255) % 256`.
+        pause_ns: Field,
+        pause_end: Field,
+        numgc: Field,
+        numforcedgc: Field,
+        /// A float.
+        gc_cpu_fraction: Field,
+        last_gc_nanotime: Field,
+        enablegc: Field,
+    }
+
+    /// `heapStatsDelta` of `mstats.go`.
+    HeapStatsLayout "heap_stats" {
+        /// Size of the type.
+        size: u32,
+        committed: Field,
+        released: Field,
+        in_heap: Field,
+        in_stacks: Field,
+        in_work_bufs: Field,
+        /// Left the type with Go 1.23 or so.
+        in_ptr_scalar_bits: Option<Field>,
+        tiny_alloc_count: Field,
+        large_alloc: Field,
+        large_alloc_count: Field,
+        /// 8 bytes a size class, the first unused.
+        small_alloc_count: Field,
+        large_free: Field,
+        large_free_count: Field,
+        small_free_count: Field,
+    }
+
+    /// `gcControllerState` of `mgcpacer.go`.
+    GcControllerLayout "gc_controller" {
+        /// Size of the type.
+        size: u32,
+        /// Signed; -1 is off.
+        gc_percent: Field,
+        memory_limit: Field,
+        gc_percent_heap_goal: Field,
+        sweep_dist_min_trigger: Field,
+        triggered: Field,
+        last_heap_goal: Field,
+        heap_live: Field,
+        heap_scan: Field,
+        last_stack_scan: Field,
+        max_stack_scan: Field,
+        globals_scan: Field,
+        heap_marked: Field,
+        heap_in_use: Field,
+        heap_released: Field,
+        heap_free: Field,
+        total_alloc: Field,
+        total_free: Field,
+        mapped_ready: Field,
+    }
+
+    /// `workType` of `mgc.go`, with the `cpuStats` inside it. All times are nanoseconds.
+    WorkLayout "work" {
+        /// Size of the type.
+        size: u32,
+        /// Cycles begun.
+        cycles: Field,
+        maxprocs: Field,
+        t_end: Field,
+        /// Goroutines that the last run of leak detection found.
+        goroutine_leak_count: Option<Field>,
+        gc_assist_time: Option<Field>,
+        gc_dedicated_time: Option<Field>,
+        gc_idle_time: Option<Field>,
+        gc_pause_time: Option<Field>,
+        gc_total_time: Option<Field>,
+        scavenge_assist_time: Option<Field>,
+        scavenge_bg_time: Option<Field>,
+        scavenge_total_time: Option<Field>,
+        idle_time: Option<Field>,
+        user_time: Option<Field>,
+        total_time: Option<Field>,
+    }
+
+    /// `gcCPULimiterState` of `mgclimit.go`.
+    LimiterLayout "limiter" {
+        /// Size of the type.
+        size: u32,
+        /// The cycle in which it last held the collector back.
+        last_enabled_cycle: Field,
+    }
+
+    /// `mheap` of `mheap.go`; what lies behind its arenas is far from its start.
+    MheapLayout "mheap" {
+        /// Size of the type.
+        size: u32,
+        /// `spanalloc.inuse`.
+        span_alloc_in_use: Field,
+        /// `cachealloc.inuse`.
+        cache_alloc_in_use: Field,
+    }
+
+    /// `p` of `runtime2.go`.
+    PLayout "p" {
+        /// Size of the type.
+        size: u32,
+        id: Field,
+        status: Field,
+        schedtick: Field,
+        syscalltick: Field,
+        m: Field,
+        runqhead: Field,
+        runqtail: Field,
+        runnext: Field,
+        /// How many finished goroutines it keeps.
+        g_free: Field,
+        goroutines_created: Option<Field>,
+        cleanups_queued: Option<Field>,
+    }
+
+    /// `g` of `runtime2.go`.
+    GLayout "g" {
+        /// Size of the type.
+        size: u32,
+        stack_lo: Field,
+        stack_hi: Field,
+        m: Field,
+        sched_sp: Field,
+        sched_pc: Field,
+        sched_bp: Field,
+        /// Not 0 while in a system call; then stack and place are these, not those of `sched`.
+        syscallsp: Field,
+        syscallpc: Field,
+        syscallbp: Option<Field>,
+        atomicstatus: Field,
+        goid: Field,
+        /// Monotonic nanoseconds, 0 until a collection has seen it wait.
+        waitsince: Field,
+        /// Index of `Layout::wait_reasons`.
+        waitreason: Field,
+        /// Who created it; known since Go 1.21.
+        parent_goid: Option<Field>,
+        gopc: Field,
+        startpc: Field,
+        labels: Field,
+    }
+
+    /// `m` of `runtime2.go`.
+    MLayout "m" {
+        /// Size of the type.
+        size: u32,
+        g0: Field,
+        /// The thread's id for the kernel.
+        procid: Field,
+        curg: Field,
+        p: Field,
+        id: Field,
+        ncgocall: Field,
+        alllink: Field,
+        /// Nanoseconds waited for the runtime's own locks.
+        lock_wait_time: Option<Field>,
+    }
+
+    /// `bucket` of `mprof.go`: the header, `nstk` addresses of 8 bytes, then a `memRecord` or a `blockRecord`.
+    BucketLayout "bucket" {
+        /// Size of the header.
+        size: u32,
+        next: Field,
+        /// The bucket made before this one.
+        allnext: Field,
+        /// 1 heap, 2 block, 3 mutex.
+        typ: Field,
+        hash: Field,
+        /// Bytes of each object of a heap bucket.
+        object_bytes: Field,
+        nstk: Field,
+        /// Size of `memRecord`: `active` and three `future`, each a `memRecordCycle`.
+        mem_record_size: u32,
+        /// Size of `memRecordCycle`.
+        mem_cycle_size: u32,
+        /// Of a `memRecordCycle`.
+        allocs: Field,
+        frees: Field,
+        alloc_bytes: Field,
+        free_bytes: Field,
+        /// Size of `blockRecord`.
+        block_record_size: u32,
+        /// Of a `blockRecord`; a float.
+        count: Field,
+        cycles: Field,
+    }
+
+    /// `ticksType` of `runtime.go`: what turns ticks of block and mutex profiles into seconds.
+    TicksLayout "ticks" {
+        start_ticks: Option<Field>,
+        start_time: Option<Field>,
+        /// Ticks a second, 0 until the program has asked for it.
+        ticks_per_second: Field,
+    }
+}
+
+impl TimeHistogramLayout {
+    /// How many buckets `counts` has.
+    pub const fn buckets(self) -> u32 {
+        self.counts.bytes / 8
+    }
+}
