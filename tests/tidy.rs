@@ -12,7 +12,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("rules", &["model", "query"]),
     ("ingest", &["model", "storage"]),
     ("server", &["model", "storage", "query", "rules", "ingest"]),
-    ("agent", &["model"]),
+    ("agent", &["model", "ingest"]),
     ("metrickit", &["model", "storage", "query", "rules", "ingest", "server", "agent"]),
     ("fuzz", &["model", "storage", "query", "ingest", "agent"]),
 ];

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use model::exposition::{Family, FamilySample, TextFormat, write_families};
-use model::{Clock, LabelsBuilder, MetricMetadata, SystemClock, sample};
+use model::labels::BUCKET_LABEL;
+use model::{Clock, Labels, LabelsBuilder, METRIC_NAME, MetricMetadata, SystemClock};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::config::value::masked;
 use crate::readings::Readings;
 use crate::run;
+use crate::send::classic::{self, Part};
 use crate::send::encode::External;
 use crate::stop::StopFlag;
 
@@ -80,25 +82,69 @@ fn print(out: &mut dyn Write, text: &str) -> ExitCode {
     }
 }
 
-/// Readings as a page of exposition text, by metric name.
+/// Readings as a page of exposition text, by metric name; native histograms as classic ones, which is all that text has.
 pub fn page(readings: &Readings, external: &External) -> String {
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
-    let mut builder = LabelsBuilder::new();
-    for (labels, samples) in readings.iter() {
-        let Some(last) = samples.last().filter(|last| !sample::is_stale_marker(last.value)) else { continue };
-        for (name, value) in external.added_to(labels) {
-            builder.push(name, value);
+    for (labels, values) in readings.iter() {
+        if values.is_stale_marker() {
+            continue;
         }
-        let Ok(labels) = builder.build() else { continue };
+        let Ok(labels) = Labels::from_pairs(external.added_to(labels)) else { continue };
         let name = labels.metric_name().to_owned();
         let family = families.entry(name.clone()).or_insert_with(|| {
             let metadata = readings.metadata().get(&name).cloned().unwrap_or_else(MetricMetadata::default);
             Family { name, metadata, samples: Vec::new() }
         });
-        family.samples.push(FamilySample { labels, value: last.value, timestamp_ms: None });
+        if let Some(histogram) = values.histogram() {
+            for (part, value) in classic::parts(histogram) {
+                family.samples.push(FamilySample { labels: part_labels(&labels, part), value, timestamp_ms: None });
+            }
+        } else if let Some(value) = values.value() {
+            family.samples.push(FamilySample { labels, value, timestamp_ms: None });
+        }
     }
     let families: Vec<Family> = families.into_values().collect();
     let mut text = String::new();
     write_families(&families, TextFormat::Prometheus, &mut text);
     text
+}
+
+/// The labels of one series of a classic histogram.
+fn part_labels(labels: &Labels, part: Part) -> Labels {
+    let mut builder = LabelsBuilder::from_labels(labels.as_ref());
+    builder.set(METRIC_NAME, &format!("{}{}", labels.metric_name(), part.suffix()));
+    if let Some(le) = part.le() {
+        builder.set(BUCKET_LABEL, &le);
+    }
+    builder.build().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Histogram;
+    use model::histogram::CUSTOM_SCHEMA;
+
+    use super::*;
+    use crate::readings::Metric;
+
+    #[test]
+    fn a_page_tells_histograms_the_classic_way() {
+        let mut readings = Readings::new(5);
+        readings.set_start(1);
+        readings.push(&Metric::counter("n_total", "N."), &[], 3.0);
+        let histogram = Histogram {
+            schema: CUSTOM_SCHEMA,
+            count: 2.0,
+            sum: 0.5,
+            positive: vec![model::Bucket { index: 0, count: 2.0 }],
+            custom_bounds: vec![0.5],
+            ..Histogram::default()
+        };
+        readings.push_histogram(&Metric::histogram("h", "H."), &[("a", "b")], histogram);
+        let external = External::new(vec![("env".to_owned(), "prod".to_owned())]);
+        let want = "# HELP h H.\n# TYPE h histogram\nh_bucket{a=\"b\",env=\"prod\",le=\"0.5\"} 2\n\
+                    h_bucket{a=\"b\",env=\"prod\",le=\"+Inf\"} 2\nh_sum{a=\"b\",env=\"prod\"} 0.5\n\
+                    h_count{a=\"b\",env=\"prod\"} 2\n# HELP n_total N.\n# TYPE n_total counter\nn_total{env=\"prod\"} 3\n";
+        assert_eq!(page(&readings, &external), want);
+    }
 }

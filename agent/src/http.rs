@@ -37,6 +37,33 @@ pub struct Page {
     pub body: Vec<u8>,
 }
 
+/// What a receiver of remote write 2.0 says it wrote of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Floats.
+    pub samples: u64,
+    /// Histograms.
+    pub histograms: u64,
+    /// Exemplars.
+    pub exemplars: u64,
+}
+
+impl Written {
+    /// The headers that tell it, in the order of the fields.
+    pub const HEADERS: [&str; 3] = [
+        "X-Prometheus-Remote-Write-Samples-Written",
+        "X-Prometheus-Remote-Write-Histograms-Written",
+        "X-Prometheus-Remote-Write-Exemplars-Written",
+    ];
+
+    /// What headers tell; nothing when there is none of them.
+    fn from_headers<'h>(header: impl Fn(&str) -> Option<&'h str>) -> Option<Self> {
+        let counts = Self::HEADERS.map(|name| header(name)?.trim().parse::<u64>().ok());
+        let [samples, histograms, exemplars] = counts.map(Option::unwrap_or_default);
+        counts.iter().any(Option::is_some).then_some(Self { samples, histograms, exemplars })
+    }
+}
+
 /// What a receiver said to a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
@@ -44,6 +71,8 @@ pub struct Reply {
     pub status: u16,
     /// Seconds of the `Retry-After` header.
     pub retry_after_s: Option<u64>,
+    /// What it says it wrote, if it says so.
+    pub written: Option<Written>,
     /// Beginning of the body, for people.
     pub message: String,
 }
@@ -124,14 +153,15 @@ impl Client {
             request = request.header(name, value);
         }
         let mut response = request.send(body).map_err(transport)?;
-        let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
-        let retry_after_s = retry_after.and_then(|text| text.trim().parse().ok());
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let retry_after_s = header("retry-after").and_then(|text| text.trim().parse().ok());
+        let written = Written::from_headers(header);
         let status = response.status().as_u16();
         let mut message = Vec::new();
         // The status has said it all already; a message that cannot be read is no failure.
         let _ = response.body_mut().as_reader().take(MESSAGE_BYTES_MAX).read_to_end(&mut message);
         let message = String::from_utf8_lossy(&message).trim().replace(char::is_control, " ");
-        Ok(Reply { status, retry_after_s, message })
+        Ok(Reply { status, retry_after_s, written, message })
     }
 }
 

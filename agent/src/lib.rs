@@ -13,6 +13,7 @@ pub mod go;
 pub mod http;
 pub mod queue;
 pub mod readings;
+pub mod receive;
 pub mod run;
 pub mod scrape;
 pub mod send;

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use model::{LabelsRef, sample};
+use model::LabelsRef;
 
 use crate::readings::Readings;
 
@@ -16,9 +16,16 @@ pub const TRACKED_SERIES_MAX: usize = 200_000;
 /// The series of one source in its last round.
 #[derive(Debug, Default)]
 pub struct Tracker {
-    /// Packed labels and the round they were last seen in.
-    seen: HashMap<Box<str>, u64>,
-    round: u64,
+    /// Packed labels, and what the series was last.
+    seen: HashMap<Box<str>, Seen>,
+    round: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// The round it was last seen in.
+    round: u32,
+    of_histograms: bool,
 }
 
 impl Tracker {
@@ -30,24 +37,25 @@ impl Tracker {
     /// Compares the series of `readings` from number `from` on with the last round's, and adds a stale marker for each
     /// one that is gone. Returns how many were added.
     pub fn observe(&mut self, readings: &mut Readings, from: usize) -> usize {
-        self.round += 1;
-        for (labels, samples) in readings.iter().skip(from) {
-            if samples.first().is_none_or(|sample| sample.timestamp.0 != readings.timestamp_ms()) {
+        self.round = self.round.wrapping_add(1);
+        for (labels, values) in readings.iter().skip(from) {
+            if values.timestamp_ms() != Some(readings.timestamp_ms()) {
                 continue;
             }
-            if let Some(round) = self.seen.get_mut(labels.packed()) {
-                *round = self.round;
+            let now = Seen { round: self.round, of_histograms: values.histogram().is_some() };
+            if let Some(seen) = self.seen.get_mut(labels.packed()) {
+                *seen = now;
             } else if self.seen.len() < TRACKED_SERIES_MAX {
-                self.seen.insert(labels.packed().into(), self.round);
+                self.seen.insert(labels.packed().into(), now);
             }
         }
         let before = self.seen.len();
         let round = self.round;
         self.seen.retain(|packed, last| {
-            if *last != round {
-                mark(packed, readings);
+            if last.round != round {
+                mark(packed, *last, readings);
             }
-            *last == round
+            last.round == round
         });
         before - self.seen.len()
     }
@@ -55,8 +63,8 @@ impl Tracker {
     /// Adds a stale marker for every series: the source is gone. Returns how many were added.
     pub fn end(&mut self, readings: &mut Readings) -> usize {
         let count = self.seen.len();
-        for (packed, _) in self.seen.drain() {
-            mark(&packed, readings);
+        for (packed, last) in self.seen.drain() {
+            mark(&packed, last, readings);
         }
         count
     }
@@ -72,9 +80,9 @@ impl Tracker {
     }
 }
 
-fn mark(packed: &str, readings: &mut Readings) {
+fn mark(packed: &str, last: Seen, readings: &mut Readings) {
     if let Ok(labels) = LabelsRef::from_packed(packed) {
-        readings.push_series(labels, sample::stale_marker());
+        readings.push_stale(labels, last.of_histograms);
     }
 }
 
@@ -101,7 +109,7 @@ mod tests {
     fn stale_names(readings: &Readings) -> Vec<String> {
         let mut names: Vec<_> = readings
             .iter()
-            .filter(|(_, samples)| sample::is_stale_marker(samples[0].value))
+            .filter(|(_, values)| values.is_stale_marker())
             .map(|(labels, _)| labels.to_string())
             .collect();
         names.sort();
@@ -126,6 +134,18 @@ mod tests {
         assert_eq!(tracker.end(&mut last), 1);
         assert_eq!(stale_names(&last), ["a"]);
         assert!(tracker.is_empty());
+    }
+
+    #[test]
+    fn a_histogram_ends_with_a_histogram() {
+        let mut tracker = Tracker::new();
+        let mut readings = Readings::new(1);
+        let histogram = model::Histogram { count: 1.0, zero_count: 1.0, ..model::Histogram::default() };
+        readings.push_histogram(&crate::readings::Metric::histogram("h", "H."), &[], histogram);
+        assert_eq!(tracker.observe(&mut readings, 0), 0);
+        let mut next = Readings::new(2);
+        assert_eq!(tracker.observe(&mut next, 0), 1);
+        assert!(next.histogram_of("h").is_some_and(model::Histogram::is_stale_marker));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use agent::go::{GoProcess, SharedProcesses};
 use agent::readings::Readings;
 use agent::scrape::Scraper;
 use agent::stats::Stats;
-use model::{SystemClock, sample};
+use model::SystemClock;
 
 /// Serves `go_goroutines` at the port that `open` says and nothing at others.
 fn serve(open: &Arc<AtomicU16>) -> u16 {
@@ -48,7 +48,7 @@ fn process(start_ticks: u64) -> GoProcess {
 /// Names, and `url` where there is one, of series with a value and of those marked stale.
 fn told(all: &Readings) -> (Vec<String>, Vec<String>) {
     let shown = |stale: bool| {
-        let chosen = all.iter().filter(|(_, samples)| sample::is_stale_marker(samples[0].value) == stale);
+        let chosen = all.iter().filter(|(_, samples)| samples.is_stale_marker() == stale);
         let names = chosen.map(|(labels, _)| {
             assert_eq!((labels.get("job"), labels.get("instance")), (Some("api"), Some("web1/0")));
             format!("{} {}", labels.get("__name__").unwrap_or(""), labels.get("url").unwrap_or(""))

@@ -12,7 +12,7 @@ use agent::readings::Readings;
 use agent::scrape::Scraper;
 use agent::scrape::target::{Limits, OwnProcess, Target};
 use agent::stats::Stats;
-use model::{ManualClock, TimestampMs, sample};
+use model::{ManualClock, TimestampMs};
 
 /// A server whose pages tests change: path to head lines and body.
 #[derive(Clone, Default)]
@@ -78,8 +78,8 @@ fn round(scraper: &mut Scraper) -> Vec<String> {
                 .filter(|(name, _)| !["__name__", "job", "instance"].contains(name))
                 .map(|(name, value)| format!(" {name}={value}"))
                 .collect();
-            let value = samples[0].value;
-            let value = if sample::is_stale_marker(value) { "stale".to_owned() } else { value.to_string() };
+            let value = samples.value().expect("a float");
+            let value = if samples.is_stale_marker() { "stale".to_owned() } else { value.to_string() };
             format!("{}{} {value}", labels.get("__name__").unwrap_or(""), own.concat())
         })
         .collect();
@@ -106,7 +106,7 @@ fn what_vanishes_is_marked_stale() {
     assert_eq!(step("200 OK", "a 1\n"), ["a 1", "scrape_samples_scraped 1", "up 1"]);
     let mut end = Readings::new(9000);
     scraper.end(&mut end);
-    assert!(end.len() == 5 && end.iter().all(|(_, samples)| sample::is_stale_marker(samples[0].value)));
+    assert!(end.len() == 5 && end.iter().all(|(_, samples)| samples.is_stale_marker()));
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub enum Version {
 /// # Errors
 ///
 /// [`IngestError::ContentType`] for anything but protobuf, and for messages of other names.
-pub(crate) fn version_of(content_type: Option<&str>) -> Result<Version, IngestError> {
+pub fn version_of(content_type: Option<&str>) -> Result<Version, IngestError> {
     let Some(found) = content_type else { return Ok(Version::V1) };
     let mut parts = found.split(';').map(str::trim);
     let is_protobuf = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/x-protobuf"));
@@ -128,7 +128,7 @@ impl RemoteWriteDecoder {
     }
 
     /// Forgets what is gathered, and gives back memory that one large request took.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.parts.clear();
     }
 

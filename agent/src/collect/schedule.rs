@@ -153,7 +153,7 @@ mod tests {
             schedule.run(&mut out, stretch);
             let shown: Vec<_> = out
                 .iter()
-                .map(|(labels, samples)| format!("{labels} {}", if samples[0].value.is_nan() { "stale" } else { "1" }))
+                .map(|(labels, values)| format!("{labels} {}", if values.is_stale_marker() { "stale" } else { "1" }))
                 .collect();
             shown.join(", ")
         };

@@ -65,7 +65,7 @@ mod tests {
         assert_eq!(told.bad_lines, 1);
         assert_eq!(out.len(), 2, "what is read from outside is left out");
         assert_eq!(out.value_of(r#"m{a="b", exported_job="own", job="t"}"#), Some(1.0));
-        assert_eq!(out.iter().nth(1).expect("two series").1[0].timestamp.0, 1234);
+        assert_eq!(out.iter().nth(1).expect("two series").1.timestamp_ms(), Some(1234));
         assert_eq!(out.metadata()["m"].help, "Help.");
         let mut few = Readings::new(10);
         read(page, "text/plain", None, 1, &mut few);

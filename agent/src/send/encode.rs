@@ -1,10 +1,14 @@
-//! Readings as pieces of remote-write 1.0 requests, with the agent's own labels added.
+//! Samples as pieces of requests for the queue, with the agent's own labels added.
+//!
+//! A piece is a message of remote write 1.0 (`prometheus.WriteRequest`) that says more than 1.0 has receivers read: starts
+//! under the numbers of 2.0, histograms with custom buckets. Nothing that was collected is lost on the way to the disk;
+//! what a receiver is told of it is decided when it is sent (`request`).
 
-use model::remote_write::{Label, TimeSeries, WireSample, WriteRequest};
-use model::{LabelsRef, Sample};
-use prost::Message;
+use model::remote_write::exact::{push_bytes, push_histogram, push_sample};
+use model::{Exemplar, LabelsRef, SampleValue};
+use prost::encoding::{double, int64};
 
-use crate::readings::Readings;
+use crate::readings::Values;
 
 /// Labels that every series gets unless it has them: environment and static ones, sorted.
 #[derive(Debug, Clone, Default)]
@@ -39,40 +43,88 @@ pub struct Piece {
     pub samples: u32,
 }
 
-/// Encodes `readings` into pieces of at most `samples_max` samples.
-pub fn encode(readings: &Readings, external: &External, samples_max: usize) -> Vec<Piece> {
+/// Encodes series into pieces of at most `samples_max` samples, but one series at least.
+pub fn encode<'r>(
+    rows: impl Iterator<Item = (LabelsRef<'r>, Values<'r>)>,
+    external: &External,
+    samples_max: usize,
+) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    let mut series: Vec<TimeSeries> = Vec::new();
-    let mut samples = 0;
-    for (labels, run) in readings.iter() {
-        if samples + run.len() > samples_max && samples > 0 {
-            pieces.push(piece(std::mem::take(&mut series), samples));
+    let (mut request, mut series, mut samples) = (Vec::new(), Vec::new(), 0);
+    for (labels, values) in rows {
+        if values.is_empty() && values.exemplars.is_empty() {
+            continue;
+        }
+        if samples + values.len() > samples_max && samples > 0 {
+            pieces.push(piece(&request, samples));
+            request.clear();
             samples = 0;
         }
-        samples += run.len();
-        series.push(time_series(labels, run, external));
+        samples += values.len();
+        series.clear();
+        push_pairs(&mut series, 1, external.added_to(labels));
+        push_values(&mut series, values, HISTOGRAMS_FIELD, true);
+        for exemplar in values.exemplars {
+            push_bytes(&mut series, 3, &exemplar_message(exemplar));
+        }
+        push_bytes(&mut request, 1, &series);
     }
-    if samples > 0 {
-        pieces.push(piece(series, samples));
+    if !request.is_empty() {
+        pieces.push(piece(&request, samples));
     }
     pieces
 }
 
-fn time_series(labels: LabelsRef<'_>, samples: &[Sample], external: &External) -> TimeSeries {
-    let label = |(name, value): (&str, &str)| Label { name: name.to_owned(), value: value.to_owned() };
-    TimeSeries {
-        labels: external.added_to(labels).into_iter().map(label).collect(),
-        samples: samples
-            .iter()
-            .map(|sample| WireSample { value: sample.value, timestamp: sample.timestamp.0, ..WireSample::default() })
-            .collect(),
-        ..TimeSeries::default()
+/// The number of histograms in a series of version 1.0; 2.0 has another.
+pub(super) const HISTOGRAMS_FIELD: u32 = 4;
+
+/// Appends labels as messages of version 1.0 under `field`.
+pub(super) fn push_pairs<'l>(out: &mut Vec<u8>, field: u32, labels: impl IntoIterator<Item = (&'l str, &'l str)>) {
+    let mut label = Vec::new();
+    for (name, value) in labels {
+        label.clear();
+        push_bytes(&mut label, 1, name.as_bytes());
+        push_bytes(&mut label, 2, value.as_bytes());
+        push_bytes(out, field, &label);
     }
 }
 
-fn piece(timeseries: Vec<TimeSeries>, samples: usize) -> Piece {
-    let request = WriteRequest { timeseries, metadata: Vec::new() };
-    Piece { payload: compress(&request.encode_to_vec()), samples: u32::try_from(samples).unwrap_or(u32::MAX) }
+/// Appends samples in order of time, which both versions have under 2, and histograms under `histograms_field`, with their
+/// starts if `with_starts`.
+pub(super) fn push_values(out: &mut Vec<u8>, values: Values<'_>, histograms_field: u32, with_starts: bool) {
+    let start_of = |start_ms: i64| if with_starts { start_ms } else { 0 };
+    let plain = values.floats.iter().map(|sample| (sample.timestamp.0, sample.value, 0));
+    if values.full.is_empty() {
+        plain.for_each(|(at_ms, value, start_ms)| push_sample(out, 2, at_ms, value, start_ms));
+        return;
+    }
+    let started = values.full.iter().filter_map(|sample| match sample.value {
+        SampleValue::Float(value) => Some((sample.timestamp_ms, value, start_of(sample.start_ms))),
+        SampleValue::Histogram(_) => None,
+    });
+    let mut floats: Vec<(i64, f64, i64)> = plain.chain(started).collect();
+    floats.sort_by_key(|(at_ms, ..)| *at_ms);
+    for (at_ms, value, start_ms) in floats {
+        push_sample(out, 2, at_ms, value, start_ms);
+    }
+    for sample in values.full {
+        if let SampleValue::Histogram(histogram) = &sample.value {
+            push_histogram(out, histograms_field, histogram, sample.timestamp_ms, start_of(sample.start_ms));
+        }
+    }
+}
+
+/// An exemplar of version 1.0.
+pub(super) fn exemplar_message(exemplar: &Exemplar) -> Vec<u8> {
+    let mut message = Vec::new();
+    push_pairs(&mut message, 1, exemplar.labels.iter());
+    double::encode(2, &exemplar.value, &mut message);
+    int64::encode(3, &exemplar.timestamp_ms, &mut message);
+    message
+}
+
+fn piece(request: &[u8], samples: usize) -> Piece {
+    Piece { payload: compress(request), samples: u32::try_from(samples).unwrap_or(u32::MAX) }
 }
 
 /// A snappy block.
@@ -92,7 +144,12 @@ pub fn decompress(block: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use model::remote_write::{WireSample, WriteRequest, from_wire};
+    use model::{Histogram, Labels, WriteBatch};
+    use prost::Message;
+
     use super::*;
+    use crate::readings::{Metric, Readings, rows};
 
     fn external() -> External {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -103,7 +160,7 @@ mod tests {
     fn external_labels_are_added_in_order_and_never_replace() {
         let mut readings = Readings::new(9);
         readings.push_named("m", &[("job", "own"), ("q", "1")], 1.5);
-        let pieces = encode(&readings, &external(), 100);
+        let pieces = encode(readings.iter(), &external(), 100);
         let bytes = decompress(&pieces[0].payload, 1 << 20).expect("snappy");
         let request = WriteRequest::decode(bytes.as_slice()).expect("protobuf");
         let labels: Vec<String> =
@@ -118,12 +175,35 @@ mod tests {
         for at in 0..7 {
             readings.push_named("m", &[("at", &at.to_string())], 1.0);
         }
-        let pieces = encode(&readings, &External::default(), 3);
+        let pieces = encode(readings.iter(), &External::default(), 3);
         assert_eq!(pieces.iter().map(|piece| piece.samples).collect::<Vec<_>>(), [3, 3, 1]);
         let joined: Vec<u8> =
             pieces.iter().flat_map(|piece| decompress(&piece.payload, 1 << 20).expect("snappy")).collect();
         assert_eq!(WriteRequest::decode(joined.as_slice()).expect("protobuf").timeseries.len(), 7);
         assert!(decompress(&pieces[0].payload, 5).is_none(), "the bound holds");
-        assert!(encode(&Readings::new(1), &External::default(), 3).is_empty());
+        assert!(encode(Readings::new(1).iter(), &External::default(), 3).is_empty());
+    }
+
+    #[test]
+    fn histograms_starts_and_exemplars_are_in_the_piece() {
+        let histogram = Histogram { count: 1.0, zero_count: 1.0, sum: -0.0, ..Histogram::default() };
+        let mut readings = Readings::new(9);
+        readings.set_start(4);
+        readings.push(&Metric::counter("n_total", "N."), &[], 0.0);
+        readings.push_histogram(&Metric::histogram("h", "H."), &[], histogram.clone());
+        let labels = |name| Labels::from_pairs([(name, "x")]).expect("valid");
+        let mut batch = WriteBatch::new();
+        batch.push_series(labels("__name__").as_ref());
+        batch.push_exemplar(Exemplar { labels: labels("trace_id"), value: 0.5, timestamp_ms: 8 });
+        let pieces = encode(readings.iter().chain(rows(&batch)), &External::default(), 100);
+        assert_eq!(pieces.iter().map(|piece| piece.samples).collect::<Vec<_>>(), [2]);
+        let bytes = decompress(&pieces[0].payload, 1 << 20).expect("snappy");
+        let [counter, native, example] =
+            WriteRequest::decode(bytes.as_slice()).expect("protobuf").timeseries.try_into().expect("three series");
+        assert_eq!(counter.samples, [WireSample { value: 0.0, timestamp: 9, start_timestamp: 4 }]);
+        let [wire] = native.histograms.as_slice() else { panic!("one histogram") };
+        assert_eq!((wire.timestamp, wire.start_timestamp, from_wire(wire).expect("sound")), (9, 4, histogram));
+        assert_eq!((example.exemplars[0].value, example.exemplars[0].timestamp), (0.5, 8));
+        assert_eq!(example.exemplars[0].labels[0].name, "trace_id");
     }
 }

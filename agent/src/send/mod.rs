@@ -2,8 +2,11 @@
 //! retries and back-off (`sender`, `backoff`). What kinds metrics have goes beside them (`metadata`).
 
 pub mod backoff;
+pub mod classic;
 pub mod encode;
 pub mod metadata;
+pub mod protocol;
+pub mod request;
 pub mod sender;
 
 use std::sync::Arc;
@@ -41,7 +44,7 @@ impl Outbox {
         self.stats.samples_collected.add(readings.len() as u64);
         self.stats.samples_refused.add(readings.refused());
         self.metadata.lock().take(readings.metadata());
-        for piece in encode(readings, &self.external, self.samples_max) {
+        for piece in encode(readings.iter(), &self.external, self.samples_max) {
             let pushed = self.queue.lock().push(piece.payload, piece.samples, readings.timestamp_ms());
             if let Err(error) = pushed {
                 // One line when trouble begins; the count goes on.

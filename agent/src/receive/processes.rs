@@ -1,0 +1,181 @@
+//! Which processes push by themselves, and which metrics: what they give is not read of them by other ways as well, so
+//! that no series has two sources.
+//!
+//! A process pushes for as long as its last push is no older than three of its own intervals, half a minute at least;
+//! so does each of its metrics. When it stops, other ways take over by themselves.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// Most processes that are remembered.
+const PROCESSES_MAX: usize = 1_024;
+/// Most metrics of one process that are remembered.
+const NAMES_MAX: usize = 4_096;
+/// Shortest time for which a push counts.
+const KEPT_MIN: Duration = Duration::from_secs(30);
+/// Longest interval that is believed.
+const INTERVAL_MAX: Duration = Duration::from_mins(10);
+/// Intervals for which a push counts.
+const INTERVALS_KEPT: u32 = 3;
+
+/// One life of a process: its id, and its start in clock ticks since boot.
+type Key = (i32, u64);
+
+/// The processes that push, shared by who receives and who reads. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct SdkProcesses(Arc<Mutex<HashMap<Key, Pushing>>>);
+
+#[derive(Debug)]
+struct Pushing {
+    last: Instant,
+    /// Time of the newest sample, in milliseconds since the Unix epoch.
+    newest_ms: i64,
+    interval: Duration,
+    names: HashMap<Box<str>, Instant>,
+}
+
+impl Pushing {
+    fn kept(&self) -> Duration {
+        (self.interval * INTERVALS_KEPT).max(KEPT_MIN)
+    }
+
+    fn lives(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last) <= self.kept()
+    }
+}
+
+impl SdkProcesses {
+    /// Takes note of a push of the process `pid` that started at `start_ticks`: the names of its metrics, and the time of
+    /// its newest sample, which tells its interval.
+    pub fn note<'n>(
+        &self,
+        pid: i32,
+        start_ticks: u64,
+        newest_ms: i64,
+        names: impl IntoIterator<Item = &'n str>,
+        now: Instant,
+    ) {
+        let mut all = self.0.lock();
+        if all.len() >= PROCESSES_MAX && !all.contains_key(&(pid, start_ticks)) {
+            all.retain(|_, pushing| pushing.lives(now));
+            if all.len() >= PROCESSES_MAX {
+                return;
+            }
+        }
+        let pushing = all.entry((pid, start_ticks)).or_insert_with(|| Pushing {
+            last: now,
+            newest_ms,
+            interval: Duration::ZERO,
+            names: HashMap::new(),
+        });
+        pushing.last = now;
+        // One round may come in several requests, and a mark of the end a millisecond behind the last round.
+        let passed = Duration::from_millis(newest_ms.saturating_sub(pushing.newest_ms).max(0).unsigned_abs());
+        if passed > Duration::from_millis(1) {
+            pushing.interval = passed.min(INTERVAL_MAX);
+            pushing.newest_ms = newest_ms;
+        }
+        for name in names {
+            if let Some(seen) = pushing.names.get_mut(name) {
+                *seen = now;
+            } else if pushing.names.len() < NAMES_MAX {
+                pushing.names.insert(name.into(), now);
+            }
+        }
+    }
+
+    /// Whether the process pushes.
+    pub fn pushes(&self, pid: i32, start_ticks: u64) -> bool {
+        self.pushes_at(pid, start_ticks, Instant::now())
+    }
+
+    /// Whether the process pushes the metric called `name`: other ways of reading leave it out.
+    pub fn gives(&self, pid: i32, start_ticks: u64, name: &str) -> bool {
+        self.gives_at(pid, start_ticks, name, Instant::now())
+    }
+
+    /// The names that the process pushes, for who asks for many; empty for one that does not push.
+    pub fn names(&self, pid: i32, start_ticks: u64) -> std::collections::HashSet<Box<str>> {
+        let now = Instant::now();
+        let all = self.0.lock();
+        let Some(pushing) = all.get(&(pid, start_ticks)).filter(|pushing| pushing.lives(now)) else {
+            return std::collections::HashSet::new();
+        };
+        let kept = pushing.kept();
+        let lives = |seen: &Instant| now.saturating_duration_since(*seen) <= kept;
+        pushing.names.iter().filter(|(_, seen)| lives(seen)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// How many processes push.
+    pub fn len(&self) -> usize {
+        let now = Instant::now();
+        self.0.lock().values().filter(|pushing| pushing.lives(now)).count()
+    }
+
+    /// Whether none pushes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn pushes_at(&self, pid: i32, start_ticks: u64, now: Instant) -> bool {
+        self.0.lock().get(&(pid, start_ticks)).is_some_and(|pushing| pushing.lives(now))
+    }
+
+    fn gives_at(&self, pid: i32, start_ticks: u64, name: &str, now: Instant) -> bool {
+        self.0.lock().get(&(pid, start_ticks)).is_some_and(|pushing| {
+            let seen = pushing.names.get(name);
+            pushing.lives(now) && seen.is_some_and(|seen| now.saturating_duration_since(*seen) <= pushing.kept())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_process_pushes_for_three_of_its_intervals() {
+        let (all, began) = (SdkProcesses::default(), Instant::now());
+        for round in 0..3u32 {
+            let (newest_ms, now) = (i64::from(round) * 20_000, began + round * 20 * SECOND);
+            all.note(7, 70, newest_ms, ["go_goroutines", "a"], now);
+            all.note(7, 70, newest_ms, ["b"], now + SECOND);
+        }
+        let last = began + 41 * SECOND;
+        for (name, after_s, want) in
+            [("a", 0, true), ("b", 60, true), ("a", 61, false), ("c", 0, false), ("go_goroutines", 59, true)]
+        {
+            assert_eq!(all.gives_at(7, 70, name, last + after_s * SECOND), want, "{name} after {after_s} s");
+        }
+        assert!(all.pushes_at(7, 70, last + 60 * SECOND) && !all.pushes_at(7, 70, last + 61 * SECOND));
+        assert!(!all.pushes_at(7, 71, last), "another life of the same id");
+    }
+
+    #[test]
+    fn a_metric_that_is_no_longer_pushed_is_free_again() {
+        let (all, began) = (SdkProcesses::default(), Instant::now());
+        all.note(7, 70, 0, ["a", "b"], began);
+        all.note(7, 70, 10_000, ["a"], began + 40 * SECOND);
+        assert!(all.gives_at(7, 70, "a", began + 40 * SECOND));
+        assert!(!all.gives_at(7, 70, "b", began + 40 * SECOND));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (all, now) = (SdkProcesses::default(), Instant::now());
+        for pid in 0..i32::try_from(PROCESSES_MAX).expect("small") + 5 {
+            all.note(pid, 1, 0, ["a"], now);
+        }
+        assert_eq!(all.0.lock().len(), PROCESSES_MAX);
+        all.note(-1, 1, 0, ["a"], now + 31 * SECOND);
+        assert_eq!(all.0.lock().len(), 1, "those that pushed long ago make room");
+        let many: Vec<String> = (0..NAMES_MAX + 5).map(|at| at.to_string()).collect();
+        all.note(-1, 1, 0, many.iter().map(String::as_str), now + 31 * SECOND);
+        assert_eq!(all.0.lock()[&(-1, 1)].names.len(), NAMES_MAX);
+    }
+}
