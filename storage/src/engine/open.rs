@@ -51,8 +51,7 @@ impl Core {
         }
         let blocks_folder = folder.join("blocks");
         files.create_dir_all(&blocks_folder)?;
-        refuse_lost_catalog(&*files, &blocks_folder, &folder.join("catalog"))?;
-        let mut catalog = Catalog::open(&folder.join("catalog"))?;
+        let mut catalog = open_catalog(&*files, folder)?;
         let own = catalog.last_commit()?;
         let Standing { state, given, explains, marks, damage: mut found } = Standing::of(&mut catalog, &files, folder)?;
         let cold = open_cold(&*files, folder.join(cold::FOLDER_NAME), &catalog, own.number, options.label_cache_bytes)?;
@@ -147,6 +146,17 @@ fn churn_of(catalog: &Catalog, next_series: u32) -> Result<Churn, CatalogError> 
         }
         Err(error) => Err(error),
     }
+}
+
+/// Opens the catalog of `folder`, if it is not lost.
+fn open_catalog(files: &dyn Files, folder: &Path) -> Result<Catalog, OpenError> {
+    let path = folder.join("catalog");
+    refuse_lost_catalog(files, &folder.join("blocks"), &path)?;
+    let catalog = Catalog::open(&path)?;
+    // sled does not make the names of its files last, nor that of its folder.
+    files.sync_dir(&path)?;
+    files.sync_dir(folder)?;
+    Ok(catalog)
 }
 
 /// A block file exists only after its catalog.

@@ -18,7 +18,7 @@ use crate::damage::{Damage, QUARANTINE_BYTES_MAX, keep_copy, not_kept};
 use crate::files::Files;
 use crate::ids::Sequence;
 use crate::log::replay::Record;
-use crate::log::{Log, LogError, Refused};
+use crate::log::{Log, LogError, Refused, SET_ASIDE_AS};
 
 /// How far the log has been replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +180,8 @@ impl Core {
         let (files, segment_bytes) = (self.files.clone(), self.options.log_segment_bytes);
         let (mut log, mut replayed) = Log::open(files, &folder, segment_bytes, flushed, &mut visit)?;
         log.go_on_after(self.replay.given);
-        keep_damaged_segments(&*self.files, &mut replayed.damage, &self.quarantine());
+        let uncopied = keep_damaged_segments(&*self.files, &mut replayed.damage, &self.quarantine());
+        log.set_aside_when_trimmed(&uncopied, &self.quarantine());
         let Recovery { next_series, uncatalogued, unsaved_metadata, .. } = recovery;
         let mut writer = self.writer.lock();
         writer.log = log;
@@ -213,15 +214,21 @@ impl Core {
     }
 }
 
-/// Keeps copies of segments with damage; the log itself is trimmed by the next flush.
-fn keep_damaged_segments(files: &dyn Files, damage: &mut Vec<Damage>, quarantine: &Path) {
+/// Keeps copies of segments with damage; the log itself is trimmed by the next flush. Returns those of which no copy could be
+/// made, as on a full disk, and which are the only ones that there are.
+fn keep_damaged_segments(files: &dyn Files, damage: &mut Vec<Damage>, quarantine: &Path) -> Vec<PathBuf> {
     let mut segments: Vec<PathBuf> = damage.iter().map(|damage| damage.file.clone()).collect();
     segments.dedup();
-    for segment in segments {
-        match keep_copy(files, &segment, "log", quarantine, QUARANTINE_BYTES_MAX) {
-            Ok(true) => {}
-            Ok(false) => damage.push(not_kept(&segment)),
-            Err(error) => tracing::warn!(%error, "no copy of a damaged log segment is kept"),
+    segments.retain(|segment| match keep_copy(files, segment, SET_ASIDE_AS, quarantine, QUARANTINE_BYTES_MAX) {
+        Ok(true) => false,
+        Ok(false) => {
+            damage.push(not_kept(segment));
+            false
         }
-    }
+        Err(error) => {
+            tracing::warn!(%error, "no copy of a damaged log segment is made, so it is moved when the log needs it no more");
+            true
+        }
+    });
+    segments
 }

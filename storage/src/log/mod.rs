@@ -11,6 +11,6 @@ mod segments;
 mod settle;
 
 pub use replay::{Refused, Replayed, Visit};
-pub(crate) use segments::segment_number;
 pub use segments::{Log, LogError, Unsynced};
+pub(crate) use segments::{SET_ASIDE_AS, segment_number};
 pub(crate) use settle::is_left_over;

@@ -1,6 +1,6 @@
 //! The folder of segments: appending, syncing, sealing, trimming.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,8 +10,12 @@ use parking_lot::Mutex;
 use super::frame::{HeaderError, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, segment_header};
 use super::replay::{self, Read, Replayed, Visit};
 use super::settle::Unsettled;
+use crate::damage::set_aside;
 use crate::files::{FileError, Files, WriteFile};
 use crate::ids::Sequence;
+
+/// What the names of segments in the quarantine begin with.
+pub(crate) const SET_ASIDE_AS: &str = "log";
 
 /// Why the log does not take a record.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +104,8 @@ pub struct Log {
     current: Option<Current>,
     /// The segment that nothing may follow yet.
     unsettled: Option<Unsettled>,
+    /// Segments that are moved into this folder when they are trimmed.
+    aside: Option<(BTreeSet<u64>, PathBuf)>,
     next_number: u64,
     last: Sequence,
     unsynced: bool,
@@ -128,6 +134,7 @@ impl Log {
             sealed: VecDeque::new(),
             current: None,
             unsettled: None,
+            aside: None,
             next_number: 0,
             last: Sequence(0),
             unsynced: false,
@@ -258,15 +265,29 @@ impl Log {
         Ok(())
     }
 
-    /// Removes the sealed segments that hold no record above `covered`.
+    /// Has the segments at `paths`, of whose damage there is no copy, moved into the folder `quarantine` when they are trimmed,
+    /// which takes no space.
+    pub fn set_aside_when_trimmed(&mut self, paths: &[PathBuf], quarantine: &Path) {
+        let number = |path: &PathBuf| segment_number(path.file_name()?.to_str()?);
+        self.aside = Some((paths.iter().filter_map(number).collect(), quarantine.to_owned()));
+    }
+
+    /// Removes the sealed segments that hold no record above `covered`, or sets them aside.
     ///
     /// # Errors
     ///
-    /// When a file cannot be removed; it is tried again next time.
+    /// When a file cannot be removed or moved; it is tried again next time.
     pub fn trim(&mut self, covered: Sequence) -> Result<(), FileError> {
         let mut removed = false;
         while let Some(segment) = self.sealed.front().filter(|segment| segment.last <= covered) {
-            match self.files.remove(&self.folder.join(segment_name(segment.number))) {
+            let path = self.folder.join(segment_name(segment.number));
+            let gone = match &self.aside {
+                Some((numbers, quarantine)) if numbers.contains(&segment.number) => {
+                    set_aside(&*self.files, &path, SET_ASIDE_AS, quarantine).map(drop)
+                }
+                _ => self.files.remove(&path),
+            };
+            match gone {
                 Ok(()) => removed = true,
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error),
