@@ -126,7 +126,7 @@ impl Rejected {
         let mut over_limit = appended.samples_over_limit;
         for rejection in &appended.rejections {
             let reason = match rejection {
-                Rejection::TooOld { .. } => Reason::TooOld,
+                Rejection::TooOld { .. } | Rejection::Summarised { .. } => Reason::TooOld,
                 Rejection::TooFarAhead { .. } => Reason::TooFarAhead,
                 Rejection::SeriesLimit { full, .. } => {
                     let left = &mut over_limit[full.limit as usize];

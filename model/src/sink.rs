@@ -246,6 +246,12 @@ pub enum Rejection {
     /// Retention would drop it at once.
     #[error("{series}: timestamp {timestamp_ms} ms is before {oldest_ms} ms, the start of retention")]
     TooOld { series: String, timestamp_ms: i64, oldest_ms: i64 },
+    /// The samples around it are gone, and the summary that tells of them cannot take it in: it would never be shown.
+    #[error(
+        "{series}: timestamp {timestamp_ms} ms is inside a window of {window_ms} ms that only its summary tells of, and that \
+         takes no more samples; delete the window to write it anew"
+    )]
+    Summarised { series: String, timestamp_ms: i64, window_ms: i64 },
     /// Further ahead of the server's clock than allowed.
     #[error("{series}: timestamp {timestamp_ms} ms is after {newest_ms} ms, the server's time plus the allowed lead")]
     TooFarAhead { series: String, timestamp_ms: i64, newest_ms: i64 },

@@ -113,6 +113,33 @@ fn bits(all: &[Summary]) -> Vec<String> {
         .collect()
 }
 
+/// Where the samples of a window are gone, late ones before and behind them are joined to its summary, each once; of one between
+/// them nobody knows whether it is in it.
+#[test]
+fn what_lies_around_a_summary_is_joined_to_it() {
+    let at = |times: &[i32]| {
+        Samples::from_floats(
+            times.iter().copied().map(i64::from).collect(),
+            times.iter().copied().map(f64::from).collect(),
+        )
+    };
+    let of = |times: &[i32]| summaries_of(&at(times), 300);
+    let mut told = of(&[100, 200, 250]);
+    for (late, want) in [
+        (&[260][..], &[100, 200, 250, 260][..]),
+        (&[260, 270], &[100, 200, 250, 260, 270]),
+        (&[50, 260, 270, 280], &[50, 100, 200, 250, 260, 270, 280]),
+        (&[50, 150, 260, 280], &[50, 100, 200, 250, 260, 270, 280]),
+        (&[1, 2, 300], &[1, 2, 50, 100, 200, 250, 260, 270, 280, 300]),
+        (&[301], &[1, 2, 50, 100, 200, 250, 260, 270, 280, 300, 301]),
+    ] {
+        let mut both = Vec::new();
+        reconcile(&told, &of(late), &at(late), &mut both);
+        assert_same(&both, &of(want));
+        told = both;
+    }
+}
+
 proptest! {
     #[test]
     fn summaries_say_what_the_samples_say(samples in any_series(-2000..2000)) {
@@ -156,12 +183,13 @@ proptest! {
             older.timestamps_ms.iter().copied().zip(older.values.iter().copied()).filter(|(_, value)| value.to_bits() != STALE).collect();
         let old = summaries_of(&Samples::from_floats(all.keys().copied().collect(), all.values().copied().collect()), 300);
         all.extend(late.timestamps_ms.iter().copied().zip(late.values.iter().copied()).filter(|(_, value)| value.to_bits() != STALE));
-        let new = summaries_of(&Samples::from_floats(all.keys().copied().collect(), all.values().copied().collect()), 300);
+        let all = Samples::from_floats(all.keys().copied().collect(), all.values().copied().collect());
+        let new = summaries_of(&all, 300);
         let mut both = Vec::new();
-        reconcile(&old, &new, &mut both);
+        reconcile(&old, &new, &all, &mut both);
         prop_assert_eq!(bits(&both), bits(&new));
         both.clear();
-        reconcile(&old, &[], &mut both);
+        reconcile(&old, &[], &Samples::default(), &mut both);
         prop_assert_eq!(bits(&both), bits(&old));
     }
 

@@ -38,6 +38,8 @@ pub(super) struct BlockSet {
     pub(super) blocks: Vec<Arc<Block>>,
     /// Registered, but missing or damaged: neither read nor merged, and left where they are for a repair.
     pub(super) quarantined: Vec<(BlockId, BlockRecord)>,
+    /// The last instant of the partitions that have summaries.
+    summarised_until_ms: Option<i64>,
 }
 
 impl Block {
@@ -127,7 +129,9 @@ impl BlockSet {
     /// A set of `blocks` in the order that reading needs.
     pub(super) fn new(mut blocks: Vec<Arc<Block>>, quarantined: Vec<(BlockId, BlockRecord)>) -> Self {
         blocks.sort_by_key(|block| (block.record.last_sequence, block.id));
-        Self { blocks, quarantined }
+        let summaries = blocks.iter().filter(|block| block.record.window_ms > 0);
+        let summarised_until_ms = summaries.map(|block| block.partition().end_ms()).max();
+        Self { blocks, quarantined, summarised_until_ms }
     }
 
     /// The set without `removed` and with `added`.
@@ -145,6 +149,11 @@ impl BlockSet {
     /// The blocks with samples, from the oldest to the newest write.
     pub(super) fn raw(&self) -> impl Iterator<Item = &Arc<Block>> {
         self.blocks.iter().filter(|block| block.record.window_ms == 0)
+    }
+
+    /// The last instant that a summary may tell of, if there is any.
+    pub(super) fn summarised_until_ms(&self) -> Option<i64> {
+        self.summarised_until_ms
     }
 
     /// The partitions with summaries.

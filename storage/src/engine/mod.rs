@@ -7,7 +7,7 @@
 //!   trims the log ([`flush`]). Readers look at the head before they look at the blocks, so they never find a gap.
 //! - Merging and retention replace and drop blocks in one step of the catalog ([`merge`], [`retention`]). Rules by selector, and
 //!   summaries in place of samples, are [`lifetime`]'s.
-//! - Series that are written no more leave memory ([`cool`]).
+//! - Series that nothing holds are removed ([`leave`]), those that are written no more leave memory ([`cool`]).
 //! - Opening brings everything back ([`open`]).
 //!
 //! ```text
@@ -37,6 +37,7 @@ mod extras;
 mod flush;
 mod hidden;
 mod label_order;
+mod leave;
 mod lifetime;
 pub(crate) mod lock;
 mod merge;

@@ -3,6 +3,7 @@
 //! Every read looks at the head first and at the list of blocks after it. A flush does it the other way round, so a
 //! sample on its way from one to the other is found at least once; found twice, it is the same.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{
@@ -200,7 +201,7 @@ impl Core {
         Ok(set)
     }
 
-    /// The series that fulfil `matchers` and may have samples in `range`.
+    /// The series that fulfil `matchers` and may have samples in `range` which retention shows.
     fn ids_in(&self, matchers: &[Matcher], range: TimeRange) -> Result<RoaringBitmap, SourceError> {
         let range = self.visible(range);
         if range.is_empty() {
@@ -208,13 +209,40 @@ impl Core {
         }
         let hidden = self.hidden();
         let ids = self.series.select(matchers).map_err(|damage| damaged(damage, &self.damage))?;
+        let by_start = self.by_start(ids, range.start).map_err(|damage| damaged(damage, &self.damage))?;
+        let mut found = RoaringBitmap::new();
+        for (start, ids) in by_start {
+            let range = TimeRange { start, end: range.end };
+            if !range.is_empty() {
+                found |= self.those_in(&ids, &hidden, range)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Those of `ids` that may have samples in `range`.
+    fn those_in(&self, ids: &RoaringBitmap, hidden: &Hidden, range: TimeRange) -> Result<RoaringBitmap, SourceError> {
         let blocks = self.view().overlapping(range);
         let whole: Vec<_> = blocks.iter().filter(|block| is_within(block, range)).collect();
-        let mut found = in_whole_blocks(&ids, &whole, &hidden, range);
-        found |= self.head.overlapping(&(&ids - &found), range);
+        let mut found = in_whole_blocks(ids, &whole, hidden, range);
+        found |= self.head.overlapping(&(ids - &found), range);
         let others = ids - &found;
-        found |= self.in_blocks(&others, &self.view().overlapping(range), &hidden, range)?;
+        found |= self.in_blocks(&others, &self.view().overlapping(range), hidden, range)?;
         Ok(found)
+    }
+
+    /// Parts of `ids`, and from when on, but not before `start`, their rules show anything of each.
+    fn by_start(&self, ids: RoaringBitmap, start: TimestampMs) -> Result<BTreeMap<TimestampMs, RoaringBitmap>, Damage> {
+        let starts = self.lifetime_starts();
+        // Mostly all rules reach farther back than anybody looks.
+        if starts.iter().all(|&start_ms| start_ms <= start.0) {
+            return Ok(BTreeMap::from([(start, ids)]));
+        }
+        let mut parts: BTreeMap<TimestampMs, RoaringBitmap> = BTreeMap::new();
+        for (start_ms, part) in starts.into_iter().zip(self.lifetimes.split(&ids, &self.series)?) {
+            *parts.entry(start.max(TimestampMs(start_ms))).or_default() |= part;
+        }
+        Ok(parts)
     }
 
     /// Those of `ids` that may have samples in `range` in one of `blocks`.

@@ -8,11 +8,13 @@
 mod beside;
 pub mod column;
 
-use model::Summary;
-use model::sample::is_stale_marker;
 use std::cmp::Ordering;
+use std::ops::Range;
+
+use model::sample::is_stale_marker;
 
 use model::summary::window_end_ms;
+use model::{Samples, Summary};
 
 pub use beside::{one_by_one, settle_beside};
 
@@ -70,13 +72,16 @@ pub fn join(earlier: &Summary, later: &Summary) -> Summary {
 }
 
 /// What is known of each window from two sources, both ascending in time: `older`, and `newer`, which was made later
-/// and mostly of all samples, in which case it counts. A source that lacks samples of the other is joined where it is
-/// clear that both share none; else the older one stays, for it may hold what is kept nowhere else.
-pub fn reconcile(older: &[Summary], newer: &[Summary], into: &mut Vec<Summary>) {
+/// and mostly of all samples, in which case it counts. Where it lacks samples of the older one, that one stays, for it holds what
+/// is kept nowhere else, joined with what clearly is not in it: a newer one that lies apart, or else those of `samples`, which the newer
+/// was made of, that lie before its first and behind its last. What lies in between may be in it already.
+pub fn reconcile(older: &[Summary], newer: &[Summary], samples: &Samples, into: &mut Vec<Summary>) {
     let (mut olds, mut news) = (older.iter().peekable(), newer.iter().peekable());
     loop {
         let next = match (olds.peek(), news.peek()) {
-            (Some(old), Some(new)) if old.end_ms() == new.end_ms() => olds.next().zip(news.next()).map(of_both),
+            (Some(old), Some(new)) if old.end_ms() == new.end_ms() => {
+                olds.next().zip(news.next()).map(|(old, new)| of_both(old, new, samples))
+            }
             (Some(old), Some(new)) if old.end_ms() < new.end_ms() => olds.next().copied(),
             (Some(_), None) => olds.next().copied(),
             (_, _) => news.next().copied(),
@@ -86,7 +91,7 @@ pub fn reconcile(older: &[Summary], newer: &[Summary], into: &mut Vec<Summary>) 
     }
 }
 
-fn of_both((old, new): (&Summary, &Summary)) -> Summary {
+fn of_both(old: &Summary, new: &Summary, samples: &Samples) -> Summary {
     let whole = new.count >= old.count && new.first_ms <= old.first_ms && new.last_ms >= old.last_ms;
     if whole {
         *new
@@ -95,8 +100,22 @@ fn of_both((old, new): (&Summary, &Summary)) -> Summary {
     } else if old.last_ms < new.first_ms {
         join(old, new)
     } else {
-        *old
+        let start_ms = old.end_ms().saturating_sub(old.window_ms).saturating_add(1);
+        let before = one_of(samples, start_ms..old.first_ms, old.window_ms);
+        let behind = one_of(samples, old.last_ms.saturating_add(1)..old.end_ms().saturating_add(1), old.window_ms);
+        let old = before.map_or(*old, |before| join(&before, old));
+        behind.map_or(old, |behind| join(&old, &behind))
     }
+}
+
+/// The summary of the samples at `times_ms`, which lie in one window.
+fn one_of(samples: &Samples, times_ms: Range<i64>, window_ms: i64) -> Option<Summary> {
+    let at = |time_ms: i64| samples.timestamps_ms.partition_point(|&at_ms| at_ms < time_ms);
+    let inside = at(times_ms.start)..at(times_ms.end);
+    let mut made = Vec::new();
+    let (timestamps_ms, values) = (samples.timestamps_ms.get(inside.clone()), samples.values.get(inside));
+    summarise(timestamps_ms.unwrap_or_default(), values.unwrap_or_default(), window_ms, &mut made);
+    made.pop()
 }
 
 /// Whether a value is a change; of two NaNs none is.

@@ -1,7 +1,7 @@
 //! The engine over its life: many writers, one folder, retention, its own thread, its limits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::{NOW_MS, append, content, everything, labels, open, options};
@@ -9,6 +9,8 @@ use model::{
     Clock, Labels, ManualClock, Matcher, MetricKind, MetricMetadata, Rejection, SampleSink, Samples, SeriesSource,
     SinkError, SourceError, TimeRange, TimestampMs, WriteBatch,
 };
+use parking_lot::Mutex;
+use storage::files::{HookedFiles, RealFiles};
 use storage::{Durability, Engine, EngineOptions, OpenError, StorageError};
 
 const DAY_MS: i64 = 86_400_000;
@@ -116,6 +118,56 @@ fn metadata_goes_with_the_last_series_of_its_metric() {
     }
     drop(engine);
     assert_eq!(open().metadata(None).expect("told").len(), 2, "for good");
+}
+
+/// A metric that is written again while its last series are being removed, or that gets a new one, keeps what is known of it:
+/// whenever that comes.
+#[test]
+fn metadata_stays_with_a_series_that_comes_back_meanwhile() {
+    let about = MetricMetadata { kind: MetricKind::Counter, unit: String::new(), help: "requests".to_owned() };
+    let mut came_back = 0;
+    for (comes, name) in (0..12).flat_map(|comes| ["requests_total", "requests_count"].map(|name| (comes, name))) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
+        let engine: Arc<Mutex<Option<Arc<Engine>>>> = Arc::default();
+        let looks = Arc::new(AtomicI64::new(i64::MAX));
+        let (later_ms, of_hook, counted) = (NOW_MS + 5 * DAY_MS, engine.clone(), looks.clone());
+        let append = |engine: &Engine, name: &str, at_ms| {
+            let mut batch = WriteBatch::new();
+            batch.push_series(Labels::from_pairs([("__name__", name)]).expect("valid labels").as_ref());
+            batch.push_sample(at_ms, 1.0);
+            engine.append(&batch).expect("appended");
+        };
+        // The room is asked for just before anything is removed.
+        let files = HookedFiles::over(Arc::new(RealFiles), move |operation, _| {
+            let engine = of_hook.lock().clone();
+            if operation == "available_bytes"
+                && counted.fetch_sub(1, Ordering::Relaxed) == 0
+                && let Some(engine) = engine
+            {
+                append(&engine, name, later_ms);
+            }
+            Ok(())
+        });
+        let kept = EngineOptions { retention_ms: Some(DAY_MS), future_lead_ms: None, ..options() };
+        let opened = Engine::open_with(folder.path(), kept, clock.clone(), Arc::new(files)).expect("opens");
+        let mut batch = WriteBatch::new();
+        batch.push_metadata("requests", about.clone());
+        opened.append(&batch).expect("appended");
+        append(&opened, "requests_total", NOW_MS);
+        opened.flush().expect("flushed");
+        clock.set(TimestampMs(later_ms));
+        *engine.lock() = Some(opened.clone());
+        looks.store(comes, Ordering::Relaxed);
+        opened.maintain().expect("maintained");
+        *engine.lock() = None;
+        let told = opened.metadata(Some("requests")).expect("told").len();
+        let series = opened.series(&[], TimeRange::ALL, 9).expect("listed").len();
+        // Once it is gone, what comes then comes without.
+        assert!(told == 1 || series == 0 || looks.load(Ordering::Relaxed) < -1, "{name} at look {comes}");
+        came_back += usize::from(series == 1 && told == 1);
+    }
+    assert!(came_back >= 2, "{came_back}");
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::support::{NOW_MS, append, options};
-use model::{ManualClock, Matcher, Samples, SeriesSource, Summary, TimeRange, TimestampMs};
-use storage::{Engine, EngineOptions, LifetimeRule, LifetimeStep};
+use model::sample::stale_marker;
+use model::{ManualClock, Matcher, Rejection, Samples, SeriesSource, Summary, TimeRange, TimestampMs};
+use storage::{DeleteRequest, Engine, EngineOptions, LifetimeRule, LifetimeStep};
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -74,7 +75,7 @@ fn a_late_sample_does_not_hide_the_day() {
     let folder = tempfile::tempdir().expect("a folder");
     let engine = lengthened(folder.path());
     // After all samples of the fifth hour: what it adds is clear.
-    let late_ms = START_MS + 5 * HOUR_MS;
+    let late_ms = START_MS + 5 * HOUR_MS - 10;
     let before = told(&engine, 1, DAY);
     let check = |engine: &Engine| {
         let (times, summaries) = told(engine, 1, DAY);
@@ -96,12 +97,53 @@ fn a_late_sample_does_not_hide_the_day() {
     check(&engine);
     maintained(&engine);
     check(&engine);
-    // Inside a window of which nobody knows whether it was there before: what is known of more samples stays.
-    append(&*engine, &[(1, START_MS + 8 * HOUR_MS + 5, 9.0)]).expect("appended");
-    engine.flush().expect("flushed");
-    check(&engine);
-    maintained(&engine);
-    check(&engine);
+    // And behind that one.
+    append(&*engine, &[(1, late_ms + 5, 9.0)]).expect("appended");
+    for _ in 0..2 {
+        assert_eq!(count(&engine, 1), (0, 146));
+        maintained(&engine);
+        engine.flush().expect("flushed");
+    }
+}
+
+/// Between samples that are gone a late one may be one of these: nobody would be shown it, so it is refused, and says why.
+#[test]
+fn a_late_sample_that_no_summary_can_take_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = lengthened(folder.path());
+    let inside_ms = START_MS + 8 * HOUR_MS + 5;
+    let refused = |rows: &[(u32, i64, f64)], accepted: u64| {
+        let appended = append(&*engine, rows).expect("appended");
+        let rejected = rows.len() as u64 - accepted;
+        assert_eq!((appended.samples_accepted, appended.samples_rejected), (accepted, rejected), "{appended:?}");
+        let named = |of: &Rejection| matches!(of, Rejection::Summarised { window_ms: HOUR_MS, .. });
+        assert!(appended.rejections.len() as u64 == rejected && appended.rejections.iter().all(named), "{appended:?}");
+    };
+    let of_hour = |series: u32| -> Vec<_> { a_day(series, 9.0).drain(8 * 6..9 * 6).collect() };
+    for _ in 0..2 {
+        refused(&[(1, inside_ms, 9.0)], 0);
+        refused(&of_hour(1)[..5], 0);
+        // What ends a series is told by nothing that the summary goes on behind, and is no loss.
+        refused(&[(1, inside_ms, stale_marker())], 1);
+        // Where nothing of the series is summarised it has its place.
+        refused(&[(2, inside_ms, 9.0), (4, inside_ms, 9.0)], 1);
+        assert_eq!((count(&engine, 1), count(&engine, 2), count(&engine, 4)), ((0, 144), (0, 144), (1, 0)));
+        engine.flush().expect("flushed");
+        maintained(&engine);
+    }
+    assert_eq!(engine.stats().samples_rejected, 2 * 7);
+    // In company that makes the window whole it is shown, and so it is once the summary has gone.
+    refused(&[&of_hour(1)[..], &[(1, inside_ms, 9.0)]].concat(), 7);
+    assert_eq!(count(&engine, 1), (7, 138));
+    let hour = TimeRange::new(START_MS + 8 * HOUR_MS + 1, START_MS + 9 * HOUR_MS);
+    let selectors = vec![(String::new(), vec![Matcher::equal("at", "2")])];
+    engine.delete(DeleteRequest { selectors, range: hour, by: String::new() }).expect("deleted");
+    refused(&[(2, inside_ms, 9.0)], 1);
+    for _ in 0..2 {
+        assert_eq!((count(&engine, 1), count(&engine, 2)), ((7, 138), (1, 138)));
+        engine.flush().expect("flushed");
+        maintained(&engine);
+    }
 }
 
 /// What comes back whole is told sample by sample, the rest of the day by summaries.
@@ -110,12 +152,14 @@ fn windows_that_come_back_are_told_by_their_samples() {
     let folder = tempfile::tempdir().expect("a folder");
     let engine = lengthened(folder.path());
     append(&*engine, &a_day(1, 1.0)[..36]).expect("appended");
-    for round in 0..2 {
-        engine.flush().expect("flushed");
+    for round in 0..3 {
         let (times, summaries) = told(&engine, 1, DAY);
         assert_eq!((times.len(), summaries.len()), (36, 18), "round {round}");
         assert!(times.last() < summaries.first().map(|of| &of.first_ms));
-        maintained(&engine);
+        engine.flush().expect("flushed");
+        if round > 0 {
+            maintained(&engine);
+        }
     }
     append(&*engine, &a_day(1, 1.0)).expect("appended");
     engine.flush().expect("flushed");
@@ -147,7 +191,6 @@ fn a_day_that_a_disk_limit_took_is_told_by_its_summaries() {
     let engine = open(folder.path(), EngineOptions { disk_bytes_max, ..kept(15) }, START_MS + 4 * DAY_MS);
     engine.maintain().expect("maintained");
     assert_eq!((engine.stats().disk_limit_drops, count(&engine, 1)), (1, (0, 2880)));
-    append(&*engine, &[(1, START_MS + 8 * HOUR_MS + 5, 9.0)]).expect("appended");
-    engine.flush().expect("flushed");
+    assert_eq!(append(&*engine, &[(1, START_MS + 8 * HOUR_MS + 5, 9.0)]).expect("appended").samples_rejected, 1);
     assert_eq!(count(&engine, 1), (0, 2880));
 }

@@ -3,8 +3,10 @@
 use std::fs;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::support::{NOW_MS, append, everything, open, open_with, options};
+use model::{Labels, ManualClock, SampleSink, TimestampMs, WriteBatch};
 use storage::files::{FaultyFiles, FileError, HookedFiles, RealFiles};
 use storage::{Engine, EngineOptions};
 
@@ -96,6 +98,35 @@ fn the_disk_limit_counts_the_quarantine() {
     assert_eq!(engine.stats().disk_limit_drops, 2);
 }
 
+/// So do the files that find series which are written no more.
+#[test]
+fn the_disk_limit_counts_the_index() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cold = EngineOptions { cold_after_ms: -DAY_MS, cold_series_min: 1, ..options() };
+    let engine = open(folder.path(), cold.clone());
+    let random = &mut fastrand::Rng::with_seed(7);
+    let mut batch = WriteBatch::new();
+    for _ in 0..3000 {
+        // Longer than the steps in which the catalog grows.
+        let value: String = (0..300).map(|_| random.alphanumeric()).collect();
+        batch.push_series(Labels::from_pairs([("__name__", "m"), ("value", &value)]).expect("valid labels").as_ref());
+        batch.push_sample(NOW_MS - 2 * DAY_MS, 0.5);
+    }
+    engine.append(&batch).expect("appended");
+    days(&engine, 1);
+    engine.maintain().expect("cooled");
+    engine.close().expect("closed");
+    let stats = engine.stats();
+    let (files_bytes, others_bytes) = (stats.index.file_bytes, stats.block_bytes + stats.catalog_bytes);
+    assert!(files_bytes > 500_000, "{:?}", stats.index);
+    for (room_bytes, drops) in [(files_bytes + (1 << 20), 0), (files_bytes / 2, 1)] {
+        let limited = EngineOptions { disk_bytes_max: others_bytes + room_bytes, ..cold.clone() };
+        let engine = open(folder.path(), limited);
+        engine.maintain().expect("maintained");
+        assert_eq!(engine.stats().disk_limit_drops.min(1), drops, "{:?}", engine.stats());
+    }
+}
+
 /// A damaged block of which no copy can be made is left as it is, and others are merged.
 #[test]
 fn a_quarantine_that_takes_nothing_holds_up_one_block() {
@@ -124,4 +155,44 @@ fn a_quarantine_that_takes_nothing_holds_up_one_block() {
     engine.maintain().expect("maintained");
     assert_eq!((engine.stats().merges, engine.stats().blocks), (1, 3));
     assert_eq!(fs::read(folder.path().join("quarantine/block-00000000.blk")).expect("a copy"), bytes);
+}
+
+/// Wherever in a merge, or in what summaries take the place of, the room for the catalog goes: no block stays that nobody needs.
+#[test]
+fn no_block_is_left_behind_where_room_goes_on_the_way() {
+    let mut ended = false;
+    for looks in 0..40 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let left = Arc::new(AtomicI64::new(i64::MAX));
+        let files = FaultyFiles::new();
+        files.set_available_bytes(Some(1 << 40));
+        let (counted, inner) = (left.clone(), files.clone());
+        let looked = HookedFiles::over(Arc::new(files), move |operation, _| {
+            if operation == "available_bytes" && counted.fetch_sub(1, Ordering::Relaxed) <= 0 {
+                inner.set_available_bytes(Some(1000));
+            }
+            Ok(())
+        });
+        let rule = storage::LifetimeRule {
+            text: "all".to_owned(),
+            matchers: Vec::new(),
+            raw_ms: Some(DAY_MS),
+            steps: vec![storage::LifetimeStep { window_ms: 3_600_000, keep_ms: None }],
+        };
+        let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS - 3 * DAY_MS)));
+        let options = EngineOptions { lifetimes: vec![rule], ..options() };
+        let engine = Engine::open_with(folder.path(), options, clock.clone(), Arc::new(looked)).expect("opens");
+        days(&engine, 3);
+        clock.set(TimestampMs(NOW_MS));
+        left.store(looks, Ordering::Relaxed);
+        for _ in 0..3 {
+            // Whatever it says of the room.
+            drop(engine.maintain());
+        }
+        let blocks = fs::read_dir(folder.path().join("blocks")).expect("a folder").count();
+        assert_eq!(blocks as u64, engine.stats().blocks, "{looks} looks");
+        assert_eq!(engine.stats().poisoned, None);
+        ended |= left.load(Ordering::Relaxed) > 0;
+    }
+    assert!(ended, "some rounds end before the room goes");
 }

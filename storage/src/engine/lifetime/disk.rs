@@ -14,11 +14,12 @@ use std::sync::atomic::Ordering;
 use parking_lot::MutexGuard;
 
 impl Core {
-    /// Length of all that the folder holds: blocks, catalog, log, and what is in quarantine.
+    /// Length of all that the folder holds: blocks, catalog, log, index files, and what is in quarantine.
     fn folder_bytes(&self, view: &BlockSet, quarantine_bytes: u64) -> u64 {
         let blocks: u64 = records(view).map(|(_, record)| record.bytes).sum();
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        blocks + get(&self.counters.catalog_bytes) + get(&self.counters.log_bytes) + quarantine_bytes
+        let index_bytes = self.series.usage().file_bytes;
+        blocks + get(&self.counters.catalog_bytes) + get(&self.counters.log_bytes) + index_bytes + quarantine_bytes
     }
 
     /// Drops the oldest partitions until the folder is as small as it must be, or only the newest is left.

@@ -14,27 +14,27 @@ use super::shown::{Part, ShowError, Wanted, latest};
 use crate::block::overlay::{Mark, Scratch, append, clip, overlay, within};
 use crate::damage::Damage;
 use crate::engine::blocks::Block;
-use crate::ids::SeriesId;
 use crate::summary::summarise;
 
 impl Part {
-    /// Whether [`lacks_raw`](Self::lacks_raw) holds for any series at all, of blocks of these records.
+    /// Whether [`lacks_raw`](Self::lacks_raw) holds for any series at all that has blocks, of these records.
     pub(super) fn may_lack_raw(summaries: &[Arc<Block>], raw: &[Arc<Block>]) -> bool {
         let made_of = summaries.iter().map(|block| block.record.first_sequence).min();
         raw.iter().any(|block| Some(block.record.first_sequence) > made_of)
     }
 
-    /// Whether samples of the series that the summaries were made of may be gone, though there are some. Merging keeps the
-    /// first log record that a block is of, so that where all samples are left both are of the same; a series whose first sample
-    /// came later is looked at in vain until its day is one block.
-    pub(super) fn lacks_raw(&self, id: SeriesId) -> bool {
-        if !self.may_lack_raw {
-            return false;
+    /// Whether samples of the series that the summaries were made of may be gone, though there are some, in blocks or in the
+    /// head. Merging keeps the first log record that a block is of, so that where all samples are left both are of the same; a
+    /// series whose first sample came later is looked at in vain until its day is one block.
+    pub(super) fn lacks_raw(&self, wanted: Wanted<'_>) -> bool {
+        let id = wanted.id;
+        if !self.has_raw(id) {
+            return self.has_summaries(id) && self.has_samples(wanted);
         }
         let first = |blocks: &[Arc<Block>]| {
             blocks.iter().filter(|block| block.has(id)).map(|block| block.record.first_sequence).min()
         };
-        first(&self.summaries).zip(first(&self.raw)).is_some_and(|(made_of, held)| made_of < held)
+        self.may_lack_raw && first(&self.summaries).zip(first(&self.raw)).is_some_and(|(made_of, held)| made_of < held)
     }
 
     /// Reads what is told of a series that [lacks samples](Self::lacks_raw), behind the border of its rule: appends samples, and
@@ -88,7 +88,7 @@ impl Part {
     }
 
     /// The samples of a series in `range` that are there one by one, in blocks and head.
-    fn read_raw(
+    pub(super) fn read_raw(
         &self,
         wanted: Wanted<'_>,
         range: TimeRange,

@@ -107,8 +107,7 @@ impl Core {
         added: Vec<Arc<Block>>,
     ) -> Result<(), StorageError> {
         let ids: Vec<BlockId> = removed.clone().map(|block| block.id).collect();
-        let ready = self.open_maintenance().and_then(|maintenance| self.check_catalog_space().map(|()| maintenance));
-        let mut maintenance = ready.inspect_err(|_| self.remove_blocks(&added))?;
+        let mut maintenance = self.open_maintenance().inspect_err(|_| self.remove_blocks(&added))?;
         self.replace(&mut maintenance, &ids, added)?;
         drop(maintenance);
         for block in removed {
@@ -194,9 +193,9 @@ impl Target<'_> {
         if let Some(finer) = finer {
             regroup(&finer.summaries, window_ms, &mut coarser);
         }
-        reconcile(&coarser, &fresh, &mut base);
+        reconcile(&coarser, &fresh, samples, &mut base);
         let mut column = Column { beside: old.beside, ..Column::default() };
-        reconcile(&old.summaries, &base, &mut column.summaries);
+        reconcile(&old.summaries, &base, samples, &mut column.summaries);
         let of_finer = finer.map(|finer| finer.beside.clone()).unwrap_or_default();
         for newer in [of_finer, one_by_one(samples.clone())] {
             overlay(&mut column.beside, &newer, &mut Samples::default());

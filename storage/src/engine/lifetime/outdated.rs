@@ -19,7 +19,7 @@ impl Part {
     /// the whole partition, whatever part of it is read: a sample behind the end of that part may be the latest of a window
     /// which lies in it, and who reads part by part must meet each window in one of them.
     pub(super) fn is_outdated(&self, block: &Block, wanted: Wanted<'_>, until_ms: i64) -> Result<bool, BlockError> {
-        if !self.has_raw(wanted.id) {
+        if !self.has_samples(wanted) {
             return Ok(false);
         }
         let range = common(TimeRange::new(i64::MIN, until_ms), self.partition.range());
@@ -68,7 +68,7 @@ impl Part {
 
         let (mut fresh, mut both) = (Vec::new(), Vec::new());
         summarise(&since.timestamps_ms, &since.values, window_ms, &mut fresh);
-        reconcile(&old, &fresh, &mut both);
+        reconcile(&old, &fresh, &since, &mut both);
         overlay(&mut beside, &one_by_one(since), &mut Samples::default());
         settle_beside(&mut both, &mut beside, window_ms);
         let (floats, of_histograms) = within(&beside, range);

@@ -99,6 +99,11 @@ impl Shown {
         Some(Self { lives, parts })
     }
 
+    /// The partitions with summaries, in order of time.
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
     /// The blocks of summaries.
     pub(in crate::engine) fn summaries(&self) -> impl Iterator<Item = &Arc<Block>> {
         self.parts.iter().flat_map(|part| &part.summaries)
@@ -122,7 +127,7 @@ impl Shown {
         let life = &self.lives[wanted.rule];
         let (mut scratch, mut cost) = (Scratch::default(), ReadCost::default());
         for part in &self.parts {
-            let until_ms = if part.has_raw(wanted.id) { life.raw_start_ms.saturating_sub(1) } else { i64::MAX };
+            let until_ms = if part.has_samples(wanted) { life.raw_start_ms.saturating_sub(1) } else { i64::MAX };
             for (block, range) in part.told(wanted, life, window_ms_max, until_ms) {
                 let before = Mark::of(samples);
                 let id = u64::from(wanted.id.0);
@@ -150,13 +155,13 @@ impl Shown {
                 };
                 before.settle(samples, &mut scratch);
             }
-            if part.lacks_raw(wanted.id) {
+            if part.lacks_raw(wanted) {
                 cost += part.read_by_window((wanted, life), window_ms_max, samples, summaries.as_deref_mut(), told)?;
             }
         }
         for block in wanted.blocks {
             let start_ms = match self.part_of(block.partition()) {
-                Some(part) if part.lacks_raw(wanted.id) => continue,
+                Some(part) if part.lacks_raw(wanted) => continue,
                 Some(part) if part.has_summaries(wanted.id) => life.raw_start_ms,
                 _ => life.start_ms(),
             };
@@ -191,16 +196,16 @@ impl Shown {
             }
             Ok::<(), CodecError>(())
         };
-        if first_ms >= life.raw_start_ms && !self.parts.iter().any(|part| part.lacks_raw(wanted.id)) {
+        if first_ms >= life.raw_start_ms && !self.parts.iter().any(|part| part.lacks_raw(wanted)) {
             read(range, samples)?;
             return Ok(cost);
         }
         let mut late = Samples::default();
         read(range, &mut late)?;
-        let told = |part: &&Part| part.has_summaries(wanted.id) && part.has_raw(wanted.id);
+        let told = |part: &&Part| part.has_summaries(wanted.id) && part.has_samples(wanted);
         for part in self.parts.iter().filter(told) {
             let told = part.partition.range();
-            let border_ms = if part.lacks_raw(wanted.id) { i64::MAX } else { life.raw_start_ms.saturating_sub(1) };
+            let border_ms = if part.lacks_raw(wanted) { i64::MAX } else { life.raw_start_ms.saturating_sub(1) };
             cut_out(&mut late, TimeRange::new(told.start.0, told.end.0.min(border_ms)));
         }
         overlay(samples, &late, &mut Samples::default());
@@ -209,12 +214,18 @@ impl Shown {
 }
 
 impl Part {
-    fn has_summaries(&self, id: SeriesId) -> bool {
+    pub(super) fn has_summaries(&self, id: SeriesId) -> bool {
         self.summaries.iter().any(|block| block.has(id))
     }
 
     pub(super) fn has_raw(&self, id: SeriesId) -> bool {
         self.raw.iter().any(|block| block.has(id))
+    }
+
+    /// Whether there are samples of the series one by one, in blocks or in the head.
+    pub(super) fn has_samples(&self, wanted: Wanted<'_>) -> bool {
+        let range = self.partition.range();
+        self.has_raw(wanted.id) || wanted.head.iter().flat_map(Layer::extents).any(|(span, _)| span.overlaps(range))
     }
 
     /// Which block of summaries tells which instants of a series, up to `until_ms`.

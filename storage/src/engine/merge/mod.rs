@@ -150,7 +150,7 @@ impl Core {
         let mut maintenance = self.maintenance.lock();
         maintenance.catalog()?;
         self.check_poison()?;
-        let view = self.view();
+        let (view, room_bytes) = (self.view(), self.rewrite_bytes_max());
         let known = Known {
             blocks: view.raw().map(|block| (block.id, &block.record)).collect(),
             summarised: view.summarised(),
@@ -158,7 +158,8 @@ impl Core {
             flushed: maintenance.state.flushed,
             now_ms: self.clock.now().0,
             // What there is no room for now does not keep smaller merges waiting.
-            bytes_max: self.options.merge_bytes_max.min(self.rewrite_bytes_max()),
+            bytes_max: self.options.merge_bytes_max.min(room_bytes),
+            room_bytes,
             hidden: self.hidden(),
             view: &view,
             unmergeable: &maintenance.unmergeable,
@@ -208,10 +209,9 @@ impl Core {
             return Err(error);
         }
         let mut maintenance = self.maintenance.lock();
-        let ready = maintenance.catalog().map(drop).and_then(|()| self.check_catalog_space());
-        if ready.is_err() || !running.stands(&self.view()) {
+        if !running.stands(&self.view()) {
             self.remove_blocks(&added);
-            return ready;
+            return Ok(());
         }
         let written_bytes = added.iter().map(|block| block.record.bytes).sum();
         let removed: Vec<BlockId> = running.inputs.iter().map(|block| block.id).collect();
@@ -262,7 +262,7 @@ impl Core {
         let start_ms = first_day.saturating_mul(DAY_MS).max(self.retention_start_ms());
         let last = inputs.iter().map(|block| block.record.last_sequence).max().unwrap_or(0);
         let ids = inputs.iter().fold(RoaringBitmap::new(), |all, block| all | block.ids());
-        let (start_ms_of, deletes) = (self.lifetime_starts(&ids)?, self.hidden().applying(last));
+        let (start_ms_of, deletes) = (self.lifetime_starts_of(&ids)?, self.hidden().applying(last));
         let range = TimeRange::new(start_ms, output.end_ms());
         let mut keep = Keep { core: self, range, start_ms_of: &start_ms_of, damage: Vec::new(), deletes };
         let readers: Vec<_> = inputs.iter().map(|block| &block.reader).collect();
@@ -274,7 +274,8 @@ impl Core {
         self.open_block(id, record).map(Some)
     }
 
-    /// Unregisters blocks and registers others in one step. The files of the removed ones are the caller's to unlink.
+    /// Unregisters blocks and registers others in one step. The files of the removed ones are the caller's to unlink; if it is
+    /// not begun, those that would be added are gone.
     pub(super) fn replace(
         &self,
         maintenance: &mut Maintenance,
@@ -286,8 +287,10 @@ impl Core {
             removed: removed.to_vec(),
             state: maintenance.state,
         };
-        self.check_catalog_space()?;
-        self.commit(maintenance.catalog()?, &change)?;
+        let ready = maintenance.catalog().and_then(|catalog| self.check_catalog_space().map(|()| catalog));
+        let catalog = ready.inspect_err(|_| self.remove_blocks(&added))?;
+        // What becomes of a commit that fails only the next start knows.
+        self.commit(catalog, &change)?;
         self.publish(removed, added);
         // Expired samples are left out, and with them perhaps the last of a series.
         maintenance.check_series = true;

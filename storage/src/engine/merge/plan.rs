@@ -54,6 +54,8 @@ pub(in crate::engine) struct Known<'a> {
     pub(super) now_ms: i64,
     /// Most bytes of blocks that become one.
     pub(super) bytes_max: u64,
+    /// Most bytes of blocks that there is room for to write anew.
+    pub(super) room_bytes: u64,
     /// What deletes hide; those that reach some blocks of a partition and not the others part them.
     pub(super) hidden: Hidden,
     /// The blocks themselves, where their records do not tell enough.
@@ -112,6 +114,7 @@ pub(super) fn plan(known: &Known<'_>) -> Option<Plan> {
         let wide = !whole && partition.first_day < partition.last_day && bytes_of(blocks) > SPLIT_BYTES;
         if wide
             && together
+            && bytes_of(blocks) <= known.room_bytes
             && blocks.len() <= INPUTS_MAX
             && let Some(outputs) = split(*partition, blocks)
         {
@@ -187,7 +190,8 @@ fn join(known: &Known<'_>, partitions: &[(Partition, Vec<(BlockId, &BlockRecord)
         let hull = Partition { first_day: a.first_day, last_day: b.last_day };
         let mut fixed = known.blocked.iter().chain(&known.summarised);
         let free = !fixed.any(|other| hull.contains(other.first_day));
-        let small = bytes_of(of_a) + bytes_of(of_b) < JOIN_BYTES && of_a.len() + of_b.len() <= INPUTS_MAX;
+        let bytes = bytes_of(of_a) + bytes_of(of_b);
+        let small = bytes < JOIN_BYTES && bytes <= known.room_bytes && of_a.len() + of_b.len() <= INPUTS_MAX;
         let inputs = [ids_of(of_a), ids_of(of_b)].concat();
         let together = known.together(hull, &[&of_a[..], of_b].concat());
         (free && small && together && known.settled(*a, of_a) && known.settled(*b, of_b)).then(|| Plan {
@@ -218,16 +222,16 @@ mod tests {
         }
     }
 
-    fn planned(blocks: Vec<(BlockId, &BlockRecord)>, flushed: u64, bytes_max: u64) -> Option<Plan> {
-        let (view, unmergeable) = (&BlockSet::default(), &BTreeSet::new());
-        let (blocked, summarised, hidden) = (Vec::new(), Vec::new(), Hidden::default());
-        plan(&Known { blocks, blocked, summarised, flushed, now_ms: NOW_MS, bytes_max, hidden, view, unmergeable })
+    fn planned(blocks: Vec<(BlockId, &BlockRecord)>, flushed: u64, room_bytes: u64) -> Option<Plan> {
+        let (view, unmergeable, bytes_max) = (&BlockSet::default(), &BTreeSet::new(), room_bytes.min(1000));
+        let (blocked, summarised, hidden, now_ms) = (Vec::new(), Vec::new(), Hidden::default(), NOW_MS);
+        plan(&Known { blocks, blocked, summarised, flushed, now_ms, bytes_max, room_bytes, hidden, view, unmergeable })
     }
 
     #[track_caller]
     fn check(records: &[BlockRecord], flushed: u64, want: Option<(&[u64], (i64, i64), u8)>) {
         let blocks = (0..).map(BlockId).zip(records).collect();
-        let got = planned(blocks, flushed, 1000);
+        let got = planned(blocks, flushed, u64::MAX);
         let want = want.map(|(inputs, (first_day, last_day), level)| Plan {
             inputs: inputs.iter().copied().map(BlockId).collect(),
             outputs: vec![Partition { first_day, last_day }],
@@ -275,12 +279,16 @@ mod tests {
         check(&days[1..], 2, None);
     }
 
+    /// However long, if there is room for it; else it keeps others from nothing.
     #[test]
     fn a_large_run_of_days_is_cut_in_two() {
         let mut wide = record(-9, 3, 1);
         (wide.last_day, wide.min_ms, wide.max_ms, wide.bytes) = (8, -7 * DAY_MS, 5 * DAY_MS, SPLIT_BYTES + 1);
-        let blocks = vec![(BlockId(0), &wide)];
+        let others = [record(9, 1, 1), record(9, 0, 2)];
+        let blocks: Vec<_> = (0..).map(BlockId).zip([&wide].into_iter().chain(&others)).collect();
         let halves = [(-7, -1), (0, 5)].map(|(first_day, last_day)| Partition { first_day, last_day });
-        assert_eq!(planned(blocks, 2, 1 << 40).map(|plan| plan.outputs), Some(halves.to_vec()));
+        assert_eq!(planned(blocks.clone(), 3, SPLIT_BYTES + 1).map(|plan| plan.outputs), Some(halves.to_vec()));
+        let day = Partition { first_day: 9, last_day: 9 };
+        assert_eq!(planned(blocks, 3, SPLIT_BYTES).map(|plan| plan.outputs), Some(vec![day]));
     }
 }
