@@ -15,6 +15,7 @@ pub mod index_open;
 pub mod input;
 pub mod json_lines;
 pub mod log_replay;
+pub mod pprof_decode;
 pub mod promql;
 pub mod query_data;
 pub mod query_eval;
@@ -25,7 +26,7 @@ pub mod remote_write;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("backup_files", backup_files::run),
     ("block_open", block_open::run),
     ("chunk_decode", chunk_decode::run),
@@ -35,6 +36,7 @@ pub const TARGETS: [Target; 12] = [
     ("index_open", index_open::run),
     ("json_lines", json_lines::run),
     ("log_replay", log_replay::run),
+    ("pprof_decode", pprof_decode::run),
     ("promql", promql::run),
     ("query_eval", query_eval::run),
     ("remote_write", remote_write::run),

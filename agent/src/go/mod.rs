@@ -8,6 +8,9 @@ mod elf;
 pub mod identity;
 pub mod outside;
 pub mod process;
+pub mod profile;
+pub mod sites;
+pub mod ways;
 
 pub use buildinfo::BuildInfo;
 pub use discover::{Discovery, GoProcess};

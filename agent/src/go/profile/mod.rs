@@ -1,0 +1,19 @@
+//! Profiles of Go programs, `/debug/pprof`: one model for every form they come in, read under limits and written again so
+//! that `go tool pprof` opens it; what they tell of goroutines and of sites; where they are offered, how often they are
+//! asked for, and how they are kept.
+
+pub mod census;
+pub mod decode;
+pub mod dump;
+pub mod encode;
+pub mod index;
+pub mod model;
+mod quoted;
+pub mod table;
+pub mod text;
+pub mod waits;
+mod wire;
+
+pub use decode::{DecodeError, Limits, decode};
+pub use encode::encode;
+pub use model::Profile;
