@@ -77,7 +77,7 @@ fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Export(args) => commands::export::run(&args, output),
         Command::Import(args) => commands::import::run(&args, output),
         Command::Retention(command) => commands::retention::run(&command, output),
-        Command::Backup(args) => commands::backup::take(&args, output).map(|()| true),
+        Command::Backup(args) => commands::backup::take(&args, output),
         Command::Restore(args) => commands::backup::restore(&args, output),
         Command::Cardinality(args) => commands::cardinality::run(&args, output),
         Command::Check(args) => commands::check::run(&args, output),

@@ -169,8 +169,10 @@ fn told(dir: &Path, report: &BackupReport, took: Duration) -> Value {
         "linked": moved(&report.linked),
         "copied": moved(&report.copied),
         "removed": report.removed,
+        "fromBefore": report.from_before,
         "damaged": report.damaged,
         "lost": report.lost,
+        "unread": report.unread,
     })
 }
 

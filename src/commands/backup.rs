@@ -46,8 +46,12 @@ struct Backup {
     linked: Moved,
     copied: Moved,
     removed: u64,
+    #[serde(default)]
+    from_before: Vec<String>,
     damaged: Vec<String>,
     lost: Vec<String>,
+    #[serde(default)]
+    unread: Vec<String>,
 }
 
 /// Files and their bytes.
@@ -57,8 +61,8 @@ struct Moved {
     bytes: u64,
 }
 
-/// Has a backup taken and tells what it is.
-pub(crate) fn take(args: &BackupArgs, output: &mut Output) -> anyhow::Result<()> {
+/// Has a backup taken and tells what it is; whether every block is whole in it.
+pub(crate) fn take(args: &BackupArgs, output: &mut Output) -> anyhow::Result<bool> {
     let target = Target::open(&TargetArgs { url: args.url.clone(), data: args.data.clone() })?;
     let client = target.client.with_timeout(PATIENCE);
     // A server on this machine may run in another folder.
@@ -75,10 +79,12 @@ pub(crate) fn take(args: &BackupArgs, output: &mut Output) -> anyhow::Result<()>
     let taken = taken?;
     if args.json {
         output.line(&taken.to_string())?;
-        return Ok(());
     }
-    output.text(&told_taken(&serde_json::from_value(taken)?))?;
-    Ok(())
+    let taken: Backup = serde_json::from_value(taken)?;
+    if !args.json {
+        output.text(&told_taken(&taken))?;
+    }
+    Ok(taken.damaged.is_empty() && taken.lost.is_empty() && taken.unread.is_empty())
 }
 
 /// The folder as a server of this machine takes it, which has no current one in common with its clients, and takes no `..`.
@@ -124,14 +130,15 @@ fn told_taken(of: &Backup) -> String {
     if of.removed > 0 {
         append(&mut text, format_args!("  removed   {} of earlier backups\n", counted(of.removed, "file")));
     }
-    for file in &of.damaged {
-        append(
-            &mut text,
-            format_args!("warning: block {file} cannot be read in the data folder; it is taken as it is\n"),
-        );
-    }
-    for file in &of.lost {
-        append(&mut text, format_args!("warning: block {file} is missing in the data folder\n"));
+    for (files, what) in [
+        (&of.from_before, "is damaged in the data folder; it is whole here, from an earlier backup"),
+        (&of.damaged, "is damaged in the data folder; it is taken as it is"),
+        (&of.lost, "is missing in the data folder"),
+        (&of.unread, "cannot be read from the disk of the data folder; it is not in the backup"),
+    ] {
+        for file in files {
+            append(&mut text, format_args!("warning: block {file} {what}\n"));
+        }
     }
     text
 }
@@ -219,8 +226,10 @@ mod tests {
             linked: Moved { files: 1, bytes: 1024 },
             copied: Moved::default(),
             removed: 1,
+            from_before: Vec::new(),
             damaged: vec!["1.blk".to_owned()],
             lost: Vec::new(),
+            unread: vec!["2.blk".to_owned()],
         };
         let want = "\
 backup 3 of 1970-01-02 00:00:00 UTC is in /b, in 250ms
@@ -229,7 +238,8 @@ backup 3 of 1970-01-02 00:00:00 UTC is in /b, in 250ms
   linked    1 block, 1KiB
   was there 2 blocks, 2KiB
   removed   1 file of earlier backups
-warning: block 1.blk cannot be read in the data folder; it is taken as it is
+warning: block 1.blk is damaged in the data folder; it is taken as it is
+warning: block 2.blk cannot be read from the disk of the data folder; it is not in the backup
 ";
         assert_eq!(told_taken(&taken), want);
     }

@@ -52,7 +52,7 @@ pub struct Manifest {
     pub catalog: Sum,
     /// The blocks, ascending by name.
     pub blocks: Vec<BlockFile>,
-    /// Blocks that the catalog names, but whose files were gone when the backup was taken; ascending.
+    /// Blocks that the catalog names, but whose files were gone, or could not be read, when the backup was taken; ascending.
     pub lost: Vec<String>,
 }
 
@@ -136,10 +136,15 @@ impl Manifest {
         Some(())
     }
 
+    /// The block of this name.
+    pub(super) fn block(&self, file: &str) -> Option<&BlockFile> {
+        let at = self.blocks.binary_search_by(|block| block.file.as_str().cmp(file)).ok()?;
+        self.blocks.get(at)
+    }
+
     /// What is known of a block, if it is the one with this stamp and length.
     pub(super) fn known(&self, file: &str, stamp: u32, bytes: u64) -> Option<Sum> {
-        let at = self.blocks.binary_search_by(|block| block.file.as_str().cmp(file)).ok()?;
-        let block = self.blocks.get(at)?;
+        let block = self.block(file)?;
         (block.stamp == stamp && block.sum.bytes == bytes).then_some(block.sum)
     }
 

@@ -33,7 +33,7 @@ pub use crate::progress::Progress;
 pub use error::BackupError;
 use manifest::Sum;
 pub use restore::{restore, restore_with};
-pub(crate) use take::{Source, Taking};
+pub(crate) use take::{Placed, Source, Taking};
 use transfer::CopyError;
 
 /// Length and checksum of a file.
@@ -70,6 +70,13 @@ pub struct Moved {
     pub bytes: u64,
 }
 
+impl BackupReport {
+    /// Whether all that the data folder should have is in the backup.
+    pub fn is_whole(&self) -> bool {
+        self.damaged.is_empty() && self.lost.is_empty() && self.unread.is_empty()
+    }
+}
+
 impl Moved {
     fn add(&mut self, bytes: u64) {
         self.files += 1;
@@ -102,10 +109,14 @@ pub struct BackupReport {
     pub copied: Moved,
     /// Files that only earlier backups named, and that were removed.
     pub removed: u64,
-    /// Blocks that cannot be read in the data folder either; they are as they are there.
+    /// Damaged blocks of the data folder that are whole here, because an earlier backup in this folder had them.
+    pub from_before: Vec<String>,
+    /// Blocks that are damaged in the data folder; they are as they are there.
     pub damaged: Vec<String>,
     /// Blocks whose files are missing in the data folder.
     pub lost: Vec<String>,
+    /// Blocks whose files the disk does not give back; they are not in the backup.
+    pub unread: Vec<String>,
 }
 
 /// A data folder that was restored.

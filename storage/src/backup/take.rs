@@ -3,7 +3,7 @@
 //! 1. Left-overs of what did not end are removed, as far as they are in the way.
 //! 2. Each block gets its place, while the engine keeps its file where it is: one that is there already, a link, or none yet.
 //! 3. The catalog's file is written.
-//! 4. What is no link is copied, and all that is new is summed. The engine goes on merging and dropping: a link or an open file
+//! 4. What is no link is copied, and all that is new is summed; what cannot be read is left out, and named. The engine goes on merging and dropping: a link or an open file
 //!    keeps what it was of.
 //! 5. The manifest takes the place of the old one. Then what only that one named is removed.
 //!
@@ -11,12 +11,15 @@
 #![warn(clippy::indexing_slicing)]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::catalog_file::CatalogWriter;
 use super::folder::{self, Standing};
 use super::manifest::{BlockFile, MANIFEST_BYTES_MAX, Manifest, Sum};
 use super::transfer::{CopyError, copy, ends, remove_if_there, stamp_of, sum_of};
 use super::{BackupError, BackupReport, Progress, names};
+use crate::block::{BlockReader, BlockSummary, ColumnCache};
+use crate::catalog::BlockRecord;
 use crate::engine::StorageError;
 use crate::engine::lock::FolderLock;
 use crate::files::{FileError, Files, ReadAt, folder_of, write_atomically};
@@ -131,9 +134,12 @@ impl<'a> Taking<'a> {
         Ok(CatalogWriter::begin(&path, self.files.create(&path)?, folder_version)?)
     }
 
-    /// Gives a block its place. Until this returns its file must stay.
-    pub(crate) fn place(&mut self, source: Source) -> Result<Placed, BackupError> {
-        let ends = ends(&*source.content)?;
+    /// Gives a block its place, unless it cannot be read. Until this returns its file must stay.
+    pub(crate) fn place(&mut self, source: Source) -> Result<Result<Placed, FileError>, BackupError> {
+        let ends = match ends(&*source.content) {
+            Ok(ends) => ends,
+            Err(unread) => return Ok(Err(unread)),
+        };
         let stamp = stamp_of(&ends);
         let target = self.blocks().join(names::block(&source.file, stamp));
         let way = match self.look(&source, stamp, &target, &ends)? {
@@ -141,7 +147,18 @@ impl<'a> Taking<'a> {
             None if self.link => self.try_link(&source.path, &target)?,
             None => Way::Copy,
         };
-        Ok(Placed { source, stamp, way })
+        Ok(Ok(Placed { source, stamp, way }))
+    }
+
+    /// A block that cannot be read any more, as the backup that is there has it: whole, and what its record says.
+    pub(crate) fn known_before(&self, record: &BlockRecord) -> Option<Placed> {
+        let BlockFile { file, stamp, sum } = self.before.as_ref()?.block(&record.file)?;
+        let path = self.blocks().join(names::block(file, *stamp));
+        let reader = BlockReader::open(self.files, &path, Arc::new(ColumnCache::new(0))).ok()?;
+        let content = self.files.open_read(&path).ok()?;
+        let is_it = is_of(record, &reader.summary()) && sum_of(&*content, &mut |_| true).is_ok_and(|own| own == *sum);
+        let source = Source { file: file.clone(), path, content };
+        is_it.then_some(Placed { source, stamp: *stamp, way: Way::Known(*sum) })
     }
 
     /// How a block is there that has the name `target` already.
@@ -192,8 +209,16 @@ impl<'a> Taking<'a> {
         let mut report = BackupReport::default();
         for Placed { source, stamp, way } in placed {
             let path = self.blocks().join(names::block(&source.file, stamp));
-            let sum = self.bring(&source, way, &path, &mut work, &mut report)?;
-            manifest.blocks.push(BlockFile { file: source.file, stamp, sum });
+            match self.bring(&source, way, &path, &mut work, &mut report) {
+                Ok(sum) => manifest.blocks.push(BlockFile { file: source.file, stamp, sum }),
+                // One block is no reason to have no backup of the others. What is there of it is removed, as nobody names it.
+                Err(CopyError::Read(error)) => {
+                    tracing::error!(block = source.file, %error, "a block cannot be read, and is not in the backup");
+                    manifest.lost.push(source.file.clone());
+                    report.unread.push(source.file);
+                }
+                Err(error) => return Err(failed(error)),
+            }
         }
         manifest.number = self.number;
         manifest.blocks.sort_by(|a, b| a.file.cmp(&b.file));
@@ -207,12 +232,11 @@ impl<'a> Taking<'a> {
             catalog_bytes: manifest.catalog.bytes,
             blocks: manifest.blocks.len() as u64,
             removed,
-            lost: manifest.lost,
             ..report
         })
     }
 
-    /// Brings a block into the folder; its sum.
+    /// Brings a block into the folder; its sum. It is the block that could not be read if reading fails.
     fn bring(
         &self,
         source: &Source,
@@ -220,7 +244,7 @@ impl<'a> Taking<'a> {
         path: &Path,
         work: &mut Work<'_>,
         report: &mut BackupReport,
-    ) -> Result<Sum, BackupError> {
+    ) -> Result<Sum, CopyError> {
         let content = &*source.content;
         let bytes = content.length();
         match way {
@@ -229,22 +253,29 @@ impl<'a> Taking<'a> {
                 return Ok(sum);
             }
             Way::Linked => {
+                let sum = sum_of(content, &mut |more| work.went(path, more))?;
                 report.linked.add(bytes);
-                return sum_of(content, &mut |more| work.went(path, more)).map_err(failed);
+                return Ok(sum);
             }
             Way::LeftOver => {
                 // Nobody remembers its sum; it must be that of the block.
-                let own = sum_of(content, &mut |_| work.went(path, 0)).map_err(failed)?;
-                let there = self.files.open_read(path)?;
-                if sum_of(&*there, &mut |more| work.went(path, more)).map_err(failed)? == own {
-                    report.kept.add(bytes);
-                    return Ok(own);
+                let own = sum_of(content, &mut |_| work.went(path, 0))?;
+                let there = self.files.open_read(path).map_err(CopyError::Write)?;
+                match sum_of(&*there, &mut |more| work.went(path, more)) {
+                    Ok(sum) if sum == own => {
+                        report.kept.add(bytes);
+                        return Ok(own);
+                    }
+                    Err(CopyError::Stopped) => return Err(CopyError::Stopped),
+                    // One that is another, or cannot be read, is replaced.
+                    _ => {}
                 }
             }
             Way::Copy => {}
         }
+        let sum = copy(self.files, content, path, &mut |more| work.went(path, more))?;
         report.copied.add(bytes);
-        copy(self.files, content, path, &mut |more| work.went(path, more)).map_err(failed)
+        Ok(sum)
     }
 
     /// Puts the manifest into the place of the one before, and removes what it does not name; how many files that were.
@@ -306,6 +337,13 @@ impl Work<'_> {
         self.done_bytes += more_bytes;
         (self.go_on)()
     }
+}
+
+/// Whether a block is the one of its record.
+fn is_of(record: &BlockRecord, block: &BlockSummary) -> bool {
+    let of_record = (record.bytes, record.series, record.samples, record.min_ms, record.max_ms);
+    let of_block = (block.bytes, block.series, block.samples, block.bounds.start.0, block.bounds.end.0);
+    of_record == of_block && (record.first_day, record.last_day) == (block.partition_day, block.last_day)
 }
 
 fn failed(error: CopyError) -> BackupError {

@@ -22,7 +22,7 @@ use super::{Core, Counters, StorageError};
 use crate::backup::catalog_file::CatalogWriter;
 use crate::backup::folder::lies_in;
 use crate::backup::manifest::Manifest;
-use crate::backup::{BackupError, BackupOptions, BackupReport, Progress, Source, Taking};
+use crate::backup::{BackupError, BackupOptions, BackupReport, Placed, Progress, Source, Taking};
 use crate::catalog::raw::{RawEntry, RawTree};
 use crate::catalog::{BlockRecord, CatalogError, FOLDER_VERSION};
 use crate::files::{FileError, ReadAt, copy_part, ended};
@@ -93,19 +93,14 @@ impl Core {
         for block in blocks {
             counted.count(block.record.samples, TimeRange::new(block.record.min_ms, block.record.max_ms));
             let (file, path) = (block.record.file.clone(), block.reader.path().to_owned());
-            placed.push(taking.place(Source { file, path, content: Box::new(Held(block)) })?);
+            let source = Source { file, path, content: Box::new(Held(block)) };
+            // What is in memory can be read.
+            placed.push(taking.place(source)??);
         }
         for record in quarantined {
-            let path = self.blocks_folder().join(&record.file);
-            match self.files.open_read(&path) {
-                Ok(content) => {
-                    counted.damaged.push(record.file.clone());
-                    placed.push(taking.place(Source { file: record.file, path, content })?);
-                }
-                Err(error) if error.is_not_found() => manifest.lost.push(record.file),
-                Err(error) => return Err(error.into()),
-            }
+            placed.extend(self.place_damaged(&mut taking, &record, &mut counted)?);
         }
+        manifest.lost = counted.lost.iter().chain(&counted.unread).cloned().collect();
         let mut writer = taking.begin_catalog(FOLDER_VERSION)?;
         write_trees(&mut writer, &trees, fixed)?;
         // Syncs take their time, and what is held is held no longer than it must be.
@@ -114,8 +109,46 @@ impl Core {
         let report = taking.finish(placed, manifest, watch, &|| !self.closing())?;
         let BackupReport { number, bytes, blocks, .. } = report;
         tracing::info!(dir = %dir.display(), number, bytes, blocks, "a backup is taken");
-        let BackupReport { samples, span, damaged, .. } = counted;
-        Ok(BackupReport { samples, span, damaged, ..report })
+        let BackupReport { samples, span, from_before, mut damaged, lost, mut unread, .. } = counted;
+        damaged.retain(|file| !report.unread.contains(file));
+        unread.extend_from_slice(&report.unread);
+        Ok(BackupReport { samples, span, from_before, damaged, lost, unread, ..report })
+    }
+
+    /// Gives a block its place that cannot be opened: as an earlier backup has it, or as it is. Notes which; nothing where not even
+    /// its bytes are there.
+    fn place_damaged(
+        &self,
+        taking: &mut Taking<'_>,
+        record: &BlockRecord,
+        counted: &mut BackupReport,
+    ) -> Result<Option<Placed>, BackupError> {
+        let file = record.file.clone();
+        if let Some(known) = taking.known_before(record) {
+            tracing::warn!(block = file, "a damaged block of the data folder is whole in the backup, and stays in it");
+            counted.from_before.push(file);
+            return Ok(Some(known));
+        }
+        let path = self.blocks_folder().join(&file);
+        let placed = match self.files.open_read(&path) {
+            Ok(content) => taking.place(Source { file: file.clone(), path, content })?,
+            Err(error) => Err(error),
+        };
+        match placed {
+            Ok(placed) => {
+                counted.damaged.push(file);
+                Ok(Some(placed))
+            }
+            Err(error) if error.is_not_found() => {
+                counted.lost.push(file);
+                Ok(None)
+            }
+            Err(error) => {
+                tracing::error!(block = file, %error, "a block cannot be read, and is not in the backup");
+                counted.unread.push(file);
+                Ok(None)
+            }
+        }
     }
 
     /// Flushes, and takes what must be of one moment.

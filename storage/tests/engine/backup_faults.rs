@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use model::{ManualClock, TimestampMs};
 use storage::backup::{self, names, restore_with};
-use storage::files::{AfterFault, Fault, FaultyFiles};
+use storage::files::{AfterFault, Fault, FaultyFiles, FileError, HookedFiles, RealFiles};
 use storage::{BackupError, BackupOptions, Engine, OpenError, RestoreOptions, check};
 
 use crate::any_fault::{World, all_faults, fast_folder, lived, seed, told};
@@ -311,4 +311,72 @@ fn a_stopped_folder_is_backed_up_with_what_its_log_holds() {
     assert_eq!(engine.stats().replayed_records, 1);
     take(&engine, dir.path());
     assert_eq!(restored(dir.path()), content);
+}
+
+/// A block that the disk does not give back costs itself: the others are backed up, it is named, and a copy that an earlier backup
+/// has of it stays.
+#[test]
+fn a_block_that_cannot_be_read_ends_no_backup() {
+    let (folder, earlier, later) = (fast_folder(), fast_folder(), fast_folder());
+    let engine = open(folder.path(), options());
+    for day in 0..3 {
+        append(&*engine, &[(1, NOW_MS + day * 86_400_000, 1.0)]).expect("appended");
+        engine.flush().expect("flushed");
+    }
+    let all = everything(&*engine);
+    engine.backup(earlier.path(), BackupOptions { copy: true }, &mut |_| {}).expect("taken");
+    drop(engine);
+    let block = folder.path().join("blocks").join("00000001.blk");
+    let files = HookedFiles::over(Arc::new(RealFiles), move |operation, path| {
+        let error = || FileError::new(operation, path, std::io::Error::other("planned fault"));
+        if path == block && ["map", "open_read"].contains(&operation) { Err(error()) } else { Ok(()) }
+    });
+    let engine = open_with(folder.path(), options(), Arc::new(files));
+    let name = vec!["00000001.blk".to_owned()];
+    let report = take(&engine, later.path());
+    assert_eq!((report.blocks, &report.unread, report.is_whole()), (2, &name, false));
+    let new = fast_folder();
+    assert_eq!(restore(later.path(), new.path()).expect("restored").lost, name);
+    assert_eq!(everything(&*open(new.path(), options()))[0].1.len(), 2);
+
+    let report = take(&engine, earlier.path());
+    assert_eq!((report.blocks, &report.from_before, report.is_whole()), (3, &name, true));
+    assert_eq!(restored(earlier.path()), all);
+}
+
+/// The same where reading it fails on the way, wherever.
+#[test]
+fn a_block_whose_bytes_end_on_the_way_ends_no_backup() {
+    let folder = fast_folder();
+    let engine = open(folder.path(), options());
+    for day in 0..2 {
+        append(&*engine, &[(1, NOW_MS + day * 86_400_000, 1.0)]).expect("appended");
+        engine.flush().expect("flushed");
+    }
+    drop(engine);
+    // The magic of its footer.
+    let path = folder.path().join("blocks/00000001.blk");
+    let mut bytes = std::fs::read(&path).expect("read");
+    *bytes.last_mut().expect("a block") ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    let files = FaultyFiles::new();
+    let engine = open_with(folder.path(), options(), Arc::new(files.clone()));
+    let mut unread = 0;
+    for copy in [false, true] {
+        for at in 0..60 {
+            let dir = fast_folder();
+            files.fail_look_at(files.looks() + at, AfterFault::Recovers);
+            let taken = engine.backup(dir.path(), BackupOptions { copy }, &mut |_| {});
+            files.heal();
+            // What fails in the backup's own folder ends it as ever.
+            let Ok(report) = taken else { continue };
+            let is_named = report.unread == ["00000001.blk"];
+            assert_eq!((report.blocks, report.damaged.len()), if is_named { (1, 0) } else { (2, 1) }, "look {at}");
+            unread += usize::from(is_named);
+            let new = fast_folder();
+            assert_eq!(restore(dir.path(), new.path()).expect("restored").lost, report.unread);
+            assert_eq!(everything(&*open(new.path(), options()))[0].1.len(), 1);
+        }
+    }
+    assert!(unread >= 4, "{unread}");
 }
