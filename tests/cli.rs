@@ -303,7 +303,15 @@ fn up_shows_the_host_and_a_real_go_program() {
     // A second agent, as on another host, with a queue of its own.
     let queue = folder.path().join("other-queue");
     let agent = binary()
-        .args(["agent", "--host", "other", "--push-url", &format!("{}/api/v1/write", server.url)])
+        .args([
+            "agent",
+            "--receive-socket",
+            "",
+            "--host",
+            "other",
+            "--push-url",
+            &format!("{}/api/v1/write", server.url),
+        ])
         .args(["--push-interval", "1s", "--queue-folder", queue.to_str().expect("a UTF-8 path")])
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -384,7 +384,7 @@ fn series_of_a_metric_and_of_an_agent() {
 
     // An agent tells in its log what of it was not taken.
     let mut agent = binary()
-        .args(["agent", "--host", "web3", "--go-discover=false", "--poll-interval", "100ms"])
+        .args(["agent", "--receive-socket", "", "--host", "web3", "--go-discover=false", "--poll-interval", "100ms"])
         .args(["--push-url", &format!("{}/api/v1/write", server.url), "--queue-folder"])
         .arg(folder.path().join("queue"))
         .stdin(Stdio::null())

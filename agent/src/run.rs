@@ -1,4 +1,4 @@
-//! The agent at work: one thread looks for processes, one collects, one scrapes, one sends. Polling and pushing have their own intervals; between
+//! The agent at work: one thread looks for processes, one collects, one scrapes, one sends, and some receive. Polling and pushing have their own intervals; between
 //! them stands the queue. A stop marks every series stale and sends what is queued within a bound.
 
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use crate::go::process::look;
 use crate::go::{Discovery, GoProcesses, SharedProcesses};
 use crate::queue::{Queue, QueueError, SharedQueue};
 use crate::readings::Readings;
+use crate::receive::{Known, Receiver};
 use crate::scrape::Scraper;
 use crate::send::Outbox;
 use crate::send::encode::External;
@@ -62,13 +63,14 @@ struct Poller {
 }
 
 impl Poller {
-    fn new(config: &Config, processes: &SharedProcesses, stats: &Arc<Stats>, queue: Option<SharedQueue>) -> Self {
+    fn new(config: &Config, known: &Known, stats: &Arc<Stats>, queue: Option<SharedQueue>) -> Self {
         let mut schedule = Schedule::new();
         for (collector, interval_ms) in host_collectors(&config.collect) {
             schedule.add(collector, interval_ms);
         }
         if config.go.discover {
-            schedule.add(Box::new(GoProcesses::new(Arc::clone(processes))), 0);
+            let (processes, sdk) = (Arc::clone(&known.processes), known.sdk.clone());
+            schedule.add(Box::new(GoProcesses::new(processes).beside(sdk)), 0);
         }
         let mut own = Schedule::new();
         own.add(Box::new(Own::new(Arc::clone(stats), queue)), 0);
@@ -93,12 +95,12 @@ impl Poller {
 
 /// Collects and scrapes once, without queue and sending. Pages of Go processes are looked for too.
 pub fn once(config: &Config, clock: &Arc<dyn Clock>) -> Readings {
-    let (processes, stats) = (SharedProcesses::default(), Arc::new(Stats::default()));
+    let (known, stats) = (Known::default(), Arc::new(Stats::default()));
     if config.go.discover {
-        Watch::new(config, &processes).look();
+        Watch::new(config, &known.processes).look();
     }
-    let mut poller = Poller::new(config, &processes, &stats, None);
-    let mut scraper = Scraper::new(config, processes, Arc::clone(clock), stats);
+    let mut poller = Poller::new(config, &known, &stats, None);
+    let mut scraper = Scraper::new(config, known.processes, Arc::clone(clock), stats);
     let mut all = poller.round(clock.now().0, 1);
     scraper.round(&mut |readings| all.append(&readings));
     all
@@ -112,20 +114,24 @@ pub fn once(config: &Config, clock: &Arc<dyn Clock>) -> Readings {
 pub fn run(config: &Config, clock: &Arc<dyn Clock>, stop: &StopFlag) -> Result<RunSummary, AgentError> {
     let queue: SharedQueue = Arc::new(Mutex::new(Queue::open(&config.queue)?));
     let (stats, metadata) = (Arc::new(Stats::default()), SharedMetadata::default());
-    let processes = SharedProcesses::default();
+    let known = Known::default();
     let external = External::new(config.external_labels());
     let samples_max = config.push.samples_max;
     let outbox = Outbox::new(Arc::clone(&queue), Arc::clone(&metadata), external, samples_max, Arc::clone(&stats));
     let sender = Sender::new(Arc::clone(&queue), metadata, &config.push, Arc::clone(clock), Arc::clone(&stats));
-    let scraper = Scraper::new(config, Arc::clone(&processes), Arc::clone(clock), Arc::clone(&stats));
-    let poller = Poller::new(config, &processes, &stats, Some(Arc::clone(&queue)));
+    let scraper = Scraper::new(config, Arc::clone(&known.processes), Arc::clone(clock), Arc::clone(&stats));
+    let poller = Poller::new(config, &known, &stats, Some(Arc::clone(&queue)));
 
     if config.go.discover {
-        start_discovery(Watch::new(config, &processes), config.go.discover_interval, stop, &stats)?;
+        start_discovery(Watch::new(config, &known.processes), config.go.discover_interval, stop, &stats)?;
     }
+    let receiver = start_receiver(config, &outbox, known, clock, &stats);
     let stopped_sender = start_sender(sender, stop)?;
     let scraping = start_scraping(scraper, config, &outbox, stop, &stats, clock)?;
     poll(poller, config, &outbox, stop, &stats, clock);
+    if let Some(receiver) = receiver {
+        receiver.end();
+    }
     match scraping.recv_timeout(LAST_SCRAPE_MAX) {
         Ok(()) => {}
         Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -148,6 +154,19 @@ pub fn run(config: &Config, clock: &Arc<dyn Clock>, stop: &StopFlag) -> Result<R
         samples_rejected: stats.samples_rejected.get(),
         samples_waiting: queue.state().samples_waiting,
     })
+}
+
+/// Starts listening for programs that push. Where that is not possible the agent does the rest of its work.
+fn start_receiver(
+    config: &Config,
+    outbox: &Outbox,
+    known: Known,
+    clock: &Arc<dyn Clock>,
+    stats: &Arc<Stats>,
+) -> Option<Receiver> {
+    let name = config.receive_socket.as_deref()?;
+    let started = Receiver::start(name, outbox.clone(), known, Arc::clone(clock), Arc::clone(stats));
+    started.map_err(|error| tracing::warn!(%error, "programs cannot push to the agent; it goes on without")).ok()
 }
 
 /// Starts the sending thread, which gives the sender back when stopped.

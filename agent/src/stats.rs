@@ -47,11 +47,15 @@ pub struct Stats {
     pub rounds_late: Counter,
     pub stretch: Counter,
     pub cpu_us: Counter,
+    pub push_version: Counter,
+    pub receive_requests: Counter,
+    pub receive_refused: Counter,
+    pub receive_samples: Counter,
 }
 
 type Field = fn(&Stats) -> &Counter;
 
-const COUNTERS: [(Metric, Field); 11] = [
+const COUNTERS: [(Metric, Field); 14] = [
     (Metric::counter("metrickit_agent_samples_collected_total", "Samples collected and scraped."), |s| {
         &s.samples_collected
     }),
@@ -81,6 +85,17 @@ const COUNTERS: [(Metric, Field); 11] = [
     (Metric::counter("metrickit_agent_queue_errors_total", "Writes to the queue on disk that failed."), |s| {
         &s.queue_errors
     }),
+    (Metric::counter("metrickit_agent_receive_requests_total", "Requests of programs that push to the agent."), |s| {
+        &s.receive_requests
+    }),
+    (
+        Metric::counter(
+            "metrickit_agent_receive_refused_total",
+            "Requests of programs that were not taken, or not whole.",
+        ),
+        |s| &s.receive_refused,
+    ),
+    (Metric::counter("metrickit_agent_receive_samples_total", "Samples that programs pushed."), |s| &s.receive_samples),
     (
         Metric::counter("metrickit_agent_rounds_late_total", "Rounds left out because the one before took too long."),
         |s| &s.rounds_late,
@@ -89,6 +104,10 @@ const COUNTERS: [(Metric, Field); 11] = [
 const STRETCH: Metric = Metric::gauge(
     "metrickit_agent_interval_stretch",
     "Factor on intervals that keeps the agent in its processor budget.",
+);
+const PROTOCOL: Metric = Metric::gauge(
+    "metrickit_agent_push_protocol_info",
+    "Version of remote write that the receiver is spoken to in; always 1.",
 );
 const QUEUE_BYTES: Metric = Metric::gauge("metrickit_agent_queue_bytes", "Bytes of the queue on disk.");
 const QUEUE_SAMPLES: Metric = Metric::gauge("metrickit_agent_queue_samples", "Samples that wait to be sent.");
@@ -125,6 +144,10 @@ impl Collector for Own {
             out.push(metric, &[], float(counter(&self.stats).get()));
         }
         out.push(&STRETCH, &[], float(self.stats.stretch.get().max(1)));
+        let versions = [(1, "1.0"), (2, "2.0")];
+        if let Some((_, version)) = versions.iter().find(|(number, _)| *number == self.stats.push_version.get()) {
+            out.push(&PROTOCOL, &[("version", version)], 1.0);
+        }
         if let Some(queue) = &self.queue {
             let state = queue.lock().state();
             out.push(&QUEUE_BYTES, &[], float(state.disk_bytes));

@@ -122,6 +122,7 @@ fn a_running_program_from_discovery_to_the_receiver() {
         host: "web1".to_owned(),
         environment: "test".to_owned(),
         poll_interval: Duration::from_millis(100),
+        receive_socket: None,
         ..Config::default()
     };
     config.scrape.interval = Duration::from_millis(100);

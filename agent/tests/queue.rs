@@ -124,6 +124,47 @@ fn caps_drop_the_oldest_and_count_it() {
 }
 
 #[test]
+fn an_offer_is_in_a_file_or_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = options(folder.path());
+    settings.bytes_max = 1000;
+    settings.memory_bytes_max = 0;
+    let mut queue = Queue::open(&settings).expect("opens");
+    let mut taken = Vec::new();
+    let refused = loop {
+        let next = payload(u32::try_from(taken.len()).expect("few"));
+        match queue.offer(next.clone(), 1, 0) {
+            Ok(()) => taken.push(next),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, QueueError::Full { limit_bytes: 1000, .. }), "{refused}");
+    let state = queue.state();
+    assert!(taken.len() > 5 && state.disk_bytes <= 1000 && state.dropped_bytes_cap == 0, "{state:?}");
+    assert!(matches!(queue.offer(vec![0; 17 << 20], 1, 0), Err(QueueError::TooLong { .. })));
+    // As after a kill: what was taken is in the files, nothing of what was not.
+    drop(queue);
+    let mut queue = Queue::open(&settings).expect("opens again");
+    assert_eq!(waiting(&mut queue), taken);
+    let batch = queue.peek(u64::MAX, u64::MAX, 0).expect("some");
+    queue.acknowledge(&batch).expect("stored");
+    queue.offer(payload(7), 1, 0).expect("there is room again");
+}
+
+#[test]
+fn an_offer_that_the_disk_refuses_is_not_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut queue = Queue::open(&options(folder.path())).expect("opens");
+    // A folder in place of the next file.
+    fs::create_dir(folder.path().join(format!("{:020}.queue", 1))).expect("made");
+    assert!(matches!(queue.offer(payload(1), 1, 0), Err(QueueError::Io { .. })));
+    assert!(queue.peek(u64::MAX, u64::MAX, 0).is_none() && queue.state().samples_waiting == 0);
+    fs::remove_dir(folder.path().join(format!("{:020}.queue", 1))).expect("removed");
+    queue.offer(payload(2), 1, 0).expect("the disk is well again");
+    assert_eq!(waiting(&mut queue), [payload(2)]);
+}
+
+#[test]
 fn one_folder_one_agent() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = Queue::open(&options(folder.path())).expect("opens");

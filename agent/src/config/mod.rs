@@ -15,6 +15,8 @@ use ureq::http::{HeaderName, HeaderValue};
 pub use layers::{ConfigError, Origin, Setting, Settings};
 pub use value::{TargetSpec, Value};
 
+use crate::send::protocol::{Histograms, Protocol};
+
 /// Everything the agent needs to run. Each field's meaning, unit and bounds are in [`options::OPTIONS`].
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the table of options documents every field")]
@@ -28,6 +30,8 @@ pub struct Config {
     pub go: GoConfig,
     pub targets: Vec<TargetSpec>,
     pub scrape: ScrapeConfig,
+    /// Path or `@name` of the socket that programs push to.
+    pub receive_socket: Option<String>,
     pub push: PushConfig,
     pub queue: QueueConfig,
     pub cpu_percent_max: u64,
@@ -89,6 +93,8 @@ pub struct ScrapeConfig {
 #[expect(missing_docs, reason = "the table of options documents every field")]
 pub struct PushConfig {
     pub url: String,
+    pub protocol: Protocol,
+    pub histograms: Histograms,
     pub interval: Duration,
     pub timeout: Duration,
     pub samples_max: usize,
@@ -154,7 +160,8 @@ impl Config {
                 samples_max: read.size("scrape.samples_max"),
                 workers: read.size("scrape.workers"),
             },
-            push: read.push(),
+            receive_socket: Some(read.text("receive.socket")).filter(|socket| !socket.is_empty()),
+            push: read.push()?,
             queue: QueueConfig {
                 folder: PathBuf::from(read.text("queue.folder")),
                 bytes_max: read.number("queue.bytes_max"),
@@ -314,9 +321,24 @@ impl Reader<'_> {
         })
     }
 
-    fn push(&self) -> PushConfig {
-        PushConfig {
+    fn push(&self) -> Result<PushConfig, ConfigError> {
+        let one_of = |key: &str, known: &str| {
+            let text = self.text(key);
+            self.wrong(key, format!("is {text:?}; known are {known}"))
+        };
+        Ok(PushConfig {
             url: self.text("push.url"),
+            protocol: match self.text("push.protocol").as_str() {
+                "auto" => Protocol::Auto,
+                "1.0" => Protocol::V1,
+                "2.0" => Protocol::V2,
+                _ => return Err(one_of("push.protocol", "auto, 1.0, 2.0")),
+            },
+            histograms: match self.text("push.histograms").as_str() {
+                "native" => Histograms::Native,
+                "classic" => Histograms::Classic,
+                _ => return Err(one_of("push.histograms", "native, classic")),
+            },
             interval: self.duration("push.interval"),
             timeout: self.duration("push.timeout"),
             samples_max: self.size("push.samples_max"),
@@ -328,7 +350,7 @@ impl Reader<'_> {
             token: self.text("push.token"),
             token_file: Some(self.text("push.token_file")).filter(|path| !path.is_empty()).map(PathBuf::from),
             headers: self.pairs("push.headers"),
-        }
+        })
     }
 
     fn wrong(&self, key: &str, problem: String) -> ConfigError {

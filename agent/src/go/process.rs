@@ -9,6 +9,7 @@ use procfs::process::{LimitValue, Process};
 use super::discover::{Discovery, GoProcess, Scan};
 use crate::collect::{CollectError, Collector, float};
 use crate::readings::{Metric, Readings};
+use crate::receive::SdkProcesses;
 
 const INFO: Metric = Metric::gauge("metrickit_go_process_info", "What is known of a Go process; always 1.");
 const FOUND: Metric = Metric::gauge("metrickit_agent_go_processes", "Go processes that are read.");
@@ -47,6 +48,7 @@ pub fn look(discovery: &mut Discovery, shared: &SharedProcesses) -> std::io::Res
 #[derive(Debug)]
 pub struct GoProcesses {
     shared: SharedProcesses,
+    sdk: SdkProcesses,
     boot_seconds: Option<u64>,
 }
 
@@ -55,9 +57,16 @@ impl GoProcesses {
     pub fn new(shared: SharedProcesses) -> Self {
         Self {
             shared,
+            sdk: SdkProcesses::default(),
             // Read once: the kernel computes it anew each time and may differ by a second, the start must not move.
             boot_seconds: procfs::boot_time_secs().ok(),
         }
+    }
+
+    /// The same, without what processes in `sdk` push themselves.
+    #[must_use]
+    pub fn beside(self, sdk: SdkProcesses) -> Self {
+        Self { sdk, ..self }
     }
 
     fn write(&self, process: &GoProcess, out: &mut Readings) -> Result<(), procfs::ProcError> {
@@ -68,23 +77,31 @@ impl GoProcesses {
         }
         let labels = [("job", process.life.name.as_str()), ("instance", process.instance.as_str())];
         let ticks_per_second = float(procfs::ticks_per_second());
-        out.push(&CPU, &labels, float(stat.utime + stat.stime) / ticks_per_second);
-        out.push(&RESIDENT, &labels, float(stat.rss) * float(procfs::page_size()));
-        out.push(&VIRTUAL, &labels, float(stat.vsize));
-        out.push(&THREADS, &labels, float(stat.num_threads.unsigned_abs()));
+        let pushed = |metric: &Metric| self.sdk.gives(process.life.pid, process.life.start_ticks, metric.name);
+        let mut push = |metric: &Metric, value: f64| {
+            if !pushed(metric) {
+                out.push(metric, &labels, value);
+            }
+        };
+        push(&CPU, float(stat.utime + stat.stime) / ticks_per_second);
+        push(&RESIDENT, float(stat.rss) * float(procfs::page_size()));
+        push(&VIRTUAL, float(stat.vsize));
+        push(&THREADS, float(stat.num_threads.unsigned_abs()));
         if let Some(boot_seconds) = self.boot_seconds {
-            out.push(&START, &labels, float(boot_seconds) + float(stat.starttime) / ticks_per_second);
+            push(&START, float(boot_seconds) + float(stat.starttime) / ticks_per_second);
         }
         // These two need the right to trace the process; without it the rest is still worth having.
         if let Ok(count) = handle.fd_count() {
-            out.push(&OPEN_FDS, &labels, float(count as u64));
+            push(&OPEN_FDS, float(count as u64));
         }
         if let Ok(limits) = handle.limits()
             && let LimitValue::Value(most) = limits.max_open_files.soft_limit
         {
-            out.push(&MAX_FDS, &labels, float(most));
+            push(&MAX_FDS, float(most));
         }
-        write_info(process, out);
+        if !pushed(&INFO) {
+            write_info(process, out);
+        }
         Ok(())
     }
 }

@@ -38,6 +38,9 @@ pub enum QueueError {
     /// The disk refused: the record is in memory alone until space returns.
     #[error("queue file {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    /// There is no room for what may be refused; try again when the receiver has taken some.
+    #[error("queue has {bytes} bytes, the limit queue.bytes_max is {limit_bytes}")]
+    Full { bytes: u64, limit_bytes: u64 },
     /// The record is longer than any receiver would take.
     #[error("record of {bytes} bytes, the limit is {limit_bytes}")]
     TooLong { bytes: usize, limit_bytes: usize },
@@ -199,6 +202,30 @@ impl Queue {
         self.memory.push_back((record, written.is_ok()));
         self.trim_memory();
         written
+    }
+
+    /// Appends a record of somebody who keeps it until this returns: it is in a file then. Unlike with
+    /// [`push`](Self::push), nothing older makes room for it, and what the disk refuses is not kept in memory.
+    ///
+    /// # Errors
+    ///
+    /// When the queue is full, the disk refuses, or the payload is longer than [`PAYLOAD_BYTES_MAX`].
+    pub fn offer(&mut self, payload: Vec<u8>, samples: u32, now_ms: i64) -> Result<(), QueueError> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(QueueError::TooLong { bytes: payload.len(), limit_bytes: PAYLOAD_BYTES_MAX });
+        }
+        let record = Arc::new(Record { sequence: self.next_sequence, created_ms: now_ms, samples, payload });
+        self.drop_old(now_ms);
+        let bytes = self.disk_bytes();
+        if bytes + record.disk_bytes() > self.options.bytes_max {
+            return Err(QueueError::Full { bytes, limit_bytes: self.options.bytes_max });
+        }
+        self.write(&record, now_ms)?;
+        self.next_sequence += 1;
+        self.memory_bytes += record.disk_bytes();
+        self.memory.push_back((record, true));
+        self.trim_memory();
+        Ok(())
     }
 
     /// The next records, at most `samples_max` samples and `bytes_max` compressed bytes in all, but one at least;

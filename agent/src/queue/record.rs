@@ -2,8 +2,8 @@
 //! Records of the queue and their bytes on disk.
 //!
 //! A record is, little-endian: payload length `u32`, CRC-32 `u32` of all that follows, sequence `u64`, time of
-//! collecting in milliseconds `i64`, samples `u32`, payload. The payload is a snappy-compressed piece of a remote-write
-//! request; pieces joined end to end are a request again, as protobuf has it.
+//! collecting in milliseconds `i64`, samples `u32`, payload. The payload is one snappy block: a message of remote write
+//! 1.0 that also has starts, custom bounds and exemplars (`send::encode`).
 
 /// Bytes before the payload.
 pub const HEADER_BYTES: usize = 28;

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::go::ways::Names;
+
 /// Most processes that are remembered.
 const PROCESSES_MAX: usize = 1_024;
 /// Most metrics of one process that are remembered.
@@ -35,9 +37,38 @@ struct Pushing {
     newest_ms: i64,
     interval: Duration,
     names: HashMap<Box<str>, Instant>,
+    /// The names of now; made anew when they change.
+    told: Names,
+}
+
+/// What a push says of its process.
+#[derive(Debug, Clone)]
+pub struct Noted {
+    /// Every metric that the process pushes.
+    pub names: Names,
+    /// For how long that holds without another push.
+    pub kept: Duration,
 }
 
 impl Pushing {
+    /// Takes note of `names`, forgets those that are no longer pushed.
+    fn note_names<'n>(&mut self, names: impl IntoIterator<Item = &'n str>, now: Instant) {
+        let mut changed = false;
+        for name in names {
+            if let Some(seen) = self.names.get_mut(name) {
+                *seen = now;
+            } else if self.names.len() < NAMES_MAX {
+                self.names.insert(name.into(), now);
+                changed = true;
+            }
+        }
+        let (kept, before) = (self.kept(), self.names.len());
+        self.names.retain(|_, seen| now.saturating_duration_since(*seen) <= kept);
+        if changed || self.names.len() != before {
+            self.told = self.names.keys().cloned().collect();
+        }
+    }
+
     fn kept(&self) -> Duration {
         (self.interval * INTERVALS_KEPT).max(KEPT_MIN)
     }
@@ -49,7 +80,7 @@ impl Pushing {
 
 impl SdkProcesses {
     /// Takes note of a push of the process `pid` that started at `start_ticks`: the names of its metrics, and the time of
-    /// its newest sample, which tells its interval.
+    /// its newest sample, which tells its interval. Nothing when there is no room to remember it.
     pub fn note<'n>(
         &self,
         pid: i32,
@@ -57,12 +88,12 @@ impl SdkProcesses {
         newest_ms: i64,
         names: impl IntoIterator<Item = &'n str>,
         now: Instant,
-    ) {
+    ) -> Option<Noted> {
         let mut all = self.0.lock();
         if all.len() >= PROCESSES_MAX && !all.contains_key(&(pid, start_ticks)) {
             all.retain(|_, pushing| pushing.lives(now));
             if all.len() >= PROCESSES_MAX {
-                return;
+                return None;
             }
         }
         let pushing = all.entry((pid, start_ticks)).or_insert_with(|| Pushing {
@@ -70,6 +101,7 @@ impl SdkProcesses {
             newest_ms,
             interval: Duration::ZERO,
             names: HashMap::new(),
+            told: Names::default(),
         });
         pushing.last = now;
         // One round may come in several requests, and a mark of the end a millisecond behind the last round.
@@ -78,13 +110,8 @@ impl SdkProcesses {
             pushing.interval = passed.min(INTERVAL_MAX);
             pushing.newest_ms = newest_ms;
         }
-        for name in names {
-            if let Some(seen) = pushing.names.get_mut(name) {
-                *seen = now;
-            } else if pushing.names.len() < NAMES_MAX {
-                pushing.names.insert(name.into(), now);
-            }
-        }
+        pushing.note_names(names, now);
+        Some(Noted { names: pushing.told.clone(), kept: pushing.kept() })
     }
 
     /// Whether the process pushes.
@@ -95,18 +122,6 @@ impl SdkProcesses {
     /// Whether the process pushes the metric called `name`: other ways of reading leave it out.
     pub fn gives(&self, pid: i32, start_ticks: u64, name: &str) -> bool {
         self.gives_at(pid, start_ticks, name, Instant::now())
-    }
-
-    /// The names that the process pushes, for who asks for many; empty for one that does not push.
-    pub fn names(&self, pid: i32, start_ticks: u64) -> std::collections::HashSet<Box<str>> {
-        let now = Instant::now();
-        let all = self.0.lock();
-        let Some(pushing) = all.get(&(pid, start_ticks)).filter(|pushing| pushing.lives(now)) else {
-            return std::collections::HashSet::new();
-        };
-        let kept = pushing.kept();
-        let lives = |seen: &Instant| now.saturating_duration_since(*seen) <= kept;
-        pushing.names.iter().filter(|(_, seen)| lives(seen)).map(|(name, _)| name.clone()).collect()
     }
 
     /// How many processes push.
@@ -160,7 +175,8 @@ mod tests {
     fn a_metric_that_is_no_longer_pushed_is_free_again() {
         let (all, began) = (SdkProcesses::default(), Instant::now());
         all.note(7, 70, 0, ["a", "b"], began);
-        all.note(7, 70, 10_000, ["a"], began + 40 * SECOND);
+        let noted = all.note(7, 70, 10_000, ["a"], began + 40 * SECOND).expect("room");
+        assert!(noted.names.contains("a") && !noted.names.contains("b") && noted.kept == KEPT_MIN);
         assert!(all.gives_at(7, 70, "a", began + 40 * SECOND));
         assert!(!all.gives_at(7, 70, "b", began + 40 * SECOND));
     }

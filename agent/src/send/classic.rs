@@ -200,7 +200,9 @@ const SPAN_MAX: i64 = 31;
 fn ordered(mut told: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     told.retain(|(bound, _)| bound.is_finite());
     // A threshold of negative zero is one of zero.
-    told.iter_mut().for_each(|(bound, _)| *bound += 0.0);
+    for (bound, _) in &mut told {
+        *bound += 0.0;
+    }
     told.sort_by(|a, b| a.0.total_cmp(&b.0));
     told.dedup_by(|next, kept| {
         let same = next.0.to_bits() == kept.0.to_bits();

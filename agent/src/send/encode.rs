@@ -22,6 +22,13 @@ impl External {
         Self(labels)
     }
 
+    /// These, and `more` where these lack them.
+    #[must_use]
+    pub fn and(&self, more: &[(String, String)]) -> Self {
+        let lacking = more.iter().filter(|(name, _)| self.0.iter().all(|(own, _)| own != name));
+        Self::new(self.0.iter().chain(lacking).cloned().collect())
+    }
+
     /// `labels` and those of these that it lacks, sorted by name.
     pub fn added_to<'a>(&'a self, labels: LabelsRef<'a>) -> Vec<(&'a str, &'a str)> {
         let mut all: Vec<(&str, &str)> = labels.iter().collect();
@@ -136,9 +143,13 @@ pub fn compress(bytes: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(bytes).expect("requests are far shorter than snappy's 4 GiB")
 }
 
+/// Most bytes that one byte of a snappy block stands for: an element of three bytes copies up to 64.
+const RATIO_MAX: usize = 22;
+
 /// The bytes of a snappy block, at most `bytes_max`; nothing when it is damaged or longer.
 pub fn decompress(block: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
-    snap::raw::decompress_len(block).ok().filter(|length| *length <= bytes_max)?;
+    let possible = block.len().saturating_mul(RATIO_MAX);
+    snap::raw::decompress_len(block).ok().filter(|length| *length <= bytes_max.min(possible))?;
     snap::raw::Decoder::new().decompress_vec(block).ok()
 }
 

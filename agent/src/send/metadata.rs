@@ -39,7 +39,7 @@ const SUFFIXES: [&str; 7] = ["_bucket", "_count", "_sum", "_total", "_gcount", "
 
 impl MetadataBook {
     /// Takes note of `metadata`; what is known already is kept.
-    pub fn take(&mut self, metadata: &BTreeMap<String, MetricMetadata>) {
+    pub fn take<'m>(&mut self, metadata: impl IntoIterator<Item = (&'m String, &'m MetricMetadata)>) {
         for (name, known) in metadata {
             if self.metrics.len() < METRICS_MAX && !self.metrics.contains_key(name) {
                 self.metrics.insert(name.clone(), Known { metadata: known.clone(), told_ms: None });
@@ -133,8 +133,9 @@ mod tests {
     fn sent_when_due() {
         let mut book = MetadataBook::default();
         assert!(book.due(0, 600_000).is_empty());
-        let metrics =
-            |names: std::ops::Range<usize>| names.map(|n| (format!("m{n}"), MetricMetadata::default())).collect();
+        let metrics = |names: std::ops::Range<usize>| -> BTreeMap<String, MetricMetadata> {
+            names.map(|n| (format!("m{n}"), MetricMetadata::default())).collect()
+        };
         book.take(&metrics(0..1500));
         let sizes: Vec<_> = book.due(0, 600_000).iter().map(|request| request.metadata.len()).collect();
         assert_eq!(sizes, [1000, 500]);

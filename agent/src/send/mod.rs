@@ -1,5 +1,6 @@
-//! The way out: readings become pieces of remote-write requests (`encode`), wait in the queue, and are sent in order with
-//! retries and back-off (`sender`, `backoff`). What kinds metrics have goes beside them (`metadata`).
+//! The way out: readings, and what programs push, become pieces of requests (`encode`), wait in the queue, and are sent in
+//! order with retries and back-off (`sender`, `backoff`), in the version of remote write that the receiver knows
+//! (`protocol`, `request`, `classic`). What kinds metrics have goes with their series or beside them (`metadata`).
 
 pub mod backoff;
 pub mod classic;
@@ -11,10 +12,12 @@ pub mod sender;
 
 use std::sync::Arc;
 
+use model::WriteBatch;
+
 use self::encode::{External, encode};
 use self::metadata::SharedMetadata;
-use crate::queue::SharedQueue;
-use crate::readings::Readings;
+use crate::queue::{QueueError, SharedQueue};
+use crate::readings::{Readings, rows};
 use crate::stats::Stats;
 
 /// Takes readings from collectors and scrapes and queues them. Clones share the queue.
@@ -54,5 +57,19 @@ impl Outbox {
                 self.stats.queue_errors.add(1);
             }
         }
+    }
+
+    /// Queues what a program pushed, and `more` labels where they are absent: when this returns, all of it is in a file.
+    ///
+    /// # Errors
+    ///
+    /// When the queue is full or the disk refuses; the same may be handed over again.
+    pub fn accept(&self, pushed: &WriteBatch, more: &[(String, String)], now_ms: i64) -> Result<(), QueueError> {
+        let external = self.external.and(more);
+        for piece in encode(rows(pushed), &external, self.samples_max) {
+            self.queue.lock().offer(piece.payload, piece.samples, now_ms)?;
+        }
+        self.metadata.lock().take(pushed.metadata().iter().map(|(name, metadata)| (name, metadata)));
+        Ok(())
     }
 }

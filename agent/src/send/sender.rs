@@ -1,5 +1,6 @@
 //! Sends what is queued, in order: one request at a time, acknowledged when the receiver took it, repeated after a pause
-//! when it did not, dropped and counted when it never will.
+//! when it did not, dropped and counted when it never will. In which version of remote write is `protocol`'s, what the
+//! bodies are is `request`'s.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -7,17 +8,22 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::Clock;
+use ingest::Version;
+use model::remote_write::v2::PROTO;
+use model::{Clock, WriteBatch};
 use prost::Message;
 
 use super::backoff::{Backoff, Verdict, judge};
+use super::classic::Told;
 use super::encode::{compress, decompress};
 use super::metadata::SharedMetadata;
+use super::protocol::{Learned, Negotiation};
+use super::request::{RecordDecoder, body_v1, body_v2};
 use crate::budget::CpuMeter;
 use crate::config::PushConfig;
 use crate::config::value::masked;
 use crate::http::{Client, Reply};
-use crate::queue::record::PAYLOAD_BYTES_MAX;
+use crate::queue::record::{PAYLOAD_BYTES_MAX, Record};
 use crate::queue::{Batch, SharedQueue};
 use crate::stats::Stats;
 use crate::stop::StopFlag;
@@ -41,10 +47,23 @@ pub struct Sender {
     clock: Arc<dyn Clock>,
     stats: Arc<Stats>,
     backoff: Backoff,
+    negotiation: Negotiation,
+    decoder: RecordDecoder,
+    classic: Told,
     samples_max: u64,
     /// By status, when a refusal was logged last, and samples of requests refused since.
     told: HashMap<u16, (Option<Instant>, u64)>,
     failing: bool,
+}
+
+/// A request that was sent.
+#[derive(Debug)]
+struct Sent {
+    version: Version,
+    /// Samples that could not be read back from the queue.
+    unreadable: u64,
+    /// Metrics whose metadata it told.
+    described: Vec<String>,
 }
 
 /// What became of one attempt.
@@ -52,8 +71,8 @@ pub struct Sender {
 enum Attempt {
     /// The batch is done with: delivered or dropped.
     Done,
-    /// The same again, smaller, at once.
-    Smaller,
+    /// The same again at once, smaller or in another form.
+    Again,
     /// The same again after this pause.
     After(Duration),
 }
@@ -74,6 +93,9 @@ impl Sender {
             clock,
             stats,
             backoff: Backoff::new(config.backoff_min_ms, config.backoff_max_ms),
+            negotiation: Negotiation::new(config.protocol, config.histograms),
+            decoder: RecordDecoder::default(),
+            classic: Told::default(),
             samples_max: config.samples_max as u64,
             config: config.clone(),
             told: HashMap::new(),
@@ -121,7 +143,7 @@ impl Sender {
                         tracing::warn!(%error, "position not stored; a restart sends some samples again");
                     }
                 }
-                Attempt::Smaller => {}
+                Attempt::Again => {}
                 Attempt::After(pause) => return Some(pause),
             }
         }
@@ -130,37 +152,86 @@ impl Sender {
 
     /// Sends `batch`, or as much of its beginning as one request may hold, which is what stays in it.
     fn attempt(&mut self, batch: &mut Batch, timeout: Duration) -> Attempt {
-        let (mut body, mut taken) = (Vec::new(), 0);
+        let (mut all, mut bytes, mut taken, mut unreadable) = (Vec::new(), 0, 0, 0);
         for record in batch.records() {
-            if let Some(bytes) = decompress(&record.payload, PIECE_BYTES_MAX) {
-                if !body.is_empty() && body.len() + bytes.len() > self.config.body_bytes_max {
-                    break;
+            match self.read(record) {
+                Some((_, length, _)) if !all.is_empty() && bytes + length > self.config.body_bytes_max => break,
+                Some((series, length, lost)) => {
+                    bytes += length;
+                    unreadable += lost;
+                    all.push(series);
                 }
-                body.extend_from_slice(&bytes);
-            } else {
-                self.stats.samples_rejected.add(u64::from(record.samples));
+                None => unreadable += u64::from(record.samples),
             }
             taken += 1;
         }
         batch.keep_first(taken);
-        if body.is_empty() {
+        if all.iter().all(|series| series.series_len() == 0) {
+            self.stats.samples_rejected.add(batch.samples());
             return Attempt::Done;
         }
-        match self.post(&compress(&body), timeout) {
-            Ok(reply) => self.judge(&reply, batch),
+        let (body, sent) = self.body(&all, unreadable);
+        match self.post(&compress(&body), sent.version, timeout) {
+            Ok(reply) => self.judge(&reply, &sent, batch),
             Err(error) => self.retry(&error, None),
         }
     }
 
-    fn judge(&mut self, reply: &Reply, batch: &Batch) -> Attempt {
+    /// The series of `record`, how long they are before compression, and how many of its samples are not among them.
+    fn read(&mut self, record: &Record) -> Option<(WriteBatch, usize, u64)> {
+        let bytes = decompress(&record.payload, PIECE_BYTES_MAX)?;
+        match self.decoder.decode(&bytes) {
+            Ok((series, lost)) => Some((series, bytes.len(), lost)),
+            Err(error) => {
+                tracing::error!(sequence = record.sequence, %error, "queued record is none; its samples are lost");
+                None
+            }
+        }
+    }
+
+    /// The body of the next request, in the version that the receiver is spoken to in.
+    fn body(&mut self, all: &[WriteBatch], unreadable: u64) -> (Vec<u8>, Sent) {
+        let version = self.negotiation.version(Instant::now());
+        let (body, described) = match version {
+            Version::V1 => (body_v1(all, self.negotiation.sends_native(), &mut self.classic), Vec::new()),
+            Version::V2 => {
+                let book = self.metadata.lock();
+                let body = body_v2(all, &book, self.clock.now().0, self.config.metadata_interval_ms);
+                (body.bytes, body.described)
+            }
+        };
+        self.stats.push_version.set(if version == Version::V1 { 1 } else { 2 });
+        (body, Sent { version, unreadable, described })
+    }
+
+    fn judge(&mut self, reply: &Reply, sent: &Sent, batch: &Batch) -> Attempt {
+        match self.negotiation.learn(sent.version, reply.status, reply.written, &reply.message, Instant::now()) {
+            Learned::Nothing => {}
+            Learned::AskOtherwise => {
+                tracing::info!(status = reply.status, "receiver does not know all of remote write 2.0; asked in 1.0");
+                self.metadata.lock().forget_told();
+                return Attempt::Again;
+            }
+            Learned::NotSpoken => {
+                return self.retry(&format!("status {}: push.protocol is not spoken there", reply.status), None);
+            }
+        }
         let verdict = judge(reply.status);
         if verdict == Verdict::Split && batch.records().len() > 1 {
             self.samples_max = (batch.samples() / 2).max(1);
-            return Attempt::Smaller;
+            return Attempt::Again;
         }
+        // A receiver of 2.0 tells what it wrote, of requests that it refuses in part too.
+        let written = match (sent.version, reply.written, verdict) {
+            (_, Some(written), _) => written.samples + written.histograms,
+            (Version::V1, None, Verdict::Delivered) => batch.samples().saturating_sub(sent.unreadable),
+            _ => 0,
+        };
+        let written = written.min(batch.samples());
         match verdict {
             Verdict::Delivered => {
-                self.stats.samples_sent.add(batch.samples());
+                self.count(written, batch);
+                self.metadata.lock().told(&sent.described, self.clock.now().0);
                 // After a 413, slowly back to full size: the receiver's limit may have been raised.
                 let full = self.config.samples_max as u64;
                 self.samples_max = (self.samples_max + full / 50 + 1).min(full);
@@ -169,12 +240,18 @@ impl Sender {
             }
             Verdict::Retry => self.retry(&format!("status {}: {}", reply.status, reply.message), reply.retry_after_s),
             Verdict::Split | Verdict::Drop => {
-                self.stats.samples_rejected.add(batch.samples());
-                self.tell_refused(reply, batch.samples());
+                self.count(written, batch);
+                self.tell_refused(reply, batch.samples() - written);
                 self.recovered();
                 Attempt::Done
             }
         }
+    }
+
+    /// Counts a batch that is done with, of which `written` samples arrived.
+    fn count(&self, written: u64, batch: &Batch) {
+        self.stats.samples_sent.add(written);
+        self.stats.samples_rejected.add(batch.samples() - written);
     }
 
     /// Logs that a request was refused, once in [`TOLD_EVERY`] for each status.
@@ -206,33 +283,37 @@ impl Sender {
         self.backoff.reset();
     }
 
-    /// Sends metadata when due and the receiver is well. A failure is no matter: it is sent again.
+    /// Sends metadata to a receiver of 1.0 when due and the receiver is well. A failure is no matter: it is sent again.
     fn send_metadata(&mut self) {
-        if self.failing {
+        if self.failing || self.negotiation.version(Instant::now()) != Version::V1 {
             return;
         }
         let requests = self.metadata.lock().due(self.clock.now().0, self.config.metadata_interval_ms);
         for request in requests {
-            if let Err(error) = self.post(&compress(&request.encode_to_vec()), self.config.timeout) {
+            if let Err(error) = self.post(&compress(&request.encode_to_vec()), Version::V1, self.config.timeout) {
                 tracing::debug!(error, "metadata not sent");
                 return;
             }
         }
     }
 
-    fn post(&self, body: &[u8], timeout: Duration) -> Result<Reply, String> {
+    fn post(&self, body: &[u8], version: Version, timeout: Duration) -> Result<Reply, String> {
         self.stats.requests.add(1);
         self.stats.request_bytes.add(body.len() as u64);
-        let headers = self.headers()?;
+        let headers = self.headers(version)?;
         self.client.post(&self.config.url, &headers, body, timeout).map_err(|error| error.to_string())
     }
 
-    fn headers(&self) -> Result<Vec<(String, String)>, String> {
+    fn headers(&self, version: Version) -> Result<Vec<(String, String)>, String> {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let (content_type, number) = match version {
+            Version::V1 => ("application/x-protobuf".to_owned(), "0.1.0"),
+            Version::V2 => (format!("application/x-protobuf;proto={PROTO}"), "2.0.0"),
+        };
         let mut headers = vec![
-            pair("Content-Type", "application/x-protobuf"),
+            pair("Content-Type", &content_type),
             pair("Content-Encoding", "snappy"),
-            pair("X-Prometheus-Remote-Write-Version", "0.1.0"),
+            pair("X-Prometheus-Remote-Write-Version", number),
         ];
         let token = match &self.config.token_file {
             Some(path) => {

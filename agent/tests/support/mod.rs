@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use model::remote_write::WriteRequest;
+use model::remote_write::{Label, TimeSeries, WriteRequest, v2};
 use prost::Message;
 
 /// One sample as received: its labels shown as `name{a=b,…}`, time, value.
@@ -25,6 +25,8 @@ struct State {
     taken: Vec<Received>,
     metadata: Vec<String>,
     requests: Vec<(u16, usize, String)>,
+    /// Whether it knows version 2.0.
+    knows_v2: bool,
 }
 
 /// The server; it ends with the test's process.
@@ -35,12 +37,17 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// A server that gives `answers` (status, extra header lines) first and 204 from then on.
+    /// A server of version 1.0 that gives `answers` (status, extra header lines) first and 204 from then on.
     pub(crate) fn start(answers: &[(u16, &'static str)]) -> Self {
+        Self::start_version(answers, false)
+    }
+
+    /// The same that knows version 2.0 too, if so it is told.
+    pub(crate) fn start_version(answers: &[(u16, &'static str)], knows_v2: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}/api/v1/write", listener.local_addr().expect("bound"));
         let state = Arc::new((
-            Mutex::new(State { answers: answers.iter().copied().collect(), ..State::default() }),
+            Mutex::new(State { answers: answers.iter().copied().collect(), knows_v2, ..State::default() }),
             Condvar::new(),
         ));
         let receiver = Self { url, state };
@@ -61,12 +68,18 @@ impl Receiver {
             let (state, changed) = &*self.state;
             let mut state = state.lock().expect("not poisoned");
             let bytes = snap::raw::Decoder::new().decompress_vec(&body).expect("snappy");
-            let request = WriteRequest::decode(bytes.as_slice()).expect("protobuf");
-            state.metadata.extend(request.metadata.iter().map(|metadata| metadata.metric_family_name.clone()));
+            let in_v2 = state.knows_v2 && head.contains("proto=io.prometheus.write.v2.request");
+            // Who knows 1.0 alone reads a request of 2.0 as one without series.
+            let (request, described) = if in_v2 { from_v2(&bytes) } else { from_v1(&bytes) };
+            state.metadata.extend(described);
             let metadata_alone = request.timeseries.is_empty();
             let scripted = if metadata_alone { None } else { state.answers.pop_front() };
             let (status, extra) = scripted.unwrap_or((204, ""));
             let samples = flatten(&request);
+            let written = match (in_v2, status < 300) {
+                (true, true) => format!("X-Prometheus-Remote-Write-Samples-Written: {}\r\n", samples.len()),
+                _ => String::new(),
+            };
             if !metadata_alone {
                 state.requests.push((status, samples.len(), head));
             }
@@ -76,7 +89,8 @@ impl Receiver {
             changed.notify_all();
             drop(state);
             let message = if status < 300 { "" } else { "scripted" };
-            let answer = format!("HTTP/1.1 {status} X\r\n{extra}Content-Length: {}\r\n\r\n{message}", message.len());
+            let answer =
+                format!("HTTP/1.1 {status} X\r\n{extra}{written}Content-Length: {}\r\n\r\n{message}", message.len());
             if stream.write_all(answer.as_bytes()).is_err() {
                 return;
             }
@@ -109,6 +123,34 @@ impl Receiver {
     }
 }
 
+fn from_v1(bytes: &[u8]) -> (WriteRequest, Vec<String>) {
+    let request = WriteRequest::decode(bytes).expect("protobuf");
+    let described = request.metadata.iter().map(|metadata| metadata.metric_family_name.clone()).collect();
+    (request, described)
+}
+
+/// A request of version 2.0 as one of 1.0, and the names of series that tell of their metrics.
+fn from_v2(bytes: &[u8]) -> (WriteRequest, Vec<String>) {
+    let request = v2::Request::decode(bytes).expect("protobuf");
+    let text = |at: u32| request.symbols[at as usize].clone();
+    let mut described = Vec::new();
+    let series = request.timeseries.iter().map(|series| {
+        let pairs = series.labels_refs.chunks_exact(2);
+        let labels: Vec<_> = pairs.map(|pair| Label { name: text(pair[0]), value: text(pair[1]) }).collect();
+        if series.metadata.is_some() {
+            described.push(labels[0].value.clone());
+        }
+        TimeSeries {
+            labels,
+            samples: series.samples.clone(),
+            histograms: series.histograms.clone(),
+            ..TimeSeries::default()
+        }
+    });
+    let timeseries = series.collect();
+    (WriteRequest { timeseries, metadata: Vec::new() }, described)
+}
+
 fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
     let mut head = String::new();
     loop {
@@ -137,6 +179,11 @@ fn flatten(request: &WriteRequest) -> Vec<Received> {
         let shown = format!("{name}{{{}}}", rest.join(","));
         for sample in &series.samples {
             all.push(Received { series: shown.clone(), timestamp_ms: sample.timestamp, value: sample.value });
+        }
+        // Of histograms what they counted.
+        for histogram in &series.histograms {
+            let value = model::remote_write::from_wire(histogram).expect("a histogram").count;
+            all.push(Received { series: shown.clone(), timestamp_ms: histogram.timestamp, value });
         }
     }
     all

@@ -1,0 +1,191 @@
+//! One request of a program: decompressed, decoded, given the labels it lacks, and queued before it is answered.
+//!
+//! Requests are worked on one at a time; what waits is bounded by bytes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ingest::{IngestError, IngestLimits, Rejected, RemoteWriteDecoder, Version, version_of};
+use model::{Clock, METRIC_NAME, NoCursor, SampleValue, WriteBatch};
+use parking_lot::Mutex;
+
+use super::connection::Answer;
+use super::{Known, SdkProcesses};
+use crate::go::SharedProcesses;
+use crate::go::census::Way;
+use crate::go::ways::{Part, ProcessKey, Ways};
+use crate::http::Written;
+use crate::queue::QueueError;
+use crate::readings::rows;
+use crate::send::Outbox;
+use crate::send::encode::decompress;
+use crate::stats::Stats;
+
+/// Longest body as it is sent.
+pub(super) const BODY_BYTES_MAX: usize = 4 << 20;
+/// Longest body before compression.
+const PLAIN_BYTES_MAX: usize = 16 << 20;
+/// Most samples of one request.
+const SAMPLES_MAX: usize = 200_000;
+/// Memory of decoded requests above which it is given back.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+/// The pause that a program is asked for when the queue or the disk is full.
+const FULL_RETRY_S: u64 = 10;
+
+/// A process at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub(super) pid: i32,
+    /// When it started, in clock ticks since boot.
+    pub(super) start_ticks: u64,
+}
+
+/// Takes requests and queues what is in them.
+#[derive(Debug)]
+pub(super) struct Intake {
+    outbox: Outbox,
+    processes: SharedProcesses,
+    sdk: SdkProcesses,
+    ways: Ways,
+    clock: Arc<dyn Clock>,
+    stats: Arc<Stats>,
+    limits: IngestLimits,
+    bench: Mutex<Bench>,
+}
+
+/// How the names begin of what the runtime says.
+const RUNTIME_PREFIX: &str = "go_";
+
+/// What a request is worked on in, kept from one to the next.
+#[derive(Debug, Default)]
+struct Bench {
+    decoder: RemoteWriteDecoder,
+    batch: WriteBatch,
+    rejected: Rejected,
+}
+
+impl Intake {
+    pub(super) fn new(outbox: Outbox, known: Known, clock: Arc<dyn Clock>, stats: Arc<Stats>) -> Self {
+        let Known { processes, sdk, ways } = known;
+        let limits = IngestLimits {
+            body_bytes_max: BODY_BYTES_MAX,
+            decompressed_bytes_max: PLAIN_BYTES_MAX,
+            samples_per_request_max: SAMPLES_MAX,
+            series_per_request_max: SAMPLES_MAX,
+            exemplars_per_request_max: SAMPLES_MAX,
+            histogram_bytes_per_request_max: PLAIN_BYTES_MAX,
+            label_bytes_per_request_max: PLAIN_BYTES_MAX,
+            symbols_per_request_max: SAMPLES_MAX,
+            ..IngestLimits::default()
+        };
+        Self { outbox, processes, sdk, ways, clock, stats, limits: limits.consistent(), bench: Mutex::default() }
+    }
+
+    /// The version that a request speaks.
+    ///
+    /// # Errors
+    ///
+    /// The answer to a request of another kind.
+    pub(super) fn version(content_type: Option<&str>, encoding: Option<&str>) -> Result<Version, Answer> {
+        if !encoding.is_none_or(|encoding| encoding.eq_ignore_ascii_case("snappy")) {
+            return Err(Answer::of(415, "the body is to be one block of snappy"));
+        }
+        version_of(content_type).map_err(|error| Answer::of(error.status(), error.to_string()))
+    }
+
+    /// Queues the samples of `body`, which `peer` sent, and answers.
+    pub(super) fn take(&self, version: Version, body: &[u8], peer: Option<Peer>) -> Answer {
+        let mut bench = self.bench.lock();
+        let Bench { decoder, batch, rejected } = &mut *bench;
+        batch.clear();
+        rejected.clear();
+        let taken = self.queue(version, body, peer, decoder, batch, rejected);
+        let mut answer = match taken {
+            Ok(written) if rejected.is_empty() => Answer { status: 204, written: Some(written), ..Answer::default() },
+            Ok(written) => Answer { written: Some(written), ..Answer::of(400, rejected.reasons().join("\n")) },
+            Err(answer) => Answer { written: Some(Written::default()), ..answer },
+        };
+        if version == Version::V1 {
+            answer.written = None;
+        }
+        if batch.memory_bytes() > KEPT_BYTES_MAX {
+            *bench = Bench::default();
+        }
+        answer
+    }
+
+    fn queue(
+        &self,
+        version: Version,
+        body: &[u8],
+        peer: Option<Peer>,
+        decoder: &mut RemoteWriteDecoder,
+        batch: &mut WriteBatch,
+        rejected: &mut Rejected,
+    ) -> Result<Written, Answer> {
+        let refused = |error: IngestError| Answer::of(error.status(), error.to_string());
+        let plain = decompress(body, PLAIN_BYTES_MAX).ok_or_else(|| {
+            Answer::of(400, format!("the body is no block of snappy of {PLAIN_BYTES_MAX} bytes at most"))
+        })?;
+        let result = decoder.decode(version, &plain, &self.limits, &mut NoCursor, batch, rejected);
+        decoder.clear();
+        result.map_err(refused)?;
+        let now_ms = self.clock.now().0;
+        self.outbox.accept(batch, &self.target(peer), now_ms).map_err(|error| self.full(&error))?;
+        self.note(peer, batch);
+        let is_histogram = |at: usize| {
+            batch.full_samples(at).iter().filter(|sample| matches!(sample.value, SampleValue::Histogram(_))).count()
+        };
+        let histograms = (0..batch.series_len()).map(is_histogram).sum::<usize>() as u64;
+        let samples = batch.samples_len() as u64;
+        self.stats.receive_samples.add(samples);
+        Ok(Written { samples: samples - histograms, histograms, exemplars: batch.exemplars_len() as u64 })
+    }
+
+    fn full(&self, error: &QueueError) -> Answer {
+        match error {
+            QueueError::TooLong { .. } => Answer::of(413, error.to_string()),
+            QueueError::Full { .. } => Answer::later(FULL_RETRY_S, error.to_string()),
+            _ => {
+                // One line when trouble begins; the count goes on.
+                if self.stats.queue_errors.get() == 0 {
+                    tracing::error!(%error, "queue on disk refused; programs are told to come back");
+                }
+                self.stats.queue_errors.add(1);
+                Answer::later(FULL_RETRY_S, error.to_string())
+            }
+        }
+    }
+
+    /// The labels of the process for series that do not say whose they are.
+    fn target(&self, peer: Option<Peer>) -> Vec<(String, String)> {
+        let Some(peer) = peer else { return Vec::new() };
+        let scan = Arc::clone(&self.processes.lock());
+        let is_peer = |life: &crate::go::identity::Life| (life.pid, life.start_ticks) == (peer.pid, peer.start_ticks);
+        let found = scan.processes.iter().find(|process| is_peer(&process.life));
+        found.map_or_else(Vec::new, |process| {
+            vec![("job".to_owned(), process.life.name.clone()), ("instance".to_owned(), process.instance.clone())]
+        })
+    }
+
+    /// Takes note of what the process gives, so that it is not read otherwise.
+    fn note(&self, peer: Option<Peer>, batch: &WriteBatch) {
+        let Some(peer) = peer else { return };
+        let mut names = HashSet::new();
+        let mut newest_ms = i64::MIN;
+        for (labels, values) in rows(batch) {
+            names.extend(labels.get(METRIC_NAME));
+            newest_ms = newest_ms.max(values.timestamp_ms().unwrap_or(i64::MIN));
+        }
+        if names.is_empty() {
+            return;
+        }
+        let noted = self.sdk.note(peer.pid, peer.start_ticks, newest_ms, names.iter().copied(), Instant::now());
+        if let Some(noted) = noted.filter(|_| names.iter().any(|name| name.starts_with(RUNTIME_PREFIX))) {
+            let key = ProcessKey { pid: peer.pid, start_ticks: peer.start_ticks };
+            let kept_ms = u64::try_from(noted.kept.as_millis()).unwrap_or(u64::MAX);
+            self.ways.works(key, Part::Runtime, Way::Sdk, &noted.names, self.clock.now().0, kept_ms);
+        }
+    }
+}
