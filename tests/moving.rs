@@ -7,7 +7,7 @@ mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -324,6 +324,19 @@ fn answering(answers: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
     (url, thread)
 }
 
+/// An answer without a body.
+fn answer(status: &str, headers: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n")
+}
+
+/// A file in `folder` with two samples of a counter, one of which tells when it began.
+fn with_a_start(folder: &Path) -> PathBuf {
+    let file = folder.join("x.jsonl");
+    let line = r#"{"metric":{"__name__":"a"},"values":[1,2],"timestamps":[1,2],"starts":[1,0]}"#;
+    std::fs::write(&file, line).expect("a file can be written");
+    file
+}
+
 /// Reads a request and writes `answer`; the request's head.
 fn answer_one(stream: &TcpStream, answer: &str) -> String {
     let mut reader = BufReader::new(stream);
@@ -372,12 +385,9 @@ fn an_export_that_breaks_off_is_no_file() {
 #[test]
 fn a_busy_server_is_waited_for_and_an_old_one_spoken_to_as_it_understands() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("x.jsonl");
-    let line = r#"{"metric":{"__name__":"a"},"values":[1,2],"timestamps":[1,2],"starts":[1,0]}"#;
-    std::fs::write(&file, line).expect("a file can be written");
-    let answer = |status: &str| format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    let file = with_a_start(folder.path());
     let busy = "HTTP/1.1 503 Busy\r\nretry-after: 0\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbusy".to_owned();
-    let (url, thread) = answering(vec![busy, answer("204 No Content"), answer("200 OK")]);
+    let (url, thread) = answering(vec![busy, answer("204 No Content", ""), answer("200 OK", "")]);
     let (code, out, err) = run(&["import", "--url", &url, text(&file)]);
     assert_eq!(code, 0, "{out}{err}");
     let heads = thread.join().expect("the server ends").join("\n");
@@ -386,7 +396,7 @@ fn a_busy_server_is_waited_for_and_an_old_one_spoken_to_as_it_understands() {
     assert!(out.contains("imported 2 samples") && out.contains("waited for 1 times"), "{out}");
     assert!(out.contains("left out: 1 start of counters"), "{out}");
 
-    let (url, thread) = answering(vec![answer("404 Not Found"), answer("404 Not Found")]);
+    let (url, thread) = answering(vec![answer("404 Not Found", ""), answer("404 Not Found", "")]);
     let (code, _, err) = run(&["import", "--url", &url, text(&file)]);
     thread.join().expect("the server ends");
     assert_eq!(code, 1);
@@ -439,12 +449,7 @@ fn what_a_server_finds_too_large_comes_in_parts() {
 #[test]
 fn who_finds_a_request_too_large_may_still_speak_the_newer_version() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("x.jsonl");
-    let line = r#"{"metric":{"__name__":"a"},"values":[1,2],"timestamps":[1,2],"starts":[1,0]}"#;
-    std::fs::write(&file, line).expect("a file can be written");
-    let answer = |status: &str, headers: &str| {
-        format!("HTTP/1.1 {status}\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n")
-    };
+    let file = with_a_start(folder.path());
     let taken = answer("204 No Content", "x-prometheus-remote-write-samples-written: 1\r\n");
     let (url, thread) = answering(vec![answer("413 Too Large", ""), taken.clone(), taken]);
     let (told, _) = done(&["import", "--url", &url, text(&file)]);

@@ -4,7 +4,6 @@
 //! started, written to again, killed at once, started, and asked for what it had acknowledged; again the others get as
 //! much as the first took.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -18,6 +17,7 @@ use super::fleet::{FIRST_SERIES, Fleet, SERIES_PER_CLUSTER};
 use super::ingest::{INTERVAL_MS, START_AGO_MS, Sent, progress, send};
 use super::kill_load::{Loss, When, count, has_value, write_and_kill};
 use super::machine::Machine;
+use super::own::{OwnArgs, SeedArgs, print};
 use super::servers::{Kind, Options};
 use super::subject::Subject;
 use crate::output::Output;
@@ -56,15 +56,10 @@ pub(crate) struct CompareArgs {
     /// Connections that write at the same time
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
     connections: u32,
-    /// Folder in which the temporary ones are made
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Values are the same for the same seed
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// Print the figures as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    own: OwnArgs,
+    #[command(flatten)]
+    seed: SeedArgs,
 }
 
 /// A server that was measured.
@@ -149,7 +144,7 @@ pub(super) fn run(args: &CompareArgs, output: &mut Output) -> anyhow::Result<()>
     let mut runs = Vec::new();
     let mut label_bytes_average = 0;
     for &series in &args.series {
-        label_bytes_average = Fleet::new(series as usize, args.seed).label_bytes_average();
+        label_bytes_average = Fleet::new(series as usize, args.seed.seed).label_bytes_average();
         let (mut rounds, mut killed_after) = (None, None);
         let mut servers = Vec::new();
         for &kind in &kinds {
@@ -166,19 +161,13 @@ pub(super) fn run(args: &CompareArgs, output: &mut Output) -> anyhow::Result<()>
     let figures = Figures {
         machine: Machine::this(),
         servers: named(&kinds),
-        seed: args.seed,
+        seed: args.seed.seed,
         connections: args.connections,
         samples_per_request: SERIES_PER_CLUSTER,
         label_bytes_average,
         runs,
     };
-    if args.json {
-        output.line(&serde_json::to_string(&figures).context("figures are JSON")?)?;
-    } else {
-        let width = output.is_terminal.then(|| output.width());
-        output.text(&show(&figures, width))?;
-    }
-    Ok(())
+    print(output, args.own.json, &figures, show)
 }
 
 /// Making the bodies takes about as long as sending them.
@@ -231,8 +220,8 @@ impl Work<'_> {
     /// The figures, and how many rounds were written.
     fn measure(&self) -> anyhow::Result<(ServerFigures, u64)> {
         self.say("starting");
-        let mut subject = Subject::start(self.kind, Options::default(), self.args.data.as_deref())?;
-        let mut fleet = Fleet::new(self.series as usize, self.args.seed);
+        let mut subject = Subject::start(self.kind, Options::default(), self.args.own.data.as_deref())?;
+        let mut fleet = Fleet::new(self.series as usize, self.args.seed.seed);
         let mut written = self.write(&subject, &mut fleet)?;
         let running = subject.usage().context("the server's process can be read")?;
         self.say("stopping");

@@ -16,6 +16,7 @@ use super::compare::{Measured, available, named};
 use super::compare_table::{Better, hundredths, plain, to_best_other};
 use super::ingest::{BUSY_PAUSE, BUSY_TRIES_MAX, Outcome, post, progress, write_client};
 use super::machine::Machine;
+use super::own::{OwnArgs, print};
 use super::recording::{Page, pages};
 use super::servers::{Kind, Options, Part};
 use super::subject::Subject;
@@ -49,12 +50,8 @@ pub(crate) struct DiskArgs {
     /// Servers, in this order; those that are not installed are left out
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "metrickit,victoriametrics,prometheus")]
     servers: Vec<Kind>,
-    /// Folder in which the temporary ones are made
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Print the figures as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    own: OwnArgs,
 }
 
 /// All figures.
@@ -106,7 +103,7 @@ pub(super) fn run(args: &DiskArgs, output: &mut Output) -> anyhow::Result<()> {
     let mut first: Option<Vec<Points>> = None;
     for &kind in &kinds {
         let (mut figures, answers) =
-            measure(kind, &pages, args.data.as_deref(), &bar).with_context(|| kind.to_string())?;
+            measure(kind, &pages, args.own.data.as_deref(), &bar).with_context(|| kind.to_string())?;
         let ours = first.get_or_insert_with(|| answers.clone());
         figures.answers = ours.iter().zip(&answers).map(|(ours, theirs)| ours.compare(theirs)).collect();
         disk.push(figures);
@@ -121,13 +118,7 @@ pub(super) fn run(args: &DiskArgs, output: &mut Output) -> anyhow::Result<()> {
         seconds: (newest - oldest) as f64 / 1000.0,
         disk,
     };
-    if args.json {
-        output.line(&serde_json::to_string(&figures).context("figures are JSON")?)?;
-    } else {
-        let width = output.is_terminal.then(|| output.width());
-        output.text(&show(&figures, width))?;
-    }
-    Ok(())
+    print(output, args.own.json, &figures, show)
 }
 
 /// The figures of one server, and its answers.

@@ -3,7 +3,7 @@
 //! Each step is a server of its own on a temporary folder: it is written to, stopped, started and asked a fixed list of
 //! queries. Steps of series have as many samples a series each; steps of days have the same series and interval.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -19,6 +19,7 @@ use super::growth_table::show;
 use super::ingest::{INTERVAL_MS, progress, send};
 use super::kill_load::has_value;
 use super::machine::Machine;
+use super::own::{OwnArgs, SeedArgs, print};
 use super::servers::{Kind, Options};
 use super::subject::Subject;
 use crate::client::Client;
@@ -66,15 +67,10 @@ pub(crate) struct GrowthArgs {
     /// Servers, in this order; those that are not installed are left out
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "metrickit")]
     servers: Vec<Kind>,
-    /// Folder in which the temporary ones are made
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Values are the same for the same seed
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// Print the figures as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    own: OwnArgs,
+    #[command(flatten)]
+    seed: SeedArgs,
 }
 
 /// What grows.
@@ -207,14 +203,8 @@ pub(super) fn run(args: &GrowthArgs, output: &mut Output) -> anyhow::Result<()> 
         }
     }
     bar.finish_and_clear();
-    let figures = Figures { machine: Machine::this(), seed: args.seed, growths };
-    if args.json {
-        output.line(&serde_json::to_string(&figures).context("figures are JSON")?)?;
-    } else {
-        let width = output.is_terminal.then(|| output.width());
-        output.text(&show(&figures, width))?;
-    }
-    Ok(())
+    let figures = Figures { machine: Machine::this(), seed: args.seed.seed, growths };
+    print(output, args.own.json, &figures, show)
 }
 
 /// What the size of a step counts.
@@ -237,9 +227,9 @@ impl Run<'_> {
     fn measure(&self) -> anyhow::Result<StepFigures> {
         let step = self.step;
         let options = Options { large_queries: true, ..Options::default() };
-        let parent: Option<&Path> = self.args.data.as_deref();
+        let parent: Option<&Path> = self.args.own.data.as_deref();
         let mut subject = Subject::start(self.kind, options, parent)?;
-        let mut fleet = Fleet::new(step.series as usize, self.args.seed);
+        let mut fleet = Fleet::new(step.series as usize, self.args.seed.seed);
         let end_ms = (SystemClock.now().0 - END_AGO_MS) / step.interval_ms * step.interval_ms;
         let samples = self.write(&subject, &mut fleet, end_ms)?;
         let running = subject.usage().context("the server's process can be read")?;

@@ -17,6 +17,7 @@ mod guard;
 mod ingest;
 mod kill_load;
 mod machine;
+mod own;
 mod paced;
 mod process;
 mod queries;

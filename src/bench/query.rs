@@ -16,6 +16,7 @@ use super::compare::available;
 use super::fleet::Fleet;
 use super::ingest::{progress, send};
 use super::machine::Machine;
+use super::own::print;
 use super::queries::{BenchQuery, Over, QUERIES};
 use super::query_table::show;
 use super::servers::{Kind, Options};
@@ -141,13 +142,7 @@ pub(super) fn run(args: &QueryArgs, output: &mut Output) -> anyhow::Result<()> {
         queries,
     };
     contenders[0].subject.stop()?;
-    if args.common.json {
-        output.line(&serde_json::to_string(&figures).context("figures are JSON")?)?;
-    } else {
-        let width = output.is_terminal.then(|| output.width());
-        output.text(&show(&figures, width))?;
-    }
-    Ok(())
+    print(output, args.common.json, &figures, show)
 }
 
 /// Loading and asking; a server that is much slower than ours takes longer.

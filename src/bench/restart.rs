@@ -4,7 +4,6 @@
 //! what makes it write blocks by default. Then it is killed and started, several times: the log stays as it is. Told is how long
 //! it takes from the start of the process until a query of what is in blocks is answered right, and until everything is there.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -18,6 +17,7 @@ use super::fleet::{FIRST_SERIES, Fleet, SERIES_PER_CLUSTER};
 use super::ingest::{BUSY_PAUSE, INTERVAL_MS, Outcome, START_AGO_MS, post, progress, write_client};
 use super::kill_load::has_value;
 use super::machine::Machine;
+use super::own::{OwnArgs, SeedArgs, print};
 use super::servers::{Kind, Options};
 use super::subject::Subject;
 use crate::output::Output;
@@ -49,15 +49,10 @@ pub(crate) struct RestartArgs {
     /// Memory of the server that is started, as its setting `memory_max`
     #[arg(long, value_name = "BYTES|auto", default_value = "auto")]
     memory_max: String,
-    /// Folder in which the temporary ones are made
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Values are the same for the same seed
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// Print the figures as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    own: OwnArgs,
+    #[command(flatten)]
+    seed: SeedArgs,
 }
 
 /// All figures.
@@ -95,14 +90,8 @@ pub(super) fn run(args: &RestartArgs, output: &mut Output) -> anyhow::Result<()>
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let figures = Figures { machine: Machine::this(), seed: args.seed, runs };
-    if args.json {
-        output.line(&serde_json::to_string(&figures).context("figures are JSON")?)?;
-    } else {
-        let width = output.is_terminal.then(|| output.width());
-        output.text(&show(&figures, width))?;
-    }
-    Ok(())
+    let figures = Figures { machine: Machine::this(), seed: args.seed.seed, runs };
+    print(output, args.own.json, &figures, show)
 }
 
 fn measure(args: &RestartArgs, series: u32, bar: &ProgressBar) -> anyhow::Result<Run> {
@@ -111,8 +100,8 @@ fn measure(args: &RestartArgs, series: u32, bar: &ProgressBar) -> anyhow::Result
     let memory_max = ("--memory-max", args.memory_max.clone());
     let written_to = vec![("--flush-log-bytes", FLUSH_LOG_BYTES.to_owned())];
     let options = Options { settings: written_to, ..Options::default() };
-    let mut subject = Subject::start(Kind::MetricKit, options, args.data.as_deref())?;
-    let mut load = Load::new(&subject, Fleet::new(series as usize, args.seed));
+    let mut subject = Subject::start(Kind::MetricKit, options, args.own.data.as_deref())?;
+    let mut load = Load::new(&subject, Fleet::new(series as usize, args.seed.seed));
     for _ in 0..BLOCK_ROUNDS {
         load.write_round()?;
     }

@@ -8,6 +8,8 @@ pub(crate) mod check;
 pub(crate) mod deletes;
 pub(crate) mod export;
 pub(crate) mod import;
+#[cfg(feature = "parquet")]
+mod parquet_rows;
 mod part_file;
 mod progress;
 pub(crate) mod query;

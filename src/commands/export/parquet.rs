@@ -28,6 +28,7 @@ use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnPath;
 
 use super::{CANNOT_WRITE, LeftOut};
+use crate::commands::parquet_rows::{Rows, TIMESTAMP_MS};
 
 const SCHEMA: &str = "message samples {
     required int64 timestamp_ms (TIMESTAMP(MILLIS,true));
@@ -46,24 +47,16 @@ pub(super) struct ParquetFile<W: Write + Send> {
     reader: LineReader,
     labels: LabelsBuilder,
     samples: Samples,
+    /// The next row group, and what its labels take.
     rows: Rows,
-    left_out: LeftOut,
-}
-
-/// The next row group, column by column.
-#[derive(Default)]
-struct Rows {
-    timestamps_ms: Vec<i64>,
-    values: Vec<f64>,
-    names: Vec<ByteArray>,
-    labels: Vec<ByteArray>,
     label_bytes: usize,
+    left_out: LeftOut,
 }
 
 impl<W: Write + Send> ParquetFile<W> {
     /// Begins a file in `out`.
     pub(super) fn begin(out: W) -> anyhow::Result<Self> {
-        let times = ColumnPath::from("timestamp_ms");
+        let times = ColumnPath::from(TIMESTAMP_MS);
         let properties = WriterProperties::builder()
             .set_created_by(concat!("metrickit ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(Compression::SNAPPY)
@@ -77,7 +70,8 @@ impl<W: Write + Send> ParquetFile<W> {
         let writer = SerializedFileWriter::new(out, schema, Arc::new(properties)).context(CANNOT_WRITE)?;
         let (labels, samples) = (LabelsBuilder::new(), Samples::default());
         let left_out = LeftOut::default();
-        Ok(Self { writer, reader: LineReader::default(), labels, samples, rows: Rows::default(), left_out })
+        let (reader, rows) = (LineReader::default(), Rows::default());
+        Ok(Self { writer, reader, labels, samples, rows, label_bytes: 0, left_out })
     }
 
     /// Takes in a line of an export as lines of JSON.
@@ -93,9 +87,9 @@ impl<W: Write + Send> ParquetFile<W> {
         let labels = self.labels.build().context(not_understood)?;
         let name = ByteArray::from(labels.metric_name());
         let others = ByteArray::from(as_json(&labels));
-        self.rows.label_bytes += labels.packed().len();
+        self.label_bytes += labels.packed().len();
         for at in 0..self.samples.values.len() {
-            if self.rows.values.len() >= GROUP_ROWS_MAX || self.rows.label_bytes >= GROUP_LABEL_BYTES_MAX {
+            if self.rows.len() >= GROUP_ROWS_MAX || self.label_bytes >= GROUP_LABEL_BYTES_MAX {
                 self.end_group()?;
             }
             self.rows.timestamps_ms.push(self.samples.timestamps_ms[at]);
@@ -115,21 +109,18 @@ impl<W: Write + Send> ParquetFile<W> {
     }
 
     fn end_group(&mut self) -> anyhow::Result<()> {
-        if self.rows.values.is_empty() {
+        if self.rows.len() == 0 {
             return Ok(());
         }
-        let Rows { timestamps_ms, values, names, labels, label_bytes } = &mut self.rows;
+        let Rows { timestamps_ms, values, names, labels } = &self.rows;
         let mut group = self.writer.next_row_group().context(CANNOT_WRITE)?;
         write_column::<Int64Type, W>(&mut group, timestamps_ms)?;
         write_column::<DoubleType, W>(&mut group, values)?;
         write_column::<ByteArrayType, W>(&mut group, names)?;
         write_column::<ByteArrayType, W>(&mut group, labels)?;
         group.close().context(CANNOT_WRITE)?;
-        timestamps_ms.clear();
-        values.clear();
-        names.clear();
-        labels.clear();
-        *label_bytes = 0;
+        self.rows.clear();
+        self.label_bytes = 0;
         Ok(())
     }
 }
@@ -166,17 +157,21 @@ fn as_json(labels: &Labels) -> Vec<u8> {
 mod tests {
     use model::json_lines::write_series;
     use model::{FullSample, Histogram, SampleValue};
+    use parquet::file::metadata::RowGroupMetaData;
     use parquet::file::reader::{FileReader as _, SerializedFileReader};
     use parquet::record::RowAccessor as _;
 
     use super::*;
 
     /// Time, bits of the value, name and labels of each row, and the rows of each group.
-    fn read(bytes: &[u8]) -> (Vec<(i64, u64, String, String)>, Vec<i64>) {
+    /// A row: time, bits of the value, name, other labels.
+    type Row = (i64, u64, String, String);
+
+    fn read(bytes: &[u8]) -> (Vec<Row>, Vec<i64>) {
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(bytes).expect("written");
         let reader = SerializedFileReader::new(file).expect("a Parquet file");
-        let groups = reader.metadata().row_groups().iter().map(|group| group.num_rows()).collect();
+        let groups = reader.metadata().row_groups().iter().map(RowGroupMetaData::num_rows).collect();
         let row = |row: parquet::errors::Result<parquet::record::Row>| {
             let row = row.expect("a row");
             let text = |at: usize| row.get_string(at).expect("a text").clone();

@@ -9,11 +9,12 @@ use anyhow::{Context as _, anyhow, bail};
 use model::{FullSample, LabelsBuilder, METRIC_NAME, SampleValue};
 use parquet::basic::{LogicalType, TimeUnit, Type};
 use parquet::column::reader::{ColumnReaderImpl, get_typed_column_reader};
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int64Type};
+use parquet::data_type::{ByteArrayType, DataType, DoubleType, Int64Type};
 use parquet::file::metadata::FileMetaData;
 use parquet::file::reader::{FileReader as _, RowGroupReader, SerializedFileReader};
 
 use super::read::Importer;
+use crate::commands::parquet_rows::{LABELS, Rows, TIMESTAMP_MS, VALUE};
 
 /// Rows that are read at a time.
 const BATCH_ROWS: usize = 8_192;
@@ -24,15 +25,6 @@ struct Columns {
     value: usize,
     name: usize,
     labels: usize,
-}
-
-/// Some rows, column by column.
-#[derive(Default)]
-struct Rows {
-    timestamps_ms: Vec<i64>,
-    values: Vec<f64>,
-    names: Vec<ByteArray>,
-    labels: Vec<ByteArray>,
 }
 
 /// Reads all of the file at `path`. Tells `progress` now and then how many of its bytes are done, and how many samples there were
@@ -64,16 +56,16 @@ impl Columns {
             }
             Ok(place)
         };
-        let timestamp_ms = place("timestamp_ms", Type::INT64)?;
+        let timestamp_ms = place(TIMESTAMP_MS, Type::INT64)?;
         let is_ms = |of: &LogicalType| matches!(of, LogicalType::Timestamp(time) if time.unit == TimeUnit::MILLIS);
         if !all.column(timestamp_ms).logical_type_ref().is_some_and(is_ms) {
-            bail!("its column timestamp_ms is not one of milliseconds");
+            bail!("its column {TIMESTAMP_MS} is not one of milliseconds");
         }
         Ok(Self {
             timestamp_ms,
-            value: place("value", Type::DOUBLE)?,
+            value: place(VALUE, Type::DOUBLE)?,
             name: place(METRIC_NAME, Type::BYTE_ARRAY)?,
-            labels: place("labels", Type::BYTE_ARRAY)?,
+            labels: place(LABELS, Type::BYTE_ARRAY)?,
         })
     }
 }

@@ -5,14 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use model::{
-    Appended, Clock, Labels, ManualClock, SampleSink, SeriesLimit, SeriesSource, TimeRange, TimestampMs, WriteBatch,
-};
+use model::{Appended, Clock, Labels, ManualClock, SampleSink, SeriesSource, TimeRange, TimestampMs, WriteBatch};
 use proptest::prelude::*;
 use storage::{Engine, EngineOptions};
 
 use crate::any_fault::fast_folder;
-use crate::series_limits::{Key, labels, limited, remove, used};
+use crate::series_limits::{Key, full_limit, labels, largest, limited, remove, used};
 use crate::support::{NOW_MS, everything};
 
 const MINUTE_MS: i64 = 60_000;
@@ -81,16 +79,8 @@ struct Model {
 }
 
 impl Model {
-    fn live(&self) -> impl Iterator<Item = &Key> {
+    fn live(&self) -> impl Iterator<Item = &Key> + Clone {
         self.series.iter().filter(|(_, of)| of.live).map(|(key, _)| key)
-    }
-
-    fn count(&self, limit: SeriesLimit, key: Key) -> Option<usize> {
-        match limit {
-            SeriesLimit::Server => Some(self.live().count()),
-            SeriesLimit::Metric => Some(self.live().filter(|of| of.0 == key.0).count()),
-            SeriesLimit::Agent => (key.1 > 0).then(|| self.live().filter(|of| of.1 == key.1).count()),
-        }
     }
 
     /// How many samples each limit refuses.
@@ -99,11 +89,7 @@ impl Model {
         self.created = 0;
         for &key in keys {
             if !self.series.get(&key).is_some_and(|of| of.live) {
-                let is_full = |limit: &SeriesLimit| {
-                    let max = self.max[*limit as usize];
-                    max > 0 && self.count(*limit, key).is_some_and(|series| series >= max)
-                };
-                if let Some(limit) = SeriesLimit::ALL.into_iter().find(is_full) {
+                if let Some(limit) = full_limit(self.max, self.live(), key) {
                     refused[limit as usize] += 1;
                     continue;
                 }
@@ -166,20 +152,6 @@ impl Model {
         }
     }
 
-    /// The largest of each limit.
-    fn used(&self) -> Vec<(String, u64)> {
-        let mut by_name = [BTreeMap::new(), BTreeMap::new()];
-        for key in self.live() {
-            *by_name[0].entry(format!("m{}", key.0)).or_insert(0) += 1;
-            if key.1 > 0 {
-                *by_name[1].entry(format!("h{}", key.1)).or_insert(0) += 1;
-            }
-        }
-        let [metric, agent] =
-            by_name.map(|of| of.into_iter().rev().max_by_key(|(_, series)| *series).unwrap_or_default());
-        vec![(String::new(), self.live().count() as u64), metric, agent]
-    }
-
     /// What can be read at `now_ms`.
     fn content(&self, now_ms: i64) -> Vec<(Labels, Vec<i64>)> {
         let visible = |of: &Series| {
@@ -212,7 +184,7 @@ fn same(engine: &Engine, model: &Model, now_ms: i64) -> Result<(), TestCaseError
     let live = model.live().count() as u64;
     prop_assert_eq!((stats.index.live, stats.series), (live, model.series.len() as u64));
     prop_assert_eq!(stats.index.cold, stats.series - live);
-    prop_assert_eq!(used(engine), model.used());
+    prop_assert_eq!(used(engine), largest(model.live()));
     let content = everything(engine).into_iter();
     let times = content.map(|(labels, samples)| (labels, samples.iter().map(|of| of.timestamp_ms).collect()));
     let (content, want): (Vec<(Labels, Vec<i64>)>, _) = (times.collect(), model.content(now_ms));

@@ -54,6 +54,37 @@ pub(crate) fn used(engine: &Engine) -> Vec<(String, u64)> {
     engine.stats().series_limits.into_iter().map(|of| (of.of, of.series)).collect()
 }
 
+/// The first of the limits `max` that has no room for `key` beside the series in memory.
+pub(crate) fn full_limit<'k>(
+    max: [usize; 3],
+    live: impl Iterator<Item = &'k Key> + Clone,
+    key: Key,
+) -> Option<SeriesLimit> {
+    let count = |limit| match limit {
+        SeriesLimit::Server => Some(live.clone().count()),
+        SeriesLimit::Metric => Some(live.clone().filter(|of| of.0 == key.0).count()),
+        SeriesLimit::Agent => (key.1 > 0).then(|| live.clone().filter(|of| of.1 == key.1).count()),
+    };
+    SeriesLimit::ALL.into_iter().find(|&limit| {
+        let max = max[limit as usize];
+        max > 0 && count(limit).is_some_and(|series| series >= max)
+    })
+}
+
+/// The largest of each limit, of the series in memory.
+pub(crate) fn largest<'k>(live: impl Iterator<Item = &'k Key>) -> Vec<(String, u64)> {
+    let (mut all, mut by_name) = (0, [BTreeMap::new(), BTreeMap::new()]);
+    for key in live {
+        all += 1;
+        *by_name[0].entry(format!("m{}", key.0)).or_insert(0) += 1;
+        if key.1 > 0 {
+            *by_name[1].entry(format!("h{}", key.1)).or_insert(0) += 1;
+        }
+    }
+    let [metric, agent] = by_name.map(|of| of.into_iter().rev().max_by_key(|(_, series)| *series).unwrap_or_default());
+    vec![(String::new(), all), metric, agent]
+}
+
 /// What there should be.
 #[derive(Debug, Default)]
 struct Model {
@@ -62,14 +93,6 @@ struct Model {
 }
 
 impl Model {
-    fn count(&self, limit: SeriesLimit, key: Key) -> Option<usize> {
-        match limit {
-            SeriesLimit::Server => Some(self.series.len()),
-            SeriesLimit::Metric => Some(self.series.iter().filter(|of| of.0 == key.0).count()),
-            SeriesLimit::Agent => (key.1 > 0).then(|| self.series.iter().filter(|of| of.1 == key.1).count()),
-        }
-    }
-
     /// How many samples each limit refuses.
     fn append(&mut self, keys: &[Key]) -> [u64; 3] {
         let mut refused = [0; 3];
@@ -77,32 +100,12 @@ impl Model {
             if self.series.contains(&key) {
                 continue;
             }
-            let is_full = |limit: &SeriesLimit| {
-                let max = self.max[*limit as usize];
-                max > 0 && self.count(*limit, key).is_some_and(|series| series >= max)
-            };
-            match SeriesLimit::ALL.into_iter().find(is_full) {
+            match full_limit(self.max, self.series.iter(), key) {
                 Some(limit) => refused[limit as usize] += 1,
                 None => drop(self.series.insert(key)),
             }
         }
         refused
-    }
-
-    /// The largest of each limit.
-    fn used(&self) -> Vec<(String, u64)> {
-        let mut by_name = [BTreeMap::new(), BTreeMap::new()];
-        for key in &self.series {
-            *by_name[0].entry(format!("m{}", key.0)).or_insert(0) += 1;
-            if key.1 > 0 {
-                *by_name[1].entry(format!("h{}", key.1)).or_insert(0) += 1;
-            }
-        }
-        let [metric, agent] = by_name.map(|of| {
-            let largest = of.into_iter().rev().max_by_key(|(_, series)| *series);
-            largest.unwrap_or_default()
-        });
-        vec![(String::new(), self.series.len() as u64), metric, agent]
     }
 }
 
@@ -162,7 +165,7 @@ proptest! {
                     engine = open(folder.path(), options.clone());
                 }
             }
-            prop_assert_eq!(used(&engine), model.used(), "after {:?}", step);
+            prop_assert_eq!(used(&engine), largest(model.series.iter()), "after {:?}", step);
             let series = engine.series(&[], TimeRange::ALL, usize::MAX).expect("listed");
             let want: BTreeSet<Labels> = model.series.iter().map(|key| labels(*key)).collect();
             prop_assert_eq!(series.into_iter().collect::<BTreeSet<_>>(), want);
