@@ -1,12 +1,14 @@
 //! HTTP as the agent needs it: bounded GETs of pages and POSTs of batches, no redirects, every wait with an end.
 
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
 
 /// Longest error text of a server that is kept.
 const MESSAGE_BYTES_MAX: u64 = 1024;
+/// Bytes that are read at once.
+const COPY_BYTES: usize = 16 << 10;
 /// Longest response header.
 const HEADER_BYTES_MAX: usize = 64 << 10;
 
@@ -24,6 +26,9 @@ pub enum HttpError {
     /// The body could not be decompressed.
     #[error("body is no valid {encoding}")]
     Encoding { encoding: String },
+    /// The body could not be kept where it was to go.
+    #[error("answer could not be kept: {source}")]
+    Kept { source: io::Error },
 }
 
 /// A page.
@@ -62,6 +67,15 @@ impl Written {
         let [samples, histograms, exemplars] = counts.map(Option::unwrap_or_default);
         counts.iter().any(Option::is_some).then_some(Self { samples, histograms, exemplars })
     }
+}
+
+/// What comes before a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Status of the response.
+    pub status: u16,
+    /// Its content type; empty when not said.
+    pub content_type: String,
 }
 
 /// What a receiver said to a batch.
@@ -110,6 +124,24 @@ impl Client {
     ///
     /// When there is no whole answer within the bounds. Any status is an answer.
     pub fn get(&self, url: &str, accept: &str, timeout: Duration, body_bytes_max: u64) -> Result<Page, HttpError> {
+        let mut body = Vec::new();
+        let head = self.fetch(url, accept, timeout, body_bytes_max, &mut body)?;
+        Ok(Page { status: head.status, content_type: head.content_type, body })
+    }
+
+    /// As [`get`](Self::get), with the body written to `sink` as it comes. After an error a part of it is there.
+    ///
+    /// # Errors
+    ///
+    /// As for `get`, and when `sink` refuses.
+    pub fn fetch(
+        &self,
+        url: &str,
+        accept: &str,
+        timeout: Duration,
+        body_bytes_max: u64,
+        sink: &mut dyn Write,
+    ) -> Result<Head, HttpError> {
         let mut response = self
             .agent
             .get(url)
@@ -126,14 +158,14 @@ impl Client {
         let (content_type, encoding) = (header("content-type"), header("content-encoding"));
         let status = response.status().as_u16();
         let raw = response.body_mut().as_reader();
-        let body = match encoding.to_ascii_lowercase().as_str() {
-            "" | "identity" => read_bounded(raw, body_bytes_max),
+        match encoding.to_ascii_lowercase().as_str() {
+            "" | "identity" => copy_bounded(raw, body_bytes_max, sink),
             "gzip" | "x-gzip" => {
-                read_bounded(GzDecoder::new(raw.take(body_bytes_max.saturating_add(1))), body_bytes_max)
+                copy_bounded(GzDecoder::new(raw.take(body_bytes_max.saturating_add(1))), body_bytes_max, sink)
             }
             _ => Err(HttpError::Encoding { encoding }),
         }?;
-        Ok(Page { status, content_type, body })
+        Ok(Head { status, content_type })
     }
 
     /// Posts `body` to `url` within `timeout`.
@@ -170,12 +202,18 @@ fn transport(error: ureq::Error) -> HttpError {
     HttpError::Transport(error.to_string())
 }
 
-fn read_bounded(reader: impl Read, limit_bytes: u64) -> Result<Vec<u8>, HttpError> {
-    let mut body = Vec::new();
-    let read = reader.take(limit_bytes.saturating_add(1)).read_to_end(&mut body);
-    if body.len() as u64 > limit_bytes {
-        return Err(HttpError::TooLong { limit_bytes });
+/// Copies all of `reader` to `sink`, at most `limit_bytes`.
+pub(crate) fn copy_bounded(mut reader: impl Read, limit_bytes: u64, sink: &mut dyn Write) -> Result<(), HttpError> {
+    let mut left = limit_bytes;
+    let mut part = [0; COPY_BYTES];
+    loop {
+        let read = match reader.read(&mut part) {
+            Ok(0) => return Ok(()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(HttpError::Transport(error.to_string())),
+        };
+        left = left.checked_sub(read as u64).ok_or(HttpError::TooLong { limit_bytes })?;
+        sink.write_all(&part[..read]).map_err(|source| HttpError::Kept { source })?;
     }
-    read.map_err(|error| HttpError::Transport(error.to_string()))?;
-    Ok(body)
 }

@@ -54,7 +54,7 @@ fn scraper(urls: &[String], change: impl Fn(&mut Config)) -> (Scraper, Arc<Manua
 
 fn scraper_with_stats(urls: &[String], change: impl Fn(&mut Config)) -> (Scraper, Arc<ManualClock>, Arc<Stats>) {
     let mut config = Config { host: "web1".to_owned(), ..Config::default() };
-    let target = |url: &String| TargetSpec { url: url.clone(), job: "t".to_owned(), labels: Vec::new() };
+    let target = |url: &String| TargetSpec { url: url.clone(), job: "t".to_owned(), ..TargetSpec::default() };
     config.targets = urls.iter().map(target).collect();
     change(&mut config);
     let clock = Arc::new(ManualClock::new(TimestampMs(1000)));
@@ -164,7 +164,7 @@ fn a_page_of_which_nothing_is_wanted_is_up() {
     let limits = Limits { timeout: Duration::from_mins(1), body_bytes_max: 1000, samples_max: 10 };
     for path in ["/metrics", "/debug/vars"] {
         for (runtime_only, samples) in [(true, 0.0), (false, 1.0)] {
-            let process = Some(OwnProcess { go_version: "go1.26".to_owned(), runtime_only });
+            let process = Some(OwnProcess { runtime_only, ..OwnProcess::default() });
             let target = Target { url: format!("{url}{path}"), labels: Vec::new(), process };
             let (readings, error) = target.scrape(&client, &limits, 1);
             assert!(error.is_none(), "{path}: {error:?}");

@@ -34,6 +34,7 @@ pub struct Config {
     pub receive_socket: Option<String>,
     pub push: PushConfig,
     pub queue: QueueConfig,
+    pub profiles: ProfilesConfig,
     pub cpu_percent_max: u64,
 }
 
@@ -75,6 +76,11 @@ pub struct GoConfig {
     pub scrape_ignore_ports: Vec<u16>,
     pub probe_timeout: Duration,
     pub probe_again_ms: i64,
+    pub pprof: bool,
+    pub pprof_interval: Duration,
+    pub pprof_timeout: Duration,
+    pub pprof_leaks: bool,
+    pub sites_max: usize,
 }
 
 /// Scraping of targets.
@@ -130,6 +136,15 @@ pub struct QueueConfig {
     pub sync_interval_ms: i64,
 }
 
+/// Captured profiles.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the table of options documents every field")]
+pub struct ProfilesConfig {
+    pub folder: PathBuf,
+    pub bytes_max: u64,
+    pub age_max_ms: i64,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self::from_settings(&Settings::defaults()).expect("defaults are valid")
@@ -170,6 +185,7 @@ impl Config {
                 memory_bytes_max: read.number("queue.memory_bytes_max"),
                 sync_interval_ms: read.ms("queue.sync_interval"),
             },
+            profiles: read.profiles(),
             cpu_percent_max: read.number("budget.cpu_percent"),
         };
         config.check(&read)?;
@@ -318,7 +334,22 @@ impl Reader<'_> {
             scrape_ignore_ports: self.list(key).iter().map(port).collect::<Result<_, _>>()?,
             probe_timeout: self.duration("go.probe_timeout"),
             probe_again_ms: self.ms("go.probe_again"),
+            pprof: self.on("go.pprof"),
+            pprof_interval: self.duration("go.pprof_interval"),
+            pprof_timeout: self.duration("go.pprof_timeout"),
+            pprof_leaks: self.on("go.pprof_leaks"),
+            sites_max: self.size("go.sites_max"),
         })
+    }
+
+    fn profiles(&self) -> ProfilesConfig {
+        let folder = PathBuf::from(self.text("profiles.folder"));
+        let beside_queue = || PathBuf::from(self.text("queue.folder")).join("profiles");
+        ProfilesConfig {
+            folder: if folder.as_os_str().is_empty() { beside_queue() } else { folder },
+            bytes_max: self.number("profiles.bytes_max"),
+            age_max_ms: self.ms("profiles.age_max"),
+        }
     }
 
     fn push(&self) -> Result<PushConfig, ConfigError> {

@@ -155,7 +155,39 @@ pub const OPTIONS: &[OptionSpec] = &[
         "1h",
         "Time after which a port that offered nothing is tried again.",
     ),
-    option("targets", Shape::Targets, "", "Pages to scrape: `/metrics` text or `/debug/vars` JSON."),
+    option(
+        "go.pprof",
+        Shape::Switch,
+        "true",
+        "Reads goroutines, heap, mutexes and blocking by site from `/debug/pprof` where memory does not tell them: looked \
+         for on the same ports, and at the socket of the client library.",
+    ),
+    option(
+        "go.pprof_interval",
+        Shape::Duration(5 * SECOND, DAY),
+        "1m",
+        "Least time between two profiles of a kind; longer where an answer takes more than a 200th of it.",
+    ),
+    option("go.pprof_timeout", Shape::Duration(100, 10 * MINUTE), "30s", "Longest wait for a profile."),
+    option(
+        "go.pprof_leaks",
+        Shape::Switch,
+        "false",
+        "Asks for leaked goroutines where Go offers that, every ten minutes at most; each time costs the program a \
+         collection.",
+    ),
+    option(
+        "go.sites_max",
+        Shape::Count(1, 1_000),
+        "20",
+        "Sites of a process with series of their own by size; half as many by growth. The rest is `site=\"other\"`.",
+    ),
+    option(
+        "targets",
+        Shape::Targets,
+        "",
+        "Pages to scrape: `/metrics` text or `/debug/vars` JSON; `pprof` beside `url` names profiles to read.",
+    ),
     option("scrape.interval", Shape::Duration(100, DAY), "10s", "Time between two scrapes of each target."),
     option("scrape.timeout", Shape::Duration(10, 10 * MINUTE), "5s", "Longest time for one scrape."),
     option(
@@ -247,6 +279,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         "30s",
         "Time between forced writes to the device; a killed agent loses nothing, a power cut at most this.",
     ),
+    option("profiles.folder", Shape::Text, "", "Folder of captured profiles; empty: `profiles` in the queue's."),
+    option(
+        "profiles.bytes_max",
+        Shape::Bytes(64 * KIB, 1024 * GIB),
+        "256MiB",
+        "Most bytes of captured profiles; the oldest make room. One may have a quarter.",
+    ),
+    option("profiles.age_max", Shape::Duration(MINUTE, 365 * DAY), "7d", "Older captured profiles are removed."),
     option(
         "budget.cpu_percent",
         Shape::Count(0, 10_000),

@@ -26,6 +26,8 @@ pub struct TargetSpec {
     pub url: String,
     /// Value of label `job`; empty: the URL's host name.
     pub job: String,
+    /// Where its profiles are, such as `http://host:port/debug/pprof`; empty: they are not read.
+    pub pprof: String,
     /// More labels of the target.
     pub labels: Vec<(String, String)>,
 }
@@ -141,7 +143,7 @@ impl TargetSpec {
             Some((job, url)) if !job.contains("://") => (job.trim(), url.trim()),
             _ => ("", text),
         };
-        Self { url: url.to_owned(), job: job.to_owned(), labels: Vec::new() }.checked()
+        Self { url: url.to_owned(), job: job.to_owned(), ..Self::default() }.checked()
     }
 
     fn from_toml(value: &toml::Value) -> Result<Self, String> {
@@ -155,27 +157,38 @@ impl TargetSpec {
             match (key.as_str(), value) {
                 ("url", toml::Value::String(url)) => target.url.clone_from(url),
                 ("job", toml::Value::String(job)) => target.job.clone_from(job),
+                ("pprof", toml::Value::String(pprof)) => target.pprof.clone_from(pprof),
                 ("labels", toml::Value::Table(labels)) => target.labels = table_pairs(labels)?,
-                ("url" | "job" | "labels", other) => return Err(format!("has `{key}` as {}", kind_of(other))),
-                _ => return Err(format!("has `{key}`, which no target knows; known are url, job, labels")),
+                ("url" | "job" | "pprof" | "labels", other) => {
+                    return Err(format!("has `{key}` as {}", kind_of(other)));
+                }
+                _ => return Err(format!("has `{key}`, which no target knows; known are url, job, pprof, labels")),
             }
         }
         target.checked()
     }
 
     fn checked(self) -> Result<Self, String> {
-        let url = &self.url;
-        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-        match rest {
-            Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace) => Ok(self),
-            _ => Err(format!("holds {:?}; a target is http://host:port/path or https://…", masked(url))),
+        let wrong = |url: &str| {
+            let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+            let fine = |rest: &str| !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace);
+            !rest.is_some_and(fine)
+        };
+        if wrong(&self.url) {
+            return Err(format!("holds {:?}; a target is http://host:port/path or https://…", masked(&self.url)));
         }
+        if !self.pprof.is_empty() && wrong(&self.pprof) {
+            let shown = masked(&self.pprof);
+            return Err(format!("has `pprof` {shown:?}; write http://host:port/debug/pprof or https://…"));
+        }
+        Ok(self)
     }
 
     fn show(&self) -> String {
         let job = if self.job.is_empty() { String::new() } else { format!("{}=", self.job) };
         let labels = self.labels.iter().flat_map(|(name, value)| [" ", name, "=", value]).collect::<String>();
-        format!("{job}{}{labels}", masked(&self.url))
+        let pprof = if self.pprof.is_empty() { String::new() } else { format!(" pprof={}", masked(&self.pprof)) };
+        format!("{job}{}{pprof}{labels}", masked(&self.url))
     }
 }
 

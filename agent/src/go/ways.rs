@@ -96,7 +96,7 @@ impl Reason {
 }
 
 /// The life of one process, without its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ProcessKey {
     /// The process id.
     pub pid: i32,
@@ -133,7 +133,7 @@ impl<T: Into<Box<str>>> FromIterator<T> for Names {
 }
 
 /// Names that better ways give of one process.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Taken(Vec<Names>);
 
 impl Taken {

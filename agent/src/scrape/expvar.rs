@@ -66,16 +66,17 @@ const GOROUTINE_KEYS: [&str; 5] = ["goroutines", "numgoroutine", "numgoroutines"
 pub fn read(page: &[u8], own: Option<&OwnProcess>, out: &mut Readings) -> Result<(), serde_json::Error> {
     // The parser bounds nesting itself.
     let page: Map<String, Value> = serde_json::from_slice(page)?;
+    let keeps = |name: &str| own.is_none_or(|process| process.keeps(name));
     if let Some(Value::Object(memory)) = page.get("memstats") {
-        write_memory(memory, out);
-        if let Some(process) = own {
+        write_memory(memory, &keeps, out);
+        if let Some(process) = own.filter(|process| process.keeps(GO_INFO.name)) {
             out.push(&GO_INFO, &[("version", &process.go_version)], 1.0);
         }
     }
     let goroutines = page
         .iter()
         .find(|(key, value)| GOROUTINE_KEYS.contains(&key.to_ascii_lowercase().as_str()) && value.is_number());
-    if let Some(count) = goroutines.and_then(|(_, value)| value.as_f64()) {
+    if let Some(count) = goroutines.and_then(|(_, value)| value.as_f64()).filter(|_| keeps(GOROUTINES.name)) {
         out.push(&GOROUTINES, &[], count);
     }
     if own.is_some_and(|process| process.runtime_only) {
@@ -88,19 +89,23 @@ pub fn read(page: &[u8], own: Option<&OwnProcess>, out: &mut Readings) -> Result
     Ok(())
 }
 
-fn write_memory(memory: &Map<String, Value>, out: &mut Readings) {
+/// Writes `memory`, fields of `runtime.MemStats` under their names there, but for the metrics that are not kept.
+pub(crate) fn write_memory(memory: &Map<String, Value>, keeps: &dyn Fn(&str) -> bool, out: &mut Readings) {
     let number = |field: &str| memory.get(field).and_then(Value::as_f64);
-    for (field, metric) in &FIELDS {
+    for (field, metric) in FIELDS.iter().filter(|(_, metric)| keeps(metric.name)) {
         if let Some(value) = number(field) {
             out.push(metric, &[], value);
         }
     }
-    if let Some(ns) = number("LastGC") {
+    if let Some(ns) = number("LastGC").filter(|_| keeps(LAST_GC.name)) {
         out.push(&LAST_GC, &[], ns / 1e9);
     }
     let (Some(cycles), Some(total_ns)) = (memory.get("NumGC").and_then(Value::as_u64), number("PauseTotalNs")) else {
         return;
     };
+    if !keeps(PAUSE) {
+        return;
+    }
     out.describe(PAUSE, || MetricMetadata {
         kind: MetricKind::Summary,
         unit: String::new(),
@@ -154,9 +159,11 @@ impl OwnNumbers<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::go::census::Way;
+    use crate::go::ways::{Names, Part, ProcessKey, Ways};
 
     fn readings_of(page: &str, runtime_only: bool) -> Readings {
-        let own = OwnProcess { go_version: "go1.26.1".to_owned(), runtime_only };
+        let own = OwnProcess { go_version: "go1.26.1".to_owned(), runtime_only, ..OwnProcess::default() };
         let mut out = Readings::new(1);
         read(page.as_bytes(), Some(&own), &mut out).expect("JSON");
         out
@@ -208,6 +215,22 @@ mod tests {
         assert_eq!(out.value_of("go_memstats_alloc_bytes"), Some(10.0));
         assert_eq!(out.value_of("go_goroutines"), Some(7.0));
         assert_eq!((out.len(), with_own), (3, 5), "expvar_goroutines and expvar_requests are left out");
+    }
+
+    #[test]
+    fn what_a_better_way_gives_is_left_out() {
+        let (ways, key) = (Ways::new(), ProcessKey::default());
+        let names: Names = ["go_memstats_alloc_bytes", "go_gc_duration_seconds", "go_goroutines"].into_iter().collect();
+        ways.works(key, Part::Runtime, Way::Memory, &names, 0, 1);
+        let own = OwnProcess { taken: ways.taken(key, Way::Page, 0), ..OwnProcess::default() };
+        let page = r#"{"memstats":{"Alloc":10,"Sys":11,"NumGC":1,"PauseTotalNs":1},"goroutines":7}"#;
+        let mut out = Readings::new(1);
+        read(page.as_bytes(), Some(&own), &mut out).expect("JSON");
+        let mut left: Vec<String> =
+            out.iter().map(|(labels, _)| labels.get("__name__").unwrap_or("").to_owned()).collect();
+        left.sort();
+        let want = ["expvar_goroutines", "go_gc_cycles_total_gc_cycles_total", "go_info", "go_memstats_sys_bytes"];
+        assert_eq!(left, want);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod expvar;
 pub mod listen;
+pub(crate) mod ports;
 pub mod probe;
 pub mod rounds;
 pub mod target;

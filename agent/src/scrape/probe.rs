@@ -1,6 +1,7 @@
 //! Finds the pages of Go processes: each listening port of each process is tried once, `/metrics` first and
 //! `/debug/vars` where no port has that, and the answer is remembered for the life of the process. A port that offered
-//! nothing is tried again after a long pause only, since every try shows in somebody's log.
+//! nothing is tried again after a long pause only, since every try shows in somebody's log. `/debug/pprof/` is looked for in
+//! the same way by those who read profiles.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use super::target::{OwnProcess, Target};
 use crate::config::GoConfig;
 use crate::go::GoProcess;
 use crate::go::identity::Life;
+use crate::go::ways::Taken;
 
 /// Longest time between two looks at the ports of a process without a page.
 const LOOK_AGAIN_MS: u64 = 60_000;
@@ -22,6 +24,8 @@ pub enum PageKind {
     Metrics,
     /// JSON at `/debug/vars`.
     Expvar,
+    /// The list of profiles at `/debug/pprof/`.
+    Profiles,
 }
 
 impl PageKind {
@@ -30,6 +34,7 @@ impl PageKind {
         match self {
             Self::Metrics => "/metrics",
             Self::Expvar => "/debug/vars",
+            Self::Profiles => "/debug/pprof/",
         }
     }
 }
@@ -64,6 +69,24 @@ pub struct Prober {
     known: HashMap<Life, Known>,
 }
 
+/// A page that was found.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// Whose it is.
+    pub process: &'a GoProcess,
+    /// The address it is served at.
+    pub address: SocketAddr,
+    /// Which it is.
+    pub kind: PageKind,
+}
+
+impl Found<'_> {
+    /// Where the page is.
+    pub fn url(&self) -> String {
+        format!("http://{}{}", self.address, self.kind.path())
+    }
+}
+
 #[derive(Debug)]
 struct Known {
     first_seen_ms: i64,
@@ -73,17 +96,21 @@ struct Known {
 }
 
 impl Prober {
-    /// Tries what `config` allows, never one of `ports_taken`, which are read or written to otherwise.
+    /// Looks for the pages to scrape that `config` allows, never at one of `ports_taken`, which are read or written to
+    /// otherwise.
     pub fn new(config: &GoConfig, ports_taken: impl IntoIterator<Item = u16>) -> Self {
-        let mut kinds = Vec::new();
-        if config.metrics {
-            kinds.push(PageKind::Metrics);
-        }
-        if config.expvar {
-            kinds.push(PageKind::Expvar);
-        }
+        let kinds = [(PageKind::Metrics, config.metrics), (PageKind::Expvar, config.expvar)];
+        Self::looking_for(&kinds, config, ports_taken)
+    }
+
+    /// Looks for profiles where `config` allows it, as [`new`](Self::new) otherwise.
+    pub fn of_profiles(config: &GoConfig, ports_taken: impl IntoIterator<Item = u16>) -> Self {
+        Self::looking_for(&[(PageKind::Profiles, config.pprof)], config, ports_taken)
+    }
+
+    fn looking_for(kinds: &[(PageKind, bool)], config: &GoConfig, ports_taken: impl IntoIterator<Item = u16>) -> Self {
         Self {
-            kinds,
+            kinds: kinds.iter().filter(|(_, on)| *on).map(|(kind, _)| *kind).collect(),
             ignore_names: config.scrape_ignore.clone(),
             runtime_only_names: config.scrape_runtime_only.clone(),
             ignore_ports: config.scrape_ignore_ports.iter().copied().chain(ports_taken).collect(),
@@ -92,14 +119,21 @@ impl Prober {
         }
     }
 
-    /// The pages of `processes`, at most one of each, after trying what is due.
+    /// The pages of `processes` as targets, after trying what is due.
     pub fn targets(&mut self, processes: &[GoProcess], now_ms: i64, ports: &mut dyn Ports) -> Vec<Target> {
+        let found = self.found(processes, now_ms, ports);
+        let runtime_only = |process: &GoProcess| self.runtime_only_names.contains(&process.life.name);
+        found.iter().map(|found| target(found, runtime_only(found.process))).collect()
+    }
+
+    /// The pages of `processes`, at most one of each, after trying what is due.
+    pub fn found<'a>(&mut self, processes: &'a [GoProcess], now_ms: i64, ports: &mut dyn Ports) -> Vec<Found<'a>> {
         let alive: HashSet<&Life> = processes.iter().map(|process| &process.life).collect();
         self.known.retain(|life, _| alive.contains(life));
         if self.kinds.is_empty() {
             return Vec::new();
         }
-        let mut targets = Vec::new();
+        let mut all = Vec::new();
         for process in processes {
             if !process.same_network || self.ignore_names.contains(&process.life.name) {
                 continue;
@@ -117,11 +151,10 @@ impl Prober {
                 known.look(&addresses, &self.kinds, now_ms, self.probe_again_ms, ports);
             }
             if let Some((address, kind)) = known.page {
-                let runtime_only = self.runtime_only_names.contains(&process.life.name);
-                targets.push(target(process, address, kind, runtime_only));
+                all.push(Found { process, address, kind });
             }
         }
-        targets
+        all
     }
 }
 
@@ -164,11 +197,17 @@ impl Known {
     }
 }
 
-fn target(process: &GoProcess, address: SocketAddr, kind: PageKind, runtime_only: bool) -> Target {
+fn target(found: &Found<'_>, runtime_only: bool) -> Target {
+    let process = found.process;
     Target {
-        url: format!("http://{address}{}", kind.path()),
+        url: found.url(),
         labels: vec![("job".to_owned(), process.life.name.clone()), ("instance".to_owned(), process.instance.clone())],
-        process: Some(OwnProcess { go_version: process.build.go_version.clone(), runtime_only }),
+        process: Some(OwnProcess {
+            go_version: process.build.go_version.clone(),
+            runtime_only,
+            key: (&process.life).into(),
+            taken: Taken::default(),
+        }),
     }
 }
 
@@ -239,6 +278,21 @@ mod tests {
         assert_eq!(tries, ["80/metrics", "81/metrics", "80/debug/vars", "81/debug/vars"]);
         let (targets, tries) = round(&mut prober, &api, 10, &mut table);
         assert_eq!((targets.len(), tries.len()), (1, 0), "what was found is kept");
+    }
+
+    #[test]
+    fn profiles_are_looked_for_apart_and_where_they_may() {
+        let mut config = Config::default().go;
+        let (api, mut table) = (
+            [process(1, "api")],
+            Table { ports: vec![(80, None), (81, Some(PageKind::Profiles))], ..Table::default() },
+        );
+        let mut prober = Prober::of_profiles(&config, []);
+        let found: Vec<String> = prober.found(&api, 0, &mut table).iter().map(Found::url).collect();
+        assert_eq!(found, ["http://127.0.0.1:81/debug/pprof/"]);
+        assert_eq!(std::mem::take(&mut table.tries), ["80/debug/pprof/", "81/debug/pprof/"]);
+        config.pprof = false;
+        assert!(Prober::of_profiles(&config, []).found(&api, 0, &mut table).is_empty() && table.tries.is_empty());
     }
 
     #[test]

@@ -2,21 +2,21 @@
 //! of series, so that what vanishes is marked stale: a series, a page that fails, a process that ended.
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
-use model::{Clock, LabelsBuilder};
+use model::{Clock, LabelsBuilder, METRIC_NAME};
 use parking_lot::Mutex;
 
-use super::listen;
-use super::probe::{PageKind, Ports, Probed, Prober};
-use super::target::{Limits, ScrapeError, Target, loopback_port};
+use super::ports::LoopbackPorts;
+use super::probe::Prober;
+use super::target::{Limits, OwnProcess, ScrapeError, Target, loopback_port};
 use crate::budget::CpuMeter;
 use crate::config::Config;
 use crate::config::value::masked;
 use crate::go::SharedProcesses;
+use crate::go::census::Way;
+use crate::go::ways::{Names, Part, Ways};
 use crate::http::Client;
 use crate::readings::{Metric, Readings};
 use crate::stale::Tracker;
@@ -26,8 +26,8 @@ use crate::stop::StopFlag;
 const PAGE_INFO: Metric =
     Metric::gauge("metrickit_go_page_info", "Where the page of a Go process was found; always 1.");
 
-/// Longest time a round spends on trying ports; the rest is left for the next.
-const PROBING_MAX: Duration = Duration::from_secs(3);
+/// What a page gives counts as given until it has not been read for this many intervals.
+const INTERVALS_VALID: u64 = 3;
 
 /// Scrapes all targets, round by round.
 #[derive(Debug)]
@@ -43,6 +43,9 @@ pub struct Scraper {
     sources: BTreeMap<String, Source>,
     stats: Arc<Stats>,
     stop: StopFlag,
+    ways: Ways,
+    /// For how long what a page gives counts as given.
+    valid_ms: u64,
 }
 
 /// What is kept of a target between rounds.
@@ -75,6 +78,10 @@ impl Scraper {
             sources: BTreeMap::new(),
             stats,
             stop: StopFlag::new(),
+            ways: Ways::new(),
+            valid_ms: u64::try_from(config.scrape.interval.as_millis())
+                .unwrap_or(u64::MAX)
+                .saturating_mul(INTERVALS_VALID),
         }
     }
 
@@ -82,6 +89,13 @@ impl Scraper {
     #[must_use]
     pub fn stopped_by(mut self, stop: StopFlag) -> Self {
         self.stop = stop;
+        self
+    }
+
+    /// The same, which tells `ways` what the pages of processes give, and leaves out what better ways give.
+    #[must_use]
+    pub fn telling(mut self, ways: Ways) -> Self {
+        self.ways = ways;
         self
     }
 
@@ -124,19 +138,22 @@ impl Scraper {
 
     fn discovered(&mut self) -> Vec<Target> {
         let scan = Arc::clone(&self.processes.lock());
-        let mut ports = LoopbackPorts {
-            client: &self.client,
-            limits: self.probe_limits,
-            started: Instant::now(),
-            stop: &self.stop,
-        };
-        self.prober.targets(&scan.processes, self.clock.now().0, &mut ports)
+        let now_ms = self.clock.now().0;
+        let mut ports = LoopbackPorts::new(&self.client, self.probe_limits, &self.stop);
+        let mut targets = self.prober.targets(&scan.processes, now_ms, &mut ports);
+        for own in targets.iter_mut().filter_map(|target| target.process.as_mut()) {
+            own.taken = self.ways.taken(own.key, Way::Page, now_ms);
+        }
+        targets
     }
 
     fn scrape(&mut self, targets: &[Target], sink: &mut dyn FnMut(Readings)) {
         for (target, result) in targets.iter().zip(self.scrape_all(targets)) {
             let Some((mut readings, error)) = result else { continue };
-            if target.process.is_some() {
+            if let Some(own) = &target.process {
+                if error.is_none() {
+                    self.claim(own, &readings);
+                }
                 readings.push(&PAGE_INFO, &[("url", &target.url)], 1.0);
             }
             let source = self.sources.entry(key(target)).or_default();
@@ -146,6 +163,16 @@ impl Scraper {
             self.stats.scrapes.add(1);
             self.stats.scrapes_failed.add(u64::from(error.is_some()));
             sink(readings);
+        }
+    }
+
+    /// Takes note that the page of a process gives what it says of the runtime.
+    fn claim(&self, own: &OwnProcess, readings: &Readings) {
+        let names =
+            readings.iter().filter_map(|(labels, _)| labels.get(METRIC_NAME)).filter(|name| name.starts_with("go_"));
+        let names: Names = names.collect();
+        if !names.is_empty() {
+            self.ways.works(own.key, Part::Runtime, Way::Page, &names, readings.timestamp_ms(), self.valid_ms);
         }
     }
 
@@ -201,33 +228,4 @@ fn key(target: &Target) -> String {
     let labels = builder.build().unwrap_or_default();
     let page = if target.process.is_some() { "" } else { &target.url };
     format!("{page} {labels}")
-}
-
-/// The real ports of this host.
-struct LoopbackPorts<'a> {
-    client: &'a Client,
-    limits: Limits,
-    started: Instant,
-    stop: &'a StopFlag,
-}
-
-impl Ports for LoopbackPorts<'_> {
-    fn addresses(&mut self, pid: i32) -> Vec<SocketAddr> {
-        listen::addresses(pid)
-    }
-
-    fn probe(&mut self, address: SocketAddr, kind: PageKind) -> Probed {
-        if self.started.elapsed() > PROBING_MAX || self.stop.is_stopped() {
-            return Probed::Later;
-        }
-        let target = Target { url: format!("http://{address}{}", kind.path()), labels: Vec::new(), process: None };
-        let (readings, error) = target.scrape(self.client, &self.limits, 0);
-        let telling = match kind {
-            PageKind::Metrics => readings.value_of("scrape_samples_scraped") > Some(0.0),
-            PageKind::Expvar => readings.value_of("go_memstats_sys_bytes").is_some(),
-        };
-        let offered = error.is_none() && telling;
-        tracing::debug!(%address, page = kind.path(), offered, "port tried");
-        if offered { Probed::Offered } else { Probed::Nothing }
-    }
 }

@@ -6,6 +6,7 @@ use super::{expvar, text};
 use crate::collect::float;
 use crate::config::TargetSpec;
 use crate::go::process::OUTSIDE_NAMES;
+use crate::go::ways::{ProcessKey, Taken};
 use crate::http::{Client, HttpError};
 use crate::readings::{Metric, Readings};
 
@@ -61,23 +62,33 @@ pub struct Target {
 }
 
 /// What is known of the process behind a discovered page.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OwnProcess {
     /// The toolchain, for `go_info` where the page does not tell.
     pub go_version: String,
     /// Whether it is another agent: then only what it says of its own runtime is kept.
     pub runtime_only: bool,
+    /// Which process it is.
+    pub key: ProcessKey,
+    /// Names that better ways of reading it give now.
+    pub taken: Taken,
 }
 
 /// Beginnings of the names of what the runtime and the client library say of their own process.
 const RUNTIME_PREFIXES: [&str; 3] = ["go_", "process_", "promhttp_"];
 
+/// Endings of the names of parts of a histogram or summary.
+const PART_SUFFIXES: [&str; 3] = ["_bucket", "_sum", "_count"];
+
 impl OwnProcess {
-    /// Whether the metric called `name` is kept. What the agent reads from outside never is, so that no series has two
-    /// sources.
+    /// Whether the metric called `name` is kept. What the agent reads from outside, or in a better way, never is, so that
+    /// no series has two sources.
     pub fn keeps(&self, name: &str) -> bool {
         let runtime = || RUNTIME_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-        !OUTSIDE_NAMES.contains(&name) && (!self.runtime_only || runtime())
+        // The parts of a histogram or summary are names on a page and one metric elsewhere.
+        let whole = PART_SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix));
+        let taken = || self.taken.contains(name) || whole.is_some_and(|whole| self.taken.contains(whole));
+        !OUTSIDE_NAMES.contains(&name) && (!self.runtime_only || runtime()) && !taken()
     }
 }
 
@@ -189,14 +200,31 @@ pub fn loopback_port(url: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::go::census::Way;
+    use crate::go::ways::{Names, Part, Ways};
 
     #[track_caller]
     fn check(url: &str, job: &str, want_url: &str, want_job: &str, want_instance: &str) {
-        let spec = TargetSpec { url: url.into(), job: job.into(), labels: vec![("a".into(), "b".into())] };
+        let labels = vec![("a".into(), "b".into())];
+        let spec = TargetSpec { url: url.into(), job: job.into(), labels, ..TargetSpec::default() };
         let target = Target::configured(&spec, "web1");
         assert_eq!(target.url, want_url);
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(target.labels, [pair("job", want_job), pair("instance", want_instance), pair("a", "b")], "{url}");
+    }
+
+    #[test]
+    fn what_a_better_way_gives_is_left_out() {
+        let ways = Ways::new();
+        let key = ProcessKey { pid: 1, start_ticks: 1 };
+        let names: Names = ["go_goroutines", "go_gc_pauses_seconds"].into_iter().collect();
+        ways.works(key, Part::Runtime, Way::Memory, &names, 0, 10);
+        let taken = ways.taken(key, Way::Page, 5);
+        let own = OwnProcess { key, taken, ..OwnProcess::default() };
+        let kept = |name| own.keeps(name);
+        assert!(!kept("go_goroutines") && !kept("go_gc_pauses_seconds_bucket") && !kept("go_gc_pauses_seconds_sum"));
+        assert!(!kept("process_open_fds"), "read from outside always");
+        assert!(kept("go_info") && kept("requests_total") && kept("go_goroutines_by_label"));
     }
 
     #[test]

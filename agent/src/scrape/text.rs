@@ -60,7 +60,7 @@ mod tests {
                     process_open_fds 5\n";
         let mut out = Readings::new(10);
         out.set_target([("job", "t")]);
-        let own = OwnProcess { go_version: String::new(), runtime_only: false };
+        let own = OwnProcess::default();
         let told = read(page, "text/plain", Some(&own), 10, &mut out);
         assert_eq!(told.bad_lines, 1);
         assert_eq!(out.len(), 2, "what is read from outside is left out");
@@ -77,7 +77,7 @@ mod tests {
         let page = "# TYPE node_load1 gauge\nnode_load1 1\n# TYPE go_goroutines gauge\ngo_goroutines 2\ngopher 1\n\
                     process_open_fds 3\nprocess_network_receive_bytes_total 4\n\
                     promhttp_metric_handler_requests_in_flight 1\n";
-        let own = OwnProcess { go_version: String::new(), runtime_only: true };
+        let own = OwnProcess { runtime_only: true, ..OwnProcess::default() };
         let mut out = Readings::new(1);
         read(page, "text/plain", Some(&own), 10, &mut out);
         let names: Vec<String> = out.iter().map(|(labels, _)| labels.to_string()).collect();

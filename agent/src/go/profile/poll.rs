@@ -1,0 +1,237 @@
+//! Rounds of reading profiles: finds who offers them, at the socket of the client library, at a port, or where
+//! configuration says, and reads each in its own time. All of it is one thread: no two programs answer at once, and none
+//! is asked two things at once.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::Clock;
+
+use super::decode::Limits;
+use super::endpoint::Endpoint;
+use super::reading::{Context, Reading};
+use super::sources::{Source, SourceKey, Sources};
+use crate::config::Config;
+use crate::go::census::Census;
+use crate::go::ways::{ProcessKey, Ways};
+use crate::go::{GoProcess, SharedProcesses, sites};
+use crate::http::Client;
+use crate::readings::Readings;
+use crate::scrape::ports::LoopbackPorts;
+use crate::scrape::probe::{Found, Prober};
+use crate::scrape::target::{self, Target, loopback_port};
+use crate::stop::StopFlag;
+
+/// Takes each census that a profile tells.
+pub type CensusSink = Box<dyn FnMut(&GoProcess, &Census) + Send>;
+
+/// Reads the profiles of all programs, round by round.
+pub struct Profiler {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    stop: StopFlag,
+    processes: SharedProcesses,
+    ways: Ways,
+    sources: Sources,
+    prober: Prober,
+    /// Processes at whose socket somebody listens.
+    sockets: HashSet<ProcessKey>,
+    configured: Vec<(SourceKey, Endpoint, Vec<(String, String)>)>,
+    readings: BTreeMap<SourceKey, Reading>,
+    options: Options,
+    census: CensusSink,
+}
+
+/// What configuration says.
+#[derive(Debug, Clone)]
+struct Options {
+    on: bool,
+    leaks: bool,
+    interval: Duration,
+    timeout: Duration,
+    probe: target::Limits,
+    sites: sites::Limits,
+    /// How long a new program is left to better ways of reading it.
+    patience: Duration,
+    ignore: Vec<String>,
+}
+
+impl fmt::Debug for Profiler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Profiler").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Profiler {
+    /// Reads the profiles of `processes` and of the targets of `config`, where no better way in `ways` does.
+    pub fn new(config: &Config, processes: SharedProcesses, clock: Arc<dyn Clock>, ways: Ways) -> Self {
+        let taken = config.targets.iter().filter_map(|spec| loopback_port(&spec.url));
+        let configured = config.targets.iter().filter(|spec| !spec.pprof.is_empty()).map(|spec| {
+            let labels = Target::configured(spec, &config.host).labels;
+            (SourceKey::Target(spec.pprof.clone()), Endpoint::url(&spec.pprof), labels)
+        });
+        let go = &config.go;
+        Self {
+            client: Client::direct(),
+            clock,
+            stop: StopFlag::new(),
+            processes,
+            ways,
+            sources: Sources::new(),
+            prober: Prober::of_profiles(go, taken.chain(loopback_port(&config.push.url))),
+            sockets: HashSet::new(),
+            configured: configured.collect(),
+            readings: BTreeMap::new(),
+            options: Options {
+                on: go.pprof,
+                leaks: go.pprof_leaks,
+                interval: go.pprof_interval,
+                timeout: go.pprof_timeout,
+                probe: target::Limits {
+                    timeout: go.probe_timeout,
+                    body_bytes_max: config.scrape.body_bytes_max,
+                    samples_max: config.scrape.samples_max,
+                },
+                sites: sites::Limits {
+                    by_value: go.sites_max,
+                    by_growth: go.sites_max.div_ceil(2),
+                    ..sites::Limits::default()
+                },
+                patience: config.poll_interval.max(config.scrape.interval).saturating_mul(3) / 2,
+                ignore: go.scrape_ignore.clone(),
+            },
+            census: Box::new(|_, _| ()),
+        }
+    }
+
+    /// The same, whose rounds end early when `stop` is set.
+    #[must_use]
+    pub fn stopped_by(mut self, stop: StopFlag) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// The same, which hands each census to `sink`.
+    #[must_use]
+    pub fn telling(mut self, sink: CensusSink) -> Self {
+        self.census = sink;
+        self
+    }
+
+    /// The same, which does not leave new programs to other ways first.
+    #[must_use]
+    pub fn at_once(mut self) -> Self {
+        self.options.patience = Duration::ZERO;
+        self
+    }
+
+    /// Who offers profiles, as of the last round.
+    pub fn sources(&self) -> Sources {
+        self.sources.clone()
+    }
+
+    /// Whether there is nothing to do, whatever may be found.
+    pub fn is_off(&self) -> bool {
+        !self.options.on && self.configured.is_empty()
+    }
+
+    /// Reads what is due and passes the readings of each program to `sink`. Intervals are multiplied by `stretch`.
+    pub fn round(&mut self, now: Instant, stretch: u32, sink: &mut dyn FnMut(Readings)) {
+        let scan = Arc::clone(&self.processes.lock());
+        self.find(&scan.processes);
+        let listed = self.sources.list();
+        let mut gone = Readings::new(self.clock.now().0);
+        self.readings.retain(|key, reading| {
+            let kept = listed.iter().any(|(own, source)| own == key && reading.is_of(source));
+            if !kept {
+                reading.end(&mut gone);
+            }
+            kept
+        });
+        if !gone.is_empty() {
+            sink(gone);
+        }
+        let mut context = Context {
+            client: &self.client,
+            ways: &self.ways,
+            stop: &self.stop,
+            limits: Limits::default(),
+            timeout: self.options.timeout,
+            interval: self.options.interval,
+            leaks: self.options.leaks,
+            stretch,
+            census: &mut *self.census,
+        };
+        for (key, source) in listed {
+            if self.stop.is_stopped() {
+                return;
+            }
+            let reading = self.readings.entry(key.clone()).or_insert_with(|| {
+                let process = scan.processes.iter().find(|process| key == key_of(process)).cloned();
+                let due = now.checked_add(self.options.patience).unwrap_or(now);
+                Reading::new(source, process, due, self.options.interval, self.options.sites)
+            });
+            let told = reading.round(&mut context, now, self.clock.now().0);
+            if let (SourceKey::Process(process), true) = (&key, reading.is_lost()) {
+                // A library that was closed, or whose socket was never one.
+                self.sockets.remove(process);
+            }
+            if let Some(readings) = told.filter(|readings| !readings.is_empty()) {
+                sink(readings);
+            }
+        }
+    }
+
+    /// Stale markers for every series: the agent stops.
+    pub fn end(&mut self, out: &mut Readings) {
+        for reading in self.readings.values_mut() {
+            reading.end(out);
+        }
+    }
+
+    fn find(&mut self, processes: &[GoProcess]) {
+        let mut found: Vec<(SourceKey, Source)> = self
+            .configured
+            .iter()
+            .map(|(key, endpoint, labels)| (key.clone(), Source::new(endpoint.clone(), labels.clone())))
+            .collect();
+        if self.options.on {
+            let alive: HashSet<ProcessKey> = processes.iter().map(|process| (&process.life).into()).collect();
+            self.sockets.retain(|process| alive.contains(process));
+            let (with, without): (Vec<GoProcess>, Vec<GoProcess>) =
+                processes.iter().cloned().partition(|process| self.has_socket(process));
+            found.extend(with.iter().map(|process| {
+                (key_of(process), Source::new(Endpoint::socket_of(process.life.pid), labels_of(process)))
+            }));
+            let mut ports = LoopbackPorts::new(&self.client, self.options.probe, &self.stop);
+            let pages = self.prober.found(&without, self.clock.now().0, &mut ports);
+            found.extend(pages.iter().map(|page: &Found<'_>| {
+                (key_of(page.process), Source::new(Endpoint::Url(page.url()), labels_of(page.process)))
+            }));
+        }
+        self.sources.replace(found);
+    }
+
+    /// Whether the client library listens in `process`. One that does is not asked again.
+    fn has_socket(&mut self, process: &GoProcess) -> bool {
+        let key = ProcessKey::from(&process.life);
+        if !process.same_network || self.options.ignore.contains(&process.life.name) {
+            return false;
+        }
+        let listens = self.sockets.contains(&key) || Endpoint::socket_of(process.life.pid).is_listening();
+        if listens {
+            self.sockets.insert(key);
+        }
+        listens
+    }
+}
+
+fn key_of(process: &GoProcess) -> SourceKey {
+    SourceKey::Process((&process.life).into())
+}
+
+fn labels_of(process: &GoProcess) -> Vec<(String, String)> {
+    vec![("job".to_owned(), process.life.name.clone()), ("instance".to_owned(), process.instance.clone())]
+}
