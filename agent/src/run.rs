@@ -1,4 +1,4 @@
-//! The agent at work: one thread looks for processes, one collects, one scrapes, one sends, and some receive. Polling and pushing have their own intervals; between
+//! The agent at work: one thread looks for processes, one collects, one scrapes, one reads profiles, one sends, and some receive. Polling and pushing have their own intervals; between
 //! them stands the queue. A stop marks every series stale and sends what is queued within a bound.
 
 use std::sync::Arc;
@@ -12,6 +12,9 @@ use crate::budget::{Budget, CpuMeter};
 use crate::collect::{Schedule, host_collectors};
 use crate::config::Config;
 use crate::go::process::look;
+use crate::go::profile::poll::Profiler;
+use crate::go::profile::thread::start as start_profiling;
+use crate::go::ways::ReadingInfo;
 use crate::go::{Discovery, GoProcesses, SharedProcesses};
 use crate::queue::{Queue, QueueError, SharedQueue};
 use crate::readings::Readings;
@@ -70,6 +73,8 @@ impl Poller {
         }
         if config.go.discover {
             let (processes, sdk) = (Arc::clone(&known.processes), known.sdk.clone());
+            // Behind those who read: it reports how each process was read.
+            schedule.add(Box::new(ReadingInfo::new(Arc::clone(&processes), known.ways.clone())), 0);
             schedule.add(Box::new(GoProcesses::new(processes).beside(sdk)), 0);
         }
         let mut own = Schedule::new();
@@ -100,9 +105,12 @@ pub fn once(config: &Config, clock: &Arc<dyn Clock>) -> Readings {
         Watch::new(config, &known.processes).look();
     }
     let mut poller = Poller::new(config, &known, &stats, None);
-    let mut scraper = Scraper::new(config, known.processes, Arc::clone(clock), stats);
+    let scraper = Scraper::new(config, Arc::clone(&known.processes), Arc::clone(clock), stats);
+    let mut scraper = scraper.telling(known.ways.clone());
+    let mut profiler = Profiler::new(config, known.processes, Arc::clone(clock), known.ways).at_once();
     let mut all = poller.round(clock.now().0, 1);
     scraper.round(&mut |readings| all.append(&readings));
+    profiler.round(Instant::now(), 1, &mut |readings| all.append(&readings));
     all
 }
 
@@ -120,6 +128,8 @@ pub fn run(config: &Config, clock: &Arc<dyn Clock>, stop: &StopFlag) -> Result<R
     let outbox = Outbox::new(Arc::clone(&queue), Arc::clone(&metadata), external, samples_max, Arc::clone(&stats));
     let sender = Sender::new(Arc::clone(&queue), metadata, &config.push, Arc::clone(clock), Arc::clone(&stats));
     let scraper = Scraper::new(config, Arc::clone(&known.processes), Arc::clone(clock), Arc::clone(&stats));
+    let scraper = scraper.telling(known.ways.clone());
+    let profiler = Profiler::new(config, Arc::clone(&known.processes), Arc::clone(clock), known.ways.clone());
     let poller = Poller::new(config, &known, &stats, Some(Arc::clone(&queue)));
 
     if config.go.discover {
@@ -128,10 +138,12 @@ pub fn run(config: &Config, clock: &Arc<dyn Clock>, stop: &StopFlag) -> Result<R
     let receiver = start_receiver(config, &outbox, known, clock, &stats);
     let stopped_sender = start_sender(sender, stop)?;
     let scraping = start_scraping(scraper, config, &outbox, stop, &stats, clock)?;
+    let profiling = start_profiling(profiler, config.go.discover_interval, outbox.clone(), stop, &stats, clock)?;
     poll(poller, config, &outbox, stop, &stats, clock);
     if let Some(receiver) = receiver {
         receiver.end();
     }
+    let stopping = Instant::now();
     match scraping.recv_timeout(LAST_SCRAPE_MAX) {
         Ok(()) => {}
         Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -139,6 +151,8 @@ pub fn run(config: &Config, clock: &Arc<dyn Clock>, stop: &StopFlag) -> Result<R
         }
         Err(mpsc::RecvTimeoutError::Disconnected) => tracing::error!("scraping ended by a panic"),
     }
+    // A profile that takes longer leaves its series to the lookback of queries.
+    let _ = profiling.recv_timeout(LAST_SCRAPE_MAX.saturating_sub(stopping.elapsed()));
     // A sender that is still waiting for an answer is left behind: the queue keeps what it could not send.
     let flushing = Instant::now();
     if let Ok(mut sender) = stopped_sender.recv_timeout(config.push.flush_timeout) {

@@ -81,8 +81,8 @@ fn heap_with_memory() {
     let small = unsampled(4, 64, 524_288);
     assert_eq!(
         (alloc, inuse, small.0),
-        ((6, 7_276_255), (3, 3_638_127), 131_074),
-        "a 16th of 2^20, and many small ones"
+        ((6, 7_276_179), (3, 3_638_089), 131_074),
+        "means of twice the rate and of 16 bytes"
     );
     let want = [
         format!("[6, {}, 3, {}] main.grow@/src/main.go:5 bytes=1048576", alloc.1, inuse.1),

@@ -64,6 +64,7 @@ pub struct CollectConfig {
 /// Go processes: finding, reading and trying their ports.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the table of options documents every field")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in the table of options")]
 pub struct GoConfig {
     pub discover: bool,
     pub discover_interval: Duration,

@@ -2,6 +2,7 @@
 //! that `go tool pprof` opens it; what they tell of goroutines and of sites; where they are offered, how often they are
 //! asked for, and how they are kept.
 
+pub mod capture;
 pub mod census;
 pub mod decode;
 pub mod dump;
@@ -15,8 +16,10 @@ mod quoted;
 mod reading;
 pub mod request;
 pub mod sources;
+pub mod store;
 pub mod table;
 pub mod text;
+pub mod thread;
 pub mod waits;
 mod wire;
 

@@ -66,7 +66,7 @@ impl Pace {
         let pause = self.least.saturating_mul(factor).saturating_mul(stretch).max(took.saturating_mul(COST_PART));
         // A little early counts as due: ticks jitter.
         self.pause = pause.min(PAUSE_MAX.max(self.least));
-        self.due = now.checked_add(self.pause - self.pause / 20);
+        self.due = now.checked_add(self.pause.saturating_sub(self.pause / 20));
     }
 }
 

@@ -38,10 +38,18 @@ pub struct Profiler {
     prober: Prober,
     /// Processes at whose socket somebody listens.
     sockets: HashSet<ProcessKey>,
-    configured: Vec<(SourceKey, Endpoint, Vec<(String, String)>)>,
+    configured: Vec<Configured>,
     readings: BTreeMap<SourceKey, Reading>,
     options: Options,
     census: CensusSink,
+}
+
+/// A configured URL of profiles.
+#[derive(Debug)]
+struct Configured {
+    key: SourceKey,
+    endpoint: Endpoint,
+    labels: Vec<(String, String)>,
 }
 
 /// What configuration says.
@@ -69,8 +77,8 @@ impl Profiler {
     pub fn new(config: &Config, processes: SharedProcesses, clock: Arc<dyn Clock>, ways: Ways) -> Self {
         let taken = config.targets.iter().filter_map(|spec| loopback_port(&spec.url));
         let configured = config.targets.iter().filter(|spec| !spec.pprof.is_empty()).map(|spec| {
-            let labels = Target::configured(spec, &config.host).labels;
-            (SourceKey::Target(spec.pprof.clone()), Endpoint::url(&spec.pprof), labels)
+            let (key, endpoint) = (SourceKey::Target(spec.pprof.clone()), Endpoint::url(&spec.pprof));
+            Configured { key, endpoint, labels: Target::configured(spec, &config.host).labels }
         });
         let go = &config.go;
         Self {
@@ -192,11 +200,8 @@ impl Profiler {
     }
 
     fn find(&mut self, processes: &[GoProcess]) {
-        let mut found: Vec<(SourceKey, Source)> = self
-            .configured
-            .iter()
-            .map(|(key, endpoint, labels)| (key.clone(), Source::new(endpoint.clone(), labels.clone())))
-            .collect();
+        let source = |own: &Configured| (own.key.clone(), Source::new(own.endpoint.clone(), own.labels.clone()));
+        let mut found: Vec<(SourceKey, Source)> = self.configured.iter().map(source).collect();
         if self.options.on {
             let alive: HashSet<ProcessKey> = processes.iter().map(|process| (&process.life).into()).collect();
             self.sockets.retain(|process| alive.contains(process));

@@ -102,7 +102,8 @@ impl Request {
         }
         if self.seconds > 0 {
             path.push(if path.contains('?') { '&' } else { '?' });
-            path.push_str(&format!("seconds={}", self.seconds));
+            path.push_str("seconds=");
+            path.push_str(&self.seconds.to_string());
         }
         path
     }
