@@ -53,7 +53,6 @@ impl Drop for Running {
 }
 
 /// Builds and starts the program in `folder`, with the client when `embedded`; nothing when there is no toolchain.
-#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 fn start(folder: &Path, embedded: bool) -> Option<(Running, String)> {
     let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/go");
     let (imports, serve, module) = if embedded {
