@@ -189,7 +189,7 @@ fn what_fails_is_told_for_a_while_and_then_stale() {
     for second in (60..=3600).step_by(60) {
         let all = rounds.at(second);
         asked += u32::from(server.asked().contains("goroutine×1"));
-        if value(&all, "go_goroutines").is_some_and(|count| count == 7.0) {
+        if value(&all, "go_goroutines") == Some(7.0) {
             last_told = second;
             let age = value(&all, r#"metrickit_go_profile_age_seconds{profile="goroutine"}"#).expect("told");
             assert_eq!(age.to_string(), second.to_string(), "it says how old it is");
