@@ -163,7 +163,7 @@ fn with_the_agent_between_nothing_acknowledged_is_lost() {
     };
     let acknowledged = number(r#"max_over_time(metrickit_sdk_samples_total{outcome="sent"}[1h])"#);
     let kept = number(r#"sum(count_over_time({job="web",env="prod"}[1h]))"#);
-    assert!(acknowledged > 1_000.0 && kept >= acknowledged, "{acknowledged} acknowledged, {kept} kept");
+    assert!(acknowledged > 300.0 && kept >= acknowledged, "{acknowledged} acknowledged, {kept} kept");
     for outcome in ["rejected", "dropped"] {
         let lost =
             server.query(&format!("max_over_time(metrickit_sdk_samples_total{{outcome=\"{outcome}\"}}[1h]) > 0"), &at);
