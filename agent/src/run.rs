@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::budget::{Budget, CpuMeter};
 use crate::collect::{Schedule, host_collectors};
 use crate::config::Config;
+use crate::go::outside::Outside;
 use crate::go::process::look;
 use crate::go::profile::poll::Profiler;
 use crate::go::profile::thread::start as start_profiling;
@@ -72,10 +73,11 @@ impl Poller {
             schedule.add(collector, interval_ms);
         }
         if config.go.discover {
-            let (processes, sdk) = (Arc::clone(&known.processes), known.sdk.clone());
+            let processes = || Arc::clone(&known.processes);
+            schedule.add(Box::new(Outside::new(config.go.memory, processes(), known.ways.clone())), 0);
             // Behind those who read: it reports how each process was read.
-            schedule.add(Box::new(ReadingInfo::new(Arc::clone(&processes), known.ways.clone())), 0);
-            schedule.add(Box::new(GoProcesses::new(processes).beside(sdk)), 0);
+            schedule.add(Box::new(ReadingInfo::new(processes(), known.ways.clone())), 0);
+            schedule.add(Box::new(GoProcesses::new(processes()).beside(known.sdk.clone())), 0);
         }
         let mut own = Schedule::new();
         own.add(Box::new(Own::new(Arc::clone(stats), queue)), 0);

@@ -43,6 +43,16 @@ pub trait Collector: Send + std::fmt::Debug {
     ///
     /// When its source cannot be read.
     fn collect(&mut self, out: &mut Readings) -> Result<(), CollectError>;
+
+    /// Whether it marks as stale itself what it stops reporting, since not each of its runs reports everything.
+    fn marks_stale(&self) -> bool {
+        false
+    }
+
+    /// Adds stale markers for every series that it marks itself: the agent stops.
+    fn end(&mut self, out: &mut Readings) {
+        let _ = out;
+    }
 }
 
 /// The host collectors that are switched on, with their least intervals in milliseconds.

@@ -83,6 +83,7 @@ impl Schedule {
     pub fn end(&mut self, out: &mut Readings) {
         for entry in &mut self.entries {
             entry.tracker.end(out);
+            entry.collector.end(out);
         }
         self.reported.end(out);
     }
@@ -94,7 +95,9 @@ impl Entry {
         let started = Instant::now();
         let result = self.collector.collect(out);
         self.last_seconds = started.elapsed().as_secs_f64();
-        self.tracker.observe(out, from);
+        if !self.collector.marks_stale() {
+            self.tracker.observe(out, from);
+        }
         self.runs += 1;
         match result {
             Ok(()) => self.failing = false,

@@ -82,6 +82,19 @@ pub struct GoConfig {
     pub pprof_timeout: Duration,
     pub pprof_leaks: bool,
     pub sites_max: usize,
+    pub memory: GoMemoryConfig,
+}
+
+/// Reading of Go processes in their memory.
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the table of options documents every field")]
+pub struct GoMemoryConfig {
+    pub on: bool,
+    pub goroutines_interval_ms: u64,
+    pub goroutines_max: u64,
+    pub profiles_interval_ms: u64,
+    pub sites_max: usize,
+    pub leak_blocked_ms: u64,
 }
 
 /// Scraping of targets.
@@ -340,6 +353,14 @@ impl Reader<'_> {
             pprof_timeout: self.duration("go.pprof_timeout"),
             pprof_leaks: self.on("go.pprof_leaks"),
             sites_max: self.size("go.sites_max"),
+            memory: GoMemoryConfig {
+                on: self.on("go.memory"),
+                goroutines_interval_ms: self.ms("go.goroutines_interval").unsigned_abs(),
+                goroutines_max: self.number("go.memory_goroutines_max"),
+                profiles_interval_ms: self.ms("go.profiles_interval").unsigned_abs(),
+                sites_max: self.size("go.sites_max"),
+                leak_blocked_ms: self.ms("go.leak_blocked").unsigned_abs(),
+            },
         })
     }
 

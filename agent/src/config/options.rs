@@ -128,6 +128,36 @@ pub const OPTIONS: &[OptionSpec] = &[
     option("go.ignore", Shape::List, "", "Executable names that are not read."),
     option("go.processes_max", Shape::Count(1, 10_000), "256", "Most Go processes read at once; the oldest are kept."),
     option(
+        "go.memory",
+        Shape::Switch,
+        "true",
+        "Reads the Go runtime in the memory of discovered processes: numbers, goroutines, profiles.",
+    ),
+    option(
+        "go.memory_goroutines_max",
+        Shape::Count(1_000, 10_000_000),
+        "100000",
+        "Most goroutines of a process that are looked at; of more, evenly spread ones are, and counts scaled up.",
+    ),
+    option(
+        "go.goroutines_interval",
+        Shape::Duration(SECOND, DAY),
+        "30s",
+        "Least time between two looks at the goroutines of a process; longer where that takes over 0.2 % of a core.",
+    ),
+    option(
+        "go.profiles_interval",
+        Shape::Duration(SECOND, DAY),
+        "60s",
+        "Least time between two readings of the profiles of a process.",
+    ),
+    option(
+        "go.leak_blocked",
+        Shape::Duration(SECOND, 30 * DAY),
+        "1h",
+        "Goroutines blocked for this long count as blocked for long.",
+    ),
+    option(
         "go.metrics",
         Shape::Switch,
         "true",

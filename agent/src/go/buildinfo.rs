@@ -44,6 +44,8 @@ pub struct BuildInfo {
     pub revision: String,
     /// Whether the working copy had changes.
     pub modified: bool,
+    /// Whether it was built without a way to call C.
+    pub without_cgo: bool,
 }
 
 /// Reads the build information of `file`; nothing when it is no Go executable.
@@ -192,6 +194,7 @@ fn parse_module(text: &[u8]) -> BuildInfo {
             (Some("build"), Some(setting)) => match setting.split_once('=') {
                 Some(("vcs.revision", revision)) => info.revision = shortened(revision),
                 Some(("vcs.modified", modified)) => info.modified = modified == "true",
+                Some(("CGO_ENABLED", enabled)) => info.without_cgo = enabled == "0",
                 _ => {}
             },
             _ => {}
@@ -212,7 +215,7 @@ mod tests {
     fn module_texts() {
         let sentinel = "0123456789abcdef";
         let text = "path\texample.com/a/cmd/b\nmod\texample.com/a\tv1.2.3\th1:x=\ndep\texample.com/c\tv0.1.0\n\
-                    build\t-compiler=gc\nbuild\tvcs.revision=abc\nbuild\tvcs.modified=true\n";
+                    build\tCGO_ENABLED=0\nbuild\tvcs.revision=abc\nbuild\tvcs.modified=true\n";
         let wrapped = format!("{sentinel}{text}{sentinel}");
         let want = BuildInfo {
             go_version: String::new(),
@@ -221,6 +224,7 @@ mod tests {
             version: "v1.2.3".into(),
             revision: "abc".into(),
             modified: true,
+            without_cgo: true,
         };
         assert_eq!(parse_module(unwrapped(wrapped.as_bytes())), want);
         for cut in ["", sentinel, &wrapped[..wrapped.len() - 1]] {

@@ -154,3 +154,14 @@ impl Addresses {
         Variable::ALL.into_iter().filter_map(|variable| Some((variable, self.of(variable)?)))
     }
 }
+
+/// Addresses that are known otherwise.
+impl FromIterator<(Variable, u64)> for Addresses {
+    fn from_iter<I: IntoIterator<Item = (Variable, u64)>>(all: I) -> Self {
+        let mut addresses = Self::default();
+        for (variable, address) in all {
+            addresses.set(variable, address);
+        }
+        addresses
+    }
+}

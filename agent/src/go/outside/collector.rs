@@ -1,0 +1,478 @@
+//! The collector that reads every Go process in its memory: numbers of the runtime at each round, goroutines and profiles at
+//! intervals of their own, which grow with what they cost. A process that cannot be read is told as such and leaves
+//! the others alone.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::binary::GoBinary;
+use super::counters::Counters;
+use super::executable::{Executable, Executables, NoExecutable};
+use super::image::Image;
+use super::memory::{Allowance, Fault, Reader};
+use super::names::{Code, Names};
+use super::part::Part;
+use super::process_memory::ProcessMemory;
+use super::profile::{NoProfile, Profile, ProfileKind};
+use super::series::{self, SiteTables};
+use super::sites::{self, Known};
+use super::snapshot::Snapshot;
+use super::ticks::TickRate;
+use super::time_histogram::Bounds;
+use super::walk::{Walk, WalkLimits};
+use crate::collect::{CollectError, Collector};
+use crate::config::GoMemoryConfig;
+use crate::go::census::{Census, Way};
+use crate::go::identity::Life;
+use crate::go::ways::{self, ProcessKey, Reason, Ways};
+use crate::go::{GoProcess, SharedProcesses};
+use crate::readings::Readings;
+
+/// The last census of each process.
+pub type SharedCensuses = Arc<Mutex<HashMap<Life, Arc<Census>>>>;
+
+/// What reading the numbers of one process may cost. Most of it is for threads, of which there may be thousands.
+const RUNTIME_COST: Allowance = Allowance { bytes: 32 << 20, time: Duration::from_millis(250) };
+/// What walking over its goroutines may cost: a page for each of 100,000, and their list.
+const WALK_COST: Allowance = Allowance { bytes: 512 << 20, time: Duration::from_secs(1) };
+/// What looking at stacks may cost.
+const STACKS_COST: Allowance = Allowance { bytes: 4 << 20, time: Duration::from_millis(100) };
+/// What reading one of its profiles may cost.
+const PROFILE_COST: Allowance = Allowance { bytes: 64 << 20, time: Duration::from_millis(500) };
+/// Time of a round after which only numbers are read; goroutines and profiles of the processes left wait for the next.
+const ROUND_MAX: Duration = Duration::from_secs(1);
+/// Fewest goroutines that are looked at however dear that is.
+const GOROUTINES_MIN: u64 = 1000;
+/// Rounds for which it holds that a part is read, and the shortest time.
+const CLAIM_ROUNDS: u64 = 3;
+const CLAIM_MS_MIN: u64 = 30_000;
+/// Tries to read the heap's sums while the program moves them.
+const HEAP_TRIES: u32 = 4;
+
+/// Reads Go processes in their memory.
+#[derive(Debug)]
+pub struct Outside {
+    config: GoMemoryConfig,
+    processes: SharedProcesses,
+    ways: Ways,
+    censuses: SharedCensuses,
+    executables: Executables,
+    ticks: TickRate,
+    states: HashMap<Life, State>,
+    /// When the host started, in seconds since the Unix epoch.
+    boot_seconds: Option<u64>,
+    no_right_told: bool,
+}
+
+/// What is kept of a process between rounds.
+#[derive(Debug)]
+struct State {
+    /// Start of code, and the bias that goes with it; checked against the release in memory.
+    placed: Option<(u64, u64)>,
+    /// When it was last read, in milliseconds since the Unix epoch.
+    read_ms: Option<i64>,
+    runtime: Part,
+    goroutines: Part,
+    profiles: Part,
+    goroutines_max: u64,
+    tables: SiteTables,
+    /// Names of the numbers that were given, as they were listed and as they are told.
+    names: (Vec<&'static str>, ways::Names),
+    /// Why parts are not read, as far as it was logged.
+    logged: HashMap<ways::Part, Reason>,
+}
+
+impl State {
+    fn new(config: &GoMemoryConfig) -> Self {
+        Self {
+            placed: None,
+            read_ms: None,
+            runtime: Part::default(),
+            goroutines: Part::default(),
+            profiles: Part::default(),
+            goroutines_max: config.goroutines_max,
+            tables: SiteTables::new(config.sites_max),
+            names: Default::default(),
+            logged: HashMap::new(),
+        }
+    }
+
+    fn end(&mut self, out: &mut Readings) {
+        for part in [&mut self.runtime, &mut self.goroutines, &mut self.profiles] {
+            part.end(out);
+        }
+    }
+}
+
+impl Outside {
+    /// Reads the processes of the last scan in `processes`, and tells `ways` what it can.
+    pub fn new(config: GoMemoryConfig, processes: SharedProcesses, ways: Ways) -> Self {
+        Self {
+            config,
+            processes,
+            ways,
+            censuses: SharedCensuses::default(),
+            executables: Executables::default(),
+            ticks: TickRate::default(),
+            states: HashMap::new(),
+            // Read once: the kernel computes it anew each time and may differ by a second, starts must not move.
+            boot_seconds: procfs::boot_time_secs().ok(),
+            no_right_told: false,
+        }
+    }
+
+    /// The last census of each process, for those who judge them.
+    pub fn censuses(&self) -> SharedCensuses {
+        Arc::clone(&self.censuses)
+    }
+
+    /// Ends the series of processes that are gone.
+    fn forget(&mut self, processes: &[GoProcess], out: &mut Readings) {
+        let alive: HashSet<&Life> = processes.iter().map(|process| &process.life).collect();
+        self.censuses.lock().retain(|life, _| alive.contains(life));
+        self.states.retain(|life, state| {
+            let alive = alive.contains(life);
+            if !alive {
+                state.end(out);
+            }
+            alive
+        });
+    }
+
+    /// When the process started, in milliseconds since the Unix epoch; 0 when that is not known.
+    fn start_ms(&self, process: &GoProcess) -> i64 {
+        let Some(boot_seconds) = self.boot_seconds else { return 0 };
+        let ticks_per_second = procfs::ticks_per_second().max(1);
+        let since_boot_ms = process.life.start_ticks.saturating_mul(1000) / ticks_per_second;
+        i64::try_from(boot_seconds.saturating_mul(1000).saturating_add(since_boot_ms)).unwrap_or(0)
+    }
+
+    /// Reads what is due of `process` and adds it to `out`.
+    fn read(&mut self, process: &GoProcess, started: Instant, out: &mut Readings) {
+        let config = self.config;
+        let mut state = self.states.remove(&process.life).unwrap_or_else(|| State::new(&config));
+        let mut own = Readings::new(out.timestamp_ms());
+        own.set_target([("job", process.life.name.as_str()), ("instance", process.instance.as_str())]);
+        own.set_start(self.start_ms(process));
+        if let Err(stop) = self.read_parts(process, &mut state, started, &mut own) {
+            state.end(&mut own);
+            state.placed = None;
+            if let Some(reason) = stop {
+                for part in ways::Part::ALL {
+                    self.cannot(process, &mut state, part, reason);
+                }
+            }
+            self.censuses.lock().remove(&process.life);
+        }
+        state.read_ms = Some(out.timestamp_ms());
+        out.append(&own);
+        self.states.insert(process.life.clone(), state);
+    }
+
+    /// Reads what is due. An error ends the reading of all parts, with the reason that is told where there is one.
+    fn read_parts(
+        &mut self,
+        process: &GoProcess,
+        state: &mut State,
+        started: Instant,
+        out: &mut Readings,
+    ) -> Result<(), Option<Reason>> {
+        let stop = |fault: Fault| {
+            tracing::debug!(pid = process.life.pid, name = process.life.name, %fault, "memory not read");
+            reason(fault)
+        };
+        let memory = ProcessMemory::open(&process.life).map_err(stop)?;
+        let mut executables = std::mem::take(&mut self.executables);
+        let result = match executables.of(&memory, &process.build) {
+            Ok(executable) => self.read_with(process, state, &memory, executable, started, out).map_err(stop),
+            Err(NoExecutable::Fault(fault)) => Err(stop(fault)),
+            Err(NoExecutable::Reason(reason)) => Err(Some(reason)),
+            Err(NoExecutable::Later) => Ok(()),
+        };
+        self.executables = executables;
+        result
+    }
+
+    fn read_with(
+        &mut self,
+        process: &GoProcess,
+        state: &mut State,
+        memory: &ProcessMemory,
+        executable: &mut Executable,
+        started: Instant,
+        out: &mut Readings,
+    ) -> Result<(), Fault> {
+        let Executable { binary, bounds, remembered } = executable;
+        let image = place(process, state, memory, binary)?;
+        let names = Names::new(binary.functions().map(|table| table as &dyn Code), remembered);
+        let now_ms = out.timestamp_ms();
+        let mut turn = Turn { process, memory, image: &image, names, total: None };
+        turn.total = self.runtime(&turn, state, bounds.as_ref(), out)?;
+        let in_time = started.elapsed() < ROUND_MAX;
+        if in_time && state.goroutines.is_due(now_ms) {
+            self.goroutines(&mut turn, state, out)?;
+        }
+        if in_time && state.profiles.is_due(now_ms) {
+            self.profiles(&mut turn, state, out)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the numbers of the runtime; returns the count of goroutines.
+    fn runtime(
+        &mut self,
+        turn: &Turn<'_>,
+        state: &mut State,
+        bounds: Option<&Bounds>,
+        out: &mut Readings,
+    ) -> Result<Option<u64>, Fault> {
+        let (image, now_ms) = (turn.image, out.timestamp_ms());
+        let mut snapshot = Snapshot::default();
+        for _ in 0..HEAP_TRIES {
+            snapshot = Snapshot::read(image, &mut Reader::new(turn.memory, RUNTIME_COST))?;
+            if Counters::new(image.layout, &snapshot, image.minor).heap_agrees() {
+                break;
+            }
+        }
+        turn.memory.check_life()?;
+        let counters = Counters::new(image.layout, &snapshot, image.minor).without_cgo(turn.process.build.without_cgo);
+        let leads = self.ways.leads(turn.key(), ways::Part::Runtime, Way::Memory, now_ms);
+        let mut names = Vec::new();
+        state.runtime.read(out, 0, |out| {
+            if leads {
+                names = series::runtime(&counters, bounds, &turn.process.build.go_version, out);
+            }
+        });
+        if state.names.0 != names {
+            state.names.1 = names.iter().copied().collect();
+            state.names.0 = names;
+        }
+        let round_ms = state.read_ms.map_or(0, |read_ms| now_ms.abs_diff(read_ms));
+        let valid_ms = round_ms.saturating_mul(CLAIM_ROUNDS).max(CLAIM_MS_MIN);
+        self.works(turn, state, ways::Part::Runtime, now_ms, valid_ms);
+        Ok(counters.goroutines())
+    }
+
+    /// Walks over the goroutines, and keeps the census.
+    fn goroutines(&mut self, turn: &mut Turn<'_>, state: &mut State, out: &mut Readings) -> Result<(), Fault> {
+        let (config, now_ms, limit) = (self.config, out.timestamp_ms(), state.goroutines_max);
+        let key = turn.key();
+        let leads = |part| self.ways.leads(key, part, Way::Memory, now_ms);
+        let (leads_sites, leads_states) = (leads(ways::Part::Goroutines), leads(ways::Part::Runtime));
+        let mut outcome = None;
+        let tables = &mut state.tables;
+        state.goroutines.read(out, config.goroutines_interval_ms, |out| {
+            if !leads_sites {
+                return;
+            }
+            outcome = Some(turn.census(config.leak_blocked_ms, limit, now_ms).map(|(walk, census)| {
+                if leads_states {
+                    series::states(sites::states(&walk), out);
+                }
+                tables.write_census(&census, out);
+                census
+            }));
+        });
+        let shrink = if matches!(outcome, Some(Err(Fault::Budget))) { 4 } else { state.goroutines.shrink() };
+        state.goroutines_max = if shrink > 1 {
+            (limit / shrink).max(GOROUTINES_MIN)
+        } else {
+            // Back to what is allowed, step by step, once it costs less.
+            (limit + limit / 2).min(config.goroutines_max)
+        };
+        let life = &turn.process.life;
+        if !matches!(outcome, Some(Ok(_))) {
+            self.censuses.lock().remove(life);
+        }
+        match outcome {
+            Some(Ok(census)) => {
+                self.censuses.lock().insert(life.clone(), Arc::new(census));
+                let valid_ms = state.goroutines.pause_ms().saturating_mul(CLAIM_ROUNDS);
+                self.works(turn, state, ways::Part::Goroutines, now_ms, valid_ms);
+            }
+            Some(Err(fault @ (Fault::Gone | Fault::NoRight))) => return Err(fault),
+            Some(Err(fault)) => {
+                let reason = reason(fault).unwrap_or(Reason::Implausible);
+                self.cannot(turn.process, state, ways::Part::Goroutines, reason);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Reads the profiles that the program keeps.
+    fn profiles(&mut self, turn: &mut Turn<'_>, state: &mut State, out: &mut Readings) -> Result<(), Fault> {
+        let now_ms = out.timestamp_ms();
+        let mut outcomes = Vec::new();
+        let (ticks, tables, ways) = (&mut self.ticks, &mut state.tables, &self.ways);
+        state.profiles.read(out, self.config.profiles_interval_ms, |out| {
+            for kind in ProfileKind::ALL {
+                if ways.leads(turn.key(), kind.part(), Way::Memory, now_ms) {
+                    outcomes.push((kind.part(), turn.profile(kind, ticks, tables, out)));
+                }
+            }
+        });
+        let valid_ms = state.profiles.pause_ms().saturating_mul(CLAIM_ROUNDS);
+        for (part, outcome) in outcomes {
+            match outcome {
+                Ok(()) => self.works(turn, state, part, now_ms, valid_ms),
+                Err(NoProfile::Reason(reason)) => self.cannot(turn.process, state, part, reason),
+                Err(NoProfile::Fault(fault @ (Fault::Gone | Fault::NoRight))) => return Err(fault),
+                Err(NoProfile::Fault(fault)) => {
+                    self.cannot(turn.process, state, part, reason(fault).unwrap_or(Reason::Implausible));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells that `part` of the process is read, and will be again within `valid_ms`.
+    fn works(&self, turn: &Turn<'_>, state: &mut State, part: ways::Part, now_ms: i64, valid_ms: u64) {
+        state.logged.remove(&part);
+        let names = if part == ways::Part::Runtime { &state.names.1 } else { series::part_names(part) };
+        self.ways.works(turn.key(), part, Way::Memory, names, now_ms, valid_ms);
+    }
+
+    /// Tells why `part` of the process is not read, and logs what is new.
+    fn cannot(&mut self, process: &GoProcess, state: &mut State, part: ways::Part, reason: Reason) {
+        self.ways.cannot((&process.life).into(), part, Way::Memory, reason);
+        if state.logged.insert(part, reason) == Some(reason) {
+            return;
+        }
+        let (pid, name, part) = (process.life.pid, process.life.name.as_str(), part.text());
+        match reason {
+            Reason::Implausible => {
+                tracing::warn!(pid, name, part, "what its memory says cannot be true; it is not reported");
+            }
+            Reason::NoRight if !self.no_right_told => {
+                self.no_right_told = true;
+                tracing::info!(
+                    pid,
+                    name,
+                    "no right to read the memory of this process, and perhaps of others: run as their user or with CAP_SYS_PTRACE"
+                );
+            }
+            _ => tracing::debug!(pid, name, part, reason = reason.text(), "not read in memory"),
+        }
+    }
+}
+
+/// Where the runtime is in the memory of `process`; worked out and checked again when the program was started anew.
+fn place<'a>(
+    process: &GoProcess,
+    state: &mut State,
+    memory: &ProcessMemory,
+    binary: &'a GoBinary,
+) -> Result<Image<'a>, Fault> {
+    let minor = binary.version().minor().unwrap_or(0);
+    let image = |bias| Image { layout: binary.layout(), addresses: binary.addresses(), bias, minor };
+    if let Some((_, bias)) = state.placed.filter(|(code_start, _)| *code_start == memory.code_start()) {
+        return Ok(image(bias));
+    }
+    let bias =
+        if binary.position_independent() { memory.load_address()?.wrapping_sub(binary.load_address()) } else { 0 };
+    image(bias).check_version(&mut Reader::new(memory, RUNTIME_COST), &process.build.go_version)?;
+    state.placed = Some((memory.code_start(), bias));
+    Ok(image(bias))
+}
+
+/// One process at its turn.
+struct Turn<'a> {
+    process: &'a GoProcess,
+    memory: &'a ProcessMemory,
+    image: &'a Image<'a>,
+    names: Names<'a>,
+    total: Option<u64>,
+}
+
+impl Turn<'_> {
+    fn key(&self) -> ProcessKey {
+        (&self.process.life).into()
+    }
+
+    fn census(&mut self, blocked_ms: u64, most: u64, at_ms: i64) -> Result<(Walk, Census), Fault> {
+        let now_ns = monotonic_ns();
+        let blocked_before_ns = now_ns.saturating_sub(blocked_ms.saturating_mul(1_000_000));
+        let limits = WalkLimits { goroutines_max: most, blocked_before_ns };
+        let walk = Walk::take(self.image, &mut Reader::new(self.memory, WALK_COST), limits)?;
+        let known = Known { at_ms, now_ns, total: self.total };
+        let mut reader = Reader::new(self.memory, STACKS_COST);
+        let census = sites::census(&walk, known, self.image, &mut reader, &mut self.names)?;
+        self.memory.check_life()?;
+        Ok((walk, census))
+    }
+
+    fn profile(
+        &mut self,
+        kind: ProfileKind,
+        ticks: &mut TickRate,
+        tables: &mut SiteTables,
+        out: &mut Readings,
+    ) -> Result<(), NoProfile> {
+        let mut reader = Reader::new(self.memory, PROFILE_COST);
+        let profile = Profile::read(kind, self.image, &mut reader)?;
+        let per_second = ticks.learn(self.image, &mut reader)?;
+        self.memory.check_life()?;
+        if kind != ProfileKind::Heap && per_second.is_none() {
+            return Err(NoProfile::Reason(Reason::NoAddresses));
+        }
+        tables.write_profile(&profile, per_second, &mut self.names, out);
+        Ok(())
+    }
+}
+
+/// The reason that is told for a fault; none for a process that is gone.
+fn reason(fault: Fault) -> Option<Reason> {
+    match fault {
+        Fault::Gone => None,
+        Fault::NoRight => Some(Reason::NoRight),
+        Fault::Budget => Some(Reason::Budget),
+        Fault::Unmapped | Fault::Implausible(_) => Some(Reason::Implausible),
+    }
+}
+
+/// The clock that the runtime's `nanotime` reads.
+fn monotonic_ns() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    let (seconds, ns) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
+    seconds.saturating_mul(1_000_000_000).saturating_add(ns)
+}
+
+impl Collector for Outside {
+    fn name(&self) -> &'static str {
+        "go_memory"
+    }
+
+    fn collect(&mut self, out: &mut Readings) -> Result<(), CollectError> {
+        let scan = Arc::clone(&self.processes.lock());
+        self.executables.begin_round();
+        self.forget(&scan.processes, out);
+        if !self.config.on {
+            for process in &scan.processes {
+                for part in ways::Part::ALL {
+                    self.ways.cannot((&process.life).into(), part, Way::Memory, Reason::Off);
+                }
+            }
+            return Ok(());
+        }
+        let started = Instant::now();
+        for process in &scan.processes {
+            self.read(process, started, out);
+        }
+        Ok(())
+    }
+
+    fn marks_stale(&self) -> bool {
+        true
+    }
+
+    fn end(&mut self, out: &mut Readings) {
+        for state in self.states.values_mut() {
+            state.end(out);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Executables of the processes that are read: each understood once, remembered while it is in use, within a bound.
+
+use std::collections::HashMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use super::binary::{GoBinary, Unreadable};
+use super::memory::Fault;
+use super::names::Remembered;
+use super::process_memory::ProcessMemory;
+use super::time_histogram::Bounds;
+use crate::go::BuildInfo;
+use crate::go::ways::Reason;
+
+/// Most executables that are remembered; each holds a file open.
+const REMEMBERED_MAX: usize = 64;
+/// Most time a round spends on executables that it has not met before; the rest waits for the next.
+const OPENING_MAX: Duration = Duration::from_millis(500);
+/// Time until a file that could not be read is tried again.
+const AGAIN: Duration = Duration::from_mins(1);
+
+/// Device, inode, size and time of change.
+type Key = (u64, u64, u64, i64, i64);
+
+/// What is known of one executable.
+#[derive(Debug)]
+pub(super) struct Executable {
+    /// What its file tells.
+    pub(super) binary: GoBinary,
+    /// The bounds of its runtime's histograms.
+    pub(super) bounds: Option<Bounds>,
+    /// Names of its code.
+    pub(super) remembered: Remembered,
+}
+
+#[derive(Debug)]
+struct Entry {
+    known: Result<Box<Executable>, Reason>,
+    used: u64,
+    again: Option<Instant>,
+}
+
+/// Executables by file.
+#[derive(Debug, Default)]
+pub(super) struct Executables {
+    entries: HashMap<Key, Entry>,
+    round: u64,
+    opening: Duration,
+}
+
+/// Why there is no executable to read a process by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoExecutable {
+    /// The process is gone or may not be read.
+    Fault(Fault),
+    /// It cannot be understood.
+    Reason(Reason),
+    /// It is looked at in a later round.
+    Later,
+}
+
+impl Executables {
+    /// Begins a round: what was not used for long may go.
+    pub(super) fn begin_round(&mut self) {
+        self.round += 1;
+        self.opening = Duration::ZERO;
+        while self.entries.len() > REMEMBERED_MAX {
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key);
+            let Some(oldest) = oldest else { break };
+            self.entries.remove(&oldest);
+        }
+    }
+
+    /// The executable of the process whose memory `memory` is, of which `info` tells the release.
+    ///
+    /// # Errors
+    ///
+    /// See [`NoExecutable`].
+    pub(super) fn of(&mut self, memory: &ProcessMemory, info: &BuildInfo) -> Result<&mut Executable, NoExecutable> {
+        let key = key(memory.executable_metadata());
+        let due = self.entries.get(&key).is_none_or(|entry| entry.again.is_some_and(|again| again < Instant::now()));
+        if due {
+            if self.opening > OPENING_MAX {
+                return Err(NoExecutable::Later);
+            }
+            let started = Instant::now();
+            let entry = open(memory, info).map_err(NoExecutable::Fault)?;
+            self.opening += started.elapsed();
+            self.entries.insert(key, entry);
+        }
+        let Some(entry) = self.entries.get_mut(&key) else { return Err(NoExecutable::Later) };
+        entry.used = self.round;
+        match &mut entry.known {
+            Ok(executable) => Ok(executable),
+            Err(reason) => Err(NoExecutable::Reason(*reason)),
+        }
+    }
+}
+
+fn key(metadata: &Metadata) -> Key {
+    (metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+}
+
+fn open(memory: &ProcessMemory, info: &BuildInfo) -> Result<Entry, Fault> {
+    let file = memory.open_executable()?;
+    let opened = GoBinary::open(file, info).map(|binary| {
+        let bounds = Bounds::of(binary.layout().time_histogram);
+        Box::new(Executable { binary, bounds, remembered: Remembered::default() })
+    });
+    let again = matches!(opened, Err(Unreadable::Io(_))).then(|| Instant::now() + AGAIN);
+    if let Err(error) = &opened {
+        tracing::info!(path = info.path, go_version = info.go_version, %error, "memory of processes of this executable is not read");
+    }
+    let known = opened.map_err(|error| match error {
+        Unreadable::UnknownRelease(_) | Unreadable::Format => Reason::UnknownRelease,
+        _ => Reason::NoAddresses,
+    });
+    Ok(Entry { known, used: 0, again })
+}

@@ -1,0 +1,170 @@
+//! Names of code: what an executable's table of functions says, remembered, since the same few addresses come again and
+//! again; and whose code a function is.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::binary::{FunctionTable, Position};
+use crate::go::census::SourceLine;
+
+/// Most addresses of one executable that are remembered.
+const REMEMBERED_MAX: usize = 8192;
+
+/// Code that has names: the functions of an executable, or what a test puts in their place. Addresses are as linked.
+pub trait Code {
+    /// The function of the instruction at `pc`, and the function's first address.
+    fn function(&self, pc: u64) -> Option<(Arc<str>, u64)>;
+    /// The function and line of the instruction at `pc`.
+    fn position(&self, pc: u64) -> Option<(Arc<str>, Option<SourceLine>)>;
+}
+
+impl Code for FunctionTable {
+    fn function(&self, pc: u64) -> Option<(Arc<str>, u64)> {
+        FunctionTable::function(self, pc).map(|function| (function.name, function.entry))
+    }
+
+    fn position(&self, pc: u64) -> Option<(Arc<str>, Option<SourceLine>)> {
+        FunctionTable::position(self, pc).map(|Position { function, line }| (function.name, line))
+    }
+}
+
+/// A function and a line in it.
+pub type Place = (Arc<str>, Option<SourceLine>);
+
+/// What is remembered of one executable.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    functions: HashMap<u64, Option<Arc<str>>>,
+    places: HashMap<u64, Option<Place>>,
+}
+
+/// Names addresses of one executable.
+pub struct Names<'a> {
+    code: Option<&'a dyn Code>,
+    remembered: &'a mut Remembered,
+}
+
+impl std::fmt::Debug for Names<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Names").field("code", &self.code.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Names<'a> {
+    /// Names by `code`, where there is a table, and by what `remembered` has of it.
+    pub fn new(code: Option<&'a dyn Code>, remembered: &'a mut Remembered) -> Self {
+        Self { code, remembered }
+    }
+
+    /// Name of the function of the instruction at `pc`.
+    pub fn function(&mut self, pc: u64) -> Option<Arc<str>> {
+        let code = self.code?;
+        if self.remembered.functions.len() >= REMEMBERED_MAX {
+            self.remembered.functions.clear();
+        }
+        let named = self.remembered.functions.entry(pc).or_insert_with(|| code.function(pc).map(|(name, _)| name));
+        named.clone()
+    }
+
+    /// Name of the function that begins or runs at `pc`, or `pc` itself where nothing names it.
+    pub fn function_or_address(&mut self, pc: u64) -> String {
+        self.function(pc).map_or_else(|| format!("{pc:#x}"), |name| name.to_string())
+    }
+
+    /// Function and line of the instruction at `pc`.
+    pub fn place(&mut self, pc: u64) -> Option<Place> {
+        let code = self.code?;
+        if self.remembered.places.len() >= REMEMBERED_MAX {
+            self.remembered.places.clear();
+        }
+        self.remembered.places.entry(pc).or_insert_with(|| code.position(pc)).clone()
+    }
+
+    /// Function and line of the call that returns to `pc`.
+    pub fn caller(&mut self, pc: u64) -> Option<Place> {
+        self.place(pc.checked_sub(1)?)
+    }
+}
+
+/// Beginnings of names of functions that wait or allocate for others.
+const HELPERS: [&str; 6] = ["runtime.", "runtime/", "sync.", "sync/", "internal/", "syscall."];
+
+/// Whether the function called `name` is not of the runtime or of what stands next to it: what it does, it does for
+/// itself.
+pub fn is_own(name: &str) -> bool {
+    !HELPERS.iter().any(|helper| name.starts_with(helper)) && name != "time.Sleep"
+}
+
+/// Functions of the runtime that run code of the program.
+const RUNS_PROGRAM: [&str; 3] = ["runtime.main", "runtime.corostart", "runtime.handleAsyncEvent"];
+/// Those that run it when they do not wait for work: by name, with the reason they wait for then.
+const RUNS_PROGRAM_AT_TIMES: [(&str, &str); 3] = [
+    ("runtime.runfinq", "finalizer wait"),
+    ("runtime.runFinalizers", "finalizer wait"),
+    ("runtime.runCleanups", "cleanup wait"),
+];
+
+/// Whether a goroutine that was started with the function called `name` and does `doing` is the runtime's own, as
+/// `isSystemGoroutine` of `runtime/traceback.go` has it.
+pub fn is_system(name: &str, doing: &str) -> bool {
+    if !name.starts_with("runtime.") || RUNS_PROGRAM.contains(&name) {
+        return false;
+    }
+    RUNS_PROGRAM_AT_TIMES.iter().find(|(own, _)| *own == name).is_none_or(|(_, idle)| *idle == doing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Even;
+
+    impl Code for Even {
+        fn function(&self, pc: u64) -> Option<(Arc<str>, u64)> {
+            pc.is_multiple_of(2).then(|| (format!("f{pc}").into(), pc))
+        }
+
+        fn position(&self, pc: u64) -> Option<(Arc<str>, Option<SourceLine>)> {
+            Some((format!("f{pc}").into(), None))
+        }
+    }
+
+    #[test]
+    fn names_are_remembered_within_a_bound() {
+        let mut remembered = Remembered::default();
+        let mut names = Names::new(Some(&Even), &mut remembered);
+        assert_eq!(names.function_or_address(4), "f4");
+        assert_eq!(names.function_or_address(5), "0x5");
+        assert_eq!(names.caller(5).expect("named").0.as_ref(), "f4");
+        assert_eq!(names.caller(0), None);
+        for pc in 0..20_000 {
+            names.function(pc);
+            names.place(pc);
+        }
+        assert!(remembered.functions.len() <= REMEMBERED_MAX && remembered.places.len() <= REMEMBERED_MAX);
+        assert_eq!(Names::new(None, &mut remembered).function_or_address(4), "0x4");
+    }
+
+    #[test]
+    fn whose_code_it_is() {
+        for (name, want) in [
+            ("main.main", true),
+            ("runtime.gopark", false),
+            ("sync.(*Mutex).Lock", false),
+            ("synced.Run", true),
+            ("time.Sleep", false),
+            ("time.After", true),
+        ] {
+            assert_eq!(is_own(name), want, "{name}");
+        }
+        for (name, doing, want) in [
+            ("runtime.main", "chan receive", false),
+            ("runtime.bgsweep", "GC sweep wait", true),
+            ("runtime.runfinq", "finalizer wait", true),
+            ("runtime.runfinq", "chan send", false),
+            ("main.main.func1", "chan send", false),
+        ] {
+            assert_eq!(is_system(name, doing), want, "{name}");
+        }
+    }
+}
