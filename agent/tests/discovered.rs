@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use agent::StopFlag;
 use agent::config::Config;
+use agent::go::census::Way;
 use agent::go::discover::Scan;
 use agent::go::identity::Life;
+use agent::go::ways::{Part, Reason, Told, Ways};
 use agent::go::{GoProcess, SharedProcesses};
 use agent::readings::Readings;
 use agent::scrape::Scraper;
 use agent::stats::Stats;
-use model::SystemClock;
+use model::{Clock, SystemClock};
 
 /// Serves `go_goroutines` at the port that `open` says and nothing at others.
 fn serve(open: &Arc<AtomicU16>) -> u16 {
@@ -69,9 +71,10 @@ fn a_process_is_read_when_found_and_followed_to_another_port() {
     let publish = |start_ticks| {
         *processes.lock() = Arc::new(Scan { processes: vec![process(start_ticks)], ..Scan::default() });
     };
-    let stats = Arc::new(Stats::default());
-    let mut scraper =
-        Scraper::new(&Config::default(), Arc::clone(&processes), Arc::new(SystemClock), stats).stopped_by(stop.clone());
+    let (stats, ways) = (Arc::new(Stats::default()), Ways::new());
+    let mut scraper = Scraper::new(&Config::default(), Arc::clone(&processes), Arc::new(SystemClock), stats)
+        .stopped_by(stop.clone())
+        .telling(ways.clone());
     let mut told_by = |news: bool| {
         let mut all = Readings::new(0);
         if news {
@@ -95,6 +98,14 @@ fn a_process_is_read_when_found_and_followed_to_another_port() {
     publish(2);
     assert_eq!(told_by(true), (live(second), vec![page(first)]), "its successor continues its series");
     assert_eq!(told_by(false), (live(second), vec![]), "which nothing marks stale");
+
+    let (key, now_ms) = ((&process(2).life).into(), SystemClock.now().0);
+    assert_eq!(ways.told(key, Part::Runtime, now_ms), Some(Told::Read(Way::Page)));
+    ways.works(key, Part::Runtime, Way::Memory, &["go_goroutines"].into_iter().collect(), now_ms, 600_000);
+    let info = vec![page(second)];
+    assert_eq!(told_by(false), (info, vec!["go_goroutines ".to_owned()]), "memory gives it now");
+    ways.cannot(key, Part::Runtime, Way::Memory, Reason::Implausible);
+    assert_eq!(told_by(false), (live(second), vec![]), "and no longer");
 
     stop.stop();
     assert_eq!(told_by(false), (vec![], vec![]), "a round ends at a stop");

@@ -148,3 +148,72 @@ impl DumpCensus {
 fn line_of(place: &Place) -> SourceLine {
     SourceLine { file: place.file.clone(), line: place.line }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::go::profile::model::{Builder, Line, ValueType};
+
+    /// A profile of stacks, the leaf first, with their counts.
+    fn profile(stacks: &[(&[&str], i64)]) -> Profile {
+        let mut builder = Builder::new(vec![ValueType::new("goroutine", "count")]);
+        for (functions, count) in stacks {
+            let mut stack = Vec::new();
+            for name in *functions {
+                let lines = if name.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![Line { function: builder.function(name, "/src/main.go", 3), line: 4 }]
+                };
+                stack.push(builder.location(0, lines));
+            }
+            builder.sample(stack, vec![*count], Vec::new());
+        }
+        builder.finish()
+    }
+
+    fn counts(census: &Census) -> Vec<(&str, &str, u64, u64)> {
+        census
+            .sites
+            .iter()
+            .map(|(site, counted)| (site.function.as_str(), site.wait.as_str(), counted.count, counted.leaked))
+            .collect()
+    }
+
+    #[test]
+    fn stacks_that_are_cut_nameless_or_negative() {
+        let deep = ["main.recurse"; 40];
+        let stacks = profile(&[
+            (&["runtime.gopark", "runtime.chanrecv1", "main.a", "runtime.goexit"], 2),
+            (&["runtime.gopark", "runtime.chanrecv1", "main.b", "main.a"], 3),
+            (&deep, 4),
+            (&["", ""], 5),
+            (&[], 6),
+            (&["main.a"], -7),
+        ]);
+        let census = from_profile(&stacks, 1, 128);
+        let want = [(NAMELESS, "running", 11, 0), ("main.a", "chan receive", 5, 0), ("main.recurse", "running", 4, 0)];
+        assert_eq!(counts(&census), want);
+        assert_eq!((census.total, census.looked_at), (20, 20));
+        assert!(counts(&from_profile(&stacks, 1, 32)).contains(&(STACK_CUT, "running", 4, 0)));
+    }
+
+    #[test]
+    fn leaks_are_added_to_their_sites() {
+        let parked: &[&str] = &["runtime.gopark", "runtime.chanrecv1", "main.a"];
+        let other: &[&str] = &["runtime.gopark", "runtime.chansend1", "main.gone"];
+        let mut census = from_profile(&profile(&[(parked, 5)]), 1, 128);
+        add_leaks(&mut census, &profile(&[(parked, 3), (other, 2)]), 128);
+        assert_eq!(counts(&census), [("main.a", "chan receive", 5, 3), ("main.gone", "chan send", 2, 2)]);
+        assert_eq!(census.total, 7);
+    }
+
+    #[test]
+    fn depths_by_release() {
+        for (version, want) in
+            [("go1.18", 32), ("go1.22.10", 32), ("go1.23rc1", 128), ("go1.27.3", 128), ("", 128), ("devel", 128)]
+        {
+            assert_eq!(frames_max(version), want, "{version}");
+        }
+    }
+}
