@@ -10,6 +10,7 @@ import (
 func render(releases []release, sources []string) []byte {
 	var out bytes.Buffer
 	line := func(format string, values ...any) { fmt.Fprintf(&out, format+"\n", values...) }
+	line("#![expect(clippy::unreadable_literal, reason = \"a table that a program writes\")]")
 	line("//! Where fields lie in the types of Go's runtime, release by release. Made by `make go-layouts` from the debug")
 	line("//! information of executables; not to be changed by hand.")
 	line("//!")

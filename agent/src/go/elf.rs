@@ -7,10 +7,12 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use object::Endianness;
 use object::elf::{
-    FileHeader32, FileHeader64, PF_W, PT_LOAD, ProgramHeader32, ProgramHeader64, SectionHeader32, SectionHeader64,
+    ET_DYN, FileHeader32, FileHeader64, Machine, PF_W, PT_LOAD, ProgramHeader32, ProgramHeader64, SHT_NOBITS,
+    SectionHeader32, SectionHeader64, SectionType,
 };
 use object::pod::{Pod, slice_from_bytes};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
@@ -32,25 +34,54 @@ pub(super) struct Segment {
     pub(super) address: u64,
     pub(super) offset: u64,
     pub(super) file_bytes: u64,
+    /// In memory; what the file lacks is zeros.
+    pub(super) memory_bytes: u64,
     pub(super) writable: bool,
+}
+
+/// A section; `offset` and `bytes` are where it lies in the file.
+#[derive(Debug, Clone)]
+pub(super) struct Section {
+    name: Vec<u8>,
+    pub(super) kind: SectionType,
+    pub(super) address: u64,
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+    /// Index of the section that belongs to this one, such as the names of a table of symbols.
+    pub(super) link: u32,
 }
 
 /// An ELF file, opened.
 #[derive(Debug)]
 pub(super) struct Elf {
-    file: File,
+    file: Arc<File>,
     file_bytes: u64,
     pub(super) big_endian: bool,
+    pub(super) wide: bool,
+    pub(super) machine: Machine,
+    /// Whether the kernel chooses where to load it.
+    pub(super) position_independent: bool,
+    /// Where it starts.
+    pub(super) entry: u64,
     pub(super) segments: Vec<Segment>,
-    /// Offset and length of each section, by name.
-    sections: Vec<(Vec<u8>, u64, u64)>,
+    pub(super) sections: Vec<Section>,
 }
 
 impl Elf {
     /// Reads the tables of `file`; nothing when it is no ELF file.
     pub(super) fn open(file: File) -> io::Result<Option<Self>> {
         let file_bytes = file.metadata()?.len();
-        let mut elf = Self { file, file_bytes, big_endian: false, segments: Vec::new(), sections: Vec::new() };
+        let mut elf = Self {
+            file: Arc::new(file),
+            file_bytes,
+            big_endian: false,
+            wide: false,
+            machine: Machine::default(),
+            position_independent: false,
+            entry: 0,
+            segments: Vec::new(),
+            sections: Vec::new(),
+        };
         let Some(header) = elf.read(0, HEADER_BYTES as u64)? else { return Ok(None) };
         let known = if let Ok(header) = FileHeader64::<Endianness>::parse(header.as_slice()) {
             elf.read_tables::<_, ProgramHeader64<Endianness>, SectionHeader64<Endianness>>(header)?
@@ -93,12 +124,32 @@ impl Elf {
 
     /// Offset and length of the section called `name`.
     pub(super) fn section(&self, name: &[u8]) -> Option<(u64, u64)> {
-        self.sections.iter().find(|(own, ..)| own == name).map(|&(_, offset, length)| (offset, length))
+        self.sections.iter().find(|section| section.name == name).map(|section| (section.offset, section.bytes))
+    }
+
+    /// The section called `name`, if it lies in the file.
+    pub(super) fn section_called(&self, name: &[u8]) -> Option<&Section> {
+        self.sections.iter().find(|section| section.name == name && section.kind != SHT_NOBITS)
+    }
+
+    /// The file, for those who keep reading it.
+    pub(super) fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file)
+    }
+
+    /// Length of the file.
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// The bytes at virtual `address`, as many as asked for or none; see [`Self::read`].
+    pub(super) fn read_at(&self, address: u64, length: u64) -> Option<Vec<u8>> {
+        self.read(self.offset_of(address)?, length).ok()?
     }
 
     /// Whether a table of sections was found; it can be stripped.
     pub(super) fn has_sections(&self) -> bool {
-        !self.sections.is_empty()
+        self.sections.iter().any(|section| !section.name.is_empty())
     }
 
     fn read_tables<H, P, S>(&mut self, header: &H) -> io::Result<Option<()>>
@@ -109,6 +160,10 @@ impl Elf {
     {
         let Ok(endian) = header.endian() else { return Ok(None) };
         self.big_endian = header.is_big_endian();
+        self.wide = header.is_type_64();
+        self.machine = header.e_machine(endian);
+        self.position_independent = header.e_type(endian) == ET_DYN;
+        self.entry = header.e_entry(endian).into();
         let count = usize::from(header.e_phnum(endian)).min(SEGMENTS_MAX);
         let whole = usize::from(header.e_phentsize(endian)) == size_of::<P>();
         let table = self.table::<P>(header.e_phoff(endian).into(), if whole { count } else { 0 })?;
@@ -118,6 +173,7 @@ impl Elf {
                     address: entry.p_vaddr(endian).into(),
                     offset: entry.p_offset(endian).into(),
                     file_bytes: entry.p_filesz(endian).into(),
+                    memory_bytes: entry.p_memsz(endian).into(),
                     writable: entry.p_flags(endian).contains(PF_W),
                 });
             }
@@ -145,9 +201,15 @@ impl Elf {
         for entry in table {
             let start = usize::try_from(entry.sh_name(endian)).unwrap_or(usize::MAX);
             let name = names.get(start..).and_then(|rest| rest.split(|byte| *byte == 0).next());
-            if let Some(name) = name.filter(|name| !name.is_empty()) {
-                self.sections.push((name.to_vec(), entry.sh_offset(endian).into(), entry.sh_size(endian).into()));
-            }
+            // Sections without a name stay in the list, so that links to others find theirs.
+            self.sections.push(Section {
+                name: name.unwrap_or_default().to_vec(),
+                kind: entry.sh_type(endian),
+                address: entry.sh_addr(endian).into(),
+                offset: entry.sh_offset(endian).into(),
+                bytes: entry.sh_size(endian).into(),
+                link: entry.sh_link(endian),
+            });
         }
         Ok(())
     }

@@ -247,13 +247,17 @@ fn bucket(
 fn amount(kind: ProfileKind, layout: &BucketLayout, head: &[u8], record: &[u8]) -> Option<Amount> {
     Some(match kind {
         // The first of the four parts of a record is what is published: as of the end of a collection.
-        ProfileKind::Heap => Amount::Heap {
-            object_bytes: layout.object_bytes.unsigned(head)?,
-            allocs: layout.allocs.unsigned(record)?,
-            frees: layout.frees.unsigned(record)?,
-            alloc_bytes: layout.alloc_bytes.unsigned(record)?,
-            free_bytes: layout.free_bytes.unsigned(record)?,
-        },
+        ProfileKind::Heap => {
+            let object_bytes = layout.object_bytes.unsigned(head)?;
+            let (allocs, frees) = (layout.allocs.unsigned(record)?, layout.frees.unsigned(record)?);
+            // Since Go 1.27 bytes are not counted: all objects of a stack are equally large.
+            let bytes = |field: Option<Field>, objects: u64| match field {
+                Some(field) => field.unsigned(record),
+                None => Some(objects.saturating_mul(object_bytes)),
+            };
+            let (alloc_bytes, free_bytes) = (bytes(layout.alloc_bytes, allocs)?, bytes(layout.free_bytes, frees)?);
+            Amount::Heap { object_bytes, allocs, frees, alloc_bytes, free_bytes }
+        }
         ProfileKind::Mutex | ProfileKind::Block => Amount::Wait {
             count: layout.count.float(record).filter(|count| count.is_finite())?,
             ticks: layout.cycles.signed(record)?,

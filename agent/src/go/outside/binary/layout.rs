@@ -71,6 +71,8 @@ pub struct Layout {
     pub m: MLayout,
     /// `bucket` and what follows it, a stack of a profile.
     pub bucket: BucketLayout,
+    /// `moduledata`, what the linker tells the runtime.
+    pub module: ModuleLayout,
     /// `ticks`, the clocks at the start.
     pub ticks: TicksLayout,
     /// What a waiting goroutine waits for, in the runtime's words, by its `waitreason`. The first is empty.
@@ -81,15 +83,13 @@ impl Layout {
     /// The layout of `version` on `arch`; nothing when the table does not have the release. All patches of a release
     /// have the same: the program that makes the table refuses others.
     pub fn of(version: GoVersion, arch: Arch) -> Option<Self> {
-        // Types change until a release is out.
-        version.patch()?;
-        let column = COLUMNS.iter().position(|minor| Some(*minor) == version.minor())?;
-        let wait_reasons = WAIT_REASONS.get(column)?;
-        let own = match arch {
-            Arch::Amd64 => &[][..],
-            Arch::Arm64 => &FIELDS_ARM64,
-        };
-        Self::read(Column { own, column }, wait_reasons)
+        let column = Column::of(version, arch)?;
+        Self::read(column, WAIT_REASONS.get(column.column)?)
+    }
+
+    /// Offset of the row called `rows` and `field`, those included that are not read and have no name here.
+    pub(super) fn offset(version: GoVersion, arch: Arch, rows: &str, field: &str) -> Option<u32> {
+        Column::of(version, arch)?.row(&format!("{rows}{field}"))?.1
     }
 
     fn read(column: Column, wait_reasons: &'static [&'static str]) -> Option<Self> {
@@ -106,6 +106,7 @@ impl Layout {
             g: GLayout::read(column)?,
             m: MLayout::read(column)?,
             bucket: BucketLayout::read(column)?,
+            module: ModuleLayout::read(column)?,
             ticks: TicksLayout::read(column)?,
             time_histogram,
             heap_stats,
@@ -116,15 +117,14 @@ impl Layout {
         layout.memstats.heap_stats.bytes = heap_stats.size.checked_mul(3)?;
         let sched = &mut layout.sched;
         sched.time_to_run.bytes = time_histogram.size;
-        for pauses in [
+        let pauses = [
             &mut sched.stw_stopping_time_gc,
             &mut sched.stw_stopping_time_other,
             &mut sched.stw_total_time_gc,
             &mut sched.stw_total_time_other,
-        ] {
-            if let Some(pauses) = pauses {
-                pauses.bytes = time_histogram.size;
-            }
+        ];
+        for pauses in pauses.into_iter().flatten() {
+            pauses.bytes = time_histogram.size;
         }
         Some(layout)
     }
@@ -141,6 +141,17 @@ struct Column {
 }
 
 impl Column {
+    fn of(version: GoVersion, arch: Arch) -> Option<Self> {
+        // Types change until a release is out.
+        version.patch()?;
+        let column = COLUMNS.iter().position(|minor| Some(*minor) == version.minor())?;
+        let own = match arch {
+            Arch::Amd64 => &[][..],
+            Arch::Arm64 => &FIELDS_ARM64,
+        };
+        Some(Self { own, column })
+    }
+
     /// Width and offset of the row called `name`; the offset is missing where the release lacks the field.
     fn row(self, name: &str) -> Option<(u32, Option<u32>)> {
         let (_, bytes, offsets) = self.own.iter().chain(&FIELDS).find(|(own, ..)| *own == name)?;
@@ -434,13 +445,25 @@ layouts! {
         /// Of a `memRecordCycle`.
         allocs: Field,
         frees: Field,
-        alloc_bytes: Field,
-        free_bytes: Field,
+        /// Left the type with Go 1.27: all objects of a bucket are `object_bytes` large.
+        alloc_bytes: Option<Field>,
+        free_bytes: Option<Field>,
         /// Size of `blockRecord`.
         block_record_size: u32,
         /// Of a `blockRecord`; a float.
         count: Field,
         cycles: Field,
+    }
+
+    /// `moduledata` of `symtab.go`: what the linker tells the runtime.
+    ModuleLayout "module" {
+        /// Address of the table of functions.
+        header: Field,
+        /// Slice of its names.
+        names: Field,
+        /// Where Go's code begins, and ends.
+        text: Field,
+        etext: Field,
     }
 
     /// `ticksType` of `runtime.go`: what turns ticks of block and mutex profiles into seconds.

@@ -8,19 +8,28 @@ mod addresses;
 mod functions;
 mod layout;
 mod layout_table;
+mod module;
+mod operands;
+mod pages;
+mod symbols;
 mod version;
+mod witnesses;
 
 use std::fs::File;
+
+use object::elf::{EM_AARCH64, EM_X86_64};
 
 pub use addresses::{Addresses, Variable};
 pub use functions::{Function, FunctionTable, Position};
 pub use layout::{
     BucketLayout, Field, GLayout, GcControllerLayout, HeapStatsLayout, Layout, LimiterLayout, MLayout, MemstatsLayout,
-    MheapLayout, PLayout, SchedLayout, TicksLayout, TimeHistogramLayout, WorkLayout,
+    MheapLayout, ModuleLayout, PLayout, SchedLayout, TicksLayout, TimeHistogramLayout, WorkLayout,
 };
 pub use version::GoVersion;
 
+use self::symbols::Symbols;
 use crate::go::BuildInfo;
+use crate::go::elf::Elf;
 
 /// The processor that an executable is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,13 +90,45 @@ impl GoBinary {
     ///
     /// See [`Unreadable`].
     pub fn open(file: File, info: &BuildInfo) -> Result<Self, Unreadable> {
-        let version = GoVersion::parse(&info.go_version);
-        let Some((version, layout)) = version.and_then(|version| Some((version, Layout::of(version, Arch::Amd64)?)))
-        else {
-            return Err(Unreadable::UnknownRelease(info.go_version.clone()));
+        let elf = Elf::open(file)?.filter(|elf| elf.wide && !elf.big_endian).ok_or(Unreadable::Format)?;
+        let arch = match elf.machine {
+            EM_X86_64 => Arch::Amd64,
+            EM_AARCH64 => Arch::Arm64,
+            _ => return Err(Unreadable::Format),
         };
-        let _ = (file, version, layout);
-        Err(Unreadable::NoAddresses)
+        let version = GoVersion::parse(&info.go_version);
+        let known = version.and_then(|version| Some((version, Layout::of(version, arch)?)));
+        let (version, layout) = known.ok_or_else(|| Unreadable::UnknownRelease(info.go_version.clone()))?;
+        let Symbols { mut addresses, mut text } = symbols::read(&elf).unwrap_or_default();
+        let stripped = addresses == Addresses::default();
+        let table = module::find_table(&elf);
+        if let Some(table) = table.as_ref().filter(|_| text.is_none()) {
+            let module = module::find_module(&elf, table, &layout.module);
+            if let Some(module) = module {
+                addresses.set(Variable::FirstModuledata, module.address);
+            }
+            let told = Some(table.header.text).filter(|text| *text != 0);
+            text = module.map(|module| module.text).or(told);
+        }
+        let functions = table
+            .zip(text)
+            .map(|(table, text)| FunctionTable::new(&elf, table.offset, table.bytes, table.header, text));
+        if stripped && let Some(functions) = &functions {
+            witnesses::find(&elf, (version, arch), &layout, functions, &mut addresses);
+        }
+        if addresses.of(Variable::Allgs).is_none() && addresses.of(Variable::Sched).is_none() {
+            return Err(Unreadable::NoAddresses);
+        }
+        let load_address = elf.segments.iter().find(|segment| segment.offset == 0).map_or(0, |segment| segment.address);
+        Ok(Self {
+            version,
+            arch,
+            position_independent: elf.position_independent,
+            load_address,
+            layout,
+            addresses,
+            functions,
+        })
     }
 
     /// The release of Go that made it.
