@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::budget::{Budget, CpuMeter};
 use crate::collect::{Schedule, host_collectors};
 use crate::config::Config;
+use crate::go::leaks::{Judge, Leaks, SharedLeaks, census_sink};
 use crate::go::outside::Outside;
 use crate::go::process::look;
 use crate::go::profile::poll::Profiler;
@@ -67,14 +68,26 @@ struct Poller {
 }
 
 impl Poller {
-    fn new(config: &Config, known: &Known, stats: &Arc<Stats>, queue: Option<SharedQueue>) -> Self {
+    fn new(
+        config: &Config,
+        known: &Known,
+        leaks: &SharedLeaks,
+        stats: &Arc<Stats>,
+        queue: Option<SharedQueue>,
+    ) -> Self {
         let mut schedule = Schedule::new();
         for (collector, interval_ms) in host_collectors(&config.collect) {
             schedule.add(collector, interval_ms);
         }
         if config.go.discover {
             let processes = || Arc::clone(&known.processes);
-            schedule.add(Box::new(Outside::new(config.go.memory, processes(), known.ways.clone())), 0);
+            let outside = Outside::new(config.go.memory, processes(), known.ways.clone());
+            let censuses = outside.censuses();
+            schedule.add(Box::new(outside), 0);
+            // Behind those who take censuses, so that a verdict is told in the round that it is found in.
+            if config.go.leaks.is_some() {
+                schedule.add(Box::new(Leaks::new(processes(), Arc::clone(leaks)).beside(censuses)), 0);
+            }
             // Behind those who read: it reports how each process was read.
             schedule.add(Box::new(ReadingInfo::new(processes(), known.ways.clone())), 0);
             schedule.add(Box::new(GoProcesses::new(processes()).beside(known.sdk.clone())), 0);
@@ -100,13 +113,19 @@ impl Poller {
     }
 }
 
+/// The judge of goroutine leaks, whom everyone that takes a census tells of it.
+fn judge(config: &Config) -> SharedLeaks {
+    Arc::new(Mutex::new(Judge::new(config.go.leaks.clone().unwrap_or_default())))
+}
+
 /// Collects and scrapes once, without queue and sending. Pages of Go processes are looked for too.
 pub fn once(config: &Config, clock: &Arc<dyn Clock>) -> Readings {
     let (known, stats) = (Known::default(), Arc::new(Stats::default()));
     if config.go.discover {
         Watch::new(config, &known.processes).look();
     }
-    let mut poller = Poller::new(config, &known, &stats, None);
+    let leaks = judge(config);
+    let mut poller = Poller::new(config, &known, &leaks, &stats, None);
     let scraper = Scraper::new(config, Arc::clone(&known.processes), Arc::clone(clock), stats);
     let mut scraper = scraper.telling(known.ways.clone());
     let mut profiler = Profiler::new(config, known.processes, Arc::clone(clock), known.ways).at_once();
@@ -131,8 +150,10 @@ pub fn run(config: &Config, clock: &Arc<dyn Clock>, stop: &StopFlag) -> Result<R
     let sender = Sender::new(Arc::clone(&queue), metadata, &config.push, Arc::clone(clock), Arc::clone(&stats));
     let scraper = Scraper::new(config, Arc::clone(&known.processes), Arc::clone(clock), Arc::clone(&stats));
     let scraper = scraper.telling(known.ways.clone());
+    let leaks = judge(config);
     let profiler = Profiler::new(config, Arc::clone(&known.processes), Arc::clone(clock), known.ways.clone());
-    let poller = Poller::new(config, &known, &stats, Some(Arc::clone(&queue)));
+    let profiler = profiler.telling(census_sink(&leaks));
+    let poller = Poller::new(config, &known, &leaks, &stats, Some(Arc::clone(&queue)));
 
     if config.go.discover {
         start_discovery(Watch::new(config, &known.processes), config.go.discover_interval, stop, &stats)?;

@@ -12,6 +12,8 @@ use model::labels::is_label_name;
 use options::LOG_LEVEL;
 use ureq::http::{HeaderName, HeaderValue};
 
+use crate::go::leaks::{AllowList, LeakOptions, Pattern};
+
 pub use layers::{ConfigError, Origin, Setting, Settings};
 pub use value::{TargetSpec, Value};
 
@@ -83,6 +85,8 @@ pub struct GoConfig {
     pub pprof_leaks: bool,
     pub sites_max: usize,
     pub memory: GoMemoryConfig,
+    /// None: goroutine leaks are not looked for.
+    pub leaks: Option<LeakOptions>,
 }
 
 /// Reading of Go processes in their memory.
@@ -361,6 +365,24 @@ impl Reader<'_> {
                 sites_max: self.size("go.sites_max"),
                 leak_blocked_ms: self.ms("go.leak_blocked").unsigned_abs(),
             },
+            leaks: Some(self.leaks()?).filter(|_| self.on("go.leaks")),
+        })
+    }
+
+    fn leaks(&self) -> Result<LeakOptions, ConfigError> {
+        let key = "go.leaks_ignore";
+        let pattern =
+            |text: &String| Pattern::parse(text).map_err(|error| self.wrong(key, format!("is wrong: {error}")));
+        let ignored = self.list(key).iter().map(pattern).collect::<Result<Vec<_>, _>>()?;
+        Ok(LeakOptions {
+            window_ms: self.ms("go.leaks_window"),
+            rises: self.size("go.leaks_rises"),
+            growth_min: self.number("go.leaks_growth_min"),
+            growth_percent: self.number("go.leaks_growth_percent"),
+            blocked_ms: self.ms("go.leak_blocked").unsigned_abs(),
+            sites_max: self.size("go.leaks_sites_max"),
+            told_max: self.size("go.leaks_told_max"),
+            allow: AllowList::new(ignored),
         })
     }
 

@@ -1,6 +1,8 @@
 //! The table of options: key, shape, bounds, default, meaning. Everything else about options is derived from it: the
 //! keys of the file, the names in the environment, the flags, `--print-config` and the table in `docs/agent.md`.
 
+use crate::go::leaks::options::RISES_MAX;
+
 /// What the value of an option looks like, and its bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -218,6 +220,44 @@ pub const OPTIONS: &[OptionSpec] = &[
         "",
         "Pages to scrape: `/metrics` text or `/debug/vars` JSON; `pprof` beside `url` names profiles to read.",
     ),
+    option(
+        "go.leaks",
+        Shape::Switch,
+        "true",
+        "Judges whether goroutines leak, by site, wherever goroutines can be read.",
+    ),
+    option(
+        "go.leaks_window",
+        Shape::Duration(SECOND, DAY),
+        "5m",
+        "Shortest windows whose floors are compared; others are 4, 16 and 64 times as long.",
+    ),
+    option(
+        "go.leaks_rises",
+        Shape::Count(2, RISES_MAX as u64),
+        "4",
+        "Times in a row that the floor of a site must have risen; twice as often where nothing tells that goroutines are stuck.",
+    ),
+    option(
+        "go.leaks_growth_min",
+        Shape::Count(1, 1_000_000),
+        "10",
+        "Least growth of a site that counts, in goroutines.",
+    ),
+    option(
+        "go.leaks_growth_percent",
+        Shape::Count(0, 1_000),
+        "5",
+        "Least growth of a site that counts, in percent of the goroutines it had.",
+    ),
+    option(
+        "go.leaks_ignore",
+        Shape::List,
+        "",
+        "Functions whose goroutines are not judged by their number: `main.poll`, `main.(*hub).*`, `main.read@IO wait`.",
+    ),
+    option("go.leaks_sites_max", Shape::Count(1, 10_000), "128", "Most sites of a process that are followed."),
+    option("go.leaks_told_max", Shape::Count(1, 100), "10", "Most leaking sites of a process that are told."),
     option("scrape.interval", Shape::Duration(100, DAY), "10s", "Time between two scrapes of each target."),
     option("scrape.timeout", Shape::Duration(10, 10 * MINUTE), "5s", "Longest time for one scrape."),
     option(

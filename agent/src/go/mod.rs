@@ -6,6 +6,7 @@ pub mod census;
 pub mod discover;
 mod elf;
 pub mod identity;
+pub mod leaks;
 pub mod outside;
 pub mod process;
 pub mod profile;
