@@ -308,11 +308,13 @@ impl Outside {
     fn profiles(&mut self, turn: &mut Turn<'_>, state: &mut State, out: &mut Readings) -> Result<(), Fault> {
         let now_ms = out.timestamp_ms();
         let mut outcomes = Vec::new();
-        let (ticks, tables, ways) = (&mut self.ticks, &mut state.tables, &self.ways);
+        // Asked of every process: those that keep no profile tell others how long a tick is.
+        let ticks_per_second = self.ticks.learn(turn.image, &mut Reader::new(turn.memory, PROFILE_COST))?;
+        let (tables, ways) = (&mut state.tables, &self.ways);
         state.profiles.read(out, self.config.profiles_interval_ms, |out| {
             for kind in ProfileKind::ALL {
                 if ways.leads(turn.key(), kind.part(), Way::Memory, now_ms) {
-                    outcomes.push((kind.part(), turn.profile(kind, ticks, tables, out)));
+                    outcomes.push((kind.part(), turn.profile(kind, ticks_per_second, tables, out)));
                 }
             }
         });
@@ -409,18 +411,16 @@ impl Turn<'_> {
     fn profile(
         &mut self,
         kind: ProfileKind,
-        ticks: &mut TickRate,
+        ticks_per_second: Option<f64>,
         tables: &mut SiteTables,
         out: &mut Readings,
     ) -> Result<(), NoProfile> {
-        let mut reader = Reader::new(self.memory, PROFILE_COST);
-        let profile = Profile::read(kind, self.image, &mut reader)?;
-        let per_second = ticks.learn(self.image, &mut reader)?;
+        let profile = Profile::read(kind, self.image, &mut Reader::new(self.memory, PROFILE_COST))?;
         self.memory.check_life()?;
-        if kind != ProfileKind::Heap && per_second.is_none() {
+        if kind != ProfileKind::Heap && ticks_per_second.is_none() {
             return Err(NoProfile::Reason(Reason::NoAddresses));
         }
-        tables.write_profile(&profile, per_second, &mut self.names, out);
+        tables.write_profile(&profile, ticks_per_second, &mut self.names, out);
         Ok(())
     }
 }

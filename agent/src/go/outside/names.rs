@@ -36,6 +36,7 @@ pub type Place = (Arc<str>, Option<SourceLine>);
 pub struct Remembered {
     functions: HashMap<u64, Option<Arc<str>>>,
     places: HashMap<u64, Option<Place>>,
+    wrapped: HashMap<u64, Arc<str>>,
 }
 
 /// Names addresses of one executable.
@@ -80,6 +81,28 @@ impl<'a> Names<'a> {
         self.remembered.places.entry(pc).or_insert_with(|| code.position(pc)).clone()
     }
 
+    /// What the wrapper that begins at `entry` calls, as far as it was found.
+    pub fn wrapped(&self, entry: u64) -> Option<Arc<str>> {
+        self.remembered.wrapped.get(&entry).cloned()
+    }
+
+    /// Looks in `frames`, return addresses as linked, for what the wrapper that begins at `entry` calls, where it was made
+    /// for the `go` statement before `created`. Code that was inlined into the wrapper has other lines than that; then what
+    /// is called is not what was started.
+    pub fn unwrap(&mut self, entry: u64, created: u64, frames: &[u64]) {
+        let Some(wrapper) = self.function(entry) else { return };
+        let at = frames.iter().rposition(|pc| self.caller(*pc).is_some_and(|(name, _)| name == wrapper));
+        let Some((called, calls)) = at.and_then(|at| Some((*frames.get(at.checked_sub(1)?)?, *frames.get(at)?))) else {
+            return;
+        };
+        let line = |place: Option<Place>| place.and_then(|(_, line)| line);
+        let same = line(self.caller(calls)).is_some_and(|calls| Some(calls) == line(self.caller(created)));
+        if let Some((name, _)) = self.caller(called).filter(|_| same && self.remembered.wrapped.len() < REMEMBERED_MAX)
+        {
+            self.remembered.wrapped.insert(entry, name);
+        }
+    }
+
     /// Function and line of the call that returns to `pc`.
     pub fn caller(&mut self, pc: u64) -> Option<Place> {
         self.place(pc.checked_sub(1)?)
@@ -93,6 +116,12 @@ const HELPERS: [&str; 6] = ["runtime.", "runtime/", "sync.", "sync/", "internal/
 /// itself.
 pub fn is_own(name: &str) -> bool {
     !HELPERS.iter().any(|helper| name.starts_with(helper)) && name != "time.Sleep"
+}
+
+/// Whether the compiler made the function called `name` to call another: for `go f(x)`, and for a method as a value.
+pub fn is_wrapper(name: &str) -> bool {
+    let numbered = |rest: &str| !rest.is_empty() && rest.bytes().all(|digit| digit.is_ascii_digit());
+    name.ends_with("-fm") || name.rsplit_once(".gowrap").is_some_and(|(_, rest)| numbered(rest))
 }
 
 /// Functions of the runtime that run code of the program.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::image::Image;
 use super::memory::{Fault, Reader};
-use super::names::{Names, is_system};
+use super::names::{Names, is_system, is_wrapper};
 use super::stack;
 use super::walk::{Doing, Kind, Walk};
 use crate::go::census::{Census, Site, SiteCount, States, Way};
@@ -44,6 +44,11 @@ pub fn census(
     let mut system = States::default();
     for (kind, count) in &walk.kinds {
         let started = names.function_or_address(kind.started);
+        let started = if is_wrapper(&started) {
+            unwrapped(started, *kind, count.example, image, reader, names)?
+        } else {
+            started
+        };
         let wait = wait_text(image, kind.doing);
         if is_system(&started, wait) {
             add_state(&mut system, kind.doing, count.count);
@@ -94,6 +99,29 @@ pub fn census(
         sites,
         looked_at: user,
     })
+}
+
+/// What a goroutine was started with whose `go` statement the compiler wrapped into the function called `wrapper`: told by
+/// its stack, once for all.
+fn unwrapped(
+    wrapper: String,
+    kind: Kind,
+    example: u64,
+    image: &Image<'_>,
+    reader: &mut Reader<'_>,
+    names: &mut Names<'_>,
+) -> Result<String, Fault> {
+    if names.wrapped(kind.started).is_none() && matches!(kind.doing, Doing::Waiting(_)) {
+        match stack::frames(image, reader, example) {
+            Ok(frames) => {
+                let linked: Vec<u64> = frames.iter().map(|pc| image.linked(*pc)).collect();
+                names.unwrap(kind.started, kind.created, &linked);
+            }
+            Err(Fault::Budget) => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(names.wrapped(kind.started).map_or(wrapper, |name| name.to_string()))
 }
 
 /// All goroutines by state, the runtime's own among them as in `runtime/metrics`, scaled up to all.

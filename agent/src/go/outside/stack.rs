@@ -10,7 +10,7 @@ use super::memory::{Fault, Reader};
 use super::names::{Names, Place, is_own};
 
 /// Most frames that are followed.
-const FRAMES_MAX: usize = 64;
+const FRAMES_MAX: usize = 256;
 /// Bytes of the stack that are read at once.
 const CHUNK_BYTES: u64 = 2048;
 /// Most such reads for one stack.
