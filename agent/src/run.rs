@@ -16,6 +16,7 @@ use crate::go::outside::Outside;
 use crate::go::process::look;
 use crate::go::profile::poll::Profiler;
 use crate::go::profile::thread::start as start_profiling;
+use crate::go::signals::{Signals, SignalsCollector};
 use crate::go::ways::ReadingInfo;
 use crate::go::{Discovery, GoProcesses, SharedProcesses};
 use crate::queue::{Queue, QueueError, SharedQueue};
@@ -71,7 +72,7 @@ impl Poller {
     fn new(
         config: &Config,
         known: &Known,
-        leaks: &SharedLeaks,
+        (leaks, signals): (&SharedLeaks, Option<Signals>),
         stats: &Arc<Stats>,
         queue: Option<SharedQueue>,
     ) -> Self {
@@ -91,6 +92,9 @@ impl Poller {
             // Behind those who read: it reports how each process was read.
             schedule.add(Box::new(ReadingInfo::new(processes(), known.ways.clone())), 0);
             schedule.add(Box::new(GoProcesses::new(processes()).beside(known.sdk.clone())), 0);
+        }
+        if let Some(signals) = signals {
+            schedule.add(Box::new(SignalsCollector::new(signals, Arc::clone(&known.processes))), 0);
         }
         let mut own = Schedule::new();
         own.add(Box::new(Own::new(Arc::clone(stats), queue)), 0);
@@ -125,7 +129,7 @@ pub fn once(config: &Config, clock: &Arc<dyn Clock>) -> Readings {
         Watch::new(config, &known.processes).look();
     }
     let leaks = judge(config);
-    let mut poller = Poller::new(config, &known, &leaks, &stats, None);
+    let mut poller = Poller::new(config, &known, (&leaks, None), &stats, None);
     let scraper = Scraper::new(config, Arc::clone(&known.processes), Arc::clone(clock), stats);
     let mut scraper = scraper.telling(known.ways.clone());
     let mut profiler = Profiler::new(config, known.processes, Arc::clone(clock), known.ways).at_once();
@@ -147,13 +151,15 @@ pub fn run(config: &Config, clock: &Arc<dyn Clock>, stop: &StopFlag) -> Result<R
     let external = External::new(config.external_labels());
     let samples_max = config.push.samples_max;
     let outbox = Outbox::new(Arc::clone(&queue), Arc::clone(&metadata), external, samples_max, Arc::clone(&stats));
+    let signals = config.go.signals.then(Signals::default);
+    let outbox = outbox.telling(signals.clone());
     let sender = Sender::new(Arc::clone(&queue), metadata, &config.push, Arc::clone(clock), Arc::clone(&stats));
     let scraper = Scraper::new(config, Arc::clone(&known.processes), Arc::clone(clock), Arc::clone(&stats));
     let scraper = scraper.telling(known.ways.clone());
     let leaks = judge(config);
     let profiler = Profiler::new(config, Arc::clone(&known.processes), Arc::clone(clock), known.ways.clone());
     let profiler = profiler.telling(census_sink(&leaks));
-    let poller = Poller::new(config, &known, &leaks, &stats, Some(Arc::clone(&queue)));
+    let poller = Poller::new(config, &known, (&leaks, signals), &stats, Some(Arc::clone(&queue)));
 
     if config.go.discover {
         start_discovery(Watch::new(config, &known.processes), config.go.discover_interval, stop, &stats)?;

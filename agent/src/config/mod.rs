@@ -83,6 +83,7 @@ pub struct GoConfig {
     pub pprof_interval: Duration,
     pub pprof_timeout: Duration,
     pub pprof_leaks: bool,
+    pub signals: bool,
     pub sites_max: usize,
     pub memory: GoMemoryConfig,
     /// None: goroutine leaks are not looked for.
@@ -356,6 +357,7 @@ impl Reader<'_> {
             pprof_interval: self.duration("go.pprof_interval"),
             pprof_timeout: self.duration("go.pprof_timeout"),
             pprof_leaks: self.on("go.pprof_leaks"),
+            signals: self.on("go.signals"),
             sites_max: self.size("go.sites_max"),
             memory: GoMemoryConfig {
                 on: self.on("go.memory"),

@@ -209,6 +209,12 @@ pub const OPTIONS: &[OptionSpec] = &[
          collection.",
     ),
     option(
+        "go.signals",
+        Shape::Switch,
+        "true",
+        "Derives `go_signal_*` of each process: what its numbers mean together.",
+    ),
+    option(
         "go.sites_max",
         Shape::Count(1, 1_000),
         "20",

@@ -10,6 +10,7 @@ pub mod leaks;
 pub mod outside;
 pub mod process;
 pub mod profile;
+pub mod signals;
 pub mod sites;
 pub mod ways;
 

@@ -16,6 +16,7 @@ use model::WriteBatch;
 
 use self::encode::{External, encode};
 use self::metadata::SharedMetadata;
+use crate::go::signals::Signals;
 use crate::queue::{QueueError, SharedQueue};
 use crate::readings::{Readings, rows};
 use crate::stats::Stats;
@@ -28,6 +29,7 @@ pub struct Outbox {
     external: Arc<External>,
     samples_max: usize,
     stats: Arc<Stats>,
+    signals: Option<Signals>,
 }
 
 impl Outbox {
@@ -39,7 +41,13 @@ impl Outbox {
         samples_max: usize,
         stats: Arc<Stats>,
     ) -> Self {
-        Self { queue, metadata, external: Arc::new(external), samples_max, stats }
+        Self { queue, metadata, external: Arc::new(external), samples_max, stats, signals: None }
+    }
+
+    /// The same, which lets `signals` see whatever goes out.
+    #[must_use]
+    pub fn telling(self, signals: Option<Signals>) -> Self {
+        Self { signals, ..self }
     }
 
     /// Queues `readings`. When the disk refuses, they stay in memory, which is counted and logged.
@@ -47,6 +55,9 @@ impl Outbox {
         self.stats.samples_collected.add(readings.len() as u64);
         self.stats.samples_refused.add(readings.refused());
         self.metadata.lock().take(readings.metadata());
+        if let Some(signals) = &self.signals {
+            signals.observe(readings.iter());
+        }
         for piece in encode(readings.iter(), &self.external, self.samples_max) {
             let pushed = self.queue.lock().push(piece.payload, piece.samples, readings.timestamp_ms());
             if let Err(error) = pushed {
@@ -68,6 +79,9 @@ impl Outbox {
         let external = self.external.and(more);
         for piece in encode(rows(pushed), &external, self.samples_max) {
             self.queue.lock().offer(piece.payload, piece.samples, now_ms)?;
+        }
+        if let Some(signals) = &self.signals {
+            signals.observe(rows(pushed));
         }
         self.metadata.lock().take(pushed.metadata().iter().map(|(name, metadata)| (name, metadata)));
         Ok(())
