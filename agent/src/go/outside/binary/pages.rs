@@ -108,6 +108,7 @@ impl Pages {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "bounds are the test's own")]
 mod tests {
     use std::io::Write;
 
