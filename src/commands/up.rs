@@ -166,6 +166,7 @@ fn next_steps(url: &str) -> String {
     format!(
         "Try, in another terminal:\n  \
            metrickit query 'go_goroutines'{flag}\n  \
+           metrickit query 'topk(5, go_goroutines_by_site)'{flag}\n  \
            metrickit query 'rate(node_cpu_seconds_total{{mode!=\"idle\"}}[1m])' --start now-5m{flag}\n  \
            metrickit repl{flag}\n\
          Ctrl-C stops; what was collected stays.\n"
