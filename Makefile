@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 30
 # How often `make kill-loop` kills; 1000 take about a quarter of an hour.
 METRICKIT_KILLS ?= 200
 
-.PHONY: test sdk lint docs fuzz fuzz-build bench kill-loop soak clean
+.PHONY: test sdk lint docs fuzz fuzz-build bench kill-loop soak go-layouts test-go-matrix clean
 
 ## every test: unit, property, script, end to end, fuzz seeds, the Go client
 test: sdk
@@ -51,6 +51,14 @@ kill-loop:
 ## a real Prometheus writes for ten minutes; its answers and ours are equal (needs prometheus, prometheus-node-exporter)
 soak:
 	METRICKIT_SOAK_SECONDS=600 $(CARGO) test --release --locked --test prometheus -- --nocapture
+
+## how Go's runtime is laid out in every release, read anew from executables (needs go and the module proxy): some ten minutes
+go-layouts:
+	PATH="$(dir $(GO)):$$PATH" agent/layouts/run
+
+## what the agent finds in executables of every release of Go (needs go and the module proxy)
+test-go-matrix:
+	PATH="$(dir $(GO)):$$PATH" CARGO="$(CARGO)" agent/layouts/matrix
 
 clean:
 	$(CARGO) clean

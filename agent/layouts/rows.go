@@ -60,7 +60,6 @@ var rows = []row{
 	field("sched.runqsize", sched, "runqsize", "runq.size"),
 	field("sched.g_free", sched, "gFree.n", "gFree.stack.size"),
 	maybe("sched.g_free_no_stack", sched, "gFree.noStack.size"),
-	field("sched.gcwaiting", sched, "gcwaiting"),
 	field("sched.procresizetime", sched, "procresizetime"),
 	field("sched.totaltime", sched, "totaltime"),
 	wide(field("sched.time_to_run", sched, "timeToRun")),
@@ -224,12 +223,13 @@ var rows = []row{
 	field("ticks.ticks_per_second", ticks, "val"),
 
 	// Not read by the agent, but touched by code that tells where the variables lie: see witnesses.rs.
+	wide(field("sched.gcwaiting", sched, "gcwaiting")),
 	maybe("sched.goidgen", sched, "goidgen"),
 	maybe("sched.nmidlelocked", sched, "nmidlelocked"),
 	maybe("sched.needspinning", sched, "needspinning"),
 	maybe("sched.stopwait", sched, "stopwait"),
 	maybe("sched.stopnote", sched, "stopnote"),
-	maybe("sched.sysmonwait", sched, "sysmonwait"),
+	wide(maybe("sched.sysmonwait", sched, "sysmonwait")),
 	maybe("sched.sysmonnote", sched, "sysmonnote"),
 	maybe("sched.safepointfn", sched, "safePointFn"),
 	maybe("sched.safepointwait", sched, "safePointWait"),

@@ -215,3 +215,24 @@ fn a_program_that_links_little_has_what_is_needed() {
         }
     }
 }
+
+/// Servers that a distribution builds and strips, where they are installed.
+#[test]
+fn installed_servers_have_what_is_needed() {
+    for server in ["prometheus", "prometheus-node-exporter", "victoria-metrics", "influxd", "etcd", "caddy"] {
+        let path = Path::new("/usr/bin").join(server);
+        if !path.exists() {
+            continue;
+        }
+        let binary = open(&path);
+        let addresses = binary.addresses();
+        let missing: Vec<_> = Variable::ALL.into_iter().filter(|variable| addresses.of(*variable).is_none()).collect();
+        println!("{server}, {}: not found {missing:?}", binary.version());
+        for needed in NEEDED {
+            assert!(!missing.contains(&needed), "{server}: {needed:?} not found");
+        }
+        let table = binary.functions().expect("a table of functions");
+        let code = Variable::ALL.into_iter().filter_map(|variable| table.function(addresses.of(variable)?)).count();
+        assert_eq!(code, 0, "{server}: variables are no code");
+    }
+}

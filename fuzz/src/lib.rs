@@ -11,6 +11,7 @@ pub mod chunk_decode;
 pub mod chunk_round_trip;
 pub mod engine_model;
 pub mod exposition;
+pub mod go_binary;
 pub mod go_memory;
 pub mod index_open;
 pub mod input;
@@ -27,13 +28,14 @@ pub mod remote_write;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("backup_files", backup_files::run),
     ("block_open", block_open::run),
     ("chunk_decode", chunk_decode::run),
     ("chunk_round_trip", chunk_round_trip::run),
     ("engine_model", engine_model::run),
     ("exposition", exposition::run),
+    ("go_binary", go_binary::run),
     ("go_memory", go_memory::run),
     ("index_open", index_open::run),
     ("json_lines", json_lines::run),

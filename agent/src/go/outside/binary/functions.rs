@@ -30,6 +30,10 @@ const STEPS_MAX: usize = 1 << 20;
 const PAGES: usize = 16;
 /// The runtime's functions lie together; behind the last one, this many others are looked at.
 const BEHIND_RUNTIME: u64 = 4096;
+/// Most functions that are looked at for their names.
+const NAMED_MAX: u64 = 1 << 18;
+/// Most functions that are found under one name: one, and wrappers of it.
+const NAMESAKES_MAX: usize = 4;
 
 /// Offsets in the record of a function.
 mod record {
@@ -240,8 +244,9 @@ impl Table {
 
     fn find_named(&mut self, names: &[&str]) -> Vec<(usize, u64, u64)> {
         let mut found = Vec::new();
+        let mut namesakes = vec![0; names.len()];
         let mut last_of_runtime = None;
-        for number in 0..self.header.functions {
+        for number in 0..self.header.functions.min(NAMED_MAX) {
             if last_of_runtime.is_some_and(|last| number - last > BEHIND_RUNTIME) {
                 break;
             }
@@ -255,7 +260,10 @@ impl Table {
             }
             last_of_runtime = Some(number);
             let Some(text) = self.pages.text(name, 128) else { continue };
-            if let Some(wanted) = names.iter().position(|name| name.as_bytes() == text) {
+            let wanted = names.iter().position(|name| name.as_bytes() == text);
+            let Some(wanted) = wanted else { continue };
+            if let Some(count) = namesakes.get_mut(wanted).filter(|count| **count < NAMESAKES_MAX) {
+                *count += 1;
                 let (Some(start), Some(end)) = (self.text.checked_add(start), self.text.checked_add(end)) else {
                     break;
                 };

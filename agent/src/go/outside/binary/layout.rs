@@ -225,7 +225,6 @@ layouts! {
         /// Finished goroutines kept for another use; with `g_free_no_stack`, where there is one, all of them.
         g_free: Field,
         g_free_no_stack: Option<Field>,
-        gcwaiting: Field,
         procresizetime: Field,
         totaltime: Field,
         /// A `timeHistogram`, as all of these.
@@ -286,7 +285,7 @@ layouts! {
         in_heap: Field,
         in_stacks: Field,
         in_work_bufs: Field,
-        /// Left the type with Go 1.23 or so.
+        /// Left the type with Go 1.25.
         in_ptr_scalar_bits: Option<Field>,
         tiny_alloc_count: Field,
         large_alloc: Field,
@@ -479,5 +478,83 @@ impl TimeHistogramLayout {
     /// How many buckets `counts` has.
     pub const fn buckets(self) -> u32 {
         self.counts.bytes / 8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(release: &str, arch: Arch) -> Option<Layout> {
+        Layout::of(GoVersion::parse(release).expect("a version"), arch)
+    }
+
+    #[test]
+    fn every_release_of_the_table_has_a_layout() {
+        assert!(COLUMNS.is_sorted_by(|a, b| a + 1 == *b), "no release is left out");
+        for minor in COLUMNS {
+            for arch in [Arch::Amd64, Arch::Arm64] {
+                let layout = of(&format!("go1.{minor}.1"), arch).unwrap_or_else(|| panic!("go1.{minor}"));
+                assert!(matches!(layout.time_histogram.buckets(), 160 | 720), "go1.{minor}");
+                assert_eq!(layout.wait_reasons.first(), Some(&""));
+                for text in ["chan receive", "select", "sync.Mutex.Lock", "IO wait", "sleep"] {
+                    let known = layout.wait_reasons.contains(&text);
+                    assert!(known || (minor == 19 && text.starts_with("sync")), "go1.{minor}: {text}");
+                }
+            }
+        }
+        let after = COLUMNS.last().map_or(0, |last| last + 1);
+        for release in ["go1.18.10".to_owned(), format!("go1.{after}"), "go1.26rc1".to_owned(), "go2.26.1".to_owned()] {
+            assert_eq!(of(&release, Arch::Amd64), None, "{release}");
+        }
+    }
+
+    #[test]
+    fn fields_lie_in_their_types() {
+        for (column, minor) in COLUMNS.iter().enumerate() {
+            for own in [&[][..], &FIELDS_ARM64] {
+                let column = Column { own, column };
+                for (name, ..) in FIELDS {
+                    let (bytes, Some(at)) = column.row(name).expect("a row") else { continue };
+                    let (rows, _) = name.split_once('.').expect("a type and a field");
+                    if let Some((_, Some(size))) = column.row(&format!("{rows}.size")).filter(|_| rows != "bucket") {
+                        assert!(at + bytes <= size, "go1.{minor}: {name} ends at {}, its type at {size}", at + bytes);
+                    }
+                }
+            }
+        }
+        for (name, bytes, _) in FIELDS_ARM64 {
+            assert!(FIELDS.iter().any(|(own, width, _)| *own == name && *width == bytes), "{name}");
+        }
+    }
+
+    #[test]
+    fn fields_come_and_go() {
+        let (old, new) = (of("go1.25.1", Arch::Amd64).expect("known"), of("go1.26.1", Arch::Amd64).expect("known"));
+        assert!(old.sched.goroutines_created.is_none() && new.sched.goroutines_created.is_some());
+        assert_eq!(new.work.goroutine_leak_count.map(|field| field.at), Some(456));
+        assert_eq!((new.g.goid.at, new.g.waitreason.at, new.g.waitreason.bytes), (152, 176, 1));
+        assert_eq!(new.memstats.heap_stats.bytes, 3 * new.heap_stats.size);
+        let newest = of("go1.27.1", Arch::Amd64).expect("known");
+        assert!(new.bucket.alloc_bytes.is_some() && newest.bucket.alloc_bytes.is_none());
+        // Work is spread over lines of the cache, which are longer on arm64.
+        let arm = of("go1.26.1", Arch::Arm64).expect("known");
+        assert!(arm.work.cycles.at > new.work.cycles.at);
+        assert_eq!(arm.g, new.g);
+    }
+
+    #[test]
+    fn values_of_fields() {
+        let object = [0xfe, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0x40];
+        let field = |at, bytes| Field { at, bytes };
+        assert_eq!(field(0, 4).unsigned(&object), Some(0xffff_fffe));
+        assert_eq!(field(0, 4).signed(&object), Some(-2));
+        assert_eq!(field(0, 1).signed(&object), Some(-2));
+        assert_eq!(field(0, 8).signed(&object), Some(0xffff_fffe));
+        assert_eq!(field(4, 8).float(&object), Some(2.0));
+        assert_eq!(field(4, 4).float(&object), None);
+        for outside in [field(5, 8), field(u32::MAX, 8), field(0, 9), field(0, 0)] {
+            assert_eq!((outside.unsigned(&object), outside.signed(&object)), (None, None), "{outside:?}");
+        }
     }
 }

@@ -20,6 +20,8 @@ const SEARCH_BYTES_MAX: u64 = 256 << 20;
 const DATA_BYTES_MAX: u64 = 64 << 20;
 /// Read at once.
 const CHUNK_BYTES: u64 = 1 << 20;
+/// Most places that look like the table, or the record, and are read to see.
+const CANDIDATES_MAX: usize = 64;
 /// Length of a relocation: ELF `Rela`.
 const RELOCATION_BYTES: usize = 24;
 
@@ -43,6 +45,7 @@ pub(super) fn find_table(elf: &Elf) -> Option<Table> {
     }
     // A linker that is not Go's merges the section into a larger one; and all sections can be stripped.
     let mut left = SEARCH_BYTES_MAX;
+    let mut candidates = 0;
     for segment in &elf.segments {
         let bytes = segment.file_bytes.min(elf.file_bytes().saturating_sub(segment.offset)).min(left);
         left -= bytes;
@@ -55,8 +58,9 @@ pub(super) fn find_table(elf: &Elf) -> Option<Table> {
             for (line, _) in starts {
                 let within = at + (line * TABLE_ALIGN) as u64;
                 let address = segment.address.wrapping_add(within);
-                found = table_at(elf, segment.offset + within, bytes - within, address);
-                if found.is_some() {
+                found = table_at(elf, segment.offset.saturating_add(within), bytes - within, address);
+                candidates += 1;
+                if found.is_some() || candidates > CANDIDATES_MAX {
                     return false;
                 }
             }
@@ -91,6 +95,7 @@ pub(super) fn find_module(elf: &Elf, table: &Table, layout: &ModuleLayout) -> Op
 fn in_data(elf: &Elf, table: &Table, layout: &ModuleLayout) -> Option<Module> {
     let names = table.address.checked_add(table.header.names)?;
     let mut found = None;
+    let mut candidates = 0;
     let mut left = DATA_BYTES_MAX;
     for segment in elf.segments.iter().filter(|segment| segment.writable) {
         let bytes = segment.file_bytes.min(left);
@@ -105,7 +110,8 @@ fn in_data(elf: &Elf, table: &Table, layout: &ModuleLayout) -> Option<Module> {
             {
                 let address = segment.address.wrapping_add(at + word as u64 * 8);
                 found = record_at(elf, address, names, layout);
-                if found.is_some() {
+                candidates += 1;
+                if found.is_some() || candidates > CANDIDATES_MAX {
                     return false;
                 }
             }

@@ -12,6 +12,9 @@ use super::Arch;
 /// Most of a function's code that is looked at.
 pub(super) const CODE_BYTES_MAX: u64 = 64 << 10;
 
+/// Most addresses that are taken from a function.
+const TOUCHES_MAX: usize = 4096;
+
 /// An address that code touches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Touch {
@@ -35,6 +38,7 @@ pub(super) fn touches(arch: Arch, code: &[u8], entry: u64) -> Vec<Touch> {
         Arch::Amd64 => amd64(code, entry),
         Arch::Arm64 => arm64(code, entry),
     };
+    touches.truncate(TOUCHES_MAX);
     touches.sort_unstable();
     touches.dedup();
     touches

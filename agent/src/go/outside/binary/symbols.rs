@@ -12,7 +12,7 @@ use object::elf::SHT_SYMTAB;
 /// Length of an entry.
 const ENTRY_BYTES: usize = 24;
 /// Most entries that are looked at: some hundred thousand in the largest executables.
-const ENTRIES_MAX: u64 = 4 << 20;
+const ENTRIES_MAX: u64 = 2 << 20;
 /// Entries read at once.
 const CHUNK_BYTES: u64 = ENTRY_BYTES as u64 * 8192;
 /// Pages of names that are kept.

@@ -33,6 +33,8 @@ struct Structure {
 
 /// Fewest votes that a struct needs: fields of functions.
 const VOTES_MIN: usize = 3;
+/// Fewest functions that vote for it.
+const FUNCTIONS_MIN: usize = 2;
 
 #[rustfmt::skip]
 const STRUCTURES: [Structure; 9] = [
@@ -219,7 +221,7 @@ pub(super) fn find(
             ("slice.", "capacity") => Some(16),
             (rows, field) => Layout::offset(version, arch, rows, field),
         };
-        if let Some(address) = vote(elf, structure, offset, &touched) {
+        if let Some(address) = vote(elf, structure, offset, &touched, &taken) {
             addresses.set(structure.variable, address);
             taken.push(address..address.saturating_add(size(layout, structure.variable)));
         }
@@ -263,32 +265,49 @@ fn look(elf: &Elf, arch: Arch, functions: &FunctionTable) -> Touched {
     touched
 }
 
-/// Whether a variable can lie at `address`: data, not code nor constants.
-fn writable(elf: &Elf, address: u64) -> bool {
-    elf.segments
+/// Whether a variable can lie at `address`: in data, not code nor constants, and not where another lies.
+fn free(elf: &Elf, address: u64, taken: &[Range<u64>]) -> bool {
+    let writable = elf
+        .segments
         .iter()
         .filter(|segment| segment.writable)
-        .any(|segment| address.checked_sub(segment.address).is_some_and(|within| within < segment.memory_bytes))
+        .any(|segment| address.checked_sub(segment.address).is_some_and(|within| within < segment.memory_bytes));
+    writable && !taken.iter().any(|range| range.contains(&address))
 }
 
-/// The place with most votes, if it has enough and no other comes near.
-fn vote(elf: &Elf, structure: &Structure, offset: impl Fn(&str) -> Option<u32>, touched: &Touched) -> Option<u64> {
-    let mut votes: BTreeMap<u64, usize> = BTreeMap::new();
+/// The place with most votes, if it has enough, of several functions, and no other comes near. Addresses in `taken` do
+/// not vote.
+fn vote(
+    elf: &Elf,
+    structure: &Structure,
+    offset: impl Fn(&str) -> Option<u32>,
+    touched: &Touched,
+    taken: &[Range<u64>],
+) -> Option<u64> {
+    // For each place: votes, and functions that voted.
+    let mut votes: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
     for (function, fields) in structure.witnesses {
         let mut addresses: Vec<u64> = touched.get(function).into_iter().flatten().map(|touch| touch.address).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        addresses.retain(|address| writable(elf, *address));
+        addresses.retain(|address| free(elf, *address, taken));
+        let mut own: BTreeMap<u64, usize> = BTreeMap::new();
         for offset in fields.split(' ').filter_map(&offset) {
             for base in addresses.iter().filter_map(|address| address.checked_sub(offset.into())) {
-                *votes.entry(base).or_default() += 1;
+                *own.entry(base).or_default() += 1;
             }
         }
+        for (base, count) in own {
+            let (all, functions) = votes.entry(base).or_default();
+            *all += count;
+            *functions += 1;
+        }
     }
-    let (best, most) = votes.iter().max_by_key(|(_, votes)| **votes)?;
-    let next = votes.iter().filter(|(base, _)| *base != best).map(|(_, votes)| *votes).max().unwrap_or(0);
-    // A third more than any other.
-    (*most >= VOTES_MIN && 4 * next <= 3 * most && writable(elf, *best)).then_some(*best)
+    let (best, (most, functions)) = votes.iter().max_by_key(|(_, (votes, _))| *votes)?;
+    let next = votes.iter().filter(|(base, _)| *base != best).map(|(_, (votes, _))| *votes).max().unwrap_or(0);
+    // Half as many again as any other.
+    let clear = *most >= VOTES_MIN && *functions >= FUNCTIONS_MIN && 3 * next <= 2 * most;
+    (clear && free(elf, *best, taken)).then_some(*best)
 }
 
 /// The one address that each group touches, if enough groups have a function, and that is not `taken`.
@@ -309,7 +328,7 @@ fn common(elf: &Elf, word: &Word, touched: &Touched, taken: &[Range<u64>]) -> Op
         });
     }
     let mut left = left?;
-    left.retain(|address| writable(elf, *address) && !taken.iter().any(|range| range.contains(address)));
+    left.retain(|address| free(elf, *address, taken));
     left.sort_unstable();
     left.dedup();
     match *left {
