@@ -89,7 +89,7 @@ impl Model {
         self.created = 0;
         for &key in keys {
             if !self.series.get(&key).is_some_and(|of| of.live) {
-                if let Some(limit) = full_limit(self.max, self.live(), key) {
+                if let Some(limit) = full_limit(self.max, &self.live(), key) {
                     refused[limit as usize] += 1;
                     continue;
                 }

@@ -57,7 +57,7 @@ pub(crate) fn used(engine: &Engine) -> Vec<(String, u64)> {
 /// The first of the limits `max` that has no room for `key` beside the series in memory.
 pub(crate) fn full_limit<'k>(
     max: [usize; 3],
-    live: impl Iterator<Item = &'k Key> + Clone,
+    live: &(impl Iterator<Item = &'k Key> + Clone),
     key: Key,
 ) -> Option<SeriesLimit> {
     let count = |limit| match limit {
@@ -100,7 +100,7 @@ impl Model {
             if self.series.contains(&key) {
                 continue;
             }
-            match full_limit(self.max, self.series.iter(), key) {
+            match full_limit(self.max, &self.series.iter(), key) {
                 Some(limit) => refused[limit as usize] += 1,
                 None => drop(self.series.insert(key)),
             }
