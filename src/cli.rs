@@ -5,6 +5,7 @@
 mod backup;
 mod cardinality;
 mod deletes;
+mod go;
 mod moving;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::settings::SettingFlags;
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use cardinality::CardinalityArgs;
 pub(crate) use deletes::{DeleteArgs, ServerArgs, UndeleteArgs};
+pub(crate) use go::{GoCommand, LeaksArgs, PsArgs};
 pub(crate) use moving::{ExportArgs, ExportFormat, ImportArgs, ImportFormat};
 
 const EXAMPLES: &str = "\
@@ -98,6 +100,9 @@ pub(crate) enum Command {
     /// Tell which metrics, labels and agents have the most series, and what is new
     #[command(after_help = cardinality::EXAMPLES)]
     Cardinality(CardinalityArgs),
+    /// Tell of Go processes: which there are, where goroutines leak
+    #[command(subcommand, after_help = go::EXAMPLES)]
+    Go(GoCommand),
     /// Read all of a data folder or a backup and tell what is damaged; changes nothing
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArgs),

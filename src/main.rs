@@ -80,6 +80,7 @@ fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Backup(args) => commands::backup::take(&args, output),
         Command::Restore(args) => commands::backup::restore(&args, output),
         Command::Cardinality(args) => commands::cardinality::run(&args, output),
+        Command::Go(command) => commands::go::run(&command, output),
         Command::Check(args) => commands::check::run(&args, output),
         Command::Bench(command) => bench::run(&command, output).map(|()| true),
     };

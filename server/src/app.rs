@@ -22,8 +22,8 @@ use crate::reply::Annotations;
 use crate::running::Running;
 use crate::slow::SlowLog;
 use crate::{
-    admin_api, backup_api, cardinality_api, compress, deletes_api, exemplars_api, export, federate, metrics_page,
-    pages, query_api, remote_read, retention_api, series_api, status_api, syntax_api,
+    admin_api, backup_api, cardinality_api, compress, deletes_api, exemplars_api, export, federate, go_api,
+    metrics_page, pages, query_api, remote_read, retention_api, series_api, status_api, syntax_api,
 };
 
 /// Bounds on the HTTP surface's reading side, and the language's options.
@@ -165,6 +165,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/query_exemplars", get(exemplars_api::exemplars).post(exemplars_api::exemplars))
         .route("/api/v1/read", post(remote_read::read))
         .route("/api/v1/export", get(export::export).post(export::export))
+        .route("/api/v1/go/leaks", get(go_api::leaks))
         .route("/api/v1/rules", get(status_api::rules))
         .route("/api/v1/alerts", get(status_api::alerts))
         .route("/api/v1/alertmanagers", get(status_api::alertmanagers))

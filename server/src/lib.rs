@@ -20,6 +20,7 @@ mod explain_json;
 mod export;
 mod federate;
 mod gate;
+mod go_api;
 mod histogram_json;
 mod json;
 mod linger;

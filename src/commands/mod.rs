@@ -7,6 +7,7 @@ pub(crate) mod cardinality;
 pub(crate) mod check;
 pub(crate) mod deletes;
 pub(crate) mod export;
+pub(crate) mod go;
 pub(crate) mod import;
 #[cfg(feature = "parquet")]
 mod parquet_rows;

@@ -9,6 +9,7 @@ mod exemplars;
 mod export;
 mod federate;
 mod fixed;
+mod go_api;
 mod listener;
 mod overload;
 mod query_api;

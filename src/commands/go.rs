@@ -1,0 +1,22 @@
+//! `metrickit go`: what the fleet's Go processes are and do.
+
+mod leaks;
+mod ps;
+
+use crate::cli::GoCommand;
+use crate::output::Output;
+
+/// Columns a table is laid out for where it does not go to a terminal.
+const COLUMNS_MAX: usize = 140;
+
+/// Asks and tells; whether it worked.
+pub(crate) fn run(command: &GoCommand, output: &mut Output) -> anyhow::Result<bool> {
+    match command {
+        GoCommand::Leaks(args) => leaks::run(args, output),
+        GoCommand::Ps(args) => ps::run(args, output),
+    }
+}
+
+fn columns(output: &Output) -> usize {
+    if output.is_terminal { output.width() } else { COLUMNS_MAX }
+}
