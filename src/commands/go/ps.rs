@@ -101,7 +101,12 @@ fn row(labels: &LabelMap, numbers: &Numbers) -> Vec<String> {
     ];
     let key = key(labels);
     for (values, (_, _, unit)) in numbers.iter().zip(NUMBERS) {
-        row.push(values.get(&key).map_or_else(String::new, |value| short(*value, unit)));
+        row.push(match values.get(&key) {
+            // The grade of what was judged and is under no suspicion.
+            Some(value) if *value < 0.0 => "none".to_owned(),
+            Some(value) => short(*value, unit),
+            None => String::new(),
+        });
     }
     row
 }
@@ -131,7 +136,7 @@ mod tests {
         numbers[2].insert(key("web1/0"), 64.0 * 1_048_576.0);
         numbers[4].insert(key("web2/0"), -1.0);
         let text = told(&[info("web2/0", ""), info("web1/0", "8c5f0123456789")], &numbers, 140);
-        for wanted in ["web1/0   ┆ api ┆ 4711 ┆ v1.4.2  ┆ 8c5f012345+ ┆ 1.26.1 ┆       1.5k ┆", "64MiB", "-1 │"]
+        for wanted in ["web1/0   ┆ api ┆ 4711 ┆ v1.4.2  ┆ 8c5f012345+ ┆ 1.26.1 ┆       1.5k ┆", "64MiB", "none │"]
         {
             assert!(text.contains(wanted), "{wanted} in\n{text}");
         }
