@@ -1,29 +1,45 @@
 //! The leak ladder against real programs: `tests/go` holds some that leak and some that only look like it. Time is virtual: a program
-//! makes a step of half a minute when it is told to, then its goroutines are counted by the profile it gives, and the ladder judges
-//! with the windows of production. Nothing depends on how fast the machine is.
+//! makes a step of half a minute when it is told to, then its goroutines are counted, by the profile it gives and in its memory, and the
+//! ladder judges both with the windows of production. Nothing depends on how fast the machine is.
 
-#![expect(clippy::print_stdout, reason = "a test tells its figures")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::print_stdout,
+    reason = "a test that counts, and tells its figures"
+)]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
+use agent::collect::Collector;
+use agent::config::GoMemoryConfig;
 use agent::go::census::Census;
+use agent::go::discover::Scan;
+use agent::go::identity::Life;
 use agent::go::leaks::{Baseline, Grade, Ladder, LeakOptions, Vitals};
+use agent::go::outside::{Outside, SharedCensuses};
 use agent::go::profile::census::from_profile;
 use agent::go::profile::{Limits, decode};
+use agent::go::ways::Ways;
+use agent::go::{Discovery, SharedProcesses};
+use agent::readings::Readings;
 
 /// What a step stands for.
 const STEP_MS: i64 = 30_000;
 /// When every program began, in virtual milliseconds.
 const BEGAN_MS: i64 = 1_767_225_600_000;
 /// Programs that run at the same time; they mostly wait.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 8;
 /// Most frames that a profile of the programs' Go keeps of a stack.
 const FRAMES_MAX: usize = 128;
+/// What the runtime counts from Go 1.26 on.
+const CREATED: &str = "go_sched_goroutines_created_goroutines_total";
 /// Longest profile.
 const PROFILE_BYTES_MAX: usize = 4 << 20;
 
@@ -122,10 +138,10 @@ impl Program {
         Self { child, orders, answers, now: 0 }
     }
 
-    /// Makes a step, and counts.
-    fn step(&mut self) -> (Census, Vitals) {
-        self.now += 1;
-        self.orders.write_all(b"step\n").expect("the program takes orders");
+    /// Makes two steps, a minute, and counts by profile.
+    fn look(&mut self) -> (Census, Vitals) {
+        self.now += 2;
+        self.orders.write_all(b"step\nlook\n").expect("the program takes orders");
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("the program answers");
         let (load, bytes) = line.trim().split_once(' ').unwrap_or_else(|| panic!("the answer is {line:?}"));
@@ -147,6 +163,55 @@ impl Drop for Program {
     }
 }
 
+/// Reads one program in its memory.
+struct Memory {
+    outside: Outside,
+    censuses: SharedCensuses,
+    life: Life,
+    /// When it was looked at.
+    looks: Vec<Instant>,
+}
+
+impl Memory {
+    fn new(pid: u32) -> Self {
+        let found = Discovery::new("here", Vec::new(), 10_000).scan().expect("/proc can be listed").processes;
+        let pid = i32::try_from(pid).expect("a process id");
+        let process = found.into_iter().find(|process| process.life.pid == pid).expect("the program is a Go process");
+        let life = process.life.clone();
+        let processes = SharedProcesses::default();
+        *processes.lock() = Arc::new(Scan { processes: vec![process], ..Scan::default() });
+        let config = GoMemoryConfig {
+            on: true,
+            goroutines_interval_ms: 0,
+            goroutines_max: 100_000,
+            profiles_interval_ms: u64::MAX,
+            sites_max: 20,
+            // Of real time, of which a step takes as long as it does: what is blocked for long is not asked for.
+            leak_blocked_ms: u64::MAX,
+        };
+        let outside = Outside::new(config, processes, Ways::new());
+        Self { censuses: outside.censuses(), outside, life, looks: Vec::new() }
+    }
+
+    /// Counts at `at_ms`. How long goroutines have been blocked is put into virtual time.
+    fn census(&mut self, at_ms: i64) -> Option<(Census, Option<u64>)> {
+        self.looks.push(Instant::now());
+        let mut out = Readings::new(at_ms);
+        self.outside.collect(&mut out).ok()?;
+        let mut census = Census::clone(self.censuses.lock().get(&self.life)?);
+        for count in census.sites.values_mut() {
+            let since = |ms| Instant::now().checked_sub(std::time::Duration::from_millis(ms));
+            count.longest_blocked_ms = count.longest_blocked_ms.and_then(since).map(|since| {
+                let looks = self.looks.iter().rev().take_while(|look| **look > since).count();
+                u64::try_from(looks).expect("few") * 2 * STEP_MS.unsigned_abs()
+            });
+        }
+        let created = |labels: &model::LabelsRef<'_>| labels.get(model::METRIC_NAME) == Some(CREATED);
+        let created = out.iter().find(|(labels, _)| created(labels)).and_then(|(_, values)| values.value());
+        Some((census, created.map(|created| created as u64)))
+    }
+}
+
 /// What was told of one program: by site the highest grade, and its last one.
 #[derive(Debug, Default)]
 struct Told {
@@ -154,22 +219,43 @@ struct Told {
     at_the_end: Vec<(String, String)>,
 }
 
-fn run(executable: &Path, of: &Expected) -> Told {
-    let options = LeakOptions::default();
-    let mut program = Program::start(executable, &of.program);
-    let (mut ladder, mut baseline, mut told) = (Ladder::default(), Baseline::default(), Told::default());
-    for _ in 0..of.steps {
-        let (census, vitals) = program.step();
-        ladder.observe(&census, &vitals, &mut baseline, &options);
-        let sites = ladder.verdict(&options).sites;
+/// A ladder and what it told.
+#[derive(Debug, Default)]
+struct Judged {
+    options: LeakOptions,
+    ladder: Ladder,
+    baseline: Baseline,
+    told: Told,
+}
+
+impl Judged {
+    fn observe(&mut self, census: &Census, vitals: &Vitals, step: i64) {
+        self.ladder.observe(census, vitals, &mut self.baseline, &self.options);
+        let sites = self.ladder.verdict(&self.options).sites;
         for site in &sites {
             let key = (site.site.function.clone(), site.site.wait.clone());
-            let (grade, _) = told.highest.entry(key).or_insert((site.grade, program.now));
+            let (grade, _) = self.told.highest.entry(key).or_insert((site.grade, step));
             *grade = site.grade.max(*grade);
         }
-        told.at_the_end = sites.into_iter().map(|site| (site.site.function, site.site.wait)).collect();
+        self.told.at_the_end = sites.into_iter().map(|site| (site.site.function, site.site.wait)).collect();
     }
-    told
+}
+
+/// What is told of a program by its profiles, and by its memory if that could be read at every look.
+fn run(executable: &Path, of: &Expected) -> (Told, Option<Told>) {
+    let mut program = Program::start(executable, &of.program);
+    let mut memory = Memory::new(program.child.id());
+    let (mut by_profile, mut by_memory, mut read) = (Judged::default(), Judged::default(), 0);
+    while program.now < of.steps {
+        let (census, vitals) = program.look();
+        let step = program.now;
+        by_profile.observe(&census, &vitals, step);
+        if let Some((census, created)) = memory.census(census.at_ms) {
+            read += 2;
+            by_memory.observe(&census, &Vitals { created, ..vitals }, step);
+        }
+    }
+    (by_profile.told, (read == program.now).then_some(by_memory.told))
 }
 
 /// Right and wrong verdicts.
@@ -178,6 +264,8 @@ struct Score {
     found: u32,
     missed: u32,
     alarms: u32,
+    /// Programs that could not be read in this way.
+    unread: usize,
     faults: Vec<String>,
 }
 
@@ -213,22 +301,32 @@ fn leaks_of_real_programs_are_told_and_innocents_are_not() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let executable = build(&go, folder.path());
     let all = expected();
-    let (next, score) = (AtomicUsize::new(0), Mutex::new(Score::default()));
+    let next = AtomicUsize::new(0);
+    let scores: Mutex<(Score, Score)> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some(of) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let told = run(&executable, of);
-                    score.lock().expect("no thread panicked").note(of, &told);
+                    let (by_profile, by_memory) = run(&executable, of);
+                    let mut scores = scores.lock().expect("no thread panicked");
+                    scores.0.note(of, &by_profile);
+                    match by_memory {
+                        Some(told) => scores.1.note(of, &told),
+                        None => scores.1.unread += 1,
+                    }
                 }
             });
         }
     });
-    let Score { found, missed, alarms, faults } = score.into_inner().expect("no thread panicked");
     let leaking = all.iter().filter(|of| !of.sites.is_empty()).count();
-    println!("{leaking} programs that leak and {} that do not", all.len() - leaking);
-    println!("grade 2 and above: {found} sites found, {missed} missed, {alarms} false alarms");
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    println!("{leaking} programs that leak and {} that do not; grade 2 and above:", all.len() - leaking);
+    let (by_profile, by_memory) = scores.into_inner().expect("no thread panicked");
+    for (way, score) in [("profile", by_profile), ("memory", by_memory)] {
+        let Score { found, missed, alarms, unread, faults } = score;
+        println!("by {way}: {found} sites found, {missed} missed, {alarms} false alarms, {unread} programs not read");
+        assert!(faults.is_empty(), "by {way}:\n{}", faults.join("\n"));
+        assert!(unread == 0 || unread == all.len(), "by {way}: some could be read, all can be");
+    }
 }
 
 /// The table names every program of the corpus, and no other.

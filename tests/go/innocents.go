@@ -148,8 +148,10 @@ func init() {
 	}
 }
 
+//go:noinline
 func elastic(stop <-chan struct{}) { <-stop }
 
+//go:noinline
 func actor(commands, events <-chan int) {
 	for {
 		select {
@@ -159,6 +161,7 @@ func actor(commands, events <-chan int) {
 	}
 }
 
+//go:noinline
 func subscription(end <-chan struct{}, events <-chan int) {
 	select {
 	case <-end:

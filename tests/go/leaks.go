@@ -92,7 +92,7 @@ func init() {
 	}
 	programs["in-bursts"] = func(w *world) step {
 		return func(now int) {
-			if now%(30*minute) == 7 {
+			if now%(12*minute) == 7 {
 				for i := 0; i < 40; i++ {
 					go sendResult(make(chan int))
 				}
@@ -158,17 +158,36 @@ func init() {
 
 var forgotten []context.CancelFunc
 
+//go:noinline
 func sendResult(result chan<- int) { result <- 1 }
-func waitReply(reply <-chan int)   { <-reply }
-func listen(events <-chan int)     { <-events }
-func park()                        { select {} }
-func request(done <-chan struct{}) { <-done }
-func await(cond *sync.Cond)        { cond.L.Lock(); cond.Wait(); cond.L.Unlock() }
-func gather(group *sync.WaitGroup) { group.Wait() }
-func update(lock *sync.Mutex)      { lock.Lock() } // an error path forgets to unlock
-func lookUp(lock *sync.RWMutex)    { lock.RLock(); lock.RUnlock() }
-func produce(queue chan<- int)     { queue <- 1 }
 
+//go:noinline
+func waitReply(reply <-chan int) { <-reply }
+
+//go:noinline
+func listen(events <-chan int) { <-events }
+
+//go:noinline
+func park() { select {} }
+
+//go:noinline
+func request(done <-chan struct{}) { <-done }
+
+//go:noinline
+func await(cond *sync.Cond) { cond.L.Lock(); cond.Wait(); cond.L.Unlock() }
+
+//go:noinline
+func gather(group *sync.WaitGroup) { group.Wait() }
+
+//go:noinline
+func update(lock *sync.Mutex) { lock.Lock() } // an error path forgets to unlock
+//go:noinline
+func lookUp(lock *sync.RWMutex) { lock.RLock(); lock.RUnlock() }
+
+//go:noinline
+func produce(queue chan<- int) { queue <- 1 }
+
+//go:noinline
 func watch(ctx context.Context, events <-chan int) {
 	select {
 	case <-ctx.Done():
@@ -176,17 +195,20 @@ func watch(ctx context.Context, events <-chan int) {
 	}
 }
 
+//go:noinline
 func pollEvery(ticker *time.Ticker) {
 	for range ticker.C {
 	}
 }
 
+//go:noinline
 func retry() {
 	for {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
+//go:noinline
 func waitOrGiveUp(done <-chan int) {
 	for {
 		select {
@@ -205,6 +227,7 @@ func firstError(tasks int) error {
 	return <-failed
 }
 
+//go:noinline
 func task(failed chan<- error) { failed <- errors.New("broken") }
 
 func startPool(size int) chan func() {
@@ -215,14 +238,24 @@ func startPool(size int) chan func() {
 	return jobs
 }
 
+//go:noinline
 func worker(jobs <-chan func()) {
 	for job := range jobs {
 		job()
 	}
 }
 
+//go:noinline
 func leakA() { <-make(chan int) }
+
+//go:noinline
 func leakB() { make(chan int) <- 1 }
+
+//go:noinline
 func leakC() { select {} }
+
+//go:noinline
 func leakD() { var group sync.WaitGroup; group.Add(1); group.Wait() }
+
+//go:noinline
 func leakE() { var lock sync.Mutex; lock.Lock(); lock.Lock() }

@@ -131,11 +131,14 @@ func longPoll(end <-chan struct{}, request *http.Request) {
 	}
 }
 
+//go:noinline
 func readUpdates(connection net.Conn) {
 	_, _ = io.Copy(io.Discard, connection)
 }
 
 // converse is a connection with a goroutine that reads and one that writes.
+//
+//go:noinline
 func converse(connection net.Conn) {
 	done, news := make(chan struct{}), make(chan int)
 	go func() {

@@ -10,9 +10,9 @@
 //! - **Comes and goes**: a floor that rises under a population that changes, or a queue whose head moves on, if slowly, or connections that
 //!   brought other goroutines along. Half a day of it is asked for.
 //!
-//! A rise is explained, and no evidence, when connections became as many more, or when (but for stuck ones) load grew with it: by Little's
-//! law the goroutines that serve requests grow as these do, or faster where they also take longer, which the square allows for. A rise
-//! that slows down is a population that fills up.
+//! A rise is explained, and no evidence, when connections became as many more, or when load grew with it (but for what waits for a lock or a
+//! receiver): by Little's law the goroutines that serve requests grow as these do, or faster where they also take longer, which the square
+//! allows for; a leak grows faster. A rise that slows down is a population that fills up.
 
 use super::allow::IO_WAIT;
 use super::grade::Grade;
@@ -85,7 +85,7 @@ const RESTLESS_SHARE_NETWORK: f64 = 0.08;
 /// Windows of the shortest length that a rise must last under a population that comes and goes: half a day with those of five minutes.
 const RESTLESS_WINDOWS: i64 = 150;
 /// Later growth below this share of earlier growth is a population that fills up.
-const SLOWING_SHARE: f64 = 0.4;
+const SLOWING_SHARE: f64 = 0.6;
 /// Goroutines of one site that one more connection may bring, with some slack.
 const PER_CONNECTION: f64 = 1.25;
 /// Growth of all goroutines by growth of those that read connections, from which on these are not alone.
@@ -136,7 +136,8 @@ impl View<'_> {
                 && arrived.saturating_mul(2) >= grown
                 && self.stuck(from)
                 && !slows(self.site, from, run, |window| window.blocked_floor)
-                && !self.by_connections(from, arrived);
+                && !self.by_connections(from, arrived)
+                && (self.waiting == Waiting::Hard || !self.by_load(from));
             holds.then(|| self.told(Grade::Strong, run, first.floor, now.floor))
         })
     }
@@ -158,8 +159,10 @@ impl View<'_> {
     /// Whether a rise of `rises` windows from `from` on is long enough for what is known of its goroutines.
     fn persists(&self, from: usize, rises: usize, top: u32, options: &LeakOptions) -> bool {
         let restless = self.restless(from);
+        let explained = self.waiting != Waiting::Hard && self.by_load(from);
+        let new_height = top > self.peak_until(from);
         if self.waiting != Waiting::Network && !restless && self.stuck(from) {
-            return rises >= self.least_stuck(options);
+            return rises >= self.least_stuck(options) && !explained && (new_height || self.waiting == Waiting::Hard);
         }
         let least = match self.waiting {
             Waiting::Network => 3 * options.rises,
@@ -168,10 +171,9 @@ impl View<'_> {
             Waiting::Hard if self.ages_known() => 2 * options.rises,
             Waiting::Hard => options.rises + 1,
         };
-        let new_height = top > self.peak_until(from);
         let long = self.span_ms(from) >= RESTLESS_WINDOWS.saturating_mul(self.base_ms);
         let calls_for_long = restless || self.queues(from) || self.accompanied(from, top);
-        rises >= least && new_height && (long || !calls_for_long) && !self.by_load(from)
+        rises >= least && new_height && (long || !calls_for_long) && !explained
     }
 
     /// Whether connections brought other goroutines with them: somebody serves them still.
