@@ -77,7 +77,16 @@ impl MetadataBook {
     pub fn due(&mut self, now_ms: i64, interval_ms: i64) -> Vec<WriteRequest> {
         let waited_ms = self.sent_ms.map_or(i64::MAX, |sent_ms| now_ms.saturating_sub(sent_ms));
         let pause_ms = if self.news { NEWS_INTERVAL_MS.min(interval_ms) } else { interval_ms };
-        if waited_ms < pause_ms || self.metrics.is_empty() {
+        if waited_ms < pause_ms { Vec::new() } else { self.everything(now_ms) }
+    }
+
+    /// The requests to send before the end: everything, if some of it never was sent.
+    pub fn news(&mut self, now_ms: i64) -> Vec<WriteRequest> {
+        if self.news { self.everything(now_ms) } else { Vec::new() }
+    }
+
+    fn everything(&mut self, now_ms: i64) -> Vec<WriteRequest> {
+        if self.metrics.is_empty() {
             return Vec::new();
         }
         self.sent_ms = Some(now_ms);
@@ -142,6 +151,10 @@ mod tests {
         assert!(book.due(599_999, 600_000).is_empty());
         book.take(&metrics(0..1501));
         assert_eq!(book.due(70_000, 600_000).len(), 2, "news after a minute");
+        assert!(book.news(70_001).is_empty(), "all was sent");
+        book.take(&metrics(0..1502));
+        assert!(book.due(70_002, 600_000).is_empty());
+        assert_eq!(book.news(70_000).len(), 2, "what is new goes out at the end");
         assert!(book.due(600_000, 600_000).is_empty());
         assert_eq!(book.due(670_000, 600_000).len(), 2);
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ingest::Version;
+use model::remote_write::WriteRequest;
 use model::remote_write::v2::PROTO;
 use model::{Clock, WriteBatch};
 use prost::Message;
@@ -16,7 +17,7 @@ use prost::Message;
 use super::backoff::{Backoff, Verdict, judge};
 use super::classic::Told;
 use super::encode::{compress, decompress};
-use super::metadata::SharedMetadata;
+use super::metadata::{MetadataBook, SharedMetadata};
 use super::protocol::{Learned, Negotiation};
 use super::request::{RecordDecoder, body_v1, body_v2};
 use crate::budget::CpuMeter;
@@ -113,12 +114,13 @@ impl Sender {
             let left = || (!stop.is_stopped()).then_some(timeout);
             interval = (interval * 2).min(self.config.interval);
             pause = self.drain(left).unwrap_or(interval);
-            self.send_metadata();
+            let now_ms = self.clock.now().0;
+            self.send_metadata(|book, interval_ms| book.due(now_ms, interval_ms), || Some(timeout));
             self.stats.cpu_us.add(meter.elapsed_us());
         }
     }
 
-    /// Sends what is queued until `timeout` has passed; tells whether all went out.
+    /// Sends what is queued until `timeout` has passed, and metadata that is news; tells whether all samples went out.
     pub fn flush(&mut self, timeout: Duration) -> bool {
         let started = Instant::now();
         let push_timeout = self.config.timeout;
@@ -127,6 +129,8 @@ impl Sender {
             let Some(left) = left() else { break };
             std::thread::sleep(pause.min(left));
         }
+        let now_ms = self.clock.now().0;
+        self.send_metadata(|book, _| book.news(now_ms), || left().map(|left| left.min(push_timeout)));
         self.queue.lock().state().samples_waiting == 0
     }
 
@@ -283,14 +287,20 @@ impl Sender {
         self.backoff.reset();
     }
 
-    /// Sends metadata to a receiver of 1.0 when due and the receiver is well. A failure is no matter: it is sent again.
-    fn send_metadata(&mut self) {
+    /// Sends what `choose` takes of the metadata to a receiver of 1.0 that is well, each request within the time that `left` gives
+    /// it. A failure is no matter: it is sent again.
+    fn send_metadata(
+        &mut self,
+        choose: impl FnOnce(&mut MetadataBook, i64) -> Vec<WriteRequest>,
+        left: impl Fn() -> Option<Duration>,
+    ) {
         if self.failing || self.negotiation.version(Instant::now()) != Version::V1 {
             return;
         }
-        let requests = self.metadata.lock().due(self.clock.now().0, self.config.metadata_interval_ms);
+        let requests = choose(&mut self.metadata.lock(), self.config.metadata_interval_ms);
         for request in requests {
-            if let Err(error) = self.post(&compress(&request.encode_to_vec()), Version::V1, self.config.timeout) {
+            let Some(timeout) = left() else { return };
+            if let Err(error) = self.post(&compress(&request.encode_to_vec()), Version::V1, timeout) {
                 tracing::debug!(error, "metadata not sent");
                 return;
             }
