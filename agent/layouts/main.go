@@ -1,11 +1,13 @@
 // Command layouts makes layout_table.rs: where fields lie in the types of Go's runtime, release by release.
 //
 // It reads the debug information of executables, one for each release and processor, all made from the program in
-// folder sample. It refuses to write when patches of one minor release differ, when wait reasons depend on the
-// processor, or when a field that every release must have is not there.
+// folder sample. A patch that differs from the one before it begins a column of its own; of such a patch the one before
+// must be read, too. It refuses to write when wait reasons depend on the processor, or when a field that every release
+// must have is not there.
 package main
 
 import (
+	"cmp"
 	"debug/buildinfo"
 	"debug/dwarf"
 	"debug/elf"
@@ -16,7 +18,8 @@ import (
 	"log"
 	"os"
 	"path/filepath"
-	"sort"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -25,6 +28,7 @@ import (
 type layout struct {
 	file    string
 	minor   int
+	patch   int
 	version string
 	arch    string
 	fields  []place
@@ -69,6 +73,11 @@ func readExecutable(file string) (layout, error) {
 	parts := strings.Split(strings.TrimPrefix(info.GoVersion, "go1."), ".")
 	if read.minor, err = strconv.Atoi(parts[0]); err != nil {
 		return layout{}, fmt.Errorf("release %q", info.GoVersion)
+	}
+	if len(parts) > 1 {
+		if read.patch, err = strconv.Atoi(parts[1]); err != nil {
+			return layout{}, fmt.Errorf("release %q", info.GoVersion)
+		}
 	}
 	for _, setting := range info.Settings {
 		if setting.Key == "GOARCH" {
@@ -226,50 +235,62 @@ func readAt(executable *elf.File, address, length uint64) ([]byte, error) {
 	return nil, fmt.Errorf("address %#x is not in the file", address)
 }
 
-// A release is what all executables of one minor release agree on.
+// A release is what all patches of a minor release from one on agree on, until the next.
 type release struct {
-	minor  int
-	fields map[string][]place // by processor
-	waits  []string
+	minor, patch int
+	last         int                // the last patch that was read
+	fields       map[string][]place // by processor
+	waits        []string
 }
 
 // processors are those of the table, the first in full, of the others what differs.
 var processors = []string{"amd64", "arm64"}
 
-// unite makes one release of the executables of each minor release, in order, and checks that they agree.
+// unite makes releases of the executables, in order.
 func unite(layouts []layout) ([]release, error) {
-	byMinor := map[int]release{}
-	for _, read := range layouts {
-		known, ok := byMinor[read.minor]
-		if !ok {
-			known = release{minor: read.minor, fields: map[string][]place{}, waits: read.waits}
-			byMinor[read.minor] = known
+	var releases []release
+	for _, patch := range patches(layouts) {
+		one := release{minor: patch[0].minor, patch: patch[0].patch, last: patch[0].patch, fields: map[string][]place{}, waits: patch[0].waits}
+		for _, read := range patch {
+			if !slices.Equal(one.waits, read.waits) {
+				return nil, fmt.Errorf("%s: wait reasons differ from those of another %s", read.file, read.version)
+			}
+			one.fields[read.arch] = read.fields
 		}
-		if strings.Join(known.waits, "|") != strings.Join(read.waits, "|") {
-			return nil, fmt.Errorf("%s: wait reasons differ from those of another Go 1.%d", read.file, read.minor)
-		}
-		fields, ok := known.fields[read.arch]
-		if !ok {
-			known.fields[read.arch] = read.fields
-			continue
-		}
-		for i, row := range rows {
-			if fields[i] != read.fields[i] {
-				return nil, fmt.Errorf("%s: %s is %v, %v in another Go 1.%d", read.file, row.name, read.fields[i], fields[i], read.minor)
+		if n := len(releases); n > 0 && releases[n-1].minor == one.minor {
+			before := &releases[n-1]
+			if same := reflect.DeepEqual(before.fields, one.fields) && slices.Equal(before.waits, one.waits); same {
+				before.last = one.patch
+				continue
+			}
+			if before.last != one.patch-1 {
+				return nil, fmt.Errorf("go1.%d.%d differs from patch %d: read those between, too", one.minor, one.patch, before.last)
 			}
 		}
-	}
-	var releases []release
-	for _, one := range byMinor {
 		releases = append(releases, one)
 	}
-	sort.Slice(releases, func(i, j int) bool { return releases[i].minor < releases[j].minor })
 	for i, row := range rows {
 		if err := row.check(i, releases); err != nil {
 			return nil, err
 		}
 	}
 	return releases, nil
+}
+
+// patches groups layouts by patch, in order.
+func patches(layouts []layout) [][]layout {
+	slices.SortStableFunc(layouts, func(a, b layout) int {
+		return cmp.Or(cmp.Compare(a.minor, b.minor), cmp.Compare(a.patch, b.patch), cmp.Compare(a.arch, b.arch))
+	})
+	var groups [][]layout
+	for i, read := range layouts {
+		if i == 0 || layouts[i-1].minor != read.minor || layouts[i-1].patch != read.patch {
+			groups = append(groups, nil)
+		}
+		last := len(groups) - 1
+		groups[last] = append(groups[last], read)
+	}
+	return groups
 }
 
 // check tells whether the row at i is in all releases that must have it, equally wide in all.
@@ -299,16 +320,14 @@ func (r row) check(i int, releases []release) error {
 // sources lists the releases that were read, one line a minor release.
 func sources(layouts []layout) []string {
 	var lines []string
-	last := -1
-	sort.SliceStable(layouts, func(i, j int) bool { return layouts[i].minor < layouts[j].minor })
-	for _, read := range layouts {
-		name := read.version + " " + read.arch
-		if read.minor == last {
-			lines[len(lines)-1] += ", " + name
+	minor := -1
+	for _, patch := range patches(layouts) {
+		if patch[0].minor == minor {
+			lines[len(lines)-1] += ", " + patch[0].version
 		} else {
-			lines = append(lines, name)
+			lines = append(lines, patch[0].version)
 		}
-		last = read.minor
+		minor = patch[0].minor
 	}
 	return lines
 }

@@ -14,17 +14,18 @@ func render(releases []release, sources []string) []byte {
 	line("//! Where fields lie in the types of Go's runtime, release by release. Made by `make go-layouts` from the debug")
 	line("//! information of executables; not to be changed by hand.")
 	line("//!")
-	line("//! Read from executables of:")
+	line("//! Read from executables for amd64 and arm64 of:")
 	for _, source := range sources {
 		line("//! - %s", source)
 	}
 	line("")
-	minors := make([]string, len(releases))
+	columns := make([]string, len(releases))
 	for i, release := range releases {
-		minors[i] = fmt.Sprint(release.minor)
+		columns[i] = fmt.Sprintf("(%d, %d)", release.minor, release.patch)
 	}
-	line("/// The minor releases, Go 1.N, in the order of the columns.")
-	line("pub(super) const COLUMNS: [u16; %d] = [%s];", len(releases), strings.Join(minors, ", "))
+	line("/// The columns, in order: Go 1.N from this patch on, until the next column.")
+	line("#[rustfmt::skip]")
+	line("pub(super) const COLUMNS: [(u16, u16); %d] = [%s];", len(releases), strings.Join(columns, ", "))
 	line("")
 	line("/// Name of a field, its width in bytes and its offset in each column, -1 where the release lacks it. For the size")
 	line("/// of a type, the size instead of an offset. Width 0 is one that follows from a size. For amd64.")
@@ -41,10 +42,10 @@ func render(releases []release, sources []string) []byte {
 	line("#[rustfmt::skip]")
 	line("pub(super) const WAIT_REASONS: [&[&str]; %d] = [", len(releases))
 	for _, release := range releases {
-		line("    // Go 1.%d", release.minor)
+		line("    // Go 1.%d.%d", release.minor, release.patch)
 		line("    &[")
-		for _, text := range release.waits {
-			line("        %q,", text)
+		for _, text := range wrap(release.waits) {
+			line("       %s", text)
 		}
 		line("    ],")
 	}
@@ -91,4 +92,18 @@ func cells(releases []release, i int, processor string) string {
 		cells = append(cells, fmt.Sprint(field.at))
 	}
 	return strings.Join(cells, ", ")
+}
+
+// wrap quotes texts and puts as many as fit on a line.
+func wrap(texts []string) []string {
+	lines := []string{""}
+	for _, text := range texts {
+		text = fmt.Sprintf(" %q,", text)
+		if last := len(lines) - 1; len(lines[last])+len(text) <= 110 {
+			lines[last] += text
+		} else {
+			lines = append(lines, text)
+		}
+	}
+	return lines
 }

@@ -80,8 +80,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout of `version` on `arch`; nothing when the table does not have the release. All patches of a release
-    /// have the same: the program that makes the table refuses others.
+    /// The layout of `version` on `arch`; nothing when the table does not have the minor release. A patch that is newer
+    /// than those of the table is taken to be like the last of them.
     pub fn of(version: GoVersion, arch: Arch) -> Option<Self> {
         let column = Column::of(version, arch)?;
         Self::read(column, WAIT_REASONS.get(column.column)?)
@@ -133,7 +133,7 @@ impl Layout {
 /// A row of the table: name, width, offset in each column.
 type Row = (&'static str, u32, [i32; COLUMNS.len()]);
 
-/// A column of the table: one release. Rows of `own` go before those of all processors.
+/// A column of the table: a release, from one patch on. Rows of `own` go before those of all processors.
 #[derive(Debug, Clone, Copy)]
 struct Column {
     own: &'static [Row],
@@ -142,9 +142,9 @@ struct Column {
 
 impl Column {
     fn of(version: GoVersion, arch: Arch) -> Option<Self> {
-        // Types change until a release is out.
-        version.patch()?;
-        let column = COLUMNS.iter().position(|minor| Some(*minor) == version.minor())?;
+        // Types change until a release is out; seldom after.
+        let (minor, patch) = (version.minor()?, version.patch()?);
+        let column = COLUMNS.iter().rposition(|(own, first)| *own == minor && *first <= patch)?;
         let own = match arch {
             Arch::Amd64 => &[][..],
             Arch::Arm64 => &FIELDS_ARM64,
@@ -491,10 +491,11 @@ mod tests {
 
     #[test]
     fn every_release_of_the_table_has_a_layout() {
-        assert!(COLUMNS.is_sorted_by(|a, b| a + 1 == *b), "no release is left out");
-        for minor in COLUMNS {
+        let follows = |a: &(u16, u16), b: &(u16, u16)| (a.0 + 1 == b.0 && b.1 == 0) || (a.0 == b.0 && a.1 < b.1);
+        assert!(COLUMNS.is_sorted_by(follows), "no release is left out");
+        for (minor, patch) in COLUMNS {
             for arch in [Arch::Amd64, Arch::Arm64] {
-                let layout = of(&format!("go1.{minor}.1"), arch).unwrap_or_else(|| panic!("go1.{minor}"));
+                let layout = of(&format!("go1.{minor}.{patch}"), arch).unwrap_or_else(|| panic!("go1.{minor}"));
                 assert!(matches!(layout.time_histogram.buckets(), 160 | 720), "go1.{minor}");
                 assert_eq!(layout.wait_reasons.first(), Some(&""));
                 for text in ["chan receive", "select", "sync.Mutex.Lock", "IO wait", "sleep"] {
@@ -503,7 +504,7 @@ mod tests {
                 }
             }
         }
-        let after = COLUMNS.last().map_or(0, |last| last + 1);
+        let after = COLUMNS.last().map_or(0, |(minor, _)| minor + 1);
         for release in ["go1.18.10".to_owned(), format!("go1.{after}"), "go1.26rc1".to_owned(), "go2.26.1".to_owned()] {
             assert_eq!(of(&release, Arch::Amd64), None, "{release}");
         }
@@ -511,14 +512,18 @@ mod tests {
 
     #[test]
     fn fields_lie_in_their_types() {
-        for (column, minor) in COLUMNS.iter().enumerate() {
+        for (column, (minor, patch)) in COLUMNS.iter().enumerate() {
             for own in [&[][..], &FIELDS_ARM64] {
                 let column = Column { own, column };
                 for (name, ..) in FIELDS {
                     let (bytes, Some(at)) = column.row(name).expect("a row") else { continue };
                     let (rows, _) = name.split_once('.').expect("a type and a field");
                     if let Some((_, Some(size))) = column.row(&format!("{rows}.size")).filter(|_| rows != "bucket") {
-                        assert!(at + bytes <= size, "go1.{minor}: {name} ends at {}, its type at {size}", at + bytes);
+                        assert!(
+                            at + bytes <= size,
+                            "go1.{minor}.{patch}: {name} ends at {}, its type at {size}",
+                            at + bytes
+                        );
                     }
                 }
             }
@@ -541,6 +546,18 @@ mod tests {
         let arm = of("go1.26.1", Arch::Arm64).expect("known");
         assert!(arm.work.cycles.at > new.work.cycles.at);
         assert_eq!(arm.g, new.g);
+    }
+
+    #[test]
+    fn patches_differ_where_the_runtime_was_changed() {
+        let cycles =
+            |release: &str| of(release, Arch::Amd64).map(|layout| (layout.work.cycles.at, layout.m.alllink.at));
+        assert_eq!(cycles("go1.23"), Some((392, 328)));
+        assert_eq!(cycles("go1.23.3"), cycles("go1.23.0"));
+        assert_eq!(cycles("go1.23.4"), Some((424, 328)));
+        assert_eq!(cycles("go1.23.12"), Some((424, 352)));
+        assert_eq!(cycles("go1.24.5"), cycles("go1.23.11"));
+        assert_eq!(cycles("go1.24.6"), cycles("go1.24.99"), "newer than the table");
     }
 
     #[test]
