@@ -15,8 +15,8 @@ use crate::go::SharedProcesses;
 
 /// Most groups on the way up from one that are looked at.
 const DEPTH_MAX: usize = 32;
-/// Version 1 says "no limit" with the largest number of pages there is.
-const NO_LIMIT_BYTES: f64 = 4_611_686_018_427_387_904.0;
+/// Limits above this are none: version 1 says so with the largest number of pages, Go with the largest integer.
+pub(super) const NO_LIMIT_BYTES: f64 = 4_611_686_018_427_387_904.0;
 
 /// What the control group of a process allows.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use model::{FullSample, SampleValue};
 
-use super::group::Group;
+use super::group::{Group, NO_LIMIT_BYTES};
 use super::numbers::{Counter, Gauge, Number, Times};
 use super::quantile::Counts;
 use super::table::{
@@ -19,8 +19,6 @@ use crate::readings::{Metric, Values};
 /// Quantiles that are told, and the label of each.
 const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
 const QUANTILE_LABELS: [&str; 3] = ["0.5", "0.99", "0.999"];
-/// GOMEMLIMIT above this is none: the runtime says the largest integer.
-const NO_LIMIT_BYTES: f64 = 4_611_686_018_427_387_904.0;
 /// Part of a control group's limit above which GOMEMLIMIT does not keep the process below it.
 const UNFIT_RATIO: f64 = 0.95;
 /// Goroutines ready to run for each processor, above which processor time is short.
