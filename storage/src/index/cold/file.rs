@@ -22,6 +22,9 @@ const HASH_ROW_BYTES: usize = 8;
 /// Ids of a label page.
 pub(super) const PAGE_IDS: u32 = 1 << u8::BITS;
 
+/// The number of the page of the last id there is.
+const LAST_PAGE: u32 = u32::MAX / PAGE_IDS;
+
 /// The labels of the series of one page, by their place in it.
 pub type PageLabels = Vec<(u8, Labels)>;
 
@@ -265,8 +268,14 @@ pub(super) fn page_of(id: SeriesId) -> u32 {
 
 fn checked(bytes: &[u8]) -> Result<(Stamp, [Range<usize>; SECTIONS], RoaringBitmap), Fault> {
     let (stamp, sections) = layout::read(bytes)?;
-    let ids = sections.get(Section::Ids as usize).cloned().and_then(|range| bytes.get(range)).unwrap_or_default();
-    Ok((stamp, sections, read_ids(ids)?))
+    let of = |section: Section| sections.get(section as usize).cloned().and_then(|range| bytes.get(range));
+    let (pages, _) = of(Section::Pages).unwrap_or_default().as_chunks();
+    let numbers = || pages.iter().map(|row| PageRow::read(row).number);
+    if !numbers().is_sorted_by(|a, b| a < b) || numbers().next_back().is_some_and(|last| last > LAST_PAGE) {
+        return Err(Fault("the numbers of its label pages"));
+    }
+    let ids = read_ids(of(Section::Ids).unwrap_or_default())?;
+    Ok((stamp, sections, ids))
 }
 
 fn in_file(path: &Path, Fault(detail): Fault) -> Damage {
