@@ -4,6 +4,7 @@
 //! Depends on no sibling. Nothing here does input or output.
 
 pub mod budget;
+pub mod capture;
 pub mod cursor;
 pub mod exemplar;
 pub mod exposition;
@@ -26,6 +27,7 @@ pub mod summary;
 pub mod time;
 
 pub use budget::{BUDGET_BYTES_MIN, Budget, BudgetError, Part};
+pub use capture::CaptureKind;
 pub use cursor::{KnownSeries, NoCursor, SeriesCursor};
 pub use exemplar::Exemplar;
 pub use histogram::{Bucket, Histogram, HistogramError, ResetHint};
