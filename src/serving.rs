@@ -162,9 +162,14 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let slot = Arc::new(OnceLock::new());
+    let agents: Arc<OnceLock<Arc<server::AgentBook>>> = Arc::default();
+    let waiting = Arc::clone(&agents);
     let stopped = async move {
         // The sender lives as long as whoever may ask; without it nobody ever will, which is a stop too.
         let _ = stopping.wait_for(|&stop| stop).await;
+        if let Some(agents) = waiting.get() {
+            agents.close();
+        }
     };
     let serving = server::serve_with(listener, doorway(Arc::clone(&slot)), settings.serve.clone(), stopped);
     let mut serving = std::pin::pin!(serving);
@@ -188,6 +193,7 @@ async fn serve(
     let writes = ingest::IngestState::new(sink, Arc::clone(&clock), settings.ingest);
     let app = server::App::new(Arc::clone(&engine), writes, clock, settings.server);
     // Set once, here.
+    let _ = agents.set(Arc::clone(app.agents()));
     let _ = slot.set(server::router(Arc::clone(&app)));
     let _watch = AbortOnDrop(tokio::spawn(server::watch_memory(app, crate::allocator::release)));
     let replaying = Arc::clone(&engine);

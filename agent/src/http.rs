@@ -91,6 +91,32 @@ pub struct Reply {
     pub message: String,
 }
 
+/// A request whose answer is read whole.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    /// Where to.
+    pub url: &'a str,
+    /// Its headers.
+    pub headers: &'a [(String, String)],
+    /// Posted; without one it is a GET.
+    pub body: Option<&'a [u8]>,
+    /// Longest time for all of it.
+    pub timeout: Duration,
+    /// Longest answer.
+    pub answer_bytes_max: u64,
+}
+
+/// The answer to an [`Exchange`].
+#[derive(Debug)]
+pub struct Answer {
+    /// Status of the response.
+    pub status: u16,
+    /// Its `ETag`; empty when not said.
+    pub etag: String,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
 /// A client with its connections.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -166,6 +192,28 @@ impl Client {
             _ => Err(HttpError::Encoding { encoding }),
         }?;
         Ok(Head { status, content_type })
+    }
+
+    /// Asks and reads the whole answer.
+    ///
+    /// # Errors
+    ///
+    /// When there is no whole answer within the bounds. Any status is an answer.
+    pub fn exchange(&self, exchange: &Exchange<'_>) -> Result<Answer, HttpError> {
+        let timeout = Some(exchange.timeout);
+        let sent = if let Some(body) = exchange.body {
+            let request = self.agent.post(exchange.url).config().timeout_global(timeout).build();
+            exchange.headers.iter().fold(request, |request, (name, value)| request.header(name, value)).send(body)
+        } else {
+            let request = self.agent.get(exchange.url).config().timeout_global(timeout).build();
+            exchange.headers.iter().fold(request, |request, (name, value)| request.header(name, value)).call()
+        };
+        let mut response = sent.map_err(transport)?;
+        let etag = response.headers().get("etag").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        copy_bounded(response.body_mut().as_reader(), exchange.answer_bytes_max, &mut body)?;
+        Ok(Answer { status, etag, body })
     }
 
     /// Posts `body` to `url` within `timeout`.

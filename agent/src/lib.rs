@@ -9,6 +9,7 @@ pub mod budget;
 pub mod cli;
 pub mod collect;
 pub mod config;
+pub mod control;
 pub mod go;
 pub mod http;
 pub mod queue;

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::budget::{Budget, CpuMeter};
 use crate::collect::{Schedule, host_collectors};
 use crate::config::Config;
+use crate::control::{self, Errands, Lanes, Teller};
 use crate::go::leaks::{Judge, Leaks, SharedLeaks, census_sink};
 use crate::go::outside::Outside;
 use crate::go::process::look;
@@ -164,6 +165,9 @@ pub fn run(config: &Config, clock: &Arc<dyn Clock>, stop: &StopFlag) -> Result<R
     if config.go.discover {
         start_discovery(Watch::new(config, &known.processes), config.go.discover_interval, stop, &stats)?;
     }
+    let teller = Teller::new((&config.host, &config.environment), clock, &stats, &queue, &known.processes);
+    let errands = Errands::new(&Lanes::default());
+    let control = control::start((&config.control, &config.push), teller, errands, stop, &stats)?;
     let receiver = start_receiver(config, &outbox, known, clock, &stats);
     let stopped_sender = start_sender(sender, stop)?;
     let scraping = start_scraping(scraper, config, &outbox, stop, &stats, clock)?;
@@ -186,6 +190,9 @@ pub fn run(config: &Config, clock: &Arc<dyn Clock>, stop: &StopFlag) -> Result<R
     let flushing = Instant::now();
     if let Ok(mut sender) = stopped_sender.recv_timeout(config.push.flush_timeout) {
         sender.flush(config.push.flush_timeout.saturating_sub(flushing.elapsed()));
+    }
+    if let Some(control) = control {
+        control.end();
     }
     let mut queue = queue.lock();
     if let Err(error) = queue.sync() {

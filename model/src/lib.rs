@@ -5,6 +5,7 @@
 
 pub mod budget;
 pub mod capture;
+pub mod control;
 pub mod cursor;
 pub mod exemplar;
 pub mod exposition;

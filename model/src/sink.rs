@@ -383,7 +383,7 @@ mod tests {
         assert_eq!((batch.full_samples(0), batch.exemplars(0)), ([full(10)].as_slice(), [].as_slice()));
         assert_eq!((batch.full_samples(1), batch.exemplars(1)), ([full(20)].as_slice(), [exemplar].as_slice()));
         assert_eq!((batch.samples_len(), batch.exemplars_len(), batch.is_empty()), (3, 1, false));
-        assert_eq!(batch.label_bytes(), ["a", "b", "e"].map(|name| labels(name).packed().len()).iter().sum());
+        assert_eq!(batch.label_bytes(), ["a", "b", "e"].map(|name| labels(name).packed().len()).iter().sum::<usize>());
         batch.clear();
         assert_eq!((batch.is_empty(), batch.label_bytes()), (true, 0));
     }

@@ -10,11 +10,13 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
+use model::control::CHECK_IN_PATH;
 use model::{Budget, Clock, SeriesSource, TimestampMs};
 use query::QueryOptions;
 use tokio::sync::Semaphore;
 
 use crate::admin_guard::{self, AdminAccess};
+use crate::agents::{self, AgentBook};
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::memory::{self, MemoryWatch};
@@ -48,6 +50,8 @@ pub struct ServerOptions {
     /// What memory the process may take, and how its parts share it: what is refused beyond it and told of it. The parts
     /// keep to their shares by limits of their own.
     pub memory: Budget,
+    /// Most agents whose check-ins wait for news at once; each holds a connection. Others ask again after a while.
+    pub agents_waiting_max: usize,
     /// Further settings the program runs with, told as they are by `/api/v1/status/flags`. The retention belongs
     /// under `storage.tsdb.retention.time`, where clients look for it.
     pub settings: Vec<(String, String)>,
@@ -66,6 +70,7 @@ impl Default for ServerOptions {
             admin: AdminAccess::default(),
             backup_dir: None,
             memory: Budget::default(),
+            agents_waiting_max: 512,
             settings: Vec::new(),
         }
     }
@@ -82,6 +87,7 @@ pub struct App {
     pub(crate) started: TimestampMs,
     pub(crate) gate: Gate,
     pub(crate) memory: Arc<MemoryWatch>,
+    pub(crate) agents: Arc<AgentBook>,
     pub(crate) running: Arc<Running>,
     pub(crate) counters: Counters,
     pub(crate) slow_log: SlowLog,
@@ -119,6 +125,7 @@ impl App {
             engine,
             ingest,
             started: clock.now(),
+            agents: Arc::new(AgentBook::new(Arc::clone(&clock), options.agents_waiting_max)),
             clock,
             gate: Gate::new(options.queries_running_max, options.queries_waiting_max, Arc::clone(&memory)),
             memory,
@@ -134,6 +141,11 @@ impl App {
 }
 
 impl App {
+    /// The agents that check in, and their tasks.
+    pub fn agents(&self) -> &Arc<AgentBook> {
+        &self.agents
+    }
+
     /// What is to be said beside answers until the log is replayed. Asked before reading, so that an answer which lacks
     /// something always says so.
     pub(crate) fn replay_note(&self) -> Annotations {
@@ -166,6 +178,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/read", post(remote_read::read))
         .route("/api/v1/export", get(export::export).post(export::export))
         .route("/api/v1/go/leaks", get(go_api::leaks))
+        .route(CHECK_IN_PATH, post(agents::check_in))
+        .route("/api/v1/agents", get(agents::list))
+        .route("/api/v1/agents/tasks/{id}", get(agents::task))
         .route("/api/v1/rules", get(status_api::rules))
         .route("/api/v1/alerts", get(status_api::alerts))
         .route("/api/v1/alertmanagers", get(status_api::alertmanagers))
@@ -188,12 +203,13 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(app, count_requests))
 }
 
-/// What changes stored data by hand, behind its guard.
+/// What changes stored data by hand, or makes agents work, behind its guard.
 fn admin_routes(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
         .route("/api/v1/admin/flush", post(admin_api::flush))
         .route("/api/v1/admin/merge", post(admin_api::merge))
         .route("/api/v1/admin/backup", post(backup_api::backup))
+        .route("/api/v1/go/burst", post(agents::burst))
         .route("/api/v1/admin/deletes", get(deletes_api::list))
         .route("/api/v1/admin/deletes/{id}/undo", post(deletes_api::undo))
         .route("/api/v1/admin/tsdb/delete_series", post(deletes_api::delete_series).put(deletes_api::delete_series))

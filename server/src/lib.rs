@@ -6,6 +6,7 @@
 
 mod admin_api;
 mod admin_guard;
+pub mod agents;
 mod answer;
 mod app;
 mod backup_api;
@@ -46,6 +47,7 @@ mod syntax_tree;
 mod time;
 
 pub use admin_guard::AdminAccess;
+pub use agents::AgentBook;
 pub use app::{App, ServerOptions, router};
 pub use memory::watch_memory;
 pub use serve::{ServeOptions, serve, serve_with};

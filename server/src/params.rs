@@ -4,7 +4,7 @@
 
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method, Request};
+use axum::http::{Method, Request, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use model::{Matcher, TimeRange};
 use query::ast::ExprKind;
@@ -37,6 +37,13 @@ impl Params {
             params.extend(&body)?;
         }
         params.extend(head.uri.query().unwrap_or_default().as_bytes())?;
+        Ok(params)
+    }
+
+    /// The parameters of a URL alone, for calls whose body is no form.
+    pub(crate) fn of_url(url: &Uri) -> Result<Self, ApiError> {
+        let mut params = Self::default();
+        params.extend(url.query().unwrap_or_default().as_bytes())?;
         Ok(params)
     }
 

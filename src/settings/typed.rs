@@ -108,6 +108,7 @@ impl ServerSettings {
             backup_dir,
             settings,
             memory: memory.budget,
+            agents_waiting_max: resolved.count("connections_max") / 2,
             ..ServerOptions::default()
         };
         let serve = ServeOptions {

@@ -12,6 +12,7 @@ use model::labels::is_label_name;
 use options::LOG_LEVEL;
 use ureq::http::{HeaderName, HeaderValue};
 
+use crate::control;
 use crate::go::leaks::{AllowList, LeakOptions, Pattern};
 
 pub use layers::{ConfigError, Origin, Setting, Settings};
@@ -35,6 +36,7 @@ pub struct Config {
     /// Path or `@name` of the socket that programs push to.
     pub receive_socket: Option<String>,
     pub push: PushConfig,
+    pub control: ControlConfig,
     pub queue: QueueConfig,
     pub profiles: ProfilesConfig,
     pub cpu_percent_max: u64,
@@ -143,6 +145,15 @@ impl std::fmt::Debug for PushConfig {
     }
 }
 
+/// What the agent says to a server beside samples, and takes from it.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the table of options documents every field")]
+pub struct ControlConfig {
+    /// Address of the server; none: the agent keeps to itself.
+    pub server: Option<String>,
+    pub tasks: bool,
+}
+
 /// The queue on disk.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the table of options documents every field")]
@@ -196,6 +207,11 @@ impl Config {
             },
             receive_socket: Some(read.text("receive.socket")).filter(|socket| !socket.is_empty()),
             push: read.push()?,
+            control: ControlConfig {
+                server: control::server_of(&read.text("control.url"), &read.text("push.url"))
+                    .filter(|_| read.on("control.check_in")),
+                tasks: read.on("control.tasks"),
+            },
             queue: QueueConfig {
                 folder: PathBuf::from(read.text("queue.folder")),
                 bytes_max: read.number("queue.bytes_max"),
@@ -232,6 +248,11 @@ impl Config {
         if !(self.push.url.starts_with("http://") || self.push.url.starts_with("https://")) {
             let shown = value::masked(&self.push.url);
             return Err(read.wrong("push.url", format!("is {shown:?}; write http://… or https://…")));
+        }
+        let control_url = read.text("control.url");
+        if !(control_url.is_empty() || control_url.starts_with("http://") || control_url.starts_with("https://")) {
+            let shown = value::masked(&control_url);
+            return Err(read.wrong("control.url", format!("is {shown:?}; write http://… or https://…")));
         }
         let sendable = |(name, value): &(String, String)| {
             name.parse::<HeaderName>().is_ok() && value.parse::<HeaderValue>().is_ok()

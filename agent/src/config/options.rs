@@ -324,6 +324,19 @@ pub const OPTIONS: &[OptionSpec] = &[
     option("push.token", Shape::Secret, "", "Bearer token sent with each push."),
     option("push.token_file", Shape::Text, "", "File with the bearer token; read anew for each push."),
     option("push.headers", Shape::SecretPairs, "", "More request headers, `Name=value`."),
+    option(
+        "control.check_in",
+        Shape::Switch,
+        "true",
+        "Tells the MetricKit server that it pushes to how the agent is, and learns from it what to do.",
+    ),
+    option(
+        "control.url",
+        Shape::Text,
+        "",
+        "Address of that server; empty: that of `push.url`, where this ends in `/api/v1/write`.",
+    ),
+    option("control.tasks", Shape::Switch, "true", "Does what people ask for there: bursts of readings, captures."),
     option("queue.folder", Shape::Text, "metrickit-agent-data", "Folder of the queue on disk."),
     option(
         "queue.bytes_max",

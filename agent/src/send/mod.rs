@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod classic;
+pub mod credentials;
 pub mod encode;
 pub mod metadata;
 pub mod protocol;

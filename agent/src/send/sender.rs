@@ -3,8 +3,6 @@
 //! bodies are is `request`'s.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +14,7 @@ use prost::Message;
 
 use super::backoff::{Backoff, Verdict, judge};
 use super::classic::Told;
+use super::credentials::credentials;
 use super::encode::{compress, decompress};
 use super::metadata::{MetadataBook, SharedMetadata};
 use super::protocol::{Learned, Negotiation};
@@ -35,8 +34,6 @@ const PIECE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX * 8;
 const FIRST_PUSH_DELAY: Duration = Duration::from_secs(1);
 /// Shortest time between two lines of the log about refusals with one status.
 const TOLD_EVERY: Duration = Duration::from_mins(1);
-/// Longest token that is read from a file.
-const TOKEN_BYTES_MAX: u64 = 16 << 10;
 
 /// Sends the queue to a receiver.
 #[derive(Debug)]
@@ -325,20 +322,7 @@ impl Sender {
             pair("Content-Encoding", "snappy"),
             pair("X-Prometheus-Remote-Write-Version", number),
         ];
-        let token = match &self.config.token_file {
-            Some(path) => {
-                let mut text = String::new();
-                File::open(path)
-                    .and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut text))
-                    .map_err(|error| format!("{}: {error}", path.display()))?;
-                text.trim().to_owned()
-            }
-            None => self.config.token.clone(),
-        };
-        if !token.is_empty() {
-            headers.push(pair("Authorization", &format!("Bearer {token}")));
-        }
-        headers.extend(self.config.headers.iter().cloned());
+        headers.extend(credentials(&self.config)?);
         Ok(headers)
     }
 }

@@ -213,7 +213,7 @@ fn schema_of(schema: i32) -> Result<(i8, u32), HistogramError> {
     let unknown = HistogramError::Schema { schema };
     let finest = i32::from(SCHEMA_MAX);
     if schema > REDUCIBLE_SCHEMA_MAX
-        || (schema < i32::from(crate::histogram::SCHEMA_MIN) && schema != CUSTOM_SCHEMA.into())
+        || (schema < i32::from(crate::histogram::SCHEMA_MIN) && schema != i32::from(CUSTOM_SCHEMA))
     {
         return Err(unknown);
     }

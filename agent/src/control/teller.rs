@@ -1,0 +1,118 @@
+//! What an agent says of itself, put together from what its threads count.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::Clock;
+use model::control::{AgentQueue, AgentShed, CheckIn};
+use parking_lot::Mutex;
+use procfs::process::Process;
+
+use crate::go::SharedProcesses;
+use crate::queue::SharedQueue;
+use crate::stats::Stats;
+
+/// Time over which processor time of late is told, at least.
+const CPU_WINDOW: Duration = Duration::from_secs(10);
+
+/// Knows what there is to say. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Teller {
+    name: String,
+    environment: String,
+    run: u64,
+    started_ms: i64,
+    clock: Arc<dyn Clock>,
+    stats: Arc<Stats>,
+    queue: SharedQueue,
+    processes: SharedProcesses,
+    cpu: Arc<Mutex<CpuOfLate>>,
+}
+
+#[derive(Debug)]
+struct CpuOfLate {
+    since: Instant,
+    used_us: u64,
+    percent: f64,
+}
+
+impl Teller {
+    /// Tells of the agent `name` of `environment`, which starts now.
+    pub fn new(
+        (name, environment): (&str, &str),
+        clock: &Arc<dyn Clock>,
+        stats: &Arc<Stats>,
+        queue: &SharedQueue,
+        processes: &SharedProcesses,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            environment: environment.to_owned(),
+            // As JSON's numbers are exact.
+            run: fastrand::u64(1..1 << 53),
+            started_ms: clock.now().0,
+            clock: Arc::clone(clock),
+            stats: Arc::clone(stats),
+            queue: Arc::clone(queue),
+            processes: Arc::clone(processes),
+            cpu: Arc::new(Mutex::new(CpuOfLate { since: Instant::now(), used_us: stats.cpu_us.get(), percent: 0.0 })),
+        }
+    }
+
+    /// What there is to say now, tasks and profile aside.
+    pub fn tell(&self) -> CheckIn {
+        let now_ms = self.clock.now().0;
+        let held = self.queue.lock().state();
+        let stats = &self.stats;
+        CheckIn {
+            agent: self.name.clone(),
+            run: self.run,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            environment: self.environment.clone(),
+            started_ms: self.started_ms,
+            now_ms,
+            queue: AgentQueue {
+                samples: held.samples_waiting,
+                bytes: held.disk_bytes,
+                lag_ms: match held.oldest_ms {
+                    Some(oldest_ms) if held.samples_waiting > 0 => {
+                        now_ms.saturating_sub(oldest_ms).max(0).unsigned_abs()
+                    }
+                    _ => 0,
+                },
+            },
+            shed: AgentShed {
+                stretch: stats.stretch.get().max(1),
+                rounds_late: stats.rounds_late.get(),
+                samples_dropped: held.dropped_bytes_cap
+                    + held.dropped_age_cap
+                    + held.lost
+                    + stats.samples_rejected.get(),
+            },
+            cpu_seconds: Duration::from_micros(stats.cpu_us.get()).as_secs_f64(),
+            cpu_percent: self.cpu_percent(),
+            resident_bytes: resident_bytes(),
+            go_processes: self.processes.lock().processes.len() as u64,
+            ..CheckIn::default()
+        }
+    }
+
+    fn cpu_percent(&self) -> f64 {
+        let mut cpu = self.cpu.lock();
+        let (elapsed, used_us) = (cpu.since.elapsed(), self.stats.cpu_us.get());
+        let percent =
+            |used_us: u64| 100.0 * Duration::from_micros(used_us).as_secs_f64() / elapsed.as_secs_f64().max(1e-3);
+        let percent = percent(used_us.saturating_sub(cpu.used_us));
+        if elapsed < CPU_WINDOW {
+            // The first window is told before it is over, later ones are not.
+            return if cpu.percent > 0.0 { cpu.percent } else { percent };
+        }
+        *cpu = CpuOfLate { since: Instant::now(), used_us, percent };
+        percent
+    }
+}
+
+fn resident_bytes() -> u64 {
+    let pages = Process::myself().and_then(|own| own.stat()).map_or(0, |stat| stat.rss);
+    pages.saturating_mul(procfs::page_size())
+}

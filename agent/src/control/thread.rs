@@ -1,0 +1,187 @@
+//! The thread that checks in. While there is nothing to do the server holds its answer back, so that a task is known at once and
+//! an idle agent says a word every 20 seconds. Whatever fails here delays no sample.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use model::control::{CHECK_IN_PATH, CheckIn, MESSAGE_BYTES_MAX, Orders};
+use serde::Deserialize;
+
+use super::errands::Errands;
+use super::teller::Teller;
+use crate::budget::CpuMeter;
+use crate::config::value::masked;
+use crate::config::{ControlConfig, PushConfig};
+use crate::http::{Client, Exchange};
+use crate::send::backoff::Backoff;
+use crate::send::credentials::credentials;
+use crate::stats::Stats;
+use crate::stop::StopFlag;
+
+/// How long the server may hold its answer back.
+const WAIT_IDLE: Duration = Duration::from_secs(20);
+/// The same while tasks are under way, so that their outcomes are told soon.
+const WAIT_BUSY: Duration = Duration::from_secs(1);
+/// Time for all but the waiting.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for the last word of an agent that ends.
+const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pauses after failures, in milliseconds.
+const BACKOFF_MS: (u64, u64) = (1_000, 60_000);
+/// Pause before a receiver that does not know check-ins is asked again: it may be upgraded.
+const FOREIGN_PAUSE: Duration = Duration::from_mins(10);
+/// Shortest pause between two check-ins, whatever a server answers.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+/// Longest pause that a server may ask for.
+const PAUSE_MS_MAX: u64 = 10 * 60_000;
+
+/// The agent's end of it.
+#[derive(Debug)]
+pub struct Control {
+    line: Line,
+    teller: Teller,
+}
+
+/// How the server is reached.
+#[derive(Debug, Clone)]
+struct Line {
+    server: String,
+    push: PushConfig,
+    client: Client,
+    /// Whether the last check-in was answered.
+    answered: Arc<AtomicBool>,
+}
+
+/// What became of a check-in.
+enum Said {
+    Orders(Orders),
+    /// Whoever is there knows no check-ins.
+    Foreign(String),
+    Failed(String),
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    data: Orders,
+}
+
+impl Line {
+    fn say(&self, check_in: &CheckIn, wait: Duration, timeout: Duration) -> Said {
+        let body = match serde_json::to_vec(check_in) {
+            Ok(body) => body,
+            Err(error) => return Said::Failed(error.to_string()),
+        };
+        let mut headers = match credentials(&self.push) {
+            Ok(headers) => headers,
+            Err(error) => return Said::Failed(error),
+        };
+        headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
+        let url = format!("{}{CHECK_IN_PATH}?wait={}s", self.server, wait.as_secs());
+        let exchange = Exchange {
+            url: &url,
+            headers: &headers,
+            body: Some(&body),
+            timeout: wait + timeout,
+            answer_bytes_max: MESSAGE_BYTES_MAX as u64,
+        };
+        let said = match self.client.exchange(&exchange) {
+            Err(error) => Said::Failed(error.to_string()),
+            Ok(answer) => match (answer.status, serde_json::from_slice::<Envelope>(&answer.body)) {
+                (200, Ok(envelope)) => Said::Orders(envelope.data),
+                (200..=299 | 404 | 405 | 501, _) => Said::Foreign(format!("status {}", answer.status)),
+                (status, _) => Said::Failed(format!("status {status}")),
+            },
+        };
+        self.answered.store(matches!(said, Said::Orders(_)), Ordering::Relaxed);
+        said
+    }
+}
+
+/// Starts checking in at the server of `config`, if it is to.
+///
+/// # Errors
+///
+/// When no thread can be started.
+pub fn start(
+    (config, push): (&ControlConfig, &PushConfig),
+    teller: Teller,
+    errands: Errands,
+    stop: &StopFlag,
+    stats: &Arc<Stats>,
+) -> std::io::Result<Option<Control>> {
+    let Some(server) = config.server.clone() else { return Ok(None) };
+    let line = Line { server, push: push.clone(), client: Client::proxied(), answered: Arc::default() };
+    let control = Control { line: line.clone(), teller: teller.clone() };
+    let (stop, stats) = (stop.clone(), Arc::clone(stats));
+    let mut speaker =
+        Speaker { line, teller, errands, backoff: Backoff::new(BACKOFF_MS.0, BACKOFF_MS.1), quiet: false };
+    std::thread::Builder::new().name("agent-control".to_owned()).spawn(move || {
+        let mut pause = Duration::ZERO;
+        while !stop.wait(pause) {
+            let meter = CpuMeter::start();
+            pause = speaker.turn();
+            stats.cpu_us.add(meter.elapsed_us());
+        }
+    })?;
+    Ok(Some(control))
+}
+
+impl Control {
+    /// Tells the server, if it listens, that the agent ends.
+    pub fn end(&self) {
+        if self.line.answered.load(Ordering::Relaxed) {
+            let check_in = CheckIn { ending: true, ..self.teller.tell() };
+            self.line.say(&check_in, Duration::ZERO, LAST_WORD_TIMEOUT);
+        }
+    }
+}
+
+struct Speaker {
+    line: Line,
+    teller: Teller,
+    errands: Errands,
+    backoff: Backoff,
+    /// Whether it was logged that nobody listens.
+    quiet: bool,
+}
+
+impl Speaker {
+    /// Checks in once and does what is asked; the pause before the next time.
+    fn turn(&mut self) -> Duration {
+        let (under_way, outcomes) = self.errands.report();
+        let wait = match (under_way.is_empty(), outcomes.is_empty()) {
+            (_, false) => Duration::ZERO,
+            (false, true) => WAIT_BUSY,
+            (true, true) => WAIT_IDLE,
+        };
+        let check_in = CheckIn { under_way, outcomes, ..self.teller.tell() };
+        match self.line.say(&check_in, wait, ANSWER_TIMEOUT) {
+            Said::Orders(orders) => {
+                if self.quiet {
+                    tracing::info!(server = masked(&self.line.server), "server takes check-ins again");
+                }
+                self.quiet = false;
+                self.backoff.reset();
+                self.errands.heard(&check_in.outcomes);
+                self.errands.take(orders.tasks);
+                Duration::from_millis(orders.pause_ms.min(PAUSE_MS_MAX)).max(PAUSE_MIN)
+            }
+            Said::Foreign(why) => {
+                self.tell_once(&why, "receiver takes no check-ins; it is asked again from time to time");
+                FOREIGN_PAUSE
+            }
+            Said::Failed(why) => {
+                self.tell_once(&why, "check-in failed; samples are not concerned");
+                Duration::from_millis(self.backoff.next_ms(fastrand::f64(), None))
+            }
+        }
+    }
+
+    fn tell_once(&mut self, why: &str, what: &str) {
+        if !self.quiet {
+            tracing::info!(server = masked(&self.line.server), why, "{what}");
+        }
+        self.quiet = true;
+    }
+}

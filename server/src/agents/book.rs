@@ -1,0 +1,347 @@
+//! The book of agents: the last check-in of each, and the tasks they are given. Others of the server order tasks here.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use model::Clock;
+use model::control::{CheckIn, Orders, TaskKind};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::tasks::{TaskId, TaskState, Tasks};
+
+/// Most agents that are known.
+const AGENTS_MAX: usize = 10_000;
+/// Time without a check-in after which an agent counts as away. Agents check in every 20 seconds at least.
+const AWAY_MS: i64 = 60_000;
+/// Time without a check-in after which an agent is forgotten.
+const FORGOTTEN_MS: i64 = 24 * 3_600_000;
+/// Pause that is asked of an agent whose check-in cannot wait here.
+const BUSY_PAUSE_MS: u64 = 10_000;
+
+/// Why a task was not ordered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name every field")]
+pub enum OrderError {
+    /// Correct the request.
+    #[error("{0}")]
+    Invalid(String),
+    /// No agent of that name has checked in; correct the name, or start one there.
+    #[error("no agent {agent:?} has checked in; `metrickit agents` lists those that have")]
+    Unknown { agent: String },
+    /// The agent is away; try again when it is back.
+    #[error("agent {agent:?} was last seen {seconds} s ago; it takes no tasks while it is away")]
+    Away { agent: String, seconds: i64 },
+    /// Too many tasks wait; try again later.
+    #[error("{0}")]
+    Full(String),
+}
+
+/// How an agent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum AgentState {
+    /// It checks in.
+    Here,
+    /// It said that it ends.
+    Ended,
+    /// It has not checked in for a while.
+    Away,
+}
+
+/// An agent as it is listed.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    /// What it said last.
+    pub(crate) check_in: CheckIn,
+    /// When, in milliseconds since the Unix epoch.
+    pub(crate) seen_ms: i64,
+    /// From where.
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) state: AgentState,
+}
+
+#[derive(Debug)]
+struct Known {
+    check_in: CheckIn,
+    seen_ms: i64,
+    address: Option<IpAddr>,
+}
+
+impl Known {
+    fn state(&self, now_ms: i64) -> AgentState {
+        match now_ms.saturating_sub(self.seen_ms) {
+            _ if self.check_in.ending => AgentState::Ended,
+            since_ms if since_ms > AWAY_MS => AgentState::Away,
+            _ => AgentState::Here,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    agents: BTreeMap<String, Known>,
+    tasks: Tasks,
+}
+
+/// Agents that checked in, and their tasks. Bounded in every way; nothing is kept on disk.
+#[derive(Debug)]
+pub struct AgentBook {
+    state: Mutex<State>,
+    clock: Arc<dyn Clock>,
+    /// Sent to at every change that somebody may wait for.
+    changes: watch::Sender<()>,
+    waiting: AtomicUsize,
+    waiting_max: usize,
+    closed: AtomicBool,
+}
+
+impl AgentBook {
+    /// An empty book; at most `waiting_max` check-ins are answered late.
+    pub fn new(clock: Arc<dyn Clock>, waiting_max: usize) -> Self {
+        let tasks = Tasks::new(clock.now().0);
+        Self {
+            state: Mutex::new(State { agents: BTreeMap::new(), tasks }),
+            clock,
+            changes: watch::Sender::new(()),
+            waiting: AtomicUsize::new(0),
+            waiting_max,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Orders a task of `agent`, the host in `instance`. Its number tells later what became of it.
+    ///
+    /// # Errors
+    ///
+    /// When the task passes a limit, the agent is not there, or too many tasks wait.
+    pub fn order(&self, agent: &str, kind: TaskKind) -> Result<TaskId, OrderError> {
+        kind.check().map_err(OrderError::Invalid)?;
+        let now_ms = self.clock.now().0;
+        let mut state = self.lock();
+        let Some(known) = state.agents.get(agent) else {
+            return Err(OrderError::Unknown { agent: agent.to_owned() });
+        };
+        if known.state(now_ms) != AgentState::Here {
+            let seconds = now_ms.saturating_sub(known.seen_ms) / 1_000;
+            return Err(OrderError::Away { agent: agent.to_owned(), seconds });
+        }
+        let id = state.tasks.order(agent, kind, now_ms).map_err(OrderError::Full)?;
+        drop(state);
+        self.changes.send_replace(());
+        Ok(id)
+    }
+
+    /// What became of a task; none when it is not known, or was forgotten.
+    pub fn outcome(&self, id: TaskId) -> Option<TaskState> {
+        self.lock().tasks.state(id, self.clock.now().0)
+    }
+
+    /// As [`outcome`](Self::outcome), but waits for up to `wait` until the task is over.
+    pub async fn wait_outcome(&self, id: TaskId, wait: Duration) -> Option<TaskState> {
+        let until = Instant::now() + wait;
+        let mut changes = self.changes.subscribe();
+        loop {
+            let state = self.outcome(id)?;
+            if state.is_over() || self.is_closed() || tokio::time::timeout_at(until, changes.changed()).await.is_err() {
+                return Some(state);
+            }
+        }
+    }
+
+    /// Lets go of everyone who waits, and makes nobody wait any more: the server stops.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.changes.send_replace(());
+    }
+
+    /// Takes note of a checked check-in that came from `address`. Nothing when there are too many agents.
+    pub(crate) fn note(&self, check_in: &CheckIn, address: Option<IpAddr>) -> Option<()> {
+        let now_ms = self.clock.now().0;
+        let mut state = self.lock();
+        if !state.agents.contains_key(&check_in.agent) {
+            make_room(&mut state.agents, now_ms)?;
+        }
+        let known = Known { check_in: check_in.clone(), seen_ms: now_ms, address };
+        state.agents.insert(check_in.agent.clone(), known);
+        let changed = state.tasks.told(check_in, now_ms);
+        drop(state);
+        if changed || check_in.ending {
+            self.changes.send_replace(());
+        }
+        Some(())
+    }
+
+    /// What an agent that said `check_in` is to do: at once if there is news for it, else after `wait`.
+    pub(crate) async fn orders(&self, check_in: &CheckIn, wait: Duration) -> Orders {
+        let until = Instant::now() + wait;
+        let mut changes = self.changes.subscribe();
+        let place = Place::take(self);
+        loop {
+            let tasks = {
+                let now_ms = self.clock.now().0;
+                let mut state = self.lock();
+                // A later run has checked in meanwhile, or another agent of the same name: this one takes nothing from it.
+                let is_last = state.agents.get(&check_in.agent).is_some_and(|of| of.check_in.run == check_in.run);
+                if check_in.ending || !is_last {
+                    return Orders { pause_ms: BUSY_PAUSE_MS, ..Orders::default() };
+                }
+                state.tasks.give(&check_in.agent, check_in.run, &check_in.under_way, now_ms)
+            };
+            let mut orders = Orders { tasks, ..Orders::default() };
+            if place.is_none() {
+                orders.pause_ms = BUSY_PAUSE_MS;
+            }
+            let at_once = !orders.tasks.is_empty() || place.is_none() || self.is_closed();
+            if at_once || tokio::time::timeout_at(until, changes.changed()).await.is_err() {
+                return orders;
+            }
+        }
+    }
+
+    /// Every agent, by name.
+    pub(crate) fn list(&self) -> Vec<Listed> {
+        let now_ms = self.clock.now().0;
+        let mut state = self.lock();
+        state.agents.retain(|_, known| now_ms.saturating_sub(known.seen_ms) <= FORGOTTEN_MS);
+        let listed = |known: &Known| Listed {
+            check_in: known.check_in.clone(),
+            seen_ms: known.seen_ms,
+            address: known.address,
+            state: known.state(now_ms),
+        };
+        state.agents.values().map(listed).collect()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// A book whose holder panicked is still a book.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets the agent that was seen longest ago where there are too many, unless all are here.
+fn make_room(agents: &mut BTreeMap<String, Known>, now_ms: i64) -> Option<()> {
+    if agents.len() < AGENTS_MAX {
+        return Some(());
+    }
+    let gone = |known: &Known| known.state(now_ms) != AgentState::Here;
+    let (name, _) = agents.iter().filter(|(_, known)| gone(known)).min_by_key(|(_, known)| known.seen_ms)?;
+    let name = name.clone();
+    agents.remove(&name);
+    Some(())
+}
+
+/// A check-in that may wait.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(book: &'a AgentBook) -> Option<Self> {
+        let place = Self(&book.waiting);
+        (book.waiting.fetch_add(1, Ordering::Relaxed) < book.waiting_max).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::control::{ProcessName, TaskOutcome};
+    use model::{ManualClock, TimestampMs};
+
+    const LONG: Duration = Duration::from_hours(1);
+
+    fn book(waiting_max: usize) -> (Arc<AgentBook>, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::new(TimestampMs(1_000_000)));
+        (Arc::new(AgentBook::new(Arc::clone(&clock) as Arc<dyn Clock>, waiting_max)), clock)
+    }
+
+    fn agent(name: &str) -> CheckIn {
+        CheckIn { agent: name.to_owned(), run: 1, ..CheckIn::default() }
+    }
+
+    fn burst(seconds: u64) -> TaskKind {
+        TaskKind::Burst { process: ProcessName::new("", "web1/0"), interval_ms: 100, seconds }
+    }
+
+    #[tokio::test]
+    async fn a_task_ends_the_wait_of_its_agent_and_its_outcome_that_of_who_ordered() {
+        let (book, _) = book(1);
+        book.note(&agent("web1"), None).unwrap();
+        let waits = tokio::spawn({
+            let book = Arc::clone(&book);
+            async move { book.orders(&agent("web1"), LONG).await }
+        });
+        while book.waiting.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let id = book.order("web1", burst(1)).unwrap();
+        let orders = waits.await.unwrap();
+        assert_eq!(orders.tasks.iter().map(|task| task.id).collect::<Vec<_>>(), [id.0]);
+        assert_eq!(book.outcome(id), Some(TaskState::Given));
+        let asks = tokio::spawn({
+            let book = Arc::clone(&book);
+            async move { book.wait_outcome(id, LONG).await }
+        });
+        tokio::task::yield_now().await;
+        book.note(&CheckIn { outcomes: vec![TaskOutcome::ok(id.0)], ..agent("web1") }, None).unwrap();
+        assert_eq!(asks.await.unwrap(), Some(TaskState::Done));
+        assert_eq!(book.wait_outcome(TaskId(1), LONG).await, None);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_beyond_the_places_or_when_the_server_stops() {
+        let (book, _) = book(0);
+        book.note(&agent("web1"), None).unwrap();
+        let orders = book.orders(&agent("web1"), LONG).await;
+        assert_eq!(orders.pause_ms, BUSY_PAUSE_MS);
+        assert_eq!(book.waiting.load(Ordering::Relaxed), 0);
+        let (book, _) = self::book(1);
+        book.note(&agent("web1"), None).unwrap();
+        assert_eq!(book.orders(&agent("web1"), Duration::ZERO).await, Orders::default());
+        book.close();
+        assert_eq!(book.orders(&agent("web1"), LONG).await, Orders::default());
+    }
+
+    #[test]
+    fn who_is_away_takes_no_tasks() {
+        let (book, clock) = book(1);
+        assert_eq!(book.order("web1", burst(1)), Err(OrderError::Unknown { agent: "web1".to_owned() }));
+        book.note(&agent("web1"), None).unwrap();
+        assert!(matches!(book.order("web1", burst(0)), Err(OrderError::Invalid(_))));
+        assert!(book.order("web1", burst(1)).is_ok());
+        clock.advance_ms(AWAY_MS + 1);
+        assert_eq!(book.list()[0].state, AgentState::Away);
+        assert_eq!(book.order("web1", burst(1)), Err(OrderError::Away { agent: "web1".to_owned(), seconds: 60 }));
+        book.note(&CheckIn { ending: true, ..agent("web1") }, None).unwrap();
+        assert_eq!(book.list()[0].state, AgentState::Ended);
+        clock.advance_ms(FORGOTTEN_MS + 1);
+        assert!(book.list().is_empty());
+    }
+
+    #[test]
+    fn agents_are_bounded() {
+        let (book, clock) = book(1);
+        for at in 0..AGENTS_MAX {
+            book.note(&agent(&format!("a{at}")), None).unwrap();
+        }
+        assert_eq!(book.note(&agent("b"), None), None, "all are here");
+        assert_eq!(book.note(&agent("a1"), None), Some(()));
+        clock.advance_ms(AWAY_MS + 1);
+        assert_eq!(book.note(&agent("b"), None), Some(()));
+        assert_eq!(book.list().len(), AGENTS_MAX);
+    }
+}
