@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 30
 # How often `make kill-loop` kills; 1000 take about a quarter of an hour.
 METRICKIT_KILLS ?= 200
 
-.PHONY: test sdk lint docs fuzz fuzz-build bench kill-loop soak go-layouts test-go-matrix clean
+.PHONY: test sdk lint docs fuzz fuzz-build bench kill-loop soak go-layouts test-go-matrix test-go-many clean
 
 ## every test: unit, property, script, end to end, fuzz seeds, the Go client
 test: sdk
@@ -56,9 +56,16 @@ soak:
 go-layouts:
 	PATH="$(dir $(GO)):$$PATH" agent/layouts/run
 
-## what the agent finds in executables of every release of Go (needs go and the module proxy)
+## what the agent reads of executables and of running programs of every release of Go, beside what they say of themselves
+## (needs go, and pip or the module proxy)
 test-go-matrix:
 	PATH="$(dir $(GO)):$$PATH" CARGO="$(CARGO)" agent/layouts/matrix
+
+## the agent beside 500 Go processes (needs go): its processor time, memory and rounds
+test-go-many:
+	$(CARGO) build --release --locked -p agent
+	METRICKIT_GO_PROCESSES=500 METRICKIT_AGENT_PROGRAM=$(abspath $(or $(CARGO_TARGET_DIR),target))/release/metrickit-agent \
+		$(CARGO) test --locked -p agent --test survive -- --nocapture many::
 
 clean:
 	$(CARGO) clean

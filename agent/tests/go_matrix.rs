@@ -1,18 +1,20 @@
 //! Go executables of every kind of build: what is found in a stripped one is what the symbols of its unstripped twin
 //! say, and functions and lines are those that Go's own tools give.
 //!
-//! With the toolchain of this machine; `make test-go-matrix` gives others, as `METRICKIT_GO_TOOLCHAINS=folder:folder`.
-//! Skipped, with a notice, where there is no Go toolchain; never when `CI=true`.
+//! With the toolchain of this machine; `make test-go-matrix` gives others.
+
+mod toolchain;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use agent::go::buildinfo;
 use agent::go::outside::binary::{Arch, GoBinary, Variable};
+use toolchain::Toolchain;
 
 /// Links the parts of the runtime that are read; the same program makes the table of layouts.
 const SAMPLE: &str = include_str!("../layouts/sample/main.go");
@@ -33,39 +35,6 @@ const NEEDED: [Variable; 8] = [
 /// Left to the symbols: nothing depends on them alone.
 const OF_SYMBOLS: [Variable; 4] =
     [Variable::Ncpu, Variable::DisableMemoryProfiling, Variable::BuildVersion, Variable::Ticks];
-
-/// A toolchain: its `go` command.
-struct Toolchain {
-    go: PathBuf,
-    /// Whether the one who runs the tests chose it.
-    chosen: bool,
-}
-
-impl Toolchain {
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.go);
-        command.env("GOTOOLCHAIN", "local").env("GOFLAGS", "-mod=mod");
-        if self.chosen {
-            command.env_remove("GOROOT");
-        }
-        command
-    }
-
-    fn build(&self, folder: &Path, program: &str, build: &Build, stripped: bool) -> PathBuf {
-        let source = folder.join(if program == SAMPLE { "sample.go" } else { "empty.go" });
-        std::fs::write(&source, program).expect("written");
-        let output = folder.join(format!("{}{}", build.name, if stripped { "-stripped" } else { "" }));
-        let mut command = self.command();
-        // The flags become part of the executable: equally long ones leave all addresses as they are.
-        let strip = if stripped { "-s=1 -w=1" } else { "-s=0 -w=0" };
-        command.arg("build").args(build.flags).arg(format!("-ldflags={} {strip}", build.linker));
-        let cgo = if build.cgo { "1" } else { "0" };
-        command.arg("-o").arg(&output).arg(&source).env("GOARCH", build.arch).env("CGO_ENABLED", cgo);
-        let run = command.current_dir(folder).output().expect("go runs");
-        assert!(run.status.success(), "{}: {}", build.name, String::from_utf8_lossy(&run.stderr));
-        output
-    }
-}
 
 struct Build {
     name: &'static str,
@@ -92,20 +61,19 @@ const BUILDS: [Build; 7] = [
 /// How many of them every run of the tests builds; the matrix builds all.
 const BUILDS_USUAL: usize = 3;
 
-/// The toolchains to test with; none where there are none.
-#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
-fn toolchains() -> Vec<Toolchain> {
-    if let Ok(folders) = std::env::var("METRICKIT_GO_TOOLCHAINS") {
-        let folders = folders.split(':').filter(|folder| !folder.is_empty()).map(PathBuf::from);
-        return folders.map(|folder| Toolchain { go: folder.join("bin/go"), chosen: true }).collect();
-    }
-    let go = Toolchain { go: "go".into(), chosen: false };
-    if go.command().arg("version").output().is_ok_and(|output| output.status.success()) {
-        return vec![go];
-    }
-    assert!(std::env::var("CI").is_err(), "CI must have a Go toolchain");
-    println!("SKIPPED: no Go toolchain on this machine");
-    Vec::new()
+fn build_with(toolchain: &Toolchain, folder: &Path, program: &str, build: &Build, stripped: bool) -> PathBuf {
+    let source = folder.join(if program == SAMPLE { "sample.go" } else { "empty.go" });
+    std::fs::write(&source, program).expect("written");
+    let output = folder.join(format!("{}{}", build.name, if stripped { "-stripped" } else { "" }));
+    let mut command = toolchain.command();
+    // The flags become part of the executable: equally long ones leave all addresses as they are.
+    let strip = if stripped { "-s=1 -w=1" } else { "-s=0 -w=0" };
+    command.arg("build").args(build.flags).arg(format!("-ldflags={} {strip}", build.linker));
+    let cgo = if build.cgo { "1" } else { "0" };
+    command.arg("-o").arg(&output).arg(&source).env("GOARCH", build.arch).env("CGO_ENABLED", cgo);
+    let run = command.current_dir(folder).output().expect("go runs");
+    assert!(run.status.success(), "{}: {}", build.name, String::from_utf8_lossy(&run.stderr));
+    output
 }
 
 fn open(path: &Path) -> GoBinary {
@@ -210,12 +178,12 @@ fn check_functions(toolchain: &Toolchain, plain: &Path, stripped: &Path, name: &
 
 #[test]
 fn stripped_executables_tell_what_their_twins_do() {
-    for toolchain in toolchains() {
+    for toolchain in Toolchain::all() {
         let folder = tempfile::tempdir().expect("a folder");
         let all = if toolchain.chosen { BUILDS.len() } else { BUILDS_USUAL };
         for build in &BUILDS[..all] {
-            let plain = toolchain.build(folder.path(), SAMPLE, build, false);
-            let stripped = toolchain.build(folder.path(), SAMPLE, build, true);
+            let plain = build_with(&toolchain, folder.path(), SAMPLE, build, false);
+            let stripped = build_with(&toolchain, folder.path(), SAMPLE, build, true);
             let release = open(&plain).version().to_string();
             let name = format!("{release} {}", build.name);
             let missing = compare(&plain, &stripped, &name);
@@ -231,11 +199,11 @@ fn stripped_executables_tell_what_their_twins_do() {
 
 #[test]
 fn a_program_that_links_little_has_what_is_needed() {
-    for toolchain in toolchains() {
+    for toolchain in Toolchain::all() {
         let folder = tempfile::tempdir().expect("a folder");
         for build in &BUILDS[..1] {
-            let plain = toolchain.build(folder.path(), EMPTY, build, false);
-            let stripped = toolchain.build(folder.path(), EMPTY, build, true);
+            let plain = build_with(&toolchain, folder.path(), EMPTY, build, false);
+            let stripped = build_with(&toolchain, folder.path(), EMPTY, build, true);
             let missing = compare(&plain, &stripped, "empty");
             println!("empty: not found {missing:?}");
         }

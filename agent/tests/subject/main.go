@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -11,6 +12,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,7 +52,9 @@ func main() {
 		case "contend":
 			contend(n)
 		case "heap":
-			answer["inuse"] = heap()
+			answer = heap()
+		case "waits":
+			answer = waits()
 		case "exec":
 			out.Encode(answer)
 			panic(syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
@@ -86,9 +90,9 @@ func all() map[string]any {
 			values[s.Name] = map[string]any{"counts": h.Counts, "bounds": bounds}
 		}
 	}
-	values["goroutines"] = runtime.NumGoroutine()
+	values["go_goroutines"] = runtime.NumGoroutine()
 	threads, _ := runtime.ThreadCreateProfile(nil)
-	values["threads"] = threads
+	values["go_threads"] = threads
 	return values
 }
 
@@ -104,30 +108,40 @@ func stats() map[string]any {
 	}
 	return map[string]any{
 		"LastGC": float64(m.LastGC) / 1e9, "PauseTotal": float64(m.PauseTotalNs) / 1e9, "NumGC": m.NumGC,
-		"GCCPUFraction": m.GCCPUFraction, "Sys": m.Sys, "TotalAlloc": m.TotalAlloc, "NextGC": m.NextGC,
-		"quantiles": quantiles,
+		"GCCPUFraction": m.GCCPUFraction, "NextGC": m.NextGC, "quantiles": quantiles,
+		"Alloc": m.Alloc, "TotalAlloc": m.TotalAlloc, "Sys": m.Sys, "Mallocs": m.Mallocs, "Frees": m.Frees,
+		"HeapSys": m.HeapSys, "HeapIdle": m.HeapIdle, "HeapInuse": m.HeapInuse, "HeapReleased": m.HeapReleased,
+		"HeapObjects": m.HeapObjects, "StackInuse": m.StackInuse, "StackSys": m.StackSys,
+		"MSpanInuse": m.MSpanInuse, "MSpanSys": m.MSpanSys, "MCacheInuse": m.MCacheInuse,
+		"MCacheSys": m.MCacheSys, "BuckHashSys": m.BuckHashSys, "GCSys": m.GCSys, "OtherSys": m.OtherSys,
 	}
 }
 
-// sites counts goroutines by the function they were started with.
+// sites counts goroutines by what they run, what started them and what they wait for, as their dump tells.
 func sites() map[string]int {
-	records := make([]runtime.StackRecord, runtime.NumGoroutine()+100)
-	n, _ := runtime.GoroutineProfile(records)
+	dump := make([]byte, 1<<16)
+	for {
+		n := runtime.Stack(dump, true)
+		if n < len(dump) {
+			dump = dump[:n]
+			break
+		}
+		dump = make([]byte, 2*len(dump))
+	}
 	counts := map[string]int{}
-	for _, r := range records[:n] {
-		stack := r.Stack()
-		last := ""
-		frames := runtime.CallersFrames(stack)
-		for {
-			frame, more := frames.Next()
-			if frame.Function != "runtime.goexit" {
-				last = frame.Function
-			}
-			if !more {
-				break
+	for _, one := range strings.Split(strings.TrimSpace(string(dump)), "\n\n") {
+		lines := strings.Split(one, "\n")
+		_, wait, _ := strings.Cut(lines[0], "[")
+		wait, _, _ = strings.Cut(strings.TrimSuffix(wait, "]:"), ",")
+		function, created := "", ""
+		for _, line := range lines[1:] {
+			if strings.HasPrefix(line, "created by ") {
+				created, _, _ = strings.Cut(strings.TrimPrefix(line, "created by "), " in goroutine ")
+			} else if !strings.HasPrefix(line, "\t") {
+				function = line[:strings.LastIndexByte(line, '(')]
 			}
 		}
-		counts[last]++
+		counts[function+"|"+created+"|"+wait]++
 	}
 	return counts
 }
@@ -135,7 +149,7 @@ func sites() map[string]int {
 //go:noinline
 func park(n int) {
 	var begun sync.WaitGroup
-	for range n {
+	for i := 0; i < n; i++ {
 		begun.Add(1)
 		go parked(&begun, make(chan int))
 	}
@@ -166,7 +180,7 @@ func receive(c chan int) int {
 func hold(n int) {
 	var mutex sync.Mutex
 	mutex.Lock()
-	for range n {
+	for i := 0; i < n; i++ {
 		go locked(&mutex)
 	}
 	time.Sleep(10 * time.Millisecond)
@@ -181,14 +195,14 @@ var sink []byte
 
 //go:noinline
 func churn(n int) {
-	for range n {
+	for i := 0; i < n; i++ {
 		sink = make([]byte, 1<<12)
 	}
 }
 
 //go:noinline
 func keep(n int) {
-	for range n {
+	for i := 0; i < n; i++ {
 		kept = append(kept, make([]byte, 1<<16))
 	}
 }
@@ -198,7 +212,7 @@ func contend(n int) {
 	runtime.SetMutexProfileFraction(1)
 	runtime.SetBlockProfileRate(1)
 	var mutex sync.Mutex
-	for range n {
+	for i := 0; i < n; i++ {
 		var done sync.WaitGroup
 		mutex.Lock()
 		done.Add(1)
@@ -223,24 +237,57 @@ func release(mutex *sync.Mutex) {
 	mutex.Unlock()
 }
 
-// heap is what the heap profile says is in use in keep, unsampled.
-func heap() float64 {
+// heap is what the heap profile says is in use and was allocated in keep, estimated from its samples.
+func heap() map[string]any {
 	records := make([]runtime.MemProfileRecord, 10000)
 	n, _ := runtime.MemProfile(records, true)
-	total := 0.0
+	inUse, allocated := 0.0, 0.0
 	for _, r := range records[:n] {
-		frames := runtime.CallersFrames(r.Stack())
-		for {
-			frame, more := frames.Next()
-			if frame.Function == "main.keep" && r.AllocObjects > 0 {
-				size := float64(r.AllocBytes) / float64(r.AllocObjects)
-				total += float64(r.InUseBytes()) / (1 - math.Exp(-size/float64(runtime.MemProfileRate)))
-				break
-			}
-			if !more {
-				break
-			}
+		if r.AllocObjects > 0 && passes(r.Stack(), "main.keep") {
+			size := float64(r.AllocBytes) / float64(r.AllocObjects)
+			scale := 1 / (1 - math.Exp(-size/float64(runtime.MemProfileRate)))
+			inUse += float64(r.InUseBytes()) * scale
+			allocated += float64(r.AllocBytes) * scale
 		}
 	}
-	return total
+	return map[string]any{"inuse": inUse, "allocated": allocated}
+}
+
+// waits is for how many seconds the mutex and the block profile say that goroutines waited, at one site each.
+func waits() map[string]any {
+	records := make([]runtime.BlockProfileRecord, 10000)
+	held, _ := runtime.MutexProfile(records)
+	mutex := ticksAt(records[:held], "main.release")
+	blocked, _ := runtime.BlockProfile(records)
+	block := ticksAt(records[:blocked], "main.waiter")
+	// How many ticks make a second is told in the profile's text only.
+	var text bytes.Buffer
+	pprof.Lookup("mutex").WriteTo(&text, 1)
+	var perSecond float64
+	_, after, _ := strings.Cut(text.String(), "cycles/second=")
+	fmt.Sscan(after, &perSecond)
+	return map[string]any{"mutex": mutex / perSecond, "block": block / perSecond}
+}
+
+func ticksAt(records []runtime.BlockProfileRecord, function string) float64 {
+	ticks := 0.0
+	for _, r := range records {
+		if passes(r.Stack(), function) {
+			ticks += float64(r.Cycles)
+		}
+	}
+	return ticks
+}
+
+func passes(stack []uintptr, function string) bool {
+	frames := runtime.CallersFrames(stack)
+	for {
+		frame, more := frames.Next()
+		if frame.Function == function {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
 }

@@ -18,6 +18,11 @@ use agent::go::{GoProcess, SharedProcesses, buildinfo};
 use agent::readings::Readings;
 use procfs::process::Process;
 use serde_json::Value;
+use toolchain::Toolchain;
+
+pub(crate) mod agree;
+#[path = "../toolchain/mod.rs"]
+pub(crate) mod toolchain;
 
 const PROGRAM: &str = include_str!("main.go");
 
@@ -31,33 +36,37 @@ pub(crate) const FORMS: [(&str, &[&str]); 5] = [
 ];
 
 /// The program in the form called `form`; nothing when there is no toolchain.
-#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 pub(crate) fn build(form: &str) -> Option<PathBuf> {
+    Toolchain::usual().map(|toolchain| build_with(&toolchain, form))
+}
+
+/// The program in the form called `form`, as `toolchain` builds it.
+pub(crate) fn build_with(toolchain: &Toolchain, form: &str) -> PathBuf {
     let flags = FORMS.iter().find(|(own, _)| *own == form).expect("a form").1;
+    let version = toolchain.command().arg("version").output().expect("go runs").stdout;
+    let version = String::from_utf8(version).expect("text");
     let mut hasher = DefaultHasher::new();
-    PROGRAM.hash(&mut hasher);
-    let version = Command::new("go").env("GOTOOLCHAIN", "local").arg("version").output();
-    let Ok(version) = version else {
-        assert!(std::env::var_os("CI").is_none(), "CI has a Go toolchain");
-        println!("SKIPPED: no Go toolchain on this machine");
-        return None;
-    };
-    version.stdout.hash(&mut hasher);
+    (PROGRAM, &version).hash(&mut hasher);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("subject-{:016x}", hasher.finish()));
     let path = folder.join(form);
     if !path.exists() {
         let sources = tempfile::tempdir().expect("a folder");
         std::fs::create_dir_all(&folder).expect("a folder");
         std::fs::write(sources.path().join("main.go"), PROGRAM).expect("written");
-        std::fs::write(sources.path().join("go.mod"), "module example.com/subject\n\ngo 1.23\n").expect("written");
+        // Of its own release, so that each behaves as it does by default.
+        let release = version.split_whitespace().find_map(|word| word.strip_prefix("go1.")).expect("a release");
+        let minor = release.split(|c: char| !c.is_ascii_digit()).next().expect("a number");
+        let module = format!("module example.com/subject\n\ngo 1.{minor}\n");
+        std::fs::write(sources.path().join("go.mod"), module).expect("written");
         let output = sources.path().join("built");
-        let built = Command::new("go")
+        let built = toolchain
+            .command()
             .args(["build", "-o"])
             .arg(&output)
             .args(flags)
             .arg(".")
             .current_dir(sources.path())
-            .envs([("GOFLAGS", "-mod=mod"), ("GOTOOLCHAIN", "local"), ("CGO_ENABLED", "0")])
+            .env("CGO_ENABLED", "0")
             .output()
             .expect("go runs");
         assert!(built.status.success(), "go build: {}", String::from_utf8_lossy(&built.stderr));
@@ -66,7 +75,7 @@ pub(crate) fn build(form: &str) -> Option<PathBuf> {
         std::fs::copy(&output, &whole).expect("copied");
         std::fs::rename(&whole, &path).expect("renamed");
     }
-    Some(path)
+    path
 }
 
 /// The program, running.

@@ -27,6 +27,8 @@ struct State {
     requests: Vec<(u16, usize, String)>,
     /// Whether it knows version 2.0.
     knows_v2: bool,
+    /// Whether it takes nothing at this time.
+    away: bool,
 }
 
 /// The server; it ends with the test's process.
@@ -81,7 +83,7 @@ impl Receiver {
             state.metadata.extend(described);
             let metadata_alone = request.timeseries.is_empty();
             let scripted = if metadata_alone { None } else { state.answers.pop_front() };
-            let (status, extra) = scripted.unwrap_or((204, ""));
+            let (status, extra) = if state.away { (503, "") } else { scripted.unwrap_or((204, "")) };
             let samples = flatten(&request);
             let written = match (in_v2, status < 300) {
                 (true, true) => format!("X-Prometheus-Remote-Write-Samples-Written: {}\r\n", samples.len()),
@@ -114,6 +116,11 @@ impl Receiver {
             .expect("not poisoned");
         assert!(!waited.timed_out(), "waited in vain for {what}; {} samples came", guard.taken.len());
         guard.taken.clone()
+    }
+
+    /// From now on it takes nothing, or everything again.
+    pub(crate) fn away(&self, away: bool) {
+        self.state.0.lock().expect("not poisoned").away = away;
     }
 
     pub(crate) fn taken(&self) -> Vec<Received> {

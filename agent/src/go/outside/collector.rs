@@ -63,6 +63,8 @@ pub struct Outside {
     executables: Executables,
     ticks: TickRate,
     states: HashMap<Life, State>,
+    /// The first process of the last round for whose goroutines or profiles there was no time.
+    put_off: Option<Life>,
     /// When the host started, in seconds since the Unix epoch.
     boot_seconds: Option<u64>,
     no_right_told: bool,
@@ -79,6 +81,8 @@ struct State {
     goroutines: Part,
     profiles: Part,
     goroutines_max: u64,
+    /// What a second of its profiles of waiting is.
+    ticks_per_second: Option<f64>,
     tables: SiteTables,
     /// Names of the numbers that were given, as they were listed and as they are told.
     names: (Vec<&'static str>, ways::Names),
@@ -95,6 +99,7 @@ impl State {
             goroutines: Part::default(),
             profiles: Part::default(),
             goroutines_max: config.goroutines_max,
+            ticks_per_second: None,
             tables: SiteTables::new(config.sites_max),
             names: Default::default(),
             logged: HashMap::new(),
@@ -117,8 +122,9 @@ impl Outside {
             ways,
             censuses: SharedCensuses::default(),
             executables: Executables::default(),
-            ticks: TickRate::default(),
+            ticks: TickRate::new(),
             states: HashMap::new(),
+            put_off: None,
             // Read once: the kernel computes it anew each time and may differ by a second, starts must not move.
             boot_seconds: procfs::boot_time_secs().ok(),
             no_right_told: false,
@@ -213,6 +219,9 @@ impl Outside {
         let mut turn = Turn { process, memory, image: &image, names, total: None };
         turn.total = self.runtime(&turn, state, bounds.as_ref(), out)?;
         let in_time = started.elapsed() < ROUND_MAX;
+        if !in_time && self.put_off.is_none() && (state.goroutines.is_due(now_ms) || state.profiles.is_due(now_ms)) {
+            self.put_off = Some(process.life.clone());
+        }
         if in_time && state.goroutines.is_due(now_ms) {
             self.goroutines(&mut turn, state, out)?;
         }
@@ -308,8 +317,11 @@ impl Outside {
     fn profiles(&mut self, turn: &mut Turn<'_>, state: &mut State, out: &mut Readings) -> Result<(), Fault> {
         let now_ms = out.timestamp_ms();
         let mut outcomes = Vec::new();
-        // Asked of every process: those that keep no profile tell others how long a tick is.
-        let ticks_per_second = self.ticks.learn(turn.image, &mut Reader::new(turn.memory, PROFILE_COST))?;
+        // Asked of every process: those that keep no profile tell others how long a tick is. Of one process it never changes:
+        // better known, seconds counted so far would become fewer.
+        let learnt = self.ticks.learn(turn.image, &mut Reader::new(turn.memory, PROFILE_COST))?;
+        state.ticks_per_second = state.ticks_per_second.or(learnt);
+        let ticks_per_second = state.ticks_per_second;
         let (tables, ways) = (&mut state.tables, &self.ways);
         state.profiles.read(out, self.config.profiles_interval_ms, |out| {
             for kind in ProfileKind::ALL {
@@ -460,7 +472,11 @@ impl Collector for Outside {
             return Ok(());
         }
         let started = Instant::now();
-        for process in &scan.processes {
+        // Those that the last round had no time for come first, or a round that is always too short would never reach them.
+        let put_off = self.put_off.take();
+        let first = scan.processes.iter().position(|process| Some(&process.life) == put_off.as_ref()).unwrap_or(0);
+        let (later, sooner) = scan.processes.split_at(first);
+        for process in sooner.iter().chain(later) {
             self.read(process, started, out);
         }
         Ok(())

@@ -278,7 +278,6 @@ static ROWS: &[Row] = &[
         parts.into_iter().try_fold(0u64, |sum, field| Some(sum.wrapping_add(c.gc(field)?))).map(float)
     }),
     gauge("go_gc_stack_starting_size_bytes", "Stack that a goroutine begins with.", |c| {
-        c.since(20)?;
         c.snapshot.starting_stack_bytes.map(float)
     }),
     gauge(

@@ -16,6 +16,8 @@ pub trait Code {
     fn function(&self, pc: u64) -> Option<(Arc<str>, u64)>;
     /// The function and line of the instruction at `pc`.
     fn position(&self, pc: u64) -> Option<(Arc<str>, Option<SourceLine>)>;
+    /// Whether the function at `pc` is one that the compiler made and did not name as such.
+    fn is_wrapper(&self, pc: u64) -> bool;
 }
 
 impl Code for FunctionTable {
@@ -25,6 +27,10 @@ impl Code for FunctionTable {
 
     fn position(&self, pc: u64) -> Option<(Arc<str>, Option<SourceLine>)> {
         FunctionTable::position(self, pc).map(|Position { function, line }| (function.name, line))
+    }
+
+    fn is_wrapper(&self, pc: u64) -> bool {
+        FunctionTable::is_wrapper(self, pc)
     }
 }
 
@@ -81,6 +87,12 @@ impl<'a> Names<'a> {
         self.remembered.places.entry(pc).or_insert_with(|| code.position(pc)).clone()
     }
 
+    /// Whether the function called `name` that begins at `entry` was made by the compiler to call another: for `go f(x)`, and
+    /// for a method as a value.
+    pub fn is_wrapper(&self, name: &str, entry: u64) -> bool {
+        named_as_wrapper(name) || numbered(name, ".func") && self.code.is_some_and(|code| code.is_wrapper(entry))
+    }
+
     /// What the wrapper that begins at `entry` calls, as far as it was found.
     pub fn wrapped(&self, entry: u64) -> Option<Arc<str>> {
         self.remembered.wrapped.get(&entry).cloned()
@@ -118,10 +130,15 @@ pub fn is_own(name: &str) -> bool {
     !HELPERS.iter().any(|helper| name.starts_with(helper)) && name != "time.Sleep"
 }
 
-/// Whether the compiler made the function called `name` to call another: for `go f(x)`, and for a method as a value.
-pub fn is_wrapper(name: &str) -> bool {
-    let numbered = |rest: &str| !rest.is_empty() && rest.bytes().all(|digit| digit.is_ascii_digit());
-    name.ends_with("-fm") || name.rsplit_once(".gowrap").is_some_and(|(_, rest)| numbered(rest))
+/// Whether the compiler says by its name that it made a function to call another; of the others the table tells.
+fn named_as_wrapper(name: &str) -> bool {
+    name.ends_with("-fm") || numbered(name, ".gowrap")
+}
+
+/// Whether `name` ends with `mark` and a number.
+fn numbered(name: &str, mark: &str) -> bool {
+    let number = name.rsplit_once(mark).map_or("", |(_, rest)| rest);
+    !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 /// Functions of the runtime that run code of the program.
@@ -156,6 +173,10 @@ mod tests {
         fn position(&self, pc: u64) -> Option<(Arc<str>, Option<SourceLine>)> {
             Some((format!("f{pc}").into(), None))
         }
+
+        fn is_wrapper(&self, pc: u64) -> bool {
+            pc == 8
+        }
     }
 
     #[test]
@@ -172,6 +193,22 @@ mod tests {
         }
         assert!(remembered.functions.len() <= REMEMBERED_MAX && remembered.places.len() <= REMEMBERED_MAX);
         assert_eq!(Names::new(None, &mut remembered).function_or_address(4), "0x4");
+    }
+
+    #[test]
+    fn wrappers_are_told_by_name_or_table() {
+        let mut remembered = Remembered::default();
+        let names = Names::new(Some(&Even), &mut remembered);
+        for (name, entry, want) in [
+            ("main.run.gowrap2", 4, true),
+            ("main.(*T).run-fm", 4, true),
+            ("main.run.func1", 8, true),
+            ("main.run.func1", 4, false),
+            ("main.run", 8, false),
+            ("main.run.gowrap", 4, false),
+        ] {
+            assert_eq!(names.is_wrapper(name, entry), want, "{name}");
+        }
     }
 
     #[test]

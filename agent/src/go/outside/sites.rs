@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::image::Image;
 use super::memory::{Fault, Reader};
-use super::names::{Names, is_system, is_wrapper};
+use super::names::{Names, is_system};
 use super::stack;
 use super::walk::{Doing, Kind, Walk};
 use crate::go::census::{Census, Site, SiteCount, States, Way};
@@ -44,7 +44,7 @@ pub fn census(
     let mut system = States::default();
     for (kind, count) in &walk.kinds {
         let started = names.function_or_address(kind.started);
-        let started = if is_wrapper(&started) {
+        let started = if names.is_wrapper(&started, kind.started) {
             unwrapped(started, *kind, count.example, image, reader, names)?
         } else {
             started

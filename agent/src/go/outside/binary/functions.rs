@@ -42,7 +42,14 @@ mod record {
     pub(super) const FILES: u64 = 20;
     pub(super) const LINES: u64 = 24;
     pub(super) const UNIT: u64 = 32;
+    /// What kind of function it is: behind the line where it begins, which records have since Go 1.20.
+    pub(super) const KIND: u64 = 40;
+    pub(super) const KIND_1_18: u64 = 36;
 }
+
+/// The kind of function that the compiler makes for `go f(x)` before Go 1.22, which named them (`abi.FuncIDWrapper`). Later
+/// releases number kinds otherwise, and no closure has this one there.
+const KIND_WRAPPER: u8 = 21;
 
 /// A function of the executable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +74,8 @@ pub struct Position {
 pub(super) struct Header {
     /// Smallest step between instructions.
     quantum: u64,
+    /// Where a record has the kind of its function.
+    kind: u64,
     functions: u64,
     /// Address of the first function; 0 where it is not told.
     pub(super) text: u64,
@@ -91,6 +100,7 @@ impl Header {
         };
         let header = Self {
             quantum: quantum.into(),
+            kind: if magic == MAGIC_1_18 { record::KIND_1_18 } else { record::KIND },
             functions: word(0)?,
             text: word(2)?,
             names: word(3)?,
@@ -133,6 +143,14 @@ impl FunctionTable {
         let function = table.describe(place)?;
         let line = table.line(place, pc);
         Some(Position { function, line })
+    }
+
+    /// Whether the compiler made the function at `pc` to call another, and did not say so in its name.
+    pub fn is_wrapper(&self, pc: u64) -> bool {
+        let mut table = self.table.lock();
+        let kind_at = table.find(pc).and_then(|place| place.record.checked_add(table.header.kind));
+        let mut kind = [0];
+        kind_at.and_then(|at| table.pages.fill(at, &mut kind)).is_some() && kind == [KIND_WRAPPER]
     }
 
     /// How far the stack pointer stands below its place at the function's entry, at the instruction at `pc`, in bytes.
