@@ -27,6 +27,7 @@ mod record;
 mod recording;
 mod restart;
 mod servers;
+mod stall;
 mod subject;
 
 use clap::{Args, Subcommand};
@@ -51,6 +52,12 @@ pub(crate) enum BenchCommand {
     /// Starts after kill -9 with as much log as there may be: until blocks are answered, until everything is
     #[command(after_help = RESTART_HELP)]
     Restart(restart::RestartArgs),
+    /// Whether a Go program stalls longer while it is read in its memory every second
+    #[command(after_help = STALL_HELP)]
+    Stall(stall::StallArgs),
+    /// The process of bench stall that reads
+    #[command(hide = true)]
+    StallReader(stall::StallReaderArgs),
     /// Remote write as fast as it is taken: samples per second and per processor second, latency, disk, memory
     Ingest(IngestArgs),
     /// A fixed list of queries over generated data: latency of each
@@ -88,6 +95,13 @@ const RESTART_HELP: &str = "\
 Examples:
   metrickit bench restart
   metrickit bench restart --series 100000 --memory-max 102MiB --json";
+
+const STALL_HELP: &str = "\
+Needs Go, and the right to read the memory of a program of one's own (CAP_SYS_PTRACE, or ptrace_scope 0).
+
+Examples:
+  metrickit bench stall
+  metrickit bench stall --goroutines 100000 --heap-mib 1000 --rounds 60 --json";
 
 /// What both benchmarks take.
 #[derive(Debug, Args)]
@@ -201,6 +215,8 @@ pub(crate) fn run(command: &BenchCommand, output: &mut Output) -> anyhow::Result
         BenchCommand::Growth(args) => growth::run(args, output),
         BenchCommand::Record(args) => record::run(args, output),
         BenchCommand::Restart(args) => restart::run(args, output),
+        BenchCommand::Stall(args) => stall::run(args, output),
+        BenchCommand::StallReader(args) => stall::read(args, output),
         BenchCommand::Ingest(args) => ingest::run(args, output),
         BenchCommand::Query(args) => query::run(args, output),
     }
