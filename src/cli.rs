@@ -7,6 +7,7 @@ mod cardinality;
 mod deletes;
 mod go;
 mod moving;
+mod top;
 
 use std::path::PathBuf;
 
@@ -20,8 +21,9 @@ use crate::settings::SettingFlags;
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use cardinality::CardinalityArgs;
 pub(crate) use deletes::{DeleteArgs, ServerArgs, UndeleteArgs};
-pub(crate) use go::{GoCommand, LeaksArgs, PsArgs};
+pub(crate) use go::{DiffArgs, GoCommand, InspectArgs, LeaksArgs, PsArgs};
 pub(crate) use moving::{ExportArgs, ExportFormat, ImportArgs, ImportFormat};
+pub(crate) use top::TopArgs;
 
 const EXAMPLES: &str = "\
 Start here:
@@ -103,6 +105,9 @@ pub(crate) enum Command {
     /// Tell of Go processes: which there are, where goroutines leak
     #[command(subcommand, after_help = go::EXAMPLES)]
     Go(GoCommand),
+    /// Watch Go processes on a live screen: sort, filter, open one to see where its goroutines are
+    #[command(after_help = top::EXAMPLES)]
+    Top(TopArgs),
     /// Read all of a data folder or a backup and tell what is damaged; changes nothing
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArgs),

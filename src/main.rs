@@ -1,7 +1,7 @@
 //! The command line: one binary that is server, agent, query client, REPL and load generator.
 //!
 //! `cli` has the words, `commands` what they do, `settings` where values come from, `serving` puts the server
-//! together, `client` asks one, `render` shows answers, `output` writes them.
+//! together, `client` asks one, `render` shows answers, `output` writes them. `top` has a screen of its own.
 
 mod allocator;
 mod bench;
@@ -14,6 +14,7 @@ mod repl;
 mod serving;
 mod settings;
 mod signals;
+mod top;
 mod when;
 
 use std::io;
@@ -57,7 +58,9 @@ fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
     let Cli { log_level, command } = cli;
     // Programs that answer a person stay quiet; those that run for months tell what they do.
     if !matches!(command, Command::Up(_) | Command::Server(_) | Command::Agent(_)) {
-        commands::start_logging(log_level.as_deref().unwrap_or("warn"))?;
+        // Lines of a log would lie on the screen of `top`.
+        let quiet = if matches!(command, Command::Top(_)) { "off" } else { "warn" };
+        commands::start_logging(log_level.as_deref().unwrap_or(quiet))?;
     }
     let worked = match command {
         Command::Agent(args) => return commands::agent::run(args, log_level),
@@ -81,6 +84,7 @@ fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Restore(args) => commands::backup::restore(&args, output),
         Command::Cardinality(args) => commands::cardinality::run(&args, output),
         Command::Go(command) => commands::go::run(&command, output),
+        Command::Top(args) => top::run(&args, output).map(|()| true),
         Command::Check(args) => commands::check::run(&args, output),
         Command::Bench(command) => bench::run(&command, output).map(|()| true),
     };

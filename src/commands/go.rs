@@ -1,5 +1,7 @@
 //! `metrickit go`: what the fleet's Go processes are and do.
 
+mod diff;
+mod inspect;
 mod leaks;
 mod ps;
 
@@ -9,9 +11,11 @@ use crate::output::Output;
 /// Columns a table is laid out for where it does not go to a terminal.
 const COLUMNS_MAX: usize = 140;
 
-/// Asks and tells; whether it worked.
+/// Reads or asks, and tells; whether it worked.
 pub(crate) fn run(command: &GoCommand, output: &mut Output) -> anyhow::Result<bool> {
     match command {
+        GoCommand::Diff(args) => diff::run(args, output),
+        GoCommand::Inspect(args) => inspect::run(args, output),
         GoCommand::Leaks(args) => leaks::run(args, output),
         GoCommand::Ps(args) => ps::run(args, output),
     }

@@ -23,6 +23,8 @@ const WRITABLE_SEGMENTS_MAX: usize = 4;
 const VERSION_BYTES_MAX: u64 = 256;
 /// Length of each of the two sentinels around the module text.
 const SENTINEL_BYTES: usize = 16;
+/// Most settings that are told.
+const SETTINGS_MAX: usize = 64;
 /// Longest value that becomes a label.
 const VALUE_CHARS_MAX: usize = 256;
 
@@ -54,16 +56,7 @@ pub struct BuildInfo {
 ///
 /// When reading fails; a damaged file is no error but no Go executable.
 pub fn read(file: File) -> io::Result<Option<BuildInfo>> {
-    let Some(elf) = Elf::open(file)? else { return Ok(None) };
-    let Some(block_at) = find_block(&elf)? else { return Ok(None) };
-    let Some(header) = elf.read(block_at, HEADER_BYTES as u64)? else { return Ok(None) };
-    let (Some(&pointer_bytes), Some(&flags)) = (header.get(14), header.get(15)) else { return Ok(None) };
-    let texts = if flags & FLAG_INLINE != 0 {
-        read_inline(&elf, block_at)?
-    } else {
-        read_pointers(&elf, &header, u64::from(pointer_bytes), flags & FLAG_BIG_ENDIAN != 0)?
-    };
-    let Some((version, module)) = texts else { return Ok(None) };
+    let Some((version, module)) = read_texts(file)? else { return Ok(None) };
     let version = String::from_utf8_lossy(&version).into_owned();
     if version.is_empty() {
         return Ok(None);
@@ -71,6 +64,33 @@ pub fn read(file: File) -> io::Result<Option<BuildInfo>> {
     let mut info = parse_module(unwrapped(&module));
     info.go_version = shortened(&version);
     Ok(Some(info))
+}
+
+/// The settings that `file` was built with, such as `-tags` and `GOAMD64`, in the order in which the toolchain wrote them; none when it
+/// is no Go executable. Not kept in [`BuildInfo`], since who asks for them asks once.
+///
+/// # Errors
+///
+/// As of [`read`].
+pub fn settings(file: File) -> io::Result<Vec<(String, String)>> {
+    let Some((_, module)) = read_texts(file)? else { return Ok(Vec::new()) };
+    let text = String::from_utf8_lossy(unwrapped(&module)).into_owned();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("build\t")?.split_once('='));
+    let pairs = lines.map(|(key, value)| (shortened(key), shortened(value.trim_matches('"'))));
+    Ok(pairs.take(SETTINGS_MAX).collect())
+}
+
+/// Version and module text, as they lie in the file.
+fn read_texts(file: File) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let Some(elf) = Elf::open(file)? else { return Ok(None) };
+    let Some(block_at) = find_block(&elf)? else { return Ok(None) };
+    let Some(header) = elf.read(block_at, HEADER_BYTES as u64)? else { return Ok(None) };
+    let (Some(&pointer_bytes), Some(&flags)) = (header.get(14), header.get(15)) else { return Ok(None) };
+    if flags & FLAG_INLINE != 0 {
+        read_inline(&elf, block_at)
+    } else {
+        read_pointers(&elf, &header, u64::from(pointer_bytes), flags & FLAG_BIG_ENDIAN != 0)
+    }
 }
 
 /// Offset of the block's header in the file: in its section, else in a writable segment. Position-independent

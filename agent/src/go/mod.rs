@@ -7,6 +7,7 @@ pub mod discover;
 mod elf;
 pub mod identity;
 pub mod leaks;
+pub mod local;
 pub mod outside;
 pub mod process;
 pub mod profile;

@@ -18,6 +18,26 @@ const DEPTH_MAX: usize = 32;
 /// Limits above this are none: version 1 says so with the largest number of pages, Go with the largest integer.
 pub(super) const NO_LIMIT_BYTES: f64 = 4_611_686_018_427_387_904.0;
 
+/// What the control group of a process allows, and what it took so far.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Limits {
+    /// The lowest limit on memory, if there is one.
+    pub memory_max_bytes: Option<f64>,
+    /// Processors that its quota comes to, if it has one.
+    pub quota_processors: Option<f64>,
+    /// Periods of the quota so far, and those of them in which it ran out.
+    pub periods: Option<(f64, f64)>,
+}
+
+/// The limits of the process `pid` now; none where its groups cannot be read.
+pub fn limits(pid: i32) -> Limits {
+    let mounts = Process::myself().and_then(|own| own.mountinfo()).map(|mounts| mounts.0).unwrap_or_default();
+    let Ok(groups) = Process::new(pid).and_then(|process| process.cgroups()) else { return Limits::default() };
+    let mut group = Group::default();
+    let periods = group.read(&places(&groups.0, &mounts), 0);
+    Limits { memory_max_bytes: group.memory_max_bytes, quota_processors: group.quota_processors, periods }
+}
+
 /// What the control group of a process allows.
 #[derive(Debug, Default)]
 pub(super) struct Group {
@@ -55,8 +75,10 @@ impl Group {
         group
     }
 
-    fn read(&mut self, places: &[Place], now_ms: i64) {
+    /// Reads the limits; returns the periods of the quota so far and those in which it ran out.
+    fn read(&mut self, places: &[Place], now_ms: i64) -> Option<(f64, f64)> {
         (self.memory_max_bytes, self.quota_processors) = (None, None);
+        let mut counted = None;
         let lowest = |known: &mut Option<f64>, found: Option<f64>| {
             *known = known.take().into_iter().chain(found).reduce(f64::min);
         };
@@ -77,9 +99,11 @@ impl Group {
                 if let (Some(periods), Some(throttled)) = (number("nr_periods"), number("nr_throttled")) {
                     self.periods.push_counter(now_ms, periods);
                     self.throttled.push_counter(now_ms, throttled);
+                    counted = Some((periods, throttled));
                 }
             }
         }
+        counted
     }
 }
 
@@ -209,7 +233,7 @@ mod tests {
         write(&folder.path().join("pod"), &[("memory.max", "1048576\n"), ("cpu.max", "150000 100000\n")]);
         let place = Place { top: top.clone(), folder: inner.clone(), has_memory: true, has_cpu: true };
         let mut group = Group::default();
-        group.read(std::slice::from_ref(&place), 0);
+        assert_eq!(group.read(std::slice::from_ref(&place), 0), Some((10.0, 1.0)));
         assert_eq!((group.memory_max_bytes, group.quota_processors), (Some(1_048_576.0), Some(1.5)));
         assert_eq!(group.throttled_ratio(0), None, "one reading says nothing");
         write(&inner, &[("cpu.stat", "nr_periods 110\nnr_throttled 26\n"), ("memory.max", "4096\n")]);

@@ -18,8 +18,10 @@ use model::LabelsRef;
 use parking_lot::Mutex;
 
 use self::group::Groups;
+pub use self::group::{Limits, limits};
 use self::numbers::Number;
 use self::process::Process;
+pub use self::quantile::quantiles_between;
 use super::SharedProcesses;
 use crate::collect::{CollectError, Collector};
 use crate::readings::{Readings, Values};

@@ -47,6 +47,22 @@ impl Counts {
     }
 }
 
+/// The quantiles `wanted`, ascending, of what the runtime's histogram `later` observed since `before`, or since the program began, and
+/// how many observations that were. None when there were none, or `before` is of another program.
+pub fn quantiles_between<const N: usize>(
+    before: Option<&Histogram>,
+    later: &Histogram,
+    wanted: [f64; N],
+) -> Option<([f64; N], f64)> {
+    let first = before.map_or_else(|| Some(Counts::default()), Counts::of)?;
+    let last = Counts::of(later)?;
+    if before.is_some_and(|before| before.custom_bounds != later.custom_bounds) || !first.may_precede(&last) {
+        return None;
+    }
+    let found = first.quantiles_gained(&last, &later.custom_bounds, wanted)?;
+    Some((found, first.gained_by(&last)))
+}
+
 /// The buckets of `later` by index, each with what it has more than `first`.
 fn gained<'a>(first: &'a Counts, later: &'a Counts) -> impl Iterator<Item = (i32, f64)> + 'a {
     let mut before = first.buckets.iter().peekable();
@@ -114,6 +130,22 @@ mod tests {
         let none = counts(&[]);
         assert_eq!(none.quantiles_gained(&counts(&[(0, 1.0), (4, 1.0)]), &BOUNDS, [0.5, 1.0]), Some([0.0, 4.0]));
         assert_eq!(none.quantiles_gained(&counts(&[(9, 1.0)]), &BOUNDS, [0.5]), None, "an index without a bound");
+    }
+
+    #[test]
+    fn what_is_between_two_histograms() {
+        let histogram = |buckets: &[(i32, f64)]| Histogram {
+            schema: CUSTOM_SCHEMA,
+            count: buckets.iter().map(|(_, count)| count).sum(),
+            positive: buckets.iter().map(|&(index, count)| Bucket { index, count }).collect(),
+            custom_bounds: BOUNDS.to_vec(),
+            ..Histogram::default()
+        };
+        let (first, later) = (histogram(&[(1, 100.0)]), histogram(&[(1, 100.0), (2, 80.0)]));
+        assert_eq!(quantiles_between(Some(&first), &later, [0.5]), Some(([1.5], 80.0)));
+        assert_eq!(quantiles_between(None, &first, [1.0]), Some(([1.0], 100.0)));
+        assert_eq!(quantiles_between(Some(&later), &first, [0.5]), None, "less than before");
+        assert_eq!(quantiles_between(Some(&first), &first, [0.5]), None, "nothing between");
     }
 
     #[test]
