@@ -151,7 +151,7 @@ fn releases_are_compared_side_by_side_and_one_after_the_other() {
     let (code, table, error) = run(&["go", "diff", "v1.4.2", "v1.5.0", "--url", &server.url]);
     assert_eq!((code, error.as_str()), (0, ""));
     for wanted in
-        ["A: v1.4.2 (8c5f01234567) of api, go1.26.1; 2 processes", "│ +38 % ┆ ● │", "main.watch", "beyond noise:"]
+        ["A: v1.4.2 (8c5f01234567) of api, go1.26.1; 2 processes", "+38 % ┆ ● │", "main.watch", "beyond noise:"]
     {
         assert!(table.contains(wanted), "{wanted} in\n{table}");
     }

@@ -15,9 +15,14 @@ fn go() -> Option<PathBuf> {
     if usual.is_file() { Some(usual) } else { foreign("go") }
 }
 
+/// A name that no other run of these tests has.
+fn name() -> String {
+    format!("looked-at-{}", std::process::id())
+}
+
 /// Builds the programs of `tests/go` into `folder`.
 fn build(go: &Path, folder: &Path) -> PathBuf {
-    let program = folder.join("looked-at");
+    let program = folder.join(name());
     let mut command = Command::new(go);
     if std::env::var_os("HOME").is_none() && std::env::var_os("GOCACHE").is_none() {
         command.env("GOCACHE", folder.join("go-build"));
@@ -107,7 +112,7 @@ fn a_program_is_told_of_as_it_is() {
 
     // The rest is there, with units, and says how it was read.
     assert_eq!(facts["process"]["pid"].as_u64(), pid.parse().ok());
-    assert_eq!(facts["process"]["name"], "looked-at");
+    assert_eq!(facts["process"]["name"], name().as_str());
     assert_eq!(facts["build"]["module"], "corpus");
     let settings = facts["build"]["settings"].as_array().expect("settings");
     assert!(settings.iter().any(|pair| pair[0] == "-tags" && pair[1] == "looked"), "{settings:?}");
@@ -135,7 +140,7 @@ fn a_program_is_told_of_as_it_is() {
     assert!(leak["count"].as_u64() > before, "{leak}");
 
     // The screen for people has the same.
-    let (code, screen, error) = run(&["go", "inspect", "looked-a", "--for", "100ms"]);
+    let (code, screen, error) = run(&["go", "inspect", &name()[1..], "--for", "100ms"]);
     assert_eq!((code, error.as_str()), (0, ""));
     for wanted in
         ["pid ", "-tags=looked", "main.sendResult", "chan send", "leaks.go:", "GOGC 100", "runtime from memory"]
@@ -146,7 +151,7 @@ fn a_program_is_told_of_as_it_is() {
 
     // Two of a name are told apart by their ids.
     let second = Program::start(&file, "idle");
-    let (code, _, error) = run(&["go", "inspect", "looked-at"]);
+    let (code, _, error) = run(&["go", "inspect", &name()]);
     assert_eq!(code, 1);
     assert!(error.contains("2 Go processes fit") && error.contains(&pid) && error.contains(&second.pid()), "{error}");
 }

@@ -45,7 +45,7 @@ const PLACES: [Place; 15] = [
     place(Column::Number(Number::Cpu), "CPU%", 5, 2),
     place(Column::Number(Number::Resident), "RSS", 8, 3),
     place(Column::Number(Number::Threads), "THR", 4, 9),
-    place(Column::Number(Number::Leak), "LEAK", 4, 3),
+    place(Column::Number(Number::Leak), "LEAK", 5, 3),
 ];
 /// Columns of this rank and above are shown where names have room.
 const RANK_LOW: u8 = 9;
@@ -97,13 +97,21 @@ impl Column {
     pub(super) fn compare(self, a: &Process, b: &Process) -> Ordering {
         match self {
             Self::Name => a.key.job.cmp(&b.key.job),
-            Self::Instance => a.key.instance.cmp(&b.key.instance),
+            Self::Instance => by_slot(&a.key.instance).cmp(&by_slot(&b.key.instance)),
             Self::Version => a.version.cmp(&b.version),
             Self::Number(which) | Self::Line(which) => {
                 let value = |process: &Process| process.number(which).unwrap_or(f64::NEG_INFINITY);
                 value(a).total_cmp(&value(b))
             }
         }
+    }
+}
+
+/// The order of instances: host, then the number of the slot, so that 2 comes before 10.
+pub(super) fn by_slot(instance: &str) -> (&str, Option<u64>, &str) {
+    match instance.rsplit_once('/') {
+        Some((host, slot)) => (host, slot.parse().ok(), slot),
+        None => (instance, None, ""),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::go::census::Census;
-use agent::go::local::{Local, Seen};
+use agent::go::local::{Local, Pace, Seen};
 use agent::go::ways::{Part, Told};
 use anyhow::Context;
 
@@ -32,7 +32,7 @@ impl LocalSource {
     /// Looks at goroutines not more often than each `interval`.
     pub(super) fn new(interval: Duration) -> anyhow::Result<Self> {
         // A little less, as rounds jitter.
-        let local = Local::new(interval.max(LOOK_MIN) * 9 / 10)?;
+        let local = Local::new(Pace::Every(interval.max(LOOK_MIN) * 9 / 10))?;
         Ok(Self { local, last: HashMap::new(), first: HashMap::new() })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::columns::{Column, sortable};
+use super::columns::{Column, by_slot, sortable};
 use super::data::{Detail, Key, Number, Past, Process, Site, Snapshot};
 use super::history::History;
 
@@ -173,7 +173,9 @@ impl State {
         rows.sort_by(|a, b| {
             let order = self.sort.compare(a, b);
             let order = if descending { order.reverse() } else { order };
-            order.then_with(|| a.key.cmp(&b.key))
+            order
+                .then_with(|| a.key.job.cmp(&b.key.job))
+                .then_with(|| by_slot(&a.key.instance).cmp(&by_slot(&b.key.instance)))
         });
         rows
     }

@@ -148,7 +148,7 @@ fn head(state: &State, now_ms: i64, columns: usize, theme: Theme) -> Line<'stati
     let all = state.snapshot.as_ref().map_or(0, |snapshot| snapshot.processes.len());
     let count = match (&state.snapshot, shown == all) {
         (None, _) => String::new(),
-        (Some(_), true) => format!(" · {all} processes"),
+        (Some(_), true) => format!(" · {all} {}", if all == 1 { "process" } else { "processes" }),
         (Some(_), false) => format!(" · {shown} of {all} processes"),
     };
     let left = format!("metrickit top · {}{count}", visible(&state.source));
@@ -203,7 +203,14 @@ fn foot(state: &State, columns: usize, theme: Theme) -> Line<'static> {
 }
 
 fn list(rows: &mut Rows<'_>, state: &State, theme: Theme) {
-    let Some(snapshot) = &state.snapshot else { return };
+    let Some(snapshot) = &state.snapshot else {
+        if state.error.is_some() {
+            let hint = "  start a server with `metrickit up`, or look at this host alone with `metrickit top --local`";
+            rows.top(Line::default());
+            rows.top(Line::raw(shortened(hint, rows.width())));
+        }
+        return;
+    };
     if snapshot.processes.is_empty() {
         rows.top(Line::default());
         let text = if snapshot.hidden > 0 {

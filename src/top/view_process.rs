@@ -138,6 +138,14 @@ fn no_sites(detail: &Detail) -> String {
     }
 }
 
+/// An age in its largest unit, in six columns at most.
+fn age(seconds: f64) -> String {
+    let units = [(86_400.0, "d"), (3_600.0, "h"), (60.0, "min")];
+    let unit = units.into_iter().find(|(length, _)| seconds >= 2.0 * length);
+    let (length, name) = unit.unwrap_or((1.0, "s"));
+    format!("{:.0}{name}", (seconds / length).floor())
+}
+
 /// Columns of the table of sites.
 struct Layout {
     site: usize,
@@ -193,7 +201,7 @@ fn row(layout: &Layout, site: &Site, selected: bool, old: bool, theme: Theme) ->
         let text = Number::Goroutines.text(growth.abs());
         if growth > 0.0 { format!("+{text}") } else { format!("-{text}") }
     });
-    let oldest = site.oldest_seconds.map_or(String::new(), |seconds| short(seconds.round(), SECONDS));
+    let oldest = site.oldest_seconds.map_or(String::new(), age);
     let grade = site.grade.map_or(Style::new(), |grade| theme.graded(grade, [2.0, 3.0]));
     let spans = vec![
         Span::styled(text, grade),

@@ -50,7 +50,12 @@ fn work(mut source: Box<dyn Source>, mut order: Order, to_do: &Receiver<Order>, 
     }
     loop {
         let started = Instant::now();
-        if (!order.paused || order.now) && !look(source.as_mut(), order.watched.as_ref(), tell) {
+        // A process that was opened is looked at first: whoever opened it waits.
+        let watched = order.watched.as_ref();
+        if order.now && !watched.is_none_or(|key| look_at(source.as_mut(), key, tell)) {
+            return;
+        }
+        if (!order.paused || order.now) && !look(source.as_mut(), watched, tell) {
             return;
         }
         order.now = false;
@@ -81,8 +86,12 @@ fn look(source: &mut dyn Source, watched: Option<&Key>, tell: &Sender<News>) -> 
     if tell.send(News::Snapshot(snapshot)).is_err() {
         return false;
     }
-    let Some(key) = watched else { return true };
-    let news = match source.detail(key, now_ms) {
+    watched.is_none_or(|key| look_at(source, key, tell))
+}
+
+/// Looks at one process and tells; whether anybody still listens.
+fn look_at(source: &mut dyn Source, key: &Key, tell: &Sender<News>) -> bool {
+    let news = match source.detail(key, SystemClock.now().0) {
         Ok(detail) => News::Detail(detail),
         Err(error) => News::Failed(format!("{error:#}")),
     };
@@ -123,6 +132,7 @@ mod tests {
         let next = || worker.news.recv_timeout(PATIENCE).expect("news");
         assert_eq!(next(), News::Past(Vec::new()));
         worker.order(Order { now: true, watched: Some(Key::default()), ..paused.clone() });
+        assert_eq!(next(), News::Detail(Detail::default()), "what was opened comes first");
         assert!(matches!(next(), News::Snapshot(snapshot) if snapshot.at_ms == 1), "paused, but asked");
         assert_eq!(next(), News::Detail(Detail::default()));
         worker.order(Order { now: true, ..paused.clone() });

@@ -80,6 +80,15 @@ impl Seen {
     }
 }
 
+/// How often goroutines and profiles are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// At each reading, whatever it costs.
+    AtOnce,
+    /// Not more often than this, and less often where it takes more than 0.2 % of a core.
+    Every(Duration),
+}
+
 /// Looks at the Go processes of this host.
 #[derive(Debug)]
 pub struct Local {
@@ -93,15 +102,17 @@ pub struct Local {
 }
 
 impl Local {
-    /// Looks at goroutines and profiles not more often than each `interval`, and by the agent's defaults otherwise: no files of its
-    /// configuration are read.
+    /// Looks at goroutines and profiles at this `pace`, and by the agent's defaults otherwise: no files of its configuration are read.
     ///
     /// # Errors
     ///
     /// When the defaults contradict each other, which a test of the configuration rules out.
-    pub fn new(interval: Duration) -> Result<Self, ConfigError> {
+    pub fn new(pace: Pace) -> Result<Self, ConfigError> {
         let config = Config::from_settings(&Settings::defaults())?;
-        let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        let interval_ms = match pace {
+            Pace::AtOnce => 0,
+            Pace::Every(interval) => u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
+        };
         let memory = GoMemoryConfig {
             goroutines_interval_ms: interval_ms,
             profiles_interval_ms: interval_ms.saturating_mul(PROFILES_ROUNDS),
@@ -110,6 +121,7 @@ impl Local {
         let (processes, ways) = (SharedProcesses::default(), Ways::new());
         let shared = || Arc::clone(&processes);
         let outside = Outside::new(memory, shared(), ways.clone());
+        let outside = if pace == Pace::AtOnce { outside.at_once() } else { outside };
         let censuses = outside.censuses();
         let judge = Arc::new(Mutex::new(Judge::new(config.go.leaks.clone().unwrap_or_default())));
         let leaks = Leaks::new(shared(), judge).beside(Arc::clone(&censuses));
@@ -254,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_host_is_looked_at_without_an_agent() {
-        let mut local = Local::new(Duration::from_secs(1)).expect("defaults");
+        let mut local = Local::new(Pace::AtOnce).expect("defaults");
         let scan = local.scan().expect("/proc is there");
         let seen = local.read(1_000);
         assert_eq!(seen.len(), scan.processes.len());

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use agent::go::buildinfo;
-use agent::go::local::{Local, Seen};
+use agent::go::local::{Local, Pace, Seen};
 use agent::go::signals::limits;
 use agent::go::ways::{Part, Reason, Told};
 use anyhow::Context;
@@ -25,13 +25,11 @@ use crate::output::Output;
 
 /// Longest time between the two readings.
 const SPAN_MAX: Duration = Duration::from_hours(1);
-/// Least time between two looks at goroutines, so that the second reading has one of its own.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Reads and tells; whether the memory of the process could be read.
 pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> anyhow::Result<bool> {
     let span = span(&args.span)?;
-    let mut local = Local::new(LOOK_EVERY)?;
+    let mut local = Local::new(Pace::AtOnce)?;
     let found = local.scan().context("/proc cannot be listed")?;
     let process = find::find(&found, &args.process)?.clone();
     let (pid, name) = (process.life.pid, process.life.name.clone());

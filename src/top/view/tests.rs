@@ -147,6 +147,9 @@ fn help_filter_pause_and_trouble() {
     check(&state, 80, 24, "away");
     let empty = State::new("this host".to_owned(), 2_000);
     assert!(screen(&empty, 80, 24).contains("looking"));
+    let mut away = State::new("http://x".to_owned(), 2_000);
+    away.take(News::Failed("no answer".into()));
+    assert!(screen(&away, 120, 24).contains("`metrickit top --local`"));
     let mut hidden = State::new("this host".to_owned(), 2_000);
     hidden.take(News::Snapshot(Snapshot { hidden: 7, ..Snapshot::default() }));
     assert!(screen(&hidden, 80, 24).contains("7 processes are hidden, run it as root"));

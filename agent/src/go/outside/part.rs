@@ -26,6 +26,11 @@ impl Part {
         self.read_ms.is_none_or(|read_ms| now_ms.abs_diff(read_ms) >= self.pause_ms)
     }
 
+    /// Makes it due now, whatever the last reading cost.
+    pub(super) fn hurry(&mut self) {
+        self.pause_ms = 0;
+    }
+
     /// Time until the next reading.
     pub(super) fn pause_ms(&self) -> u64 {
         self.pause_ms

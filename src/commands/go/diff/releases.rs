@@ -159,8 +159,10 @@ fn listed<'r>(releases: impl DoubleEndedIterator<Item = &'r Release> + Clone) ->
             at(release.last_ms)
         )
     };
-    let mut lines: Vec<String> = releases.clone().rev().take(LISTED_MAX).map(line).collect();
-    let left = releases.count().saturating_sub(LISTED_MAX);
+    // What says neither version nor revision cannot be named.
+    let named = releases.filter(|release| !(release.key.version.is_empty() && release.key.revision.is_empty()));
+    let mut lines: Vec<String> = named.clone().rev().take(LISTED_MAX).map(line).collect();
+    let left = named.count().saturating_sub(LISTED_MAX);
     if left > 0 {
         lines.push(format!("  … and {left} older ones"));
     }

@@ -5,8 +5,6 @@ use serde::Serialize;
 use super::compare::{Change, Side};
 use super::fetch::{Life, METRICS, Metric, SITE_METRICS, site_keys};
 use super::releases::{Release, ReleaseKey};
-use crate::render::number::short;
-use crate::render::unit::PLAIN;
 
 /// What the agent calls sites that have no series of their own.
 const OTHER: &str = "other";
@@ -117,7 +115,11 @@ fn compared(metric: &Metric, at: usize, a_lives: &[Life], b_lives: &[Life]) -> C
         Side::of(&values.collect::<Vec<_>>())
     };
     let (a, b) = (side(a_lives), side(b_lives));
-    let change = a.zip(b).map(|(a, b)| Change::between(a, b, metric.least));
+    let change = a.zip(b).map(|(a, b)| {
+        let change = Change::between(a, b, metric.least);
+        // Grades are no amounts.
+        if metric.is_worst { Change { ratio: None, ..change } } else { change }
+    });
     Compared { name: metric.name, a, b, change }
 }
 
@@ -178,7 +180,7 @@ fn sentence(a: &Named, b: &Named, metrics: &[Compared], sites: &[ComparedSite]) 
     let more = said.len().saturating_sub(SAID_MAX);
     let mut parts: Vec<String> = said.into_iter().take(SAID_MAX).map(|(_, text)| text).collect();
     if more > 0 {
-        parts.push(format!("differs in {more} more"));
+        parts.push(format!("differs in {more} more {}", if more == 1 { "number" } else { "numbers" }));
     }
     let new =
         sites.iter().filter(|site| site.of == SITE_METRICS[0].name && site.a.is_none() && !site.may_be_old).count();
@@ -198,7 +200,8 @@ fn sentence(a: &Named, b: &Named, metrics: &[Compared], sites: &[ComparedSite]) 
 /// `38 %`.
 pub(super) fn percent(ratio: f64) -> String {
     let percent = ratio * 100.0;
-    format!("{} %", short(if percent.abs() < 10.0 { (percent * 10.0).round() / 10.0 } else { percent.round() }, PLAIN))
+    let decimals = usize::from(percent.abs() < 9.95 && percent != 0.0);
+    format!("{percent:.decimals$} %")
 }
 
 #[cfg(test)]
@@ -243,7 +246,7 @@ pub(super) mod tests {
         let report = compare("api".into(), 60.0, (named("v1.4.2", &old), &old), (named("v1.5.0", &new), &new));
         assert_eq!(
             report.sentence,
-            "v1.5.0 has 51 % more goroutines, allocates 38 % more and has goroutines at 1 new site, compared with v1.4.2."
+            "v1.5.0 has 50 % more goroutines, allocates 38 % more and has goroutines at 1 new site, compared with v1.4.2."
         );
         assert_eq!(report.sites.len(), 1, "{:?}", report.sites);
         assert_eq!((report.sites[0].site.as_str(), report.sites[0].a, report.sites[0].b), ("main.g", None, 50.0));

@@ -33,8 +33,8 @@ pub(super) fn told(report: &Report, columns: usize, color: bool) -> String {
                 None => (String::new(), ""),
             };
             let mut row = vec![metric.name.to_owned()];
-            row.extend(side(compared.a, metric.unit));
-            row.extend(side(compared.b, metric.unit));
+            row.extend(side(compared.a, metric.unit, metric.is_worst));
+            row.extend(side(compared.b, metric.unit, metric.is_worst));
             row.extend([change, mark.to_owned()]);
             row
         })
@@ -60,11 +60,12 @@ fn release(name: &str, side: &Named, report: &Report) -> String {
     )
 }
 
-fn side(side: Option<Side>, unit: Unit) -> [String; 2] {
+fn side(side: Option<Side>, unit: Unit, is_grade: bool) -> [String; 2] {
     let Some(side) = side else { return [String::new(), String::new()] };
-    let (lower, upper) = (short(side.lower, unit), short(side.upper, unit));
+    let text = |value: f64| if is_grade && value < 0.0 { "none".to_owned() } else { short(value, unit) };
+    let (lower, upper) = (text(side.lower), text(side.upper));
     let spread = if lower == upper { String::new() } else { format!("({lower} to {upper})") };
-    [short(side.median, unit), spread]
+    [text(side.median), spread]
 }
 
 fn ratio(ratio: Option<f64>) -> String {

@@ -259,7 +259,7 @@ impl Pair<'_> {
     fn goroutines(&self, sites_max: usize) -> Goroutines {
         let state = |name: &str| self.now(&format!("go_sched_goroutines_{name}_goroutines"));
         let census = self.last.census.as_deref();
-        // One census may serve both readings, where taking it is dear.
+        // One that could not be taken again serves both readings.
         let before = self.first.census.as_deref().filter(|first| census.is_some_and(|last| last.at_ms > first.at_ms));
         let mut sites: Vec<Site> = census.map(|census| sites(census, before)).unwrap_or_default();
         sites.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| (&a.function, &a.wait).cmp(&(&b.function, &b.wait))));

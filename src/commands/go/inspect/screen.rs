@@ -17,6 +17,8 @@ const SETTING_COLUMNS: usize = 60;
 const REVISION_CHARS: usize = 12;
 /// Width from which a table has a column for who started goroutines.
 const WIDE: usize = 120;
+/// Fewest goroutines that wait for mutexes at a time which are told.
+const WAITERS_MIN: f64 = 0.01;
 /// Fewest observations whose quantiles are told.
 const OBSERVATIONS_MIN: f64 = 20.0;
 /// Most sites of the heap that are told.
@@ -137,7 +139,10 @@ fn processor(facts: &Facts, over: &str) -> Vec<String> {
         quota,
         now,
         ever.map(|ever| format!("{alone}{ever} since the start")),
-        scheduler.mutex_waiters.map(|waiters| format!("{} wait for mutexes at a time", short(waiters, PLAIN))),
+        scheduler
+            .mutex_waiters
+            .filter(|waiters| *waiters >= WAITERS_MIN)
+            .map(|waiters| format!("{} wait for mutexes at a time", short(waiters, PLAIN))),
     ];
     all.into_iter().flatten().collect()
 }
@@ -224,52 +229,52 @@ fn sites(goroutines: &Goroutines, columns: usize) -> String {
     if goroutines.sites.is_empty() {
         return String::new();
     }
-    let fit = Fit::of(columns);
+    let wide = columns >= WIDE;
     let mut header = vec!["site", "waits for", "blocked at"];
-    header.extend((fit.by > 0).then_some("created by"));
+    header.extend(wide.then_some("created by"));
     header.extend(["oldest", "±", "count"]);
-    let rows: Vec<Vec<String>> = goroutines.sites.iter().map(|site| fit.row(site)).collect();
-    table::aligned(&header, &rows, 3, Some(columns))
+    let mut rows: Vec<Vec<String>> = goroutines.sites.iter().map(|site| row(site, wide)).collect();
+    fit(&header, &mut rows, NUMBERS, columns);
+    table::aligned(&header, &rows, NUMBERS, Some(columns))
 }
 
-/// Columns that texts of the table of sites may take, so that no cell is broken.
-struct Fit {
-    site: usize,
-    wait: usize,
-    place: usize,
-    by: usize,
+/// Cells of numbers at the end of a row of sites.
+const NUMBERS: usize = 3;
+
+fn row(site: &Site, wide: bool) -> Vec<String> {
+    let name = |text: &str| shortened(&visible(text), FUNCTION_COLUMNS);
+    // Where it waits tells more than where it was started; where that is not known, the `go` statement.
+    let blocked = place(&site.blocked_file, site.blocked_line);
+    let started = place(&site.file, site.line);
+    let mut row =
+        vec![name(&site.function), name(&site.wait), name(if blocked.is_empty() { &started } else { &blocked })];
+    row.extend(wide.then(|| {
+        let by = if site.created_by.is_empty() { String::new() } else { format!("{} ", site.created_by) };
+        name(format!("{by}{started}").trim_end())
+    }));
+    let change = site.change.filter(|change| *change != 0);
+    row.push(site.oldest_seconds.map_or(String::new(), |seconds| short(seconds, SECONDS)));
+    row.push(change.map_or(String::new(), |change| format!("{change:+}")));
+    row.push(whole(count(site.count)));
+    row
 }
 
-impl Fit {
-    fn of(columns: usize) -> Self {
-        let wide = columns >= WIDE;
-        // Age, change and count; borders, and a space at either side of each text.
-        let numbers = 8 + 6 + 6;
-        let borders = if wide { 7 * 3 + 1 } else { 6 * 3 + 1 };
-        let rest = columns.saturating_sub(numbers + borders);
-        let (wait, place) = (rest / 5, rest / 4);
-        let names = rest - wait - place;
-        let by = if wide { names * 9 / 20 } else { 0 };
-        let most = |columns: usize| columns.clamp(1, FUNCTION_COLUMNS);
-        Self { site: most(names - by), wait: wait.max(1), place: place.max(1), by: if wide { most(by) } else { 0 } }
+/// Shortens texts, the longest columns first, until no cell of the table is broken; the last `numbers` columns stay.
+fn fit(header: &[&str], rows: &mut [Vec<String>], numbers: usize, columns: usize) {
+    let widest = |at: usize| rows.iter().map(|row| width(&row[at])).chain([width(header[at])]).max().unwrap_or(0);
+    let mut widths: Vec<usize> = (0..header.len()).map(widest).collect();
+    let texts = header.len().saturating_sub(numbers);
+    // A border and two spaces a column.
+    while widths.iter().sum::<usize>() + 3 * widths.len() + 1 > columns {
+        let Some(longest) = widths[..texts].iter_mut().max_by_key(|width| **width).filter(|width| **width > 1) else {
+            break;
+        };
+        *longest -= 1;
     }
-
-    fn row(&self, site: &Site) -> Vec<String> {
-        let name = |text: &str, columns: usize| shortened(&visible(text), columns);
-        // Where it waits tells more than where it was started; where that is not known, the `go` statement.
-        let blocked = place(&site.blocked_file, site.blocked_line);
-        let started = place(&site.file, site.line);
-        let at = if blocked.is_empty() { &started } else { &blocked };
-        let mut row = vec![name(&site.function, self.site), name(&site.wait, self.wait), name(at, self.place)];
-        if self.by > 0 {
-            let by = if site.created_by.is_empty() { String::new() } else { format!("{} ", site.created_by) };
-            row.push(name(format!("{by}{started}").trim_end(), self.by));
+    for row in rows {
+        for (cell, width) in row.iter_mut().zip(&widths).take(texts) {
+            *cell = shortened(cell, *width);
         }
-        let change = site.change.filter(|change| *change != 0);
-        row.push(site.oldest_seconds.map_or(String::new(), |seconds| short(seconds, SECONDS)));
-        row.push(change.map_or(String::new(), |change| format!("{change:+}")));
-        row.push(whole(count(site.count)));
-        row
     }
 }
 
