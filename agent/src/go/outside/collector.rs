@@ -474,7 +474,7 @@ impl Collector for Outside {
 
     fn collect(&mut self, out: &mut Readings) -> Result<(), CollectError> {
         let scan = Arc::clone(&self.processes.lock());
-        self.executables.begin_round();
+        self.executables.begin_round(Instant::now());
         self.forget(&scan.processes, out);
         if !self.config.on {
             for process in &scan.processes {

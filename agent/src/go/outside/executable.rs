@@ -15,6 +15,9 @@ use crate::go::ways::Reason;
 
 /// Most executables that are remembered; each holds a file open.
 const REMEMBERED_MAX: usize = 64;
+/// How long one without a process is remembered, for programs that start again and again. An open file that was deleted, as by
+/// a new release, keeps its room on disk.
+const REMEMBERED: Duration = Duration::from_mins(1);
 /// Most time a round spends on executables that it has not met before; the rest waits for the next.
 const OPENING_MAX: Duration = Duration::from_millis(500);
 /// Time until a file that could not be read is tried again.
@@ -37,7 +40,8 @@ pub(super) struct Executable {
 #[derive(Debug)]
 struct Entry {
     known: Result<Box<Executable>, Reason>,
-    used: u64,
+    used: Instant,
+    used_round: u64,
     again: Option<Instant>,
 }
 
@@ -61,9 +65,13 @@ pub(super) enum NoExecutable {
 }
 
 impl Executables {
-    /// Begins a round: what was not used for long may go.
-    pub(super) fn begin_round(&mut self) {
+    /// Begins a round at `now`: what was not used for long goes.
+    pub(super) fn begin_round(&mut self, now: Instant) {
+        let last_round = self.round;
         self.round += 1;
+        self.entries.retain(|_, entry| {
+            entry.used_round >= last_round || now.saturating_duration_since(entry.used) < REMEMBERED
+        });
         self.opening = Duration::ZERO;
         while self.entries.len() > REMEMBERED_MAX {
             let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key);
@@ -90,7 +98,7 @@ impl Executables {
             self.entries.insert(key, entry);
         }
         let Some(entry) = self.entries.get_mut(&key) else { return Err(NoExecutable::Later) };
-        entry.used = self.round;
+        (entry.used, entry.used_round) = (Instant::now(), self.round);
         match &mut entry.known {
             Ok(executable) => Ok(executable),
             Err(reason) => Err(NoExecutable::Reason(*reason)),
@@ -116,5 +124,33 @@ fn open(memory: &ProcessMemory, info: &BuildInfo) -> Result<Entry, Fault> {
         Unreadable::UnknownRelease(_) | Unreadable::Format => Reason::UnknownRelease,
         _ => Reason::NoAddresses,
     });
-    Ok(Entry { known, used: 0, again })
+    Ok(Entry { known, used: Instant::now(), used_round: 0, again })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executables_without_processes_are_forgotten() {
+        let mut executables = Executables::default();
+        let start = Instant::now();
+        for number in 0..100_u64 {
+            let used = start + Duration::from_secs(number);
+            let entry = Entry { known: Err(Reason::UnknownRelease), used, used_round: 0, again: None };
+            executables.entries.insert((0, number, 0, 0, 0), entry);
+        }
+        let left = |executables: &Executables| {
+            let mut left: Vec<u64> = executables.entries.keys().map(|key| key.1).collect();
+            left.sort_unstable();
+            (left.len(), left.first().copied())
+        };
+        // However long a round takes, what the last one used stays.
+        executables.begin_round(start + Duration::from_secs(1000));
+        assert_eq!(left(&executables), (64, Some(36)), "no more than are held open at once");
+        executables.begin_round(start + Duration::from_secs(120));
+        assert_eq!(left(&executables), (39, Some(61)), "none that a minute ago had no process");
+        executables.begin_round(start + Duration::from_secs(160));
+        assert_eq!(left(&executables), (0, None));
+    }
 }
