@@ -156,6 +156,44 @@ fn a_program_is_told_of_as_it_is() {
     assert!(error.contains("2 Go processes fit") && error.contains(&pid) && error.contains(&second.pid()), "{error}");
 }
 
+/// A copy of the program that says to be of a release of Go that nobody knows; nothing where its own is no such.
+fn of_unknown_release(file: &Path, release: &str) -> Option<(PathBuf, String)> {
+    let minor = release.strip_prefix("go1.")?.get(..2).filter(|minor| minor.parse::<u8>().is_ok())?;
+    let unknown = release.replacen(minor, "97", 1);
+    let mut bytes = std::fs::read(file).expect("the program");
+    let mut from = 0;
+    while let Some(at) = bytes[from..].windows(release.len()).position(|text| text == release.as_bytes()) {
+        from += at + release.len();
+        bytes[from - release.len()..from].copy_from_slice(unknown.as_bytes());
+    }
+    let copy = file.with_file_name("unknown-release");
+    std::fs::copy(file, &copy).expect("a copy, which may be run");
+    std::fs::write(&copy, bytes).expect("the copy");
+    Some((copy, unknown))
+}
+
+#[test]
+fn a_release_that_is_not_known_is_said_so_and_the_rest_told() {
+    let Some(go) = go() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = build(&go, folder.path());
+    let known = Program::start(&file, "idle");
+    let Some(facts) = inspect(&known.pid()) else {
+        println!("skipped: the right to read the memory of processes is missing");
+        return;
+    };
+    let release = facts["build"]["goVersion"].as_str().expect("a release");
+    let Some((copy, unknown)) = of_unknown_release(&file, release) else { return };
+    let program = Program::start(&copy, "idle");
+    let (code, told, error) = run(&["go", "inspect", &program.pid(), "--for", "100ms"]);
+    assert_eq!(code, 1, "{told}");
+    assert!(error.contains(&format!("no layout of {unknown} is known")), "{error}");
+    for wanted in [unknown.as_str(), "-tags=looked", "resident ", "runtime: no layout of this release of Go is known"] {
+        assert!(told.contains(wanted), "{wanted} in\n{told}");
+    }
+    assert!(!told.contains("GOMAXPROCS"), "{told}");
+}
+
 #[test]
 fn what_cannot_be_told_is_said_why() {
     let own = std::process::id().to_string();

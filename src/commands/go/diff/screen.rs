@@ -5,12 +5,14 @@ use super::fetch::{METRICS, SITE_METRICS};
 use super::report::{ComparedSite, Named, Report, percent};
 use crate::render::number::short;
 use crate::render::text::{paint, shortened, visible, wrapped};
-use crate::render::unit::{SECONDS, Unit};
+use crate::render::unit::{PLAIN, SECONDS, Unit};
 use crate::render::{append, table};
 use crate::when::show_instant;
 
 /// Columns of a function's name.
 const FUNCTION_COLUMNS: usize = 48;
+/// From three times as much on, changes are told as times.
+const TIMES_FROM: f64 = 2.0;
 /// What stands at changes beyond noise.
 const MARK: &str = "●";
 /// The rule, said once.
@@ -71,6 +73,7 @@ fn side(side: Option<Side>, unit: Unit, is_grade: bool) -> [String; 2] {
 fn ratio(ratio: Option<f64>) -> String {
     match ratio {
         None => String::new(),
+        Some(ratio) if ratio >= TIMES_FROM => format!("×{}", short(ratio + 1.0, PLAIN)),
         Some(ratio) if ratio > 0.0 => format!("+{}", percent(ratio)),
         Some(ratio) => percent(ratio),
     }
@@ -122,7 +125,7 @@ mod tests {
             "v1.5.0 has 150 % more goroutines and has goroutines at 1 new site, compared with v1.4.2.\n",
             "A: v1.4.2 (8c5f01234567) of api, ; 1 process in the 60min until 1970-01-01 00:00 UTC\n",
             "│ goroutines ┆  100 ┆            (99 to 101) ┆ 250 ┆ (247.5 to 252.5) ┆ +150 % ┆ ● │",
-            "│ goroutines ┆ main.f       ┆ main.main  ┆ 10 ┆ 40 ┆ +300 % │",
+            "│ goroutines ┆ main.f       ┆ main.main  ┆ 10 ┆ 40 ┆     ×4 │",
             "│ goroutines ┆ main.g\\u{1b} ┆ main.main  ┆    ┆  4 ┆    new │",
             "Note: one process of each release",
         ] {

@@ -16,7 +16,7 @@ const SETTING_COLUMNS: usize = 60;
 /// Characters of a revision that tell it apart.
 const REVISION_CHARS: usize = 12;
 /// Width from which a table has a column for who started goroutines.
-const WIDE: usize = 120;
+const WIDE: usize = 100;
 /// Fewest goroutines that wait for mutexes at a time which are told.
 const WAITERS_MIN: f64 = 0.01;
 /// Fewest observations whose quantiles are told.
@@ -266,9 +266,10 @@ fn fit(header: &[&str], rows: &mut [Vec<String>], numbers: usize, columns: usize
     let texts = header.len().saturating_sub(numbers);
     // A border and two spaces a column.
     while widths.iter().sum::<usize>() + 3 * widths.len() + 1 > columns {
-        let Some(longest) = widths[..texts].iter_mut().max_by_key(|width| **width).filter(|width| **width > 1) else {
-            break;
-        };
+        // The first, the site itself, gives way later than the others.
+        let weight = |at: usize, width: usize| if at == 0 { width * 2 / 3 } else { width };
+        let longest = widths[..texts].iter_mut().enumerate().max_by_key(|(at, width)| weight(*at, **width));
+        let Some((_, longest)) = longest.filter(|(_, width)| **width > 1) else { break };
         *longest -= 1;
     }
     for row in rows {
