@@ -1,6 +1,6 @@
 //! The state of the screen, and how keys and news change it. Pure: it knows no terminal, no clock and no server.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -113,7 +113,7 @@ impl State {
         }
     }
 
-    /// Takes what came of a look at `at_ms`.
+    /// Takes what came of a look.
     pub(super) fn take(&mut self, news: News) {
         match news {
             News::Past(past) => self.take_past(&past),
@@ -150,7 +150,7 @@ impl State {
                 }
             }
         }
-        let alive: std::collections::HashSet<&Key> = snapshot.processes.iter().map(|process| &process.key).collect();
+        let alive: HashSet<&Key> = snapshot.processes.iter().map(|process| &process.key).collect();
         self.histories.retain(|(key, _), _| alive.contains(key));
     }
 
@@ -396,24 +396,21 @@ fn column_of(letter: char) -> Option<Column> {
 }
 
 /// Keys and what they do, for the help.
-pub(super) fn help() -> BTreeMap<u8, (&'static str, &'static str)> {
-    let all = [
-        ("↑ ↓ PgUp PgDn Home End, j k G", "move"),
-        ("Enter", "sites and signals of the process"),
-        ("Esc", "back; in the list: no filter"),
-        ("← →, < >", "sort by the column beside"),
-        ("n i v", "sort by name, instance, version"),
-        ("g h a o", "by goroutines, live heap, allocations, collector"),
-        ("s c m t l", "by scheduler, CPU, memory, threads, leak grade"),
-        ("r", "the other way round"),
-        ("/", "filter by name, instance, version or pid"),
-        ("space", "pause"),
-        ("+ -", "look less or more often"),
-        ("R", "look now"),
-        ("q, Ctrl-C", "quit"),
-    ];
-    all.into_iter().enumerate().map(|(at, row)| (u8::try_from(at).unwrap_or(u8::MAX), row)).collect()
-}
+pub(super) const HELP: [(&str, &str); 13] = [
+    ("↑ ↓ PgUp PgDn Home End, j k G", "move"),
+    ("Enter", "sites and signals of the process"),
+    ("Esc", "back; in the list: no filter"),
+    ("← →, < >", "sort by the column beside"),
+    ("n i v", "sort by name, instance, version"),
+    ("g h a o", "by goroutines, live heap, allocations, collector"),
+    ("s c m t l", "by scheduler, CPU, memory, threads, leak grade"),
+    ("r", "the other way round"),
+    ("/", "filter by name, instance, version or pid"),
+    ("space", "pause"),
+    ("+ -", "look less or more often"),
+    ("R", "look now"),
+    ("q, Ctrl-C", "quit"),
+];
 
 #[cfg(test)]
 mod tests;

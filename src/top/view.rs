@@ -9,7 +9,7 @@ use ratatui::text::{Line, Span};
 
 use super::columns::{Column, Place, fitting};
 use super::data::{Number, Process};
-use super::state::{Mode, State, help};
+use super::state::{HELP, Mode, State};
 use super::view_process;
 use crate::render::number::short;
 use crate::render::text::{shortened, visible, width};
@@ -205,7 +205,7 @@ fn foot(state: &State, columns: usize, theme: Theme) -> Line<'static> {
 fn list(rows: &mut Rows<'_>, state: &State, theme: Theme) {
     let Some(snapshot) = &state.snapshot else {
         if state.error.is_some() {
-            let hint = "  start a server with `metrickit up`, or look at this host alone with `metrickit top --local`";
+            let hint = "  `metrickit up` starts a server, `metrickit top --local` shows this host alone";
             rows.top(Line::default());
             rows.top(Line::raw(shortened(hint, rows.width())));
         }
@@ -294,7 +294,7 @@ fn style_of(process: &Process, which: Number, value: f64, theme: Theme) -> Style
 
 fn help_lines(rows: &mut Rows<'_>, theme: Theme) {
     rows.top(Line::styled("Keys", theme.title()));
-    for (keys, what) in help().into_values() {
+    for (keys, what) in HELP {
         let text = format!("  {} {what}", fit(keys, 30, false));
         rows.top(Line::raw(shortened(&text, rows.width())));
     }

@@ -187,14 +187,14 @@ fn sentence(a: &Named, b: &Named, metrics: &[Compared], sites: &[ComparedSite]) 
     if new > 0 {
         parts.push(format!("has goroutines at {new} new {}", if new == 1 { "site" } else { "sites" }));
     }
-    let name = b.key.short();
-    match (parts.pop(), parts.is_empty()) {
-        (None, _) => format!("{name} differs from {} in nothing that is beyond noise.", a.key.short()),
-        (Some(one), true) => format!("{name} {one} than {}.", a.key.short()),
-        (Some(last), false) => format!("{name} {} and {last} than {}.", parts.join(", "), a.key.short()),
-    }
-    .replace("new site than", "new site, compared with")
-    .replace("new sites than", "new sites, compared with")
+    let (name, other) = (b.key.short(), a.key.short());
+    let Some(last) = parts.pop() else {
+        return format!("{name} differs from {other} in nothing that is beyond noise.");
+    };
+    let all = if parts.is_empty() { last } else { format!("{} and {last}", parts.join(", ")) };
+    // New sites are the last, and no comparison by themselves.
+    let than = if new > 0 { format!(", compared with {other}") } else { format!(" than {other}") };
+    format!("{name} {all}{than}.")
 }
 
 /// `38 %`.
