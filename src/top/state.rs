@@ -402,7 +402,7 @@ pub(super) const HELP: [(&str, &str); 13] = [
     ("Esc", "back; in the list: no filter"),
     ("← →, < >", "sort by the column beside"),
     ("n i v", "sort by name, instance, version"),
-    ("g h a o", "by goroutines, live heap, allocations, collector"),
+    ("g h a o", "by goroutines, heap, allocations, collector"),
     ("s c m t l", "by scheduler, CPU, memory, threads, leak grade"),
     ("r", "the other way round"),
     ("/", "filter by name, instance, version or pid"),

@@ -299,9 +299,9 @@ fn help_lines(rows: &mut Rows<'_>, theme: Theme) {
         rows.top(Line::raw(shortened(&text, rows.width())));
     }
     let notes = [
-        "CPU% and GC%: of one core, and of the processor time there was. SCHED99: how long",
-        "the slowest of a hundred waited for a processor. LEAK: grade 0 hint to 4 proved.",
-        "Lines show the time that is known, ten minutes at most, from lowest to highest.",
+        "CPU% is of one core, GC% of the processor time there was; SCHED99 is how long",
+        "the slowest of a hundred waited for a processor; LEAK is 0 hint to 4 proved.",
+        "TREND is the time that is known, ten minutes at most, from lowest to highest.",
     ];
     for note in notes {
         rows.top(Line::styled(shortened(note, rows.width()), Theme::old()));

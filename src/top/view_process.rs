@@ -6,9 +6,7 @@ use ratatui::text::{Line, Span};
 use super::data::{Detail, Number, Process, Site, signal_text};
 use super::state::{Opened, SiteOrder, State};
 use super::view::{Rows, Theme, fit};
-use crate::render::number::short;
 use crate::render::text::{shortened, visible, width};
-use crate::render::unit::SECONDS;
 
 /// Columns of a line of the last minutes.
 const LINE_COLUMNS: usize = 12;
@@ -180,7 +178,7 @@ impl Layout {
 
 fn header(layout: &Layout, order: SiteOrder, detail: &Detail) -> Line<'static> {
     let mark = |of: SiteOrder, text: &str| if order == of { format!("{text}▼") } else { text.to_owned() };
-    let over = detail.growth_seconds.map_or("±".to_owned(), |seconds| format!("±{}", short(seconds, SECONDS)));
+    let over = detail.growth_seconds.map_or("±".to_owned(), |seconds| format!("±{}", age(seconds)));
     let name = if order == SiteOrder::Name { "SITE▲" } else { "SITE" };
     let text = format!(
         "{} {} {} {}",
