@@ -20,6 +20,18 @@ pub(crate) fn shortened(text: &str, columns: usize) -> String {
     text.chars().take_while(fits).chain((columns > 0).then_some('…')).collect()
 }
 
+/// The name of a Go function in at most `columns` columns: where it is too long without the folders of its package, whose end and what follows
+/// tell more.
+pub(crate) fn function(name: &str, columns: usize) -> String {
+    if width(name) <= columns {
+        return name.to_owned();
+    }
+    // Receivers and type arguments have paths of their own.
+    let path = name.split(['(', '[']).next().unwrap_or_default();
+    let from = path.rfind('/').map_or(0, |at| at + 1);
+    shortened(&name[from..], columns)
+}
+
 /// `text` in lines of at most `columns` columns, each after `indent` spaces, broken between words.
 pub(crate) fn wrapped(text: &str, indent: usize, columns: usize) -> String {
     let mut lines: Vec<String> = Vec::new();
@@ -66,6 +78,19 @@ mod tests {
             ("", 0, ""),
         ] {
             assert_eq!(shortened(text, columns), want, "{text} in {columns}");
+        }
+    }
+
+    #[test]
+    fn functions_lose_the_folders_of_their_package() {
+        for (name, columns, want) in [
+            ("net/http.(*conn).serve", 30, "net/http.(*conn).serve"),
+            ("net/http.(*conn).serve", 20, "http.(*conn).serve"),
+            ("example.com/a/b.Map[go.shape.*example.com/c.T].Get", 24, "b.Map[go.shape.*example…"),
+            ("main.f", 3, "ma…"),
+            ("", 0, ""),
+        ] {
+            assert_eq!(function(name, columns), want, "{name} in {columns}");
         }
     }
 

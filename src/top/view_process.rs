@@ -6,7 +6,7 @@ use ratatui::text::{Line, Span};
 use super::data::{Detail, Number, Process, Site, signal_text};
 use super::state::{Opened, SiteOrder, State};
 use super::view::{Rows, Theme, fit};
-use crate::render::text::{shortened, visible, width};
+use crate::render::text::{function, shortened, visible, width};
 
 /// Columns of a line of the last minutes.
 const LINE_COLUMNS: usize = 12;
@@ -194,7 +194,8 @@ fn row(layout: &Layout, site: &Site, selected: bool, old: bool, theme: Theme) ->
     // The end of a place tells more than its beginning.
     let place = site.place.rsplit('/').take(2).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("/");
     let texts = [&site.function, &site.wait, &place, &site.created_by].map(|text| visible(text));
-    let text = layout.texts([&texts[0], &texts[1], &texts[2], &texts[3]]);
+    let named = [function(&texts[0], layout.site), function(&texts[3], layout.by)];
+    let text = layout.texts([&named[0], &texts[1], &texts[2], &named[1]]);
     let growth = site.growth.filter(|growth| *growth != 0.0).map_or(String::new(), |growth| {
         let text = Number::Goroutines.text(growth.abs());
         if growth > 0.0 { format!("+{text}") } else { format!("-{text}") }

@@ -4,7 +4,7 @@ use super::compare::Side;
 use super::fetch::{METRICS, SITE_METRICS};
 use super::report::{ComparedSite, Named, Report, percent};
 use crate::render::number::short;
-use crate::render::text::{paint, shortened, visible, wrapped};
+use crate::render::text::{function, paint, shortened, visible, wrapped};
 use crate::render::unit::{PLAIN, SECONDS, Unit};
 use crate::render::{append, table};
 use crate::when::show_instant;
@@ -99,7 +99,7 @@ fn sites(report: &Report, columns: usize) -> String {
 fn row(site: &ComparedSite) -> Vec<String> {
     let unit = SITE_METRICS.iter().find(|metric| metric.name == site.of).map(|metric| metric.unit);
     let number = |value: f64| unit.map_or_else(|| value.to_string(), |unit| short(value, unit));
-    let name = |text: &str| shortened(&visible(text), FUNCTION_COLUMNS);
+    let name = |text: &str| function(&visible(text), FUNCTION_COLUMNS);
     let change = match site.change {
         Some(change) => ratio(change.ratio),
         None if site.may_be_old => "new?".to_owned(),

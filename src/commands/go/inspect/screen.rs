@@ -3,12 +3,15 @@
 use super::facts::{Build, Facts, GOGC_OFF, Goroutines, Site};
 use super::warnings::percent;
 use crate::render::number::{count, short};
-use crate::render::text::{paint, shortened, visible, width, wrapped};
+use crate::render::text::{function, paint, shortened, visible, width, wrapped};
 use crate::render::unit::{BYTES, PLAIN, SECONDS, Unit};
 use crate::render::{append, table};
 
 /// Columns of the names of lines.
 const NAME_COLUMNS: usize = 11;
+/// Columns from which on functions of sites, and those that started them, are told without folders.
+const SITE_COLUMNS: usize = 36;
+const BY_COLUMNS: usize = 24;
 /// Columns of a function's name in a table.
 const FUNCTION_COLUMNS: usize = 44;
 /// Columns of a setting of the build.
@@ -61,7 +64,7 @@ pub(super) fn told(facts: &Facts, columns: usize, color: bool) -> String {
     }
     let kept = facts.heap_sites.iter().take(HEAP_SITES_MAX);
     let kept: Vec<String> = kept
-        .map(|site| format!("{} {}", short(site.bytes, BYTES), shortened(&visible(&site.site), FUNCTION_COLUMNS)))
+        .map(|site| format!("{} {}", short(site.bytes, BYTES), function(&visible(&site.site), FUNCTION_COLUMNS)))
         .collect();
     line(&mut text, "heap by", &kept, columns, color);
     line(&mut text, "how read", &parts(facts), columns, color);
@@ -246,10 +249,14 @@ fn row(site: &Site, wide: bool) -> Vec<String> {
     // Where it waits tells more than where it was started; where that is not known, the `go` statement.
     let blocked = place(&site.blocked_file, site.blocked_line);
     let started = place(&site.file, site.line);
-    let mut row =
-        vec![name(&site.function), name(&site.wait), name(if blocked.is_empty() { &started } else { &blocked })];
+    let mut row = vec![
+        function(&visible(&site.function), SITE_COLUMNS),
+        name(&site.wait),
+        name(if blocked.is_empty() { &started } else { &blocked }),
+    ];
     row.extend(wide.then(|| {
-        let by = if site.created_by.is_empty() { String::new() } else { format!("{} ", site.created_by) };
+        let by = function(&visible(&site.created_by), BY_COLUMNS);
+        let by = if by.is_empty() { String::new() } else { format!("{by} ") };
         name(format!("{by}{started}").trim_end())
     }));
     let change = site.change.filter(|change| *change != 0);
