@@ -2,6 +2,7 @@
 //!
 //! Owns the shape and the words. What a subcommand does lives in `commands`, settings of the server in `settings`.
 
+mod agents;
 mod backup;
 mod cardinality;
 mod deletes;
@@ -18,10 +19,11 @@ use crate::commands::check;
 use crate::render::Format;
 use crate::settings::SettingFlags;
 
+pub(crate) use agents::{AgentsArgs, CheckProfileArgs, CollectionCommand, ShowProfileArgs};
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use cardinality::CardinalityArgs;
 pub(crate) use deletes::{DeleteArgs, ServerArgs, UndeleteArgs};
-pub(crate) use go::{DiffArgs, GoCommand, InspectArgs, LeaksArgs, PsArgs};
+pub(crate) use go::{BurstArgs, DiffArgs, GoCommand, InspectArgs, LeaksArgs, PsArgs};
 pub(crate) use moving::{ExportArgs, ExportFormat, ImportArgs, ImportFormat};
 pub(crate) use top::TopArgs;
 
@@ -108,6 +110,12 @@ pub(crate) enum Command {
     /// Watch Go processes on a live screen: sort, filter, open one to see where its goroutines are
     #[command(after_help = top::EXAMPLES)]
     Top(TopArgs),
+    /// List the agents that check in, and how they are
+    #[command(after_help = agents::AGENTS_EXAMPLES)]
+    Agents(AgentsArgs),
+    /// Tell what agents are to collect, by environment
+    #[command(subcommand, after_help = agents::COLLECTION_EXAMPLES)]
+    Collection(CollectionCommand),
     /// Read all of a data folder or a backup and tell what is damaged; changes nothing
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArgs),

@@ -85,6 +85,8 @@ fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Cardinality(args) => commands::cardinality::run(&args, output),
         Command::Go(command) => commands::go::run(&command, output),
         Command::Top(args) => top::run(&args, output).map(|()| true),
+        Command::Agents(args) => commands::agents::run(&args, output),
+        Command::Collection(command) => commands::collection::run(&command, output),
         Command::Check(args) => commands::check::run(&args, output),
         Command::Bench(command) => bench::run(&command, output).map(|()| true),
     };

@@ -195,6 +195,7 @@ async fn serve(
     // Set once, here.
     let _ = agents.set(Arc::clone(app.agents()));
     let _ = slot.set(server::router(Arc::clone(&app)));
+    let _profiles = AbortOnDrop(tokio::spawn(server::watch_profiles(Arc::clone(&app))));
     let _watch = AbortOnDrop(tokio::spawn(server::watch_memory(app, crate::allocator::release)));
     let replaying = Arc::clone(&engine);
     let mut replaying = std::pin::pin!(tokio::task::spawn_blocking(move || replaying.wait_replayed()));

@@ -23,16 +23,34 @@ pub struct AgentArgs {
 }
 
 impl AgentArgs {
+    /// The configuration file, and whether it may be missing.
+    pub fn file(&self, environment: impl Fn(&str) -> Option<String>) -> (PathBuf, bool) {
+        let named = self.config.clone().or_else(|| environment(FILE_ENV).map(PathBuf::from));
+        let optional = named.is_none();
+        (named.unwrap_or_else(|| PathBuf::from(FILE_DEFAULT)), optional)
+    }
+
     /// Merges defaults, file, environment and flags.
     ///
     /// # Errors
     ///
     /// When the file cannot be read, or any layer has an unknown key or a value out of bounds.
     pub fn settings(&self, environment: impl Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
-        let mut settings = Settings::defaults();
-        let named = self.config.clone().or_else(|| environment(FILE_ENV).map(PathBuf::from));
-        let path = named.clone().unwrap_or_else(|| PathBuf::from(FILE_DEFAULT));
-        if let Some(text) = read_file(&path, named.is_none())? {
+        self.settings_over(Settings::defaults(), environment)
+    }
+
+    /// As [`settings`](Self::settings), with `settings` in place of defaults: a profile may have set some of them.
+    ///
+    /// # Errors
+    ///
+    /// As for `settings`.
+    pub fn settings_over(
+        &self,
+        mut settings: Settings,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Settings, ConfigError> {
+        let (path, optional) = self.file(&environment);
+        if let Some(text) = read_file(&path, optional)? {
             settings.merge_file(&path, &text)?;
         }
         settings.merge_environment(environment)?;

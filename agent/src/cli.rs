@@ -12,8 +12,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::args::AgentArgs;
-use crate::config::Config;
 use crate::config::value::masked;
+use crate::control::{Loaded, Source};
 use crate::readings::Readings;
 use crate::run;
 use crate::send::classic::{self, Part};
@@ -22,24 +22,22 @@ use crate::stop::StopFlag;
 
 /// Runs the agent as `args` say until `stop`; tables and readings go to `out`. The caller has set up logging.
 pub fn main_with(args: &AgentArgs, stop: &StopFlag, out: &mut dyn Write) -> ExitCode {
-    let settings = match args.settings(|name| std::env::var(name).ok()) {
-        Ok(settings) => settings,
+    let source = Source::new(args.clone());
+    let loaded = match source.load() {
+        Ok(loaded) => loaded,
         Err(error) => return refuse(&error),
     };
-    let config = match Config::from_settings(&settings) {
-        Ok(config) => config,
-        Err(error) => return refuse(&error),
-    };
+    let Loaded { config, settings, .. } = &loaded;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     if args.print_config {
         return print(out, &settings.table());
     }
     if args.once {
-        let readings = run::once(&config, &clock);
+        let readings = run::once(config, &clock);
         return print(out, &page(&readings, &External::new(config.external_labels())));
     }
     tracing::info!(url = masked(&config.push.url), host = config.host, queue = %config.queue.folder.display(), "agent started");
-    match run::run(&config, &clock, stop) {
+    match run::run_from(source, loaded, &clock, stop) {
         Ok(summary) => {
             let (sent, waiting) = (summary.samples_sent, summary.samples_waiting);
             tracing::info!(sent, waiting, rejected = summary.samples_rejected, "agent stopped");

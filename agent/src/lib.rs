@@ -10,6 +10,7 @@ pub mod cli;
 pub mod collect;
 pub mod config;
 pub mod control;
+pub mod filter;
 pub mod go;
 pub mod http;
 pub mod queue;
@@ -24,5 +25,5 @@ pub mod stop;
 
 pub use args::AgentArgs;
 pub use config::{Config, ConfigError};
-pub use run::{AgentError, RunSummary, once, run};
+pub use run::{AgentError, RunSummary, once, run, run_from};
 pub use stop::StopFlag;

@@ -9,11 +9,12 @@ use model::Clock;
 use parking_lot::Mutex;
 
 use crate::budget::{Budget, CpuMeter};
-use crate::collect::{Schedule, host_collectors};
+use crate::collect::{Collector, Schedule, host_collectors};
 use crate::config::Config;
-use crate::control::{self, Errands, Lanes, Teller};
+use crate::control::burst::Bursts;
+use crate::control::{self, Errands, Follower, Lanes, Live, Loaded, Reloader, Source, Teller};
 use crate::go::leaks::{Judge, Leaks, SharedLeaks, census_sink};
-use crate::go::outside::Outside;
+use crate::go::outside::{Outside, SharedCensuses};
 use crate::go::process::look;
 use crate::go::profile::poll::Profiler;
 use crate::go::profile::thread::start as start_profiling;
@@ -67,6 +68,10 @@ struct Poller {
     host: String,
     schedule: Schedule,
     own: Schedule,
+    known: Known,
+    leaks: SharedLeaks,
+    censuses: SharedCensuses,
+    signals: Option<Signals>,
 }
 
 impl Poller {
@@ -77,29 +82,51 @@ impl Poller {
         stats: &Arc<Stats>,
         queue: Option<SharedQueue>,
     ) -> Self {
-        let mut schedule = Schedule::new();
-        for (collector, interval_ms) in host_collectors(&config.collect) {
-            schedule.add(collector, interval_ms);
-        }
-        if config.go.discover {
-            let processes = || Arc::clone(&known.processes);
-            let outside = Outside::new(config.go.memory, processes(), known.ways.clone());
-            let censuses = outside.censuses();
-            schedule.add(Box::new(outside), 0);
-            // Behind those who take censuses, so that a verdict is told in the round that it is found in.
-            if config.go.leaks.is_some() {
-                schedule.add(Box::new(Leaks::new(processes(), Arc::clone(leaks)).beside(censuses)), 0);
-            }
-            // Behind those who read: it reports how each process was read.
-            schedule.add(Box::new(ReadingInfo::new(processes(), known.ways.clone())), 0);
-            schedule.add(Box::new(GoProcesses::new(processes()).beside(known.sdk.clone())), 0);
-        }
-        if let Some(signals) = signals {
-            schedule.add(Box::new(SignalsCollector::new(signals, Arc::clone(&known.processes))), 0);
-        }
         let mut own = Schedule::new();
         own.add(Box::new(Own::new(Arc::clone(stats), queue)), 0);
-        Self { host: config.host.clone(), schedule, own }
+        let mut poller = Self {
+            host: config.host.clone(),
+            schedule: Schedule::new(),
+            own,
+            known: known.clone(),
+            leaks: Arc::clone(leaks),
+            censuses: SharedCensuses::default(),
+            signals,
+        };
+        poller.schedule.arrange(poller.wanted(config), &mut Readings::default());
+        poller
+    }
+
+    /// Every collector that `config` asks for, in the order they run, with its least interval.
+    fn wanted(&self, config: &Config) -> Vec<(Box<dyn Collector>, i64)> {
+        let mut wanted = host_collectors(&config.collect);
+        let mut add = |collector: Box<dyn Collector>| wanted.push((collector, 0));
+        if config.go.discover {
+            let (processes, ways) = (|| Arc::clone(&self.known.processes), || self.known.ways.clone());
+            let outside = Outside::new(config.go.memory, processes(), ways());
+            add(Box::new(outside.keeping(Arc::clone(&self.censuses))));
+            // Behind those who take censuses, so that a verdict is told in the round that it is found in.
+            if config.go.leaks.is_some() {
+                let leaks = Leaks::new(processes(), Arc::clone(&self.leaks));
+                add(Box::new(leaks.beside(Arc::clone(&self.censuses))));
+            }
+            // Behind those who read: it reports how each process was read.
+            add(Box::new(ReadingInfo::new(processes(), ways())));
+            add(Box::new(GoProcesses::new(processes()).beside(self.known.sdk.clone())));
+        }
+        if let Some(signals) = &self.signals {
+            add(Box::new(SignalsCollector::new(signals.clone(), Arc::clone(&self.known.processes))));
+        }
+        wanted
+    }
+
+    /// Takes up a changed configuration; what ends is marked stale in `out`.
+    fn configure(&mut self, config: &Config, out: &mut Readings) {
+        self.schedule.arrange(self.wanted(config), out);
+        self.schedule.configure(config);
+        if let Some(options) = &config.go.leaks {
+            self.leaks.lock().judge_by(options.clone());
+        }
     }
 
     fn round(&mut self, now_ms: i64, stretch: u32) -> Readings {
@@ -140,18 +167,44 @@ pub fn once(config: &Config, clock: &Arc<dyn Clock>) -> Readings {
     all
 }
 
-/// Runs the agent until `stop`; see the module's notes.
+/// Runs the agent as `config` says until `stop`; see the module's notes.
 ///
 /// # Errors
 ///
 /// When the queue cannot be opened or a thread not be started. What fails later is counted, logged and tried again.
 pub fn run(config: &Config, clock: &Arc<dyn Clock>, stop: &StopFlag) -> Result<RunSummary, AgentError> {
+    run_as(config, None, clock, stop)
+}
+
+/// Runs the agent as `loaded` of `source` says until `stop`, and takes up changes of that meanwhile.
+///
+/// # Errors
+///
+/// As for [`run`].
+pub fn run_from(
+    source: Source,
+    loaded: Loaded,
+    clock: &Arc<dyn Clock>,
+    stop: &StopFlag,
+) -> Result<RunSummary, AgentError> {
+    let config = loaded.config.clone();
+    run_as(&config, Some((source, loaded)), clock, stop)
+}
+
+fn run_as(
+    config: &Config,
+    changing: Option<(Source, Loaded)>,
+    clock: &Arc<dyn Clock>,
+    stop: &StopFlag,
+) -> Result<RunSummary, AgentError> {
+    let live = Live::new(config.clone());
     let queue: SharedQueue = Arc::new(Mutex::new(Queue::open(&config.queue)?));
     let (stats, metadata) = (Arc::new(Stats::default()), SharedMetadata::default());
     let known = Known::default();
-    let external = External::new(config.external_labels());
     let samples_max = config.push.samples_max;
-    let outbox = Outbox::new(Arc::clone(&queue), Arc::clone(&metadata), external, samples_max, Arc::clone(&stats));
+    let outbox =
+        Outbox::new(Arc::clone(&queue), Arc::clone(&metadata), External::default(), samples_max, Arc::clone(&stats));
+    outbox.reshape(config);
     let signals = config.go.signals.then(Signals::default);
     let outbox = outbox.telling(signals.clone());
     let sender = Sender::new(Arc::clone(&queue), metadata, &config.push, Arc::clone(clock), Arc::clone(&stats));
@@ -162,17 +215,20 @@ pub fn run(config: &Config, clock: &Arc<dyn Clock>, stop: &StopFlag) -> Result<R
     let profiler = profiler.telling(census_sink(&leaks));
     let poller = Poller::new(config, &known, (&leaks, signals), &stats, Some(Arc::clone(&queue)));
 
-    if config.go.discover {
-        start_discovery(Watch::new(config, &known.processes), config.go.discover_interval, stop, &stats)?;
+    start_discovery(Watch::new(config, &known.processes), live.follower(), stop, &stats)?;
+    let reloader = changing.map(|(source, loaded)| Reloader::new(source, loaded, (&live, stop), &outbox, &stats));
+    if let Some(reloader) = &reloader {
+        reloader.watch()?;
     }
     let teller = Teller::new((&config.host, &config.environment), clock, &stats, &queue, &known.processes);
-    let errands = Errands::new(&Lanes::default());
-    let control = control::start((&config.control, &config.push), teller, errands, stop, &stats)?;
+    let bursts = Bursts::new((&live, stop), known.clone(), outbox.clone(), clock, &stats);
+    let errands = Errands::new(&Lanes { capture: None, burst: Some(Arc::new(bursts)) });
+    let control = control::start((&config.control, &config.push), teller, (errands, reloader), stop, &stats)?;
     let receiver = start_receiver(config, &outbox, known, clock, &stats);
     let stopped_sender = start_sender(sender, stop)?;
-    let scraping = start_scraping(scraper, config, &outbox, stop, &stats, clock)?;
-    let profiling = start_profiling(profiler, config.go.discover_interval, outbox.clone(), stop, &stats, clock)?;
-    poll(poller, config, &outbox, stop, &stats, clock);
+    let scraping = start_scraping(scraper, live.follower(), outbox.apart(), stop, &stats, clock)?;
+    let profiling = start_profiling(profiler, live.follower(), outbox.apart(), stop, &stats, clock)?;
+    poll(poller, live.follower(), &outbox.apart(), stop, &stats, clock);
     if let Some(receiver) = receiver {
         receiver.end();
     }
@@ -240,8 +296,18 @@ struct Watch {
 
 impl Watch {
     fn new(config: &Config, processes: &SharedProcesses) -> Self {
-        let discovery = Discovery::new(&config.host, config.go.ignore.clone(), config.go.processes_max);
+        let go = &config.go;
+        let mut discovery = Discovery::new(&config.host, go.ignore.clone(), go.processes_max);
+        discovery.look_for(go.only.clone(), go.ignore.clone(), go.processes_max);
         Self { discovery, processes: Arc::clone(processes), failing: false }
+    }
+
+    fn configure(&mut self, config: &Config) {
+        let go = &config.go;
+        self.discovery.look_for(go.only.clone(), go.ignore.clone(), go.processes_max);
+        if !go.discover {
+            *self.processes.lock() = Arc::default();
+        }
     }
 
     fn look(&mut self) {
@@ -255,13 +321,25 @@ impl Watch {
 }
 
 /// Starts looking for Go processes. The first look is over when this returns, so that the first round has them.
-fn start_discovery(mut watch: Watch, interval: Duration, stop: &StopFlag, stats: &Arc<Stats>) -> std::io::Result<()> {
+fn start_discovery(
+    mut watch: Watch,
+    mut follower: Follower,
+    stop: &StopFlag,
+    stats: &Arc<Stats>,
+) -> std::io::Result<()> {
     let (stop, stats) = (stop.clone(), Arc::clone(stats));
-    watch.look();
+    if follower.config().go.discover {
+        watch.look();
+    }
     std::thread::Builder::new().name("agent-discover".to_owned()).spawn(move || {
-        while !stop.wait(interval * stretch_of(&stats)) {
+        while !follower.wait(&stop, follower.config().go.discover_interval * stretch_of(&stats)) {
             let meter = CpuMeter::start();
-            watch.look();
+            if let Some((_, now)) = follower.news() {
+                watch.configure(&now);
+            }
+            if follower.config().go.discover {
+                watch.look();
+            }
             stats.cpu_us.add(meter.elapsed_us());
         }
     })?;
@@ -271,23 +349,34 @@ fn start_discovery(mut watch: Watch, interval: Duration, stop: &StopFlag, stats:
 /// Starts the scraping thread, which tells when it has marked everything stale after a stop.
 fn start_scraping(
     scraper: Scraper,
-    config: &Config,
-    outbox: &Outbox,
+    mut follower: Follower,
+    outbox: Outbox,
     stop: &StopFlag,
     stats: &Arc<Stats>,
     clock: &Arc<dyn Clock>,
 ) -> std::io::Result<mpsc::Receiver<()>> {
-    let (interval, news_interval) = (config.scrape.interval, config.go.discover_interval);
     let mut scraper = scraper.stopped_by(stop.clone());
-    let (outbox, stop, stats, clock) = (outbox.clone(), stop.clone(), Arc::clone(stats), Arc::clone(clock));
+    let (stop, stats, clock) = (stop.clone(), Arc::clone(stats), Arc::clone(clock));
     let (tell, ended) = mpsc::sync_channel(1);
     std::thread::Builder::new().name("agent-scrape".to_owned()).spawn(move || {
-        stop.wait(FIRST_SCRAPE_DELAY.min(interval));
-        let mut ticks = Ticks::new(interval);
+        stop.wait(FIRST_SCRAPE_DELAY.min(follower.config().scrape.interval));
+        let mut ticks = Ticks::new(follower.config().scrape.interval);
         let mut pause = Duration::ZERO;
-        while !stop.wait(pause.min(news_interval)) {
+        while !follower.wait(&stop, pause.min(follower.config().go.discover_interval)) {
             let meter = CpuMeter::start();
-            if pause > news_interval {
+            let news = follower.news();
+            if let Some((before, now)) = &news {
+                if now.is_shaped_otherwise_than(before) {
+                    let mut last = Readings::new(clock.now().0);
+                    scraper.end(&mut last);
+                    outbox.submit(&last);
+                    outbox.reshape(now);
+                }
+                scraper.configure(before, now);
+                ticks.pace(now.scrape.interval);
+                pause = ticks.pause_left();
+            }
+            if pause > follower.config().go.discover_interval || (news.is_some() && !pause.is_zero()) {
                 scraper.news(&mut |readings| outbox.submit(&readings));
                 pause = ticks.pause_left();
             } else {
@@ -310,13 +399,36 @@ const LAST_SCRAPE_MAX: Duration = Duration::from_secs(5);
 /// Scrapes come this much after polls and looks for processes, so that what these find is not left for the next time.
 const FIRST_SCRAPE_DELAY: Duration = Duration::from_millis(500);
 
-fn poll(mut poller: Poller, config: &Config, outbox: &Outbox, stop: &StopFlag, stats: &Stats, clock: &Arc<dyn Clock>) {
-    let mut ticks = Ticks::new(config.poll_interval);
-    let mut budget = Budget::new(config.cpu_percent_max);
+fn poll(
+    mut poller: Poller,
+    mut follower: Follower,
+    outbox: &Outbox,
+    stop: &StopFlag,
+    stats: &Stats,
+    clock: &Arc<dyn Clock>,
+) {
+    let mut ticks = Ticks::new(follower.config().poll_interval);
+    let mut budget = Budget::new(follower.config().cpu_percent_max);
     let (mut used_before_us, mut judged) = (0, Instant::now());
     let mut pause = Duration::ZERO;
-    while !stop.wait(pause) {
+    while !follower.wait(stop, pause) {
         let meter = CpuMeter::start();
+        if let Some((before, now)) = follower.news() {
+            let mut last = Readings::new(clock.now().0);
+            if now.is_shaped_otherwise_than(&before) {
+                poller.end(&mut last);
+            }
+            poller.configure(&now, &mut last);
+            outbox.submit(&last);
+            outbox.reshape(&now);
+            if now.cpu_percent_max != before.cpu_percent_max {
+                budget = Budget::new(now.cpu_percent_max);
+            }
+            ticks.pace(now.poll_interval);
+            pause = ticks.pause_left();
+            stats.cpu_us.add(meter.elapsed_us());
+            continue;
+        }
         outbox.submit(&poller.round(clock.now().0, 1));
         stats.cpu_us.add(meter.elapsed_us());
         let used_us = stats.cpu_us.get();
@@ -358,6 +470,14 @@ impl Ticks {
             stats.rounds_late.add(1);
         }
         self.next - now
+    }
+
+    /// From now on ticks every `interval`; the next comes no later than that from now, and no earlier than it would have.
+    fn pace(&mut self, interval: Duration) {
+        if interval < self.interval {
+            self.next = self.next.min(Instant::now() + interval);
+        }
+        self.interval = interval;
     }
 
     /// Time until the next tick.

@@ -24,6 +24,11 @@ impl Counter {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Takes `count` off.
+    pub fn take(&self, count: u64) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
+    }
+
     /// Replaces the number.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
@@ -51,11 +56,17 @@ pub struct Stats {
     pub receive_requests: Counter,
     pub receive_refused: Counter,
     pub receive_samples: Counter,
+    pub series_beyond: Counter,
+    pub reloads: Counter,
+    pub reloads_failed: Counter,
+    pub bursts: Counter,
+    pub burst_readings: Counter,
+    pub bursts_running: Counter,
 }
 
 type Field = fn(&Stats) -> &Counter;
 
-const COUNTERS: [(Metric, Field); 14] = [
+const COUNTERS: [(Metric, Field); 19] = [
     (Metric::counter("metrickit_agent_samples_collected_total", "Samples collected and scraped."), |s| {
         &s.samples_collected
     }),
@@ -100,6 +111,27 @@ const COUNTERS: [(Metric, Field); 14] = [
         Metric::counter("metrickit_agent_rounds_late_total", "Rounds left out because the one before took too long."),
         |s| &s.rounds_late,
     ),
+    (
+        Metric::counter(
+            "metrickit_agent_series_beyond_limit_total",
+            "Series left out of rounds and pushes by limits.series_per_target.",
+        ),
+        |s| &s.series_beyond,
+    ),
+    (Metric::counter("metrickit_agent_reloads_total", "Changes of the configuration that were taken up."), |s| {
+        &s.reloads
+    }),
+    (
+        Metric::counter(
+            "metrickit_agent_reloads_failed_total",
+            "Files and profiles that were wrong; what ran before goes on.",
+        ),
+        |s| &s.reloads_failed,
+    ),
+    (Metric::counter("metrickit_agent_bursts_total", "Bursts that were begun."), |s| &s.bursts),
+    (Metric::counter("metrickit_agent_burst_readings_total", "Readings of processes in bursts."), |s| {
+        &s.burst_readings
+    }),
 ];
 const STRETCH: Metric = Metric::gauge(
     "metrickit_agent_interval_stretch",
@@ -109,6 +141,7 @@ const PROTOCOL: Metric = Metric::gauge(
     "metrickit_agent_push_protocol_info",
     "Version of remote write that the receiver is spoken to in; always 1.",
 );
+const BURSTS: Metric = Metric::gauge("metrickit_agent_bursts_running", "Bursts under way.");
 const QUEUE_BYTES: Metric = Metric::gauge("metrickit_agent_queue_bytes", "Bytes of the queue on disk.");
 const QUEUE_SAMPLES: Metric = Metric::gauge("metrickit_agent_queue_samples", "Samples that wait to be sent.");
 const QUEUE_AGE: Metric = Metric::gauge("metrickit_agent_queue_age_seconds", "Age of the oldest sample that waits.");
@@ -144,6 +177,7 @@ impl Collector for Own {
             out.push(metric, &[], float(counter(&self.stats).get()));
         }
         out.push(&STRETCH, &[], float(self.stats.stretch.get().max(1)));
+        out.push(&BURSTS, &[], float(self.stats.bursts_running.get()));
         let versions = [(1, "1.0"), (2, "2.0")];
         if let Some((_, version)) = versions.iter().find(|(number, _)| *number == self.stats.push_version.get()) {
             out.push(&PROTOCOL, &[("version", version)], 1.0);

@@ -11,8 +11,15 @@ pub struct StopFlag(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    stopped: Mutex<bool>,
+    state: Mutex<State>,
     changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stopped: bool,
+    /// How often those who wait for news were woken.
+    nudges: u64,
 }
 
 impl StopFlag {
@@ -23,25 +30,43 @@ impl StopFlag {
 
     /// Asks everyone to stop. Setting it again changes nothing.
     pub fn stop(&self) {
-        *self.0.stopped.lock() = true;
+        self.0.state.lock().stopped = true;
         self.0.changed.notify_all();
     }
 
     /// Whether a stop was asked for.
     pub fn is_stopped(&self) -> bool {
-        *self.0.stopped.lock()
+        self.0.state.lock().stopped
     }
 
     /// Sleeps for `pause` or until a stop is asked for, whichever is first; tells whether to stop.
     pub fn wait(&self, pause: Duration) -> bool {
+        self.wait_while(pause, |_| true)
+    }
+
+    /// Wakes those who wait for news.
+    pub fn nudge(&self) {
+        self.0.state.lock().nudges += 1;
+        self.0.changed.notify_all();
+    }
+
+    /// As [`wait`](Self::wait), but until there was a nudge since `seen` at most, which is brought up to date.
+    pub fn wait_for_news(&self, pause: Duration, seen: &mut u64) -> bool {
+        let known = *seen;
+        let stopped = self.wait_while(pause, |nudges| nudges == known);
+        *seen = self.0.state.lock().nudges;
+        stopped
+    }
+
+    fn wait_while(&self, pause: Duration, quiet: impl Fn(u64) -> bool) -> bool {
         let deadline = Instant::now() + pause;
-        let mut stopped = self.0.stopped.lock();
-        while !*stopped {
-            if self.0.changed.wait_until(&mut stopped, deadline).timed_out() {
+        let mut state = self.0.state.lock();
+        while !state.stopped && quiet(state.nudges) {
+            if self.0.changed.wait_until(&mut state, deadline).timed_out() {
                 break;
             }
         }
-        *stopped
+        state.stopped
     }
 }
 
@@ -58,5 +83,18 @@ mod tests {
         flag.stop();
         assert!(waiter.join().expect("the waiter ends"));
         assert!(flag.is_stopped() && flag.wait(Duration::from_mins(10)));
+    }
+
+    #[test]
+    fn news_wake_those_who_wait_for_them_once() {
+        let (flag, mut seen) = (StopFlag::new(), 0);
+        flag.nudge();
+        assert!(!flag.wait_for_news(Duration::from_mins(10), &mut seen), "there was a nudge before");
+        assert_eq!(seen, 1);
+        assert!(!flag.wait_for_news(Duration::from_millis(1), &mut seen));
+        flag.nudge();
+        assert!(!flag.wait(Duration::from_millis(1)), "others sleep on");
+        flag.stop();
+        assert!(flag.wait_for_news(Duration::from_mins(10), &mut seen));
     }
 }

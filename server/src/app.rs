@@ -10,13 +10,13 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
-use model::control::CHECK_IN_PATH;
+use model::control::{CHECK_IN_PATH, PROFILE_PATH};
 use model::{Budget, Clock, SeriesSource, TimestampMs};
 use query::QueryOptions;
 use tokio::sync::Semaphore;
 
 use crate::admin_guard::{self, AdminAccess};
-use crate::agents::{self, AgentBook};
+use crate::agents::{self, AgentBook, ProfileOptions};
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::memory::{self, MemoryWatch};
@@ -52,6 +52,8 @@ pub struct ServerOptions {
     pub memory: Budget,
     /// Most agents whose check-ins wait for news at once; each holds a connection. Others ask again after a while.
     pub agents_waiting_max: usize,
+    /// What agents are to collect.
+    pub profiles: ProfileOptions,
     /// Further settings the program runs with, told as they are by `/api/v1/status/flags`. The retention belongs
     /// under `storage.tsdb.retention.time`, where clients look for it.
     pub settings: Vec<(String, String)>,
@@ -71,6 +73,7 @@ impl Default for ServerOptions {
             backup_dir: None,
             memory: Budget::default(),
             agents_waiting_max: 512,
+            profiles: ProfileOptions::default(),
             settings: Vec::new(),
         }
     }
@@ -125,7 +128,7 @@ impl App {
             engine,
             ingest,
             started: clock.now(),
-            agents: Arc::new(AgentBook::new(Arc::clone(&clock), options.agents_waiting_max)),
+            agents: Arc::new(AgentBook::new(Arc::clone(&clock), options.agents_waiting_max, options.profiles.clone())),
             clock,
             gate: Gate::new(options.queries_running_max, options.queries_waiting_max, Arc::clone(&memory)),
             memory,
@@ -180,6 +183,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/go/leaks", get(go_api::leaks))
         .route(CHECK_IN_PATH, post(agents::check_in))
         .route("/api/v1/agents", get(agents::list))
+        .route(PROFILE_PATH, get(agents::profile))
+        .route("/api/v1/agents/profiles", get(agents::profiles))
         .route("/api/v1/agents/tasks/{id}", get(agents::task))
         .route("/api/v1/rules", get(status_api::rules))
         .route("/api/v1/alerts", get(status_api::alerts))

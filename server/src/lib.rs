@@ -47,7 +47,7 @@ mod syntax_tree;
 mod time;
 
 pub use admin_guard::AdminAccess;
-pub use agents::AgentBook;
+pub use agents::{AgentBook, ProfileOptions, watch_profiles};
 pub use app::{App, ServerOptions, router};
 pub use memory::watch_memory;
 pub use serve::{ServeOptions, serve, serve_with};

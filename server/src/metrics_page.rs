@@ -36,9 +36,18 @@ fn families(app: &App) -> Vec<Family> {
     all.extend(app.memory.families(app, &stats));
     all.extend(query_families(app));
     all.push(request_family(app));
+    all.push(agents_family(app));
     all.extend(ingest_families(app));
     all.extend(process_families(app));
     all
+}
+
+fn agents_family(app: &App) -> Family {
+    let agents = gauge("metrickit_agents", "Agents that have checked in, by how they are.");
+    app.agents
+        .counts()
+        .iter()
+        .fold(agents, |agents, (state, count)| agents.with(&[("state", state)], whole(*count as u64)))
 }
 
 fn query_families(app: &App) -> Vec<Family> {

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::TargetArgs;
+use super::{ServerArgs, TargetArgs};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -12,6 +12,7 @@ Examples:
   metrickit go inspect 4711 --for 10s --json | jq .goroutines.sites
   metrickit go diff v1.4.2 v1.5.0                        releases compared
   metrickit go leaks --min-grade 0 --job api
+  metrickit go burst web1/0 --for 1m --every 100ms       its numbers ten times a second, for a minute
   metrickit go leaks --json | jq '.leaks[] | .file + \":\" + .line'";
 
 const INSPECT_EXAMPLES: &str = "\
@@ -47,6 +48,9 @@ pub(crate) enum GoCommand {
     /// Tell where goroutines leak, how sure that is, and since when
     #[command(after_help = EXAMPLES)]
     Leaks(LeaksArgs),
+    /// Read a Go process up to ten times a second for a while
+    #[command(after_help = EXAMPLES)]
+    Burst(BurstArgs),
     /// List the Go processes of all hosts
     #[command(after_help = EXAMPLES)]
     Ps(PsArgs),
@@ -130,4 +134,27 @@ pub(crate) struct PsArgs {
     /// Where to ask
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+}
+
+/// Arguments of `go burst`.
+#[derive(Debug, Args)]
+pub(crate) struct BurstArgs {
+    /// The process, as in label `instance`: HOST/SLOT
+    #[arg(value_name = "INSTANCE")]
+    pub(crate) instance: String,
+    /// Its job, where several processes have this instance
+    #[arg(long, value_name = "JOB")]
+    pub(crate) job: Option<String>,
+    /// For how long, five minutes at most
+    #[arg(long = "for", value_name = "DURATION", default_value = "30s")]
+    pub(crate) length: String,
+    /// Time between two readings, 100ms at least
+    #[arg(long, value_name = "DURATION", default_value = "100ms")]
+    pub(crate) every: String,
+    /// Order it and do not wait for its end
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Where
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 }

@@ -1,5 +1,6 @@
 //! `metrickit go`: what the fleet's Go processes are and do.
 
+mod burst;
 mod diff;
 mod inspect;
 mod leaks;
@@ -14,6 +15,7 @@ const COLUMNS_MAX: usize = 140;
 /// Reads or asks, and tells; whether it worked.
 pub(crate) fn run(command: &GoCommand, output: &mut Output) -> anyhow::Result<bool> {
     match command {
+        GoCommand::Burst(args) => burst::run(args, output),
         GoCommand::Diff(args) => diff::run(args, output),
         GoCommand::Inspect(args) => inspect::run(args, output),
         GoCommand::Leaks(args) => leaks::run(args, output),

@@ -2,9 +2,11 @@
 
 pub(crate) mod admin;
 pub(crate) mod agent;
+pub(crate) mod agents;
 pub(crate) mod backup;
 pub(crate) mod cardinality;
 pub(crate) mod check;
+pub(crate) mod collection;
 pub(crate) mod deletes;
 pub(crate) mod export;
 pub(crate) mod go;

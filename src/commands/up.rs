@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use agent::config::{Config, Origin};
+use agent::config::Origin;
+use agent::control::Source;
 use agent::{AgentArgs, StopFlag};
 use anyhow::Context;
 use model::{Clock, SystemClock};
@@ -66,19 +67,22 @@ pub(crate) fn run(
 
 /// Starts the agent on a thread of its own. Its options are its own, but for where it sends and keeps its queue.
 fn start_agent(url: &str, settings: &ServerSettings, stop: &StopFlag) -> anyhow::Result<JoinHandle<()>> {
-    let mut options = AgentArgs::default().settings(|name| std::env::var(name).ok())?;
     let queue = settings.data.join(QUEUE_FOLDER);
-    let queue = queue.to_str().context("the path of the data folder is not UTF-8")?;
-    options.set("push.url", &format!("{url}/api/v1/write"), Origin::Program)?;
-    options.set("queue.folder", queue, Origin::Program)?;
-    if options.get("push.interval").origin == Origin::Default {
-        options.set("push.interval", PUSH_INTERVAL, Origin::Program)?;
-    }
-    let config = Config::from_settings(&options)?;
+    let queue = queue.to_str().context("the path of the data folder is not UTF-8")?.to_owned();
+    let push_url = format!("{url}/api/v1/write");
+    let source = Source::new(AgentArgs::default()).overriding(move |options| {
+        options.set("push.url", &push_url, Origin::Program)?;
+        options.set("queue.folder", &queue, Origin::Program)?;
+        if options.get("push.interval").origin == Origin::Default {
+            options.set("push.interval", PUSH_INTERVAL, Origin::Program)?;
+        }
+        Ok(())
+    });
+    let loaded = source.load()?;
     let stop = stop.clone();
     let run = move || {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        match agent::run(&config, &clock, &stop) {
+        match agent::run_from(source, loaded, &clock, &stop) {
             Ok(summary) => tracing::info!(samples_sent = summary.samples_sent, "agent stopped"),
             // The server has its uses without it.
             Err(error) => tracing::error!(%error, "the agent ended; the server goes on without it"),

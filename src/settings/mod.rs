@@ -277,6 +277,12 @@ pub(crate) const TABLE: &[Setting] = &[
         help: "Folder below which /api/v1/admin/backup takes backups; off: into any folder, but for programs on this machine only",
     },
     Setting {
+        key: "profiles_dir",
+        default: "off",
+        kind: Kind::Text,
+        help: "Folder of collection profiles for agents, ENVIRONMENT.toml and default.toml, taken up as they change; off: none",
+    },
+    Setting {
         key: "stop_timeout",
         default: "10s",
         kind: Kind::Duration,

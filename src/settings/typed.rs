@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ingest::IngestLimits;
-use server::{AdminAccess, ServeOptions, ServerOptions};
+use server::{AdminAccess, ProfileOptions, ServeOptions, ServerOptions};
 use storage::{Durability, EngineOptions};
 
 use super::memory::Memory;
@@ -108,6 +108,10 @@ impl ServerSettings {
             backup_dir,
             settings,
             memory: memory.budget,
+            profiles: ProfileOptions {
+                dir: Some(resolved.text("profiles_dir")).filter(|&dir| dir != "off").map(PathBuf::from),
+                check: |text| agent::config::profile::check(text).map(drop).map_err(|error| error.to_string()),
+            },
             agents_waiting_max: resolved.count("connections_max") / 2,
             ..ServerOptions::default()
         };

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::{CollectError, Collector, float};
+use crate::config::Config;
 use crate::readings::{Metric, Readings};
 
 const SIZE: Metric = Metric::gauge("node_filesystem_size_bytes", "Size of the filesystem.");
@@ -71,6 +72,10 @@ impl Filesystem {
 impl Collector for Filesystem {
     fn name(&self) -> &'static str {
         "filesystem"
+    }
+
+    fn configure(&mut self, config: &Config) {
+        self.ignore.clone_from(&config.collect.filesystem_ignore);
     }
 
     fn collect(&mut self, out: &mut Readings) -> Result<(), CollectError> {

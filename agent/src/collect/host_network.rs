@@ -3,6 +3,7 @@
 use sysinfo::{InterfaceOperationalState, Networks};
 
 use super::{CollectError, Collector, float};
+use crate::config::Config;
 use crate::readings::{Metric, Readings};
 
 const RECEIVED: Metric = Metric::counter("node_network_receive_bytes_total", "Bytes received.");
@@ -36,6 +37,10 @@ impl Network {
 impl Collector for Network {
     fn name(&self) -> &'static str {
         "network"
+    }
+
+    fn configure(&mut self, config: &Config) {
+        self.ignore.clone_from(&config.collect.network_ignore);
     }
 
     fn collect(&mut self, out: &mut Readings) -> Result<(), CollectError> {

@@ -12,7 +12,7 @@ pub mod schedule;
 
 pub use schedule::Schedule;
 
-use crate::config::CollectConfig;
+use crate::config::{CollectConfig, Config};
 use crate::readings::Readings;
 
 /// Why a collector could not read its source. It is tried again in the next round.
@@ -47,6 +47,11 @@ pub trait Collector: Send + std::fmt::Debug {
     /// Whether it marks as stale itself what it stops reporting, since not each of its runs reports everything.
     fn marks_stale(&self) -> bool {
         false
+    }
+
+    /// Takes up a changed configuration; what it knows of its source stays.
+    fn configure(&mut self, config: &Config) {
+        let _ = config;
     }
 
     /// Adds stale markers for every series that it marks itself: the agent stops.
@@ -95,7 +100,6 @@ pub(crate) fn float(number: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     #[test]
     fn every_host_collector_reads_this_host() {

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use super::Collector;
+use crate::config::Config;
 use crate::readings::{Metric, Readings};
 use crate::stale::Tracker;
 
@@ -52,6 +53,33 @@ impl Schedule {
         });
     }
 
+    /// Makes it so that `wanted` run at their least intervals, in this order. Those of the same name that run already go on with all they
+    /// know, the others begin; what runs and is not wanted ends, its stale markers go to `out`.
+    pub fn arrange(&mut self, wanted: Vec<(Box<dyn Collector>, i64)>, out: &mut Readings) {
+        let mut before = std::mem::take(&mut self.entries);
+        for (collector, interval_ms) in wanted {
+            match before.iter().position(|entry| entry.collector.name() == collector.name()) {
+                Some(at) => {
+                    let mut entry = before.remove(at);
+                    entry.pace(interval_ms);
+                    self.entries.push(entry);
+                }
+                None => self.add(collector, interval_ms),
+            }
+        }
+        for mut entry in before {
+            entry.tracker.end(out);
+            entry.collector.end(out);
+        }
+    }
+
+    /// Hands a changed configuration to every collector.
+    pub fn configure(&mut self, config: &Config) {
+        for entry in &mut self.entries {
+            entry.collector.configure(config);
+        }
+    }
+
     /// Runs what is due at the time of `out`; intervals are multiplied by `stretch`, which is 1 within the budget.
     pub fn run(&mut self, out: &mut Readings, stretch: u32) {
         let now_ms = out.timestamp_ms();
@@ -90,6 +118,12 @@ impl Schedule {
 }
 
 impl Entry {
+    /// From now on runs at most once in `interval_ms`; sooner than it would have, if that is less.
+    fn pace(&mut self, interval_ms: i64) {
+        self.interval_ms = interval_ms;
+        self.pause_ms = self.pause_ms.min(interval_ms.unsigned_abs());
+    }
+
     fn run(&mut self, out: &mut Readings) {
         let from = out.len();
         let started = Instant::now();
@@ -145,6 +179,42 @@ mod tests {
             out.len()
         };
         assert_eq!([count(3_600_000), count(0)], [2, 2]);
+    }
+
+    /// Counts its runs, so that it is seen whether it is the same one.
+    #[derive(Debug)]
+    struct Counts(&'static str, f64);
+
+    impl Collector for Counts {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+
+        fn collect(&mut self, out: &mut Readings) -> Result<(), CollectError> {
+            self.1 += 1.0;
+            out.push_named(self.0, &[], self.1);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_stays_knows_what_it_knew_and_what_goes_is_marked() {
+        let wanted = |names: &[(&'static str, i64)]| -> Vec<(Box<dyn Collector>, i64)> {
+            let counts = |(name, interval_ms): &(&'static str, i64)| {
+                (Box::new(Counts(name, 0.0)) as Box<dyn Collector>, *interval_ms)
+            };
+            names.iter().map(counts).collect()
+        };
+        let mut schedule = Schedule::new();
+        schedule.arrange(wanted(&[("a", 0), ("b", 3_600_000)]), &mut Readings::new(0));
+        schedule.run(&mut Readings::new(0), 1);
+        let mut out = Readings::new(1000);
+        schedule.arrange(wanted(&[("c", 0), ("b", 1000)]), &mut out);
+        assert_eq!(out.iter().filter(|(_, values)| values.is_stale_marker()).count(), 1);
+        assert!(out.value_of("a").is_some(), "the marker is of what went");
+        let mut out = Readings::new(1000);
+        schedule.run(&mut out, 1);
+        assert_eq!((out.value_of("c"), out.value_of("b")), (Some(1.0), Some(2.0)), "b is due by its new interval");
     }
 
     #[test]

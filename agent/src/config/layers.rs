@@ -1,10 +1,10 @@
-//! Layers of configuration: defaults, then the file, the environment, the flags. Each value keeps where it came from.
+//! Layers of configuration: defaults, then the profile of a server, the file, the environment, the flags. Each value keeps where it came from.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::options::{OPTIONS, OptionSpec, Shape, find, nearest};
+use super::options::{OPTIONS, OptionSpec, Shape, find, may_come_from_afar, nearest, needs_restart};
 use super::value::Value;
 
 /// The file that is read when it exists and no other is named.
@@ -19,6 +19,8 @@ pub const FILE_BYTES_MAX: u64 = 1 << 20;
 #[expect(missing_docs, reason = "each variant carries the name of its place")]
 pub enum Origin {
     Default,
+    /// The profile that a server holds for the agent's environment.
+    Profile(String),
     File(PathBuf),
     Environment(String),
     Flag(String),
@@ -29,6 +31,8 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::Profile(name) if name.is_empty() => f.write_str("profile"),
+            Self::Profile(name) => write!(f, "profile {name}"),
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag(flag) => write!(f, "flag --{flag}"),
@@ -48,9 +52,15 @@ pub enum ConfigError {
     /// The file is longer than the limit.
     #[error("configuration file {} has {bytes} bytes, the limit is {limit_bytes}", path.display())]
     FileTooLong { path: PathBuf, bytes: u64, limit_bytes: u64 },
-    /// The file is no TOML.
-    #[error("configuration file {}: {message}", path.display())]
-    Syntax { path: PathBuf, message: String },
+    /// The text is no TOML.
+    #[error("{origin}: {message}")]
+    Syntax { origin: Origin, message: String },
+    /// What is wrong, and in which line.
+    #[error("line {line}: {source}")]
+    Line { line: usize, source: Box<ConfigError> },
+    /// A key that a profile may not set.
+    #[error("{origin}: {key} may be set on the agent's own machine only")]
+    NotFromAfar { origin: Origin, key: String },
     /// A key that no option has.
     #[error("{origin}: there is no option {key:?}{hint}")]
     UnknownKey { origin: Origin, key: String, hint: String },
@@ -102,23 +112,49 @@ impl Settings {
     ///
     /// When it is no TOML, or names an unknown option or a value outside its bounds.
     pub fn merge_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        self.merge_text(text, &Origin::File(path.to_owned())).map(drop)
+    }
+
+    /// Takes over what `text`, the profile of a server for agents of `environment`, sets; how many options it sets.
+    ///
+    /// # Errors
+    ///
+    /// As for a file, and when it sets what may not come from afar.
+    pub fn merge_profile(&mut self, environment: &str, text: &str) -> Result<usize, ConfigError> {
+        self.merge_text(text, &Origin::Profile(environment.to_owned()))
+    }
+
+    fn merge_text(&mut self, text: &str, origin: &Origin) -> Result<usize, ConfigError> {
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
-            path: path.to_owned(),
+            origin: origin.clone(),
             message: syntax_message(text, &error),
         })?;
-        let origin = Origin::File(path.to_owned());
+        let (mut count, afar) = (0, matches!(origin, Origin::Profile(_)));
+        let mut put = |keys: &[&str], value: &toml::Value| {
+            let key = keys.join(".");
+            let taken = if afar && find(&key).is_some() && !may_come_from_afar(&key) {
+                Err(ConfigError::NotFromAfar { origin: origin.clone(), key })
+            } else {
+                self.put_toml(&key, value, origin)
+            };
+            count += 1;
+            taken.map_err(|error| match line_of(text, keys) {
+                Some(line) => ConfigError::Line { line, source: Box::new(error) },
+                None => error,
+            })
+        };
         // Options nest one table deep, so that this walk needs no recursion.
         for (key, value) in &table {
             match value {
                 toml::Value::Table(inner) if find(key).is_none() => {
                     for (inner_key, inner_value) in inner {
-                        self.put_toml(&format!("{key}.{inner_key}"), inner_value, &origin)?;
+                        put(&[key, inner_key], inner_value)?;
                     }
                 }
-                _ => self.put_toml(key, value, &origin)?,
+                _ => put(&[key], value)?,
             }
         }
-        Ok(())
+        Ok(count)
     }
 
     /// Takes over what the environment sets, asked by name.
@@ -136,6 +172,26 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// These settings, with those that a running agent cannot change as they are in `running`; and the keys of these.
+    #[must_use]
+    pub fn while_running(mut self, running: &Self) -> (Self, Vec<&'static str>) {
+        let mut held = Vec::new();
+        for spec in OPTIONS.iter().filter(|spec| needs_restart(spec.key)) {
+            let own = running.get(spec.key);
+            if self.get(spec.key).value != own.value {
+                held.push(spec.key);
+                self.0.insert(spec.key, own.clone());
+            }
+        }
+        (self, held)
+    }
+
+    /// The keys whose values differ between these settings and `others`.
+    pub fn differences(&self, others: &Self) -> Vec<&'static str> {
+        let differs = |spec: &&OptionSpec| self.get(spec.key).value != others.get(spec.key).value;
+        OPTIONS.iter().filter(differs).map(|spec| spec.key).collect()
     }
 
     /// The setting of a key of the table.
@@ -185,6 +241,23 @@ impl Settings {
 fn syntax_message(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
     format!("line {}: {}", before.matches('\n').count() + 1, error.message().replace('\n', ", "))
+}
+
+/// The line in which `text` gives the key at the end of `keys`, counted from 1.
+fn line_of(text: &str, keys: &[&str]) -> Option<usize> {
+    let parsed = toml::de::DeTable::parse(text).ok()?;
+    let mut table = parsed.get_ref();
+    let mut at_byte = None;
+    for (depth, wanted) in keys.iter().enumerate() {
+        let (key, value) = table.iter().find(|(key, _)| key.get_ref() == *wanted)?;
+        at_byte = Some(key.span().start);
+        match value.get_ref() {
+            toml::de::DeValue::Table(inner) => table = inner,
+            _ if depth + 1 == keys.len() => {}
+            _ => return None,
+        }
+    }
+    Some(text.get(..at_byte?)?.matches('\n').count() + 1)
 }
 
 /// Widest column of values; longer ones push their origin to the right.

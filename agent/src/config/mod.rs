@@ -3,6 +3,7 @@
 
 pub mod layers;
 pub mod options;
+pub mod profile;
 pub mod value;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use options::LOG_LEVEL;
 use ureq::http::{HeaderName, HeaderValue};
 
 use crate::control;
+use crate::filter::{MetricFilter, ProcessFilter};
 use crate::go::leaks::{AllowList, LeakOptions, Pattern};
 
 pub use layers::{ConfigError, Origin, Setting, Settings};
@@ -33,6 +35,7 @@ pub struct Config {
     pub go: GoConfig,
     pub targets: Vec<TargetSpec>,
     pub scrape: ScrapeConfig,
+    pub metrics: MetricFilter,
     /// Path or `@name` of the socket that programs push to.
     pub receive_socket: Option<String>,
     pub push: PushConfig,
@@ -43,7 +46,7 @@ pub struct Config {
 }
 
 /// One collector's switch and least interval.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the table of options documents every field")]
 pub struct Switch {
     pub on: bool,
@@ -72,7 +75,8 @@ pub struct CollectConfig {
 pub struct GoConfig {
     pub discover: bool,
     pub discover_interval: Duration,
-    pub ignore: Vec<String>,
+    pub only: ProcessFilter,
+    pub ignore: ProcessFilter,
     pub processes_max: usize,
     pub metrics: bool,
     pub expvar: bool,
@@ -90,6 +94,18 @@ pub struct GoConfig {
     pub memory: GoMemoryConfig,
     /// None: goroutine leaks are not looked for.
     pub leaks: Option<LeakOptions>,
+}
+
+impl GoConfig {
+    /// Whether pages and profiles are looked for at other places, or in another way.
+    pub fn looks_elsewhere_than(&self, other: &Self) -> bool {
+        let places = |of: &Self| {
+            let switches = [of.metrics, of.expvar, of.pprof];
+            let names = (of.scrape_runtime_only.clone(), of.scrape_ignore.clone(), of.scrape_ignore_ports.clone());
+            (switches, names, of.probe_again_ms)
+        };
+        places(self) != places(other)
+    }
 }
 
 /// Reading of Go processes in their memory.
@@ -152,6 +168,7 @@ pub struct ControlConfig {
     /// Address of the server; none: the agent keeps to itself.
     pub server: Option<String>,
     pub tasks: bool,
+    pub profile: bool,
 }
 
 /// The queue on disk.
@@ -205,12 +222,18 @@ impl Config {
                 samples_max: read.size("scrape.samples_max"),
                 workers: read.size("scrape.workers"),
             },
+            metrics: MetricFilter::new(
+                &read.list("metrics.drop"),
+                &read.list("metrics.keep"),
+                read.size("limits.series_per_target"),
+            ),
             receive_socket: Some(read.text("receive.socket")).filter(|socket| !socket.is_empty()),
             push: read.push()?,
             control: ControlConfig {
                 server: control::server_of(&read.text("control.url"), &read.text("push.url"))
                     .filter(|_| read.on("control.check_in")),
                 tasks: read.on("control.tasks"),
+                profile: read.on("control.profile"),
             },
             queue: QueueConfig {
                 folder: PathBuf::from(read.text("queue.folder")),
@@ -235,6 +258,11 @@ impl Config {
         }
         labels.sort();
         labels
+    }
+
+    /// Whether other series go out than by `other`, or with other labels.
+    pub fn is_shaped_otherwise_than(&self, other: &Self) -> bool {
+        self.external_labels() != other.external_labels() || self.metrics != other.metrics
     }
 
     fn check(&self, read: &Reader<'_>) -> Result<(), ConfigError> {
@@ -329,6 +357,10 @@ impl Reader<'_> {
         }
     }
 
+    fn filter(&self, key: &str) -> ProcessFilter {
+        ProcessFilter::new(&self.list(key))
+    }
+
     fn pairs(&self, key: &str) -> Vec<(String, String)> {
         match &self.0.get(key).value {
             Value::Pairs(pairs) => pairs.clone(),
@@ -365,7 +397,8 @@ impl Reader<'_> {
         Ok(GoConfig {
             discover: self.on("go.discover"),
             discover_interval: self.duration("go.discover_interval"),
-            ignore: self.list("go.ignore"),
+            only: self.filter("go.only"),
+            ignore: self.filter("go.ignore"),
             processes_max: self.size("go.processes_max"),
             metrics: self.on("go.metrics"),
             expvar: self.on("go.expvar"),

@@ -127,7 +127,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Finds Go processes by their build information and reads them from outside.",
     ),
     option("go.discover_interval", Shape::Duration(100, DAY), "2s", "Time between two looks for new Go processes."),
-    option("go.ignore", Shape::List, "", "Executable names that are not read."),
+    option(
+        "go.only",
+        Shape::List,
+        "",
+        "Go processes that are read: patterns with `*` and `?` for the executable's name, or after `cmdline:` for the command \
+         line; empty: all.",
+    ),
+    option("go.ignore", Shape::List, "", "Go processes that are not read, written as for `go.only`."),
     option("go.processes_max", Shape::Count(1, 10_000), "256", "Most Go processes read at once; the oldest are kept."),
     option(
         "go.memory",
@@ -264,6 +271,14 @@ pub const OPTIONS: &[OptionSpec] = &[
     ),
     option("go.leaks_sites_max", Shape::Count(1, 10_000), "128", "Most sites of a process that are followed."),
     option("go.leaks_told_max", Shape::Count(1, 100), "10", "Most leaking sites of a process that are told."),
+    option("metrics.drop", Shape::List, "", "Metrics that are left out, of whatever source: names with `*` and `?`."),
+    option("metrics.keep", Shape::List, "", "Metrics that are kept though `metrics.drop` names them."),
+    option(
+        "limits.series_per_target",
+        Shape::Count(0, 10_000_000),
+        "100000",
+        "Most series of one target in a round or push; those beyond are left out and counted; 0: no limit.",
+    ),
     option("scrape.interval", Shape::Duration(100, DAY), "10s", "Time between two scrapes of each target."),
     option("scrape.timeout", Shape::Duration(10, 10 * MINUTE), "5s", "Longest time for one scrape."),
     option(
@@ -336,6 +351,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         "",
         "Address of that server; empty: that of `push.url`, where this ends in `/api/v1/write`.",
     ),
+    option(
+        "control.profile",
+        Shape::Switch,
+        "true",
+        "Collects by the profile that the server holds for `environment`; the agent's own file, variables and flags win.",
+    ),
     option("control.tasks", Shape::Switch, "true", "Does what people ask for there: bursts of readings, captures."),
     option("queue.folder", Shape::Text, "metrickit-agent-data", "Folder of the queue on disk."),
     option(
@@ -384,6 +405,40 @@ pub const OPTIONS: &[OptionSpec] = &[
     ),
 ];
 
+/// Keys and tables that a server's profile may not set: who the agent is, where it sends and listens, what it keeps where, and what
+/// it lets a server do.
+const LOCAL: [&str; 9] =
+    ["host", "environment", LOG_LEVEL, "targets", "receive.", "push.", "control.", "queue.", "profiles."];
+
+/// Keys and tables that a running agent does not change.
+const FIXED: [&str; 11] = [
+    "host",
+    "environment",
+    LOG_LEVEL,
+    "go.signals",
+    "go.sites_max",
+    "go.leaks_window",
+    "receive.",
+    "push.",
+    "control.",
+    "queue.",
+    "profiles.",
+];
+
+fn is_among(key: &str, among: &[&str]) -> bool {
+    among.iter().any(|of| if of.ends_with('.') { key.starts_with(of) } else { key == *of })
+}
+
+/// Whether a server's profile may set the option. It never sets addresses, paths or secrets.
+pub fn may_come_from_afar(key: &str) -> bool {
+    !is_among(key, &LOCAL)
+}
+
+/// Whether a change of the option takes effect at the next start only.
+pub fn needs_restart(key: &str) -> bool {
+    is_among(key, &FIXED)
+}
+
 /// The option with `key`.
 pub fn find(key: &str) -> Option<&'static OptionSpec> {
     OPTIONS.iter().find(|option| option.key == key)
@@ -417,6 +472,20 @@ mod tests {
         flags.sort();
         flags.dedup();
         assert_eq!(flags.len(), OPTIONS.len());
+    }
+
+    #[test]
+    fn what_a_server_may_set_and_what_changes_while_running() {
+        for of in LOCAL.iter().chain(&FIXED) {
+            assert!(OPTIONS.iter().any(|option| is_among(option.key, &[of])), "{of} is no option");
+        }
+        for option in OPTIONS {
+            let secret = matches!(option.shape, Shape::Secret | Shape::SecretPairs | Shape::Targets);
+            let elsewhere = ["url", "socket", "folder", "file"].iter().any(|end| option.key.ends_with(end));
+            assert!(!may_come_from_afar(option.key) || !(secret || elsewhere), "{}", option.key);
+        }
+        assert!(may_come_from_afar("poll.interval") && !may_come_from_afar("push.interval"));
+        assert!(needs_restart("queue.bytes_max") && !needs_restart("collect.cpu"));
     }
 
     #[test]

@@ -109,6 +109,16 @@ impl Errands {
         }
     }
 
+    /// Does none of `tasks`, and says why.
+    pub fn decline(&self, tasks: Vec<Task>, why: &str) {
+        let mut book = self.0.lock();
+        for task in tasks {
+            if book.seen.insert(task.id) {
+                book.over(task.id, Err(why.to_owned()));
+            }
+        }
+    }
+
     /// The tasks that are not over, and the outcomes that no server has heard of, as many as go into one check-in.
     pub fn report(&self) -> (Vec<u64>, Vec<TaskOutcome>) {
         let book = self.0.lock();

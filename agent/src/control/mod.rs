@@ -1,14 +1,21 @@
 //! What the agent and a MetricKit server say to each other beside samples: the agent checks in and tells how it is, the server
 //! answers what to do.
 //!
-//! `thread` checks in, `teller` puts together what is said, `errands` has tasks carried out. All of it goes to the server that samples
+//! `thread` checks in, `teller` puts together what is said, `errands` has tasks carried out, `burst` is one of them. `reload` takes up changes of the
+//! configuration, those of the server's profile among them, which `kept` keeps; `live` tells the threads. All of it goes to the server that samples
 //! are pushed to; a receiver of another kind does not know what a check-in is, and is left in peace.
 
+pub mod burst;
 pub mod errands;
+pub mod kept;
+pub mod live;
+pub mod reload;
 mod teller;
 mod thread;
 
 pub use errands::{Errands, Lanes, Orderly};
+pub use live::{Follower, Live};
+pub use reload::{Loaded, Reloader, Source};
 pub use teller::Teller;
 pub use thread::{Control, start};
 

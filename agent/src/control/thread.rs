@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use model::control::{CHECK_IN_PATH, CheckIn, MESSAGE_BYTES_MAX, Orders};
+use model::control::{
+    CHECK_IN_PATH, CheckIn, MESSAGE_BYTES_MAX, Orders, PROFILE_BYTES_MAX, PROFILE_PATH, ProfileOrder,
+};
 use serde::Deserialize;
 
 use super::errands::Errands;
+use super::kept::Kept;
+use super::reload::Reloader;
 use super::teller::Teller;
 use crate::budget::CpuMeter;
 use crate::config::value::masked;
@@ -61,12 +65,34 @@ enum Said {
     Failed(String),
 }
 
+/// Pause before a profile is asked for again that could not be had.
+const PROFILE_PAUSE: Duration = Duration::from_secs(10);
+
 #[derive(Deserialize)]
 struct Envelope {
     data: Orders,
 }
 
 impl Line {
+    /// The profile that the server holds for `environment`.
+    fn profile(&self, environment: &str) -> Result<Kept, String> {
+        let headers = credentials(&self.push)?;
+        let url = format!("{}{PROFILE_PATH}?environment={}", self.server, escaped(environment));
+        let exchange = Exchange {
+            url: &url,
+            headers: &headers,
+            body: None,
+            timeout: ANSWER_TIMEOUT,
+            answer_bytes_max: PROFILE_BYTES_MAX as u64,
+        };
+        let answer = self.client.exchange(&exchange).map_err(|error| error.to_string())?;
+        if answer.status != 200 {
+            return Err(format!("status {}", answer.status));
+        }
+        let text = String::from_utf8(answer.body).map_err(|error| error.to_string())?;
+        Ok(Kept { environment: environment.to_owned(), etag: answer.etag, text })
+    }
+
     fn say(&self, check_in: &CheckIn, wait: Duration, timeout: Duration) -> Said {
         let body = match serde_json::to_vec(check_in) {
             Ok(body) => body,
@@ -98,6 +124,12 @@ impl Line {
     }
 }
 
+/// `text` as a part of a URL's query.
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
 /// Starts checking in at the server of `config`, if it is to.
 ///
 /// # Errors
@@ -106,7 +138,7 @@ impl Line {
 pub fn start(
     (config, push): (&ControlConfig, &PushConfig),
     teller: Teller,
-    errands: Errands,
+    (errands, reloader): (Errands, Option<Reloader>),
     stop: &StopFlag,
     stats: &Arc<Stats>,
 ) -> std::io::Result<Option<Control>> {
@@ -114,8 +146,17 @@ pub fn start(
     let line = Line { server, push: push.clone(), client: Client::proxied(), answered: Arc::default() };
     let control = Control { line: line.clone(), teller: teller.clone() };
     let (stop, stats) = (stop.clone(), Arc::clone(stats));
-    let mut speaker =
-        Speaker { line, teller, errands, backoff: Backoff::new(BACKOFF_MS.0, BACKOFF_MS.1), quiet: false };
+    let backoff = Backoff::new(BACKOFF_MS.0, BACKOFF_MS.1);
+    let mut speaker = Speaker {
+        takes_tasks: config.tasks,
+        profiles: reloader.clone().filter(|_| config.profile),
+        line,
+        teller,
+        errands,
+        reloader,
+        backoff,
+        quiet: false,
+    };
     std::thread::Builder::new().name("agent-control".to_owned()).spawn(move || {
         let mut pause = Duration::ZERO;
         while !stop.wait(pause) {
@@ -141,6 +182,11 @@ struct Speaker {
     line: Line,
     teller: Teller,
     errands: Errands,
+    takes_tasks: bool,
+    /// Tells how configuration stands.
+    reloader: Option<Reloader>,
+    /// Takes profiles.
+    profiles: Option<Reloader>,
     backoff: Backoff,
     /// Whether it was logged that nobody listens.
     quiet: bool,
@@ -155,7 +201,11 @@ impl Speaker {
             (false, true) => WAIT_BUSY,
             (true, true) => WAIT_IDLE,
         };
-        let check_in = CheckIn { under_way, outcomes, ..self.teller.tell() };
+        let check_in = CheckIn { under_way, outcomes, profile_off: self.profiles.is_none(), ..self.teller.tell() };
+        let check_in = match &self.reloader {
+            Some(reloader) => reloader.told(check_in),
+            None => check_in,
+        };
         match self.line.say(&check_in, wait, ANSWER_TIMEOUT) {
             Said::Orders(orders) => {
                 if self.quiet {
@@ -164,8 +214,13 @@ impl Speaker {
                 self.quiet = false;
                 self.backoff.reset();
                 self.errands.heard(&check_in.outcomes);
-                self.errands.take(orders.tasks);
-                Duration::from_millis(orders.pause_ms.min(PAUSE_MS_MAX)).max(PAUSE_MIN)
+                if self.takes_tasks {
+                    self.errands.take(orders.tasks);
+                } else {
+                    self.errands.decline(orders.tasks, "control.tasks is off on this agent");
+                }
+                let pause = if self.profile(&orders.profile, &check_in) { PAUSE_MIN } else { PROFILE_PAUSE };
+                Duration::from_millis(orders.pause_ms.min(PAUSE_MS_MAX)).max(pause)
             }
             Said::Foreign(why) => {
                 self.tell_once(&why, "receiver takes no check-ins; it is asked again from time to time");
@@ -175,6 +230,25 @@ impl Speaker {
                 self.tell_once(&why, "check-in failed; samples are not concerned");
                 Duration::from_millis(self.backoff.next_ms(fastrand::f64(), None))
             }
+        }
+    }
+
+    /// Works by the profile that the server names; whether that was possible, or nothing was to be done.
+    fn profile(&mut self, order: &ProfileOrder, check_in: &CheckIn) -> bool {
+        if !order.is_news_to(check_in) {
+            return true;
+        }
+        let Some(reloader) = &self.profiles else { return true };
+        match order {
+            ProfileOrder::Keep => true,
+            ProfileOrder::None => reloader.adopt(None),
+            ProfileOrder::Etag(_) => match self.line.profile(&check_in.environment) {
+                Ok(kept) => reloader.adopt(Some(kept)),
+                Err(error) => {
+                    tracing::warn!(error, "the server's profile cannot be had; what ran before goes on");
+                    false
+                }
+            },
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use procfs::process::Process;
 
 use super::buildinfo::{self, BuildInfo};
 use super::identity::{Life, Slots};
+use crate::filter::ProcessFilter;
 
 /// A running Go process.
 #[derive(Debug, Clone)]
@@ -61,7 +63,8 @@ impl FileKey {
 #[derive(Debug)]
 pub struct Discovery {
     host: String,
-    ignore: Vec<String>,
+    only: ProcessFilter,
+    ignore: ProcessFilter,
     processes_max: usize,
     known: HashMap<FileKey, Remembered>,
     scans: u64,
@@ -76,10 +79,11 @@ struct Remembered {
 }
 
 impl Discovery {
-    /// Finds at most `processes_max` processes, none whose executable is named in `ignore`.
-    pub fn new(host: &str, ignore: Vec<String>, processes_max: usize) -> Self {
+    /// Finds at most `processes_max` processes, none that `ignore` names.
+    pub fn new(host: &str, ignore: ProcessFilter, processes_max: usize) -> Self {
         Self {
             host: host.to_owned(),
+            only: ProcessFilter::default(),
             ignore,
             processes_max,
             known: HashMap::new(),
@@ -87,6 +91,11 @@ impl Discovery {
             slots: Slots::default(),
             own_network: fs::read_link("/proc/self/ns/net").ok(),
         }
+    }
+
+    /// From now on finds what `only` names, or all if that is empty, and `ignore` does not; of these, at most `processes_max`.
+    pub fn look_for(&mut self, only: ProcessFilter, ignore: ProcessFilter, processes_max: usize) {
+        (self.only, self.ignore, self.processes_max) = (only, ignore, processes_max);
     }
 
     /// Looks at every process once.
@@ -131,7 +140,8 @@ impl Discovery {
         };
         let Some(build) = build else { return Ok(None) };
         let name = executable_name(&fs::read_link(&link)?);
-        if self.ignore.contains(&name) {
+        let unwanted = !self.only.is_empty() && !self.only.has(&name, || command_line(pid));
+        if unwanted || self.ignore.has(&name, || command_line(pid)) {
             return Ok(None);
         }
         let gone = |_| std::io::Error::from(std::io::ErrorKind::NotFound);
@@ -165,6 +175,20 @@ impl Discovery {
     }
 }
 
+/// Longest command line that patterns see.
+const COMMAND_LINE_BYTES_MAX: u64 = 16 << 10;
+
+/// The words of the command line with blanks between them; empty where it cannot be read.
+fn command_line(pid: i32) -> String {
+    let mut bytes = Vec::new();
+    let read = File::open(format!("/proc/{pid}/cmdline"))
+        .and_then(|file| file.take(COMMAND_LINE_BYTES_MAX).read_to_end(&mut bytes));
+    if read.is_err() {
+        return String::new();
+    }
+    String::from_utf8_lossy(&bytes).trim_end_matches('\0').replace('\0', " ")
+}
+
 /// Longest executable name in labels.
 const NAME_CHARS_MAX: usize = 128;
 
@@ -188,7 +212,7 @@ mod tests {
 
     #[test]
     fn this_test_is_no_go_process() {
-        let mut discovery = Discovery::new("h", Vec::new(), 10);
+        let mut discovery = Discovery::new("h", ProcessFilter::default(), 10);
         let scan = discovery.scan().expect("/proc is there");
         let own = i32::try_from(std::process::id()).expect("an id");
         assert!(scan.processes.iter().all(|process| process.life.pid != own));

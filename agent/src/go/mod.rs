@@ -16,5 +16,5 @@ pub mod sites;
 pub mod ways;
 
 pub use buildinfo::BuildInfo;
-pub use discover::{Discovery, GoProcess};
+pub use discover::{Discovery, GoProcess, Scan};
 pub use process::{GoProcesses, SharedProcesses};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use procfs::process::{LimitValue, Process};
+use procfs::process::{LimitValue, Process, Stat};
 
 use super::discover::{Discovery, GoProcess, Scan};
 use crate::collect::{CollectError, Collector, float};
@@ -69,24 +69,44 @@ impl GoProcesses {
         Self { sdk, ..self }
     }
 
-    fn write(&self, process: &GoProcess, out: &mut Readings) -> Result<(), procfs::ProcError> {
-        let handle = Process::new(process.life.pid)?;
-        let stat = handle.stat()?;
+    /// Adds what changes from moment to moment: processor time, memory, threads. Whether the process still lives.
+    ///
+    /// # Errors
+    ///
+    /// When the process is gone.
+    pub fn usage(&self, process: &GoProcess, out: &mut Readings) -> Result<bool, procfs::ProcError> {
+        let stat = Process::new(process.life.pid)?.stat()?;
+        Ok(self.write_usage(process, &stat, out))
+    }
+
+    fn write_usage(&self, process: &GoProcess, stat: &Stat, out: &mut Readings) -> bool {
         if stat.starttime != process.life.start_ticks {
-            return Ok(());
+            return false;
         }
-        let labels = [("job", process.life.name.as_str()), ("instance", process.instance.as_str())];
         let ticks_per_second = float(procfs::ticks_per_second());
-        let pushed = |metric: &Metric| self.sdk.gives(process.life.pid, process.life.start_ticks, metric.name);
-        let mut push = |metric: &Metric, value: f64| {
-            if !pushed(metric) {
-                out.push(metric, &labels, value);
-            }
-        };
+        let mut push = |metric: &Metric, value: f64| self.push(process, metric, value, out);
         push(&CPU, float(stat.utime + stat.stime) / ticks_per_second);
         push(&RESIDENT, float(stat.rss) * float(procfs::page_size()));
         push(&VIRTUAL, float(stat.vsize));
         push(&THREADS, float(stat.num_threads.unsigned_abs()));
+        true
+    }
+
+    /// Adds a sample unless the process pushes the metric itself.
+    fn push(&self, process: &GoProcess, metric: &Metric, value: f64, out: &mut Readings) {
+        if !self.sdk.gives(process.life.pid, process.life.start_ticks, metric.name) {
+            out.push(metric, &[("job", process.life.name.as_str()), ("instance", process.instance.as_str())], value);
+        }
+    }
+
+    fn write(&self, process: &GoProcess, out: &mut Readings) -> Result<(), procfs::ProcError> {
+        let handle = Process::new(process.life.pid)?;
+        let stat = handle.stat()?;
+        if !self.write_usage(process, &stat, out) {
+            return Ok(());
+        }
+        let ticks_per_second = float(procfs::ticks_per_second());
+        let mut push = |metric: &Metric, value: f64| self.push(process, metric, value, out);
         if let Some(boot_seconds) = self.boot_seconds {
             push(&START, float(boot_seconds) + float(stat.starttime) / ticks_per_second);
         }
@@ -99,7 +119,7 @@ impl GoProcesses {
         {
             push(&MAX_FDS, float(most));
         }
-        if !pushed(&INFO) {
+        if !self.sdk.gives(process.life.pid, process.life.start_ticks, INFO.name) {
             write_info(process, out);
         }
         Ok(())

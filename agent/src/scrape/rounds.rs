@@ -48,6 +48,27 @@ pub struct Scraper {
     valid_ms: u64,
 }
 
+fn configured(config: &Config) -> Vec<Target> {
+    config.targets.iter().map(|spec| Target::configured(spec, &config.host)).collect()
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        timeout: config.scrape.timeout,
+        body_bytes_max: config.scrape.body_bytes_max,
+        samples_max: config.scrape.samples_max,
+    }
+}
+
+fn prober(config: &Config, configured: &[Target]) -> Prober {
+    let taken = configured.iter().filter_map(Target::loopback_port).chain(loopback_port(&config.push.url));
+    Prober::new(&config.go, taken)
+}
+
+fn valid_ms(config: &Config) -> u64 {
+    u64::try_from(config.scrape.interval.as_millis()).unwrap_or(u64::MAX).saturating_mul(INTERVALS_VALID)
+}
+
 /// What is kept of a target between rounds.
 #[derive(Debug, Default)]
 struct Source {
@@ -59,17 +80,12 @@ struct Source {
 impl Scraper {
     /// A scraper of the targets of `config` and of `processes`.
     pub fn new(config: &Config, processes: SharedProcesses, clock: Arc<dyn Clock>, stats: Arc<Stats>) -> Self {
-        let configured: Vec<_> = config.targets.iter().map(|spec| Target::configured(spec, &config.host)).collect();
-        let taken = configured.iter().filter_map(Target::loopback_port).chain(loopback_port(&config.push.url));
-        let limits = Limits {
-            timeout: config.scrape.timeout,
-            body_bytes_max: config.scrape.body_bytes_max,
-            samples_max: config.scrape.samples_max,
-        };
+        let configured = configured(config);
+        let limits = limits(config);
         Self {
             client: Client::direct(),
             clock,
-            prober: Prober::new(&config.go, taken),
+            prober: prober(config, &configured),
             configured,
             processes,
             probe_limits: Limits { timeout: config.go.probe_timeout, ..limits },
@@ -79,9 +95,19 @@ impl Scraper {
             stats,
             stop: StopFlag::new(),
             ways: Ways::new(),
-            valid_ms: u64::try_from(config.scrape.interval.as_millis())
-                .unwrap_or(u64::MAX)
-                .saturating_mul(INTERVALS_VALID),
+            valid_ms: valid_ms(config),
+        }
+    }
+
+    /// Takes up a changed configuration. Targets that stay keep what is known of them, those that go are marked stale in the next round.
+    pub fn configure(&mut self, before: &Config, now: &Config) {
+        self.configured = configured(now);
+        self.limits = limits(now);
+        self.probe_limits = Limits { timeout: now.go.probe_timeout, ..self.limits };
+        self.workers = now.scrape.workers;
+        self.valid_ms = valid_ms(now);
+        if before.targets != now.targets || before.go.looks_elsewhere_than(&now.go) {
+            self.prober = prober(now, &self.configured);
         }
     }
 

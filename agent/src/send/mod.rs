@@ -14,20 +14,30 @@ pub mod sender;
 use std::sync::Arc;
 
 use model::WriteBatch;
+use parking_lot::Mutex;
 
 use self::encode::{External, encode};
 use self::metadata::SharedMetadata;
+use crate::config::Config;
+use crate::filter::MetricFilter;
 use crate::go::signals::Signals;
 use crate::queue::{QueueError, SharedQueue};
 use crate::readings::{Readings, rows};
 use crate::stats::Stats;
+
+/// Which series go out, and with which labels.
+#[derive(Debug, Default)]
+struct Shape {
+    external: External,
+    filter: MetricFilter,
+}
 
 /// Takes readings from collectors and scrapes and queues them. Clones share the queue.
 #[derive(Debug, Clone)]
 pub struct Outbox {
     queue: SharedQueue,
     metadata: SharedMetadata,
-    external: Arc<External>,
+    shape: Arc<Mutex<Arc<Shape>>>,
     samples_max: usize,
     stats: Arc<Stats>,
     signals: Option<Signals>,
@@ -42,13 +52,30 @@ impl Outbox {
         samples_max: usize,
         stats: Arc<Stats>,
     ) -> Self {
-        Self { queue, metadata, external: Arc::new(external), samples_max, stats, signals: None }
+        let shape = Arc::new(Mutex::new(Arc::new(Shape { external, filter: MetricFilter::default() })));
+        Self { queue, metadata, shape, samples_max, stats, signals: None }
     }
 
     /// The same, which lets `signals` see whatever goes out.
     #[must_use]
     pub fn telling(self, signals: Option<Signals>) -> Self {
         Self { signals, ..self }
+    }
+
+    /// The same, which shares the queue but not what goes out, so that [`reshape`](Self::reshape) changes one of the two.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self { shape: Arc::new(Mutex::new(self.shape())), ..self.clone() }
+    }
+
+    /// From now on adds the labels of `config`, and leaves out what it says.
+    pub fn reshape(&self, config: &Config) {
+        let external = External::new(config.external_labels());
+        *self.shape.lock() = Arc::new(Shape { external, filter: config.metrics.clone() });
+    }
+
+    fn shape(&self) -> Arc<Shape> {
+        Arc::clone(&self.shape.lock())
     }
 
     /// Queues `readings`. When the disk refuses, they stay in memory, which is counted and logged.
@@ -59,7 +86,12 @@ impl Outbox {
         if let Some(signals) = &self.signals {
             signals.observe(readings.iter());
         }
-        for piece in encode(readings.iter(), &self.external, self.samples_max) {
+        let shape = self.shape();
+        let mut sieve = shape.filter.sieve();
+        let rows = readings.iter().filter(|(labels, values)| sieve.passes(*labels, values.is_stale_marker()));
+        let pieces = encode(rows, &shape.external, self.samples_max);
+        self.stats.series_beyond.add(sieve.beyond());
+        for piece in pieces {
             let pushed = self.queue.lock().push(piece.payload, piece.samples, readings.timestamp_ms());
             if let Err(error) = pushed {
                 // One line when trouble begins; the count goes on.
@@ -77,8 +109,13 @@ impl Outbox {
     ///
     /// When the queue is full or the disk refuses; the same may be handed over again.
     pub fn accept(&self, pushed: &WriteBatch, more: &[(String, String)], now_ms: i64) -> Result<(), QueueError> {
-        let external = self.external.and(more);
-        for piece in encode(rows(pushed), &external, self.samples_max) {
+        let shape = self.shape();
+        let external = shape.external.and(more);
+        let mut sieve = shape.filter.sieve();
+        let kept = rows(pushed).filter(|(labels, values)| sieve.passes(*labels, values.is_stale_marker()));
+        let pieces = encode(kept, &external, self.samples_max);
+        self.stats.series_beyond.add(sieve.beyond());
+        for piece in pieces {
             self.queue.lock().offer(piece.payload, piece.samples, now_ms)?;
         }
         if let Some(signals) = &self.signals {

@@ -24,6 +24,10 @@ pub struct CheckIn {
     pub ending: bool,
     /// `ETag` of the collection profile of the server that it works by; empty: none.
     pub profile_etag: String,
+    /// Whether it works by no profile, whatever the server holds.
+    pub profile_off: bool,
+    /// `ETag` of a profile that it found wrong and does not fetch again; empty: none.
+    pub profile_refused: String,
     /// What is wrong with the newest profile, while it works by an earlier one; empty: nothing.
     pub profile_error: String,
     /// What is wrong with its configuration file, while it works by what it read before; empty: nothing.
@@ -82,6 +86,7 @@ impl CheckIn {
             ("version", self.version.len(), NAME_BYTES_MAX),
             ("environment", self.environment.len(), NAME_BYTES_MAX),
             ("profileEtag", self.profile_etag.len(), NAME_BYTES_MAX),
+            ("profileRefused", self.profile_refused.len(), NAME_BYTES_MAX),
             ("profileError", self.profile_error.len(), REASON_BYTES_MAX),
             ("configError", self.config_error.len(), REASON_BYTES_MAX),
         ];
@@ -137,6 +142,18 @@ pub enum ProfileOrder {
     Etag(String),
 }
 
+impl ProfileOrder {
+    /// Whether an agent that said `check_in` does not know this yet.
+    pub fn is_news_to(&self, check_in: &CheckIn) -> bool {
+        match self {
+            _ if check_in.profile_off => false,
+            Self::Keep => false,
+            Self::None => !check_in.profile_etag.is_empty(),
+            Self::Etag(etag) => *etag != check_in.profile_etag && *etag != check_in.profile_refused,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +177,21 @@ mod tests {
         refused(|c| c.under_way = vec![1; 65], "underWay has 65 entries");
         refused(|c| c.outcomes = vec![TaskOutcome { id: 7, error: Some("x".repeat(1001)) }], "outcome 7");
         refused(|c| c.cpu_percent = f64::NAN, "must be numbers");
+    }
+
+    #[test]
+    fn what_an_agent_has_or_refused_is_no_news() {
+        let has = |etag: &str, refused: &str| CheckIn {
+            profile_etag: etag.to_owned(),
+            profile_refused: refused.to_owned(),
+            ..CheckIn::default()
+        };
+        let etag = ProfileOrder::Etag("b".to_owned());
+        let news = |order: &ProfileOrder, etag, refused| order.is_news_to(&has(etag, refused));
+        assert!(news(&etag, "", "") && news(&etag, "a", "") && news(&etag, "a", "c"));
+        assert!(!news(&etag, "b", "") && !news(&etag, "a", "b"));
+        assert!(news(&ProfileOrder::None, "a", "") && !news(&ProfileOrder::None, "", "a"));
+        assert!(!news(&ProfileOrder::Keep, "a", ""));
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub const CHECK_IN_PATH: &str = "/api/v1/agents/checkin";
 pub const PROFILE_PATH: &str = "/api/v1/agents/profile";
 /// Longest check-in, and longest answer to one, in bytes of JSON.
 pub const MESSAGE_BYTES_MAX: usize = 256 << 10;
+/// Longest collection profile, in bytes of TOML.
+pub const PROFILE_BYTES_MAX: usize = 128 << 10;
 /// Longest text in a message: a name, a version.
 pub const NAME_BYTES_MAX: usize = 256;
 /// Longest text that tells what went wrong.

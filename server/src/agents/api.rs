@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
-use axum::response::Response;
+use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use model::control::{CheckIn, MESSAGE_BYTES_MAX, ProcessName, TaskKind};
 use serde_json::{Value, json};
 
 use super::book::{Listed, OrderError};
+use super::profiles::ListedProfile;
 use super::tasks::TaskId;
 use crate::app::App;
 use crate::params::{Params, read_body};
@@ -39,9 +42,12 @@ pub(crate) async fn check_in(State(app): State<Arc<App>>, request: Request) -> R
 }
 
 /// Every agent that has checked in of late.
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
-    let agents: Vec<Value> = app.agents.list().iter().map(listed).collect();
-    success_json(&json!({ "nowMs": app.clock.now().0, "agents": agents }))
+pub(crate) async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let params = Params::of_url(request.uri())?;
+    let environment = params.first("environment");
+    let wanted = |agent: &&Listed| environment.is_none_or(|name| agent.check_in.environment == name);
+    let agents: Vec<Value> = app.agents.list().iter().filter(wanted).map(listed).collect();
+    Ok(success_json(&json!({ "nowMs": app.clock.now().0, "agents": agents })))
 }
 
 fn listed(listed: &Listed) -> Value {
@@ -65,6 +71,44 @@ fn listed(listed: &Listed) -> Value {
         "profileError": check_in.profile_error,
         "configError": check_in.config_error,
     })
+}
+
+/// What agents of `environment` are to collect, as TOML, unless `If-None-Match` names it.
+pub(crate) async fn profile(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let params = Params::of_url(request.uri())?;
+    let environment = params.first("environment").unwrap_or_default();
+    let Some(profile) = app.agents.profile(environment) else {
+        let message = format!("there is no profile for environment {environment:?}, and no default");
+        return Err(ApiError::new(ErrorKind::NotFound, message));
+    };
+    let etag =
+        HeaderValue::from_str(&profile.etag).map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))?;
+    if request.headers().get(IF_NONE_MATCH).is_some_and(|known| *known == etag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());
+    }
+    let kind = HeaderValue::from_static("application/toml");
+    Ok(([(CONTENT_TYPE, kind), (ETAG, etag)], profile.text.to_string()).into_response())
+}
+
+/// The profiles there are; with `environment`, the one that counts there, and its text.
+pub(crate) async fn profiles(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let params = Params::of_url(request.uri())?;
+    let environment = params.first("environment");
+    let told = |(listed, agents): &(ListedProfile, usize)| {
+        let profile = listed.profile.as_ref();
+        let mut told = json!({
+            "environment": listed.environment,
+            "etag": profile.map_or("", |profile| &profile.etag),
+            "agents": agents,
+            "error": listed.error,
+        });
+        if environment.is_some() {
+            told["text"] = json!(profile.map_or("", |profile| &profile.text));
+        }
+        told
+    };
+    let profiles: Vec<Value> = app.agents.profiles(environment).iter().map(told).collect();
+    Ok(success_json(&json!({ "profiles": profiles })))
 }
 
 /// Has a Go process read more often for a while.

@@ -1,4 +1,5 @@
-//! The book of agents: the last check-in of each, and the tasks they are given. Others of the server order tasks here.
+//! The book of agents: the last check-in of each, the tasks they are given, the profiles they work by. Others of the server
+//! order tasks here.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::profiles::{ListedProfile, Profile, ProfileOptions, Profiles};
 use super::tasks::{TaskId, TaskState, Tasks};
 
 /// Most agents that are known.
@@ -87,6 +89,7 @@ impl Known {
 struct State {
     agents: BTreeMap<String, Known>,
     tasks: Tasks,
+    profiles: Profiles,
 }
 
 /// Agents that checked in, and their tasks. Bounded in every way; nothing is kept on disk.
@@ -102,11 +105,11 @@ pub struct AgentBook {
 }
 
 impl AgentBook {
-    /// An empty book; at most `waiting_max` check-ins are answered late.
-    pub fn new(clock: Arc<dyn Clock>, waiting_max: usize) -> Self {
-        let tasks = Tasks::new(clock.now().0);
+    /// A book without agents; at most `waiting_max` check-ins are answered late.
+    pub fn new(clock: Arc<dyn Clock>, waiting_max: usize, profiles: ProfileOptions) -> Self {
+        let (tasks, profiles) = (Tasks::new(clock.now().0), Profiles::new(profiles));
         Self {
-            state: Mutex::new(State { agents: BTreeMap::new(), tasks }),
+            state: Mutex::new(State { agents: BTreeMap::new(), tasks, profiles }),
             clock,
             changes: watch::Sender::new(()),
             waiting: AtomicUsize::new(0),
@@ -183,7 +186,7 @@ impl AgentBook {
         let mut changes = self.changes.subscribe();
         let place = Place::take(self);
         loop {
-            let tasks = {
+            let mut orders = {
                 let now_ms = self.clock.now().0;
                 let mut state = self.lock();
                 // A later run has checked in meanwhile, or another agent of the same name: this one takes nothing from it.
@@ -191,14 +194,18 @@ impl AgentBook {
                 if check_in.ending || !is_last {
                     return Orders { pause_ms: BUSY_PAUSE_MS, ..Orders::default() };
                 }
-                state.tasks.give(&check_in.agent, check_in.run, &check_in.under_way, now_ms)
+                let tasks = state.tasks.give(&check_in.agent, check_in.run, &check_in.under_way, now_ms);
+                Orders { tasks, profile: state.profiles.order(&check_in.environment), pause_ms: 0 }
             };
-            let mut orders = Orders { tasks, ..Orders::default() };
             if place.is_none() {
                 orders.pause_ms = BUSY_PAUSE_MS;
             }
-            let at_once = !orders.tasks.is_empty() || place.is_none() || self.is_closed();
-            if at_once || tokio::time::timeout_at(until, changes.changed()).await.is_err() {
+            let news = !orders.tasks.is_empty() || orders.profile.is_news_to(check_in);
+            if news
+                || place.is_none()
+                || self.is_closed()
+                || tokio::time::timeout_at(until, changes.changed()).await.is_err()
+            {
                 return orders;
             }
         }
@@ -216,6 +223,45 @@ impl AgentBook {
             state: known.state(now_ms),
         };
         state.agents.values().map(listed).collect()
+    }
+
+    /// Reads profiles that changed.
+    pub fn look_at_profiles(&self) {
+        if self.lock().profiles.look() {
+            self.changes.send_replace(());
+        }
+    }
+
+    /// The profile for agents of `environment`.
+    pub(crate) fn profile(&self, environment: &str) -> Option<Profile> {
+        self.lock().profiles.profile(environment)
+    }
+
+    /// The profiles by name, each with the number of agents that are to work by it; of one environment, the one that counts there.
+    pub(crate) fn profiles(&self, environment: Option<&str>) -> Vec<(ListedProfile, usize)> {
+        let now_ms = self.clock.now().0;
+        let state = self.lock();
+        let name = environment.map(|environment| state.profiles.name_for(environment));
+        let agents_of = |name: &str| {
+            let here = state.agents.values().filter(|known| known.state(now_ms) == AgentState::Here);
+            here.filter(|known| state.profiles.name_for(&known.check_in.environment) == name).count()
+        };
+        let listed =
+            state.profiles.list().into_iter().filter(|listed| name.is_none_or(|name| listed.environment == name));
+        listed
+            .map(|listed| {
+                let agents = agents_of(&listed.environment);
+                (listed, agents)
+            })
+            .collect()
+    }
+
+    /// How many agents are here, away, and ended.
+    pub(crate) fn counts(&self) -> [(&'static str, usize); 3] {
+        let now_ms = self.clock.now().0;
+        let state = self.lock();
+        let of = |wanted| state.agents.values().filter(|known| known.state(now_ms) == wanted).count();
+        [("here", of(AgentState::Here)), ("away", of(AgentState::Away)), ("ended", of(AgentState::Ended))]
     }
 
     fn is_closed(&self) -> bool {
@@ -259,18 +305,22 @@ impl Drop for Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::control::{ProcessName, TaskOutcome};
+    use model::control::{ProcessName, ProfileOrder, TaskOutcome};
     use model::{ManualClock, TimestampMs};
 
     const LONG: Duration = Duration::from_hours(1);
 
     fn book(waiting_max: usize) -> (Arc<AgentBook>, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::new(TimestampMs(1_000_000)));
-        (Arc::new(AgentBook::new(Arc::clone(&clock) as Arc<dyn Clock>, waiting_max)), clock)
+        (Arc::new(AgentBook::new(Arc::clone(&clock) as Arc<dyn Clock>, waiting_max, ProfileOptions::default())), clock)
     }
 
     fn agent(name: &str) -> CheckIn {
         CheckIn { agent: name.to_owned(), run: 1, ..CheckIn::default() }
+    }
+
+    fn nothing() -> Orders {
+        Orders { profile: ProfileOrder::None, ..Orders::default() }
     }
 
     fn burst(seconds: u64) -> TaskKind {
@@ -311,9 +361,9 @@ mod tests {
         assert_eq!(book.waiting.load(Ordering::Relaxed), 0);
         let (book, _) = self::book(1);
         book.note(&agent("web1"), None).unwrap();
-        assert_eq!(book.orders(&agent("web1"), Duration::ZERO).await, Orders::default());
+        assert_eq!(book.orders(&agent("web1"), Duration::ZERO).await, nothing());
         book.close();
-        assert_eq!(book.orders(&agent("web1"), LONG).await, Orders::default());
+        assert_eq!(book.orders(&agent("web1"), LONG).await, nothing());
     }
 
     #[test]

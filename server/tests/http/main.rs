@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test that calls them")]
 
 mod admin;
+mod agents;
 mod chunk_decoder;
 mod compress;
 mod exemplars;

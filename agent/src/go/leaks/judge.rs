@@ -59,6 +59,11 @@ impl Judge {
         &self.options
     }
 
+    /// From now on judges by `options`. What was seen stays; windows must be of the same length.
+    pub fn judge_by(&mut self, options: LeakOptions) {
+        self.options = options;
+    }
+
     /// Takes in a census of `process`, which created so many goroutines since it began, where that is counted. When it is taken in another
     /// way than the one before, its ladder begins anew, as ways name sites differently.
     pub fn observe(&mut self, process: &GoProcess, census: &Census, created: Option<u64>) {

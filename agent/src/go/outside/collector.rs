@@ -25,7 +25,7 @@ use super::ticks::TickRate;
 use super::time_histogram::Bounds;
 use super::walk::{Walk, WalkLimits};
 use crate::collect::{CollectError, Collector};
-use crate::config::GoMemoryConfig;
+use crate::config::{Config, GoMemoryConfig};
 use crate::go::census::{Census, Way};
 use crate::go::identity::Life;
 use crate::go::ways::{self, ProcessKey, Reason, Ways};
@@ -69,6 +69,8 @@ pub struct Outside {
     boot_seconds: Option<u64>,
     no_right_told: bool,
     at_once: bool,
+    /// Whether goroutines and profiles are left to another.
+    numbers_alone: bool,
 }
 
 /// What is kept of a process between rounds.
@@ -130,6 +132,7 @@ impl Outside {
             boot_seconds: procfs::boot_time_secs().ok(),
             no_right_told: false,
             at_once: false,
+            numbers_alone: false,
         }
     }
 
@@ -138,6 +141,18 @@ impl Outside {
     pub fn at_once(mut self) -> Self {
         self.at_once = true;
         self
+    }
+
+    /// The same, which puts its censuses into `censuses`.
+    #[must_use]
+    pub fn keeping(self, censuses: SharedCensuses) -> Self {
+        Self { censuses, ..self }
+    }
+
+    /// The same, which reads the numbers of the runtime alone and says nothing of what it cannot read.
+    #[must_use]
+    pub fn numbers_alone(self) -> Self {
+        Self { numbers_alone: true, ..self }
     }
 
     /// The last census of each process, for those who judge them.
@@ -180,7 +195,7 @@ impl Outside {
         if let Err(stop) = self.read_parts(process, &mut state, started, &mut own) {
             state.end(&mut own);
             state.placed = None;
-            if let Some(reason) = stop {
+            if let Some(reason) = stop.filter(|_| !self.numbers_alone) {
                 for part in ways::Part::ALL {
                     self.cannot(process, &mut state, part, reason);
                 }
@@ -231,8 +246,9 @@ impl Outside {
         let now_ms = out.timestamp_ms();
         let mut turn = Turn { process, memory, image: &image, names, total: None };
         turn.total = self.runtime(&turn, state, bounds.as_ref(), out)?;
-        let in_time = started.elapsed() < ROUND_MAX;
-        if !in_time && self.put_off.is_none() && (state.goroutines.is_due(now_ms) || state.profiles.is_due(now_ms)) {
+        let in_time = !self.numbers_alone && started.elapsed() < ROUND_MAX;
+        let waits = state.goroutines.is_due(now_ms) || state.profiles.is_due(now_ms);
+        if waits && !in_time && !self.numbers_alone && self.put_off.is_none() {
             self.put_off = Some(process.life.clone());
         }
         if in_time && state.goroutines.is_due(now_ms) {
@@ -477,6 +493,10 @@ impl Collector for Outside {
         self.executables.begin_round(Instant::now());
         self.forget(&scan.processes, out);
         if !self.config.on {
+            for (_, mut state) in self.states.drain() {
+                state.end(out);
+            }
+            self.censuses.lock().clear();
             for process in &scan.processes {
                 for part in ways::Part::ALL {
                     self.ways.cannot((&process.life).into(), part, Way::Memory, Reason::Off);
@@ -493,6 +513,17 @@ impl Collector for Outside {
             self.read(process, started, out);
         }
         Ok(())
+    }
+
+    fn configure(&mut self, config: &Config) {
+        let config = config.go.memory;
+        for state in self.states.values_mut() {
+            state.goroutines_max = state.goroutines_max.min(config.goroutines_max);
+            state.goroutines.hasten(config.goroutines_interval_ms);
+            state.profiles.hasten(config.profiles_interval_ms);
+        }
+        // Tables of sites keep their size: which sites have series of their own must not change under those who look.
+        self.config = GoMemoryConfig { sites_max: self.config.sites_max, ..config };
     }
 
     fn marks_stale(&self) -> bool {

@@ -36,6 +36,11 @@ impl Part {
         self.pause_ms
     }
 
+    /// The next reading comes `interval_ms` after the last at the latest.
+    pub(super) fn hasten(&mut self, interval_ms: u64) {
+        self.pause_ms = self.pause_ms.min(interval_ms);
+    }
+
     /// Runs `read`, which adds to `out`, marks as stale what it did not add again, and sets the time of the next reading:
     /// after `interval_ms`, or later when this one was dear.
     pub(super) fn read(&mut self, out: &mut Readings, interval_ms: u64, read: impl FnOnce(&mut Readings)) {

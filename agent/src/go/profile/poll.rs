@@ -66,6 +66,44 @@ struct Options {
     ignore: Vec<String>,
 }
 
+impl Options {
+    fn new(config: &Config) -> Self {
+        let go = &config.go;
+        Self {
+            on: go.pprof,
+            leaks: go.pprof_leaks,
+            interval: go.pprof_interval,
+            timeout: go.pprof_timeout,
+            probe: target::Limits {
+                timeout: go.probe_timeout,
+                body_bytes_max: config.scrape.body_bytes_max,
+                samples_max: config.scrape.samples_max,
+            },
+            sites: sites::Limits {
+                by_value: go.sites_max,
+                by_growth: go.sites_max.div_ceil(2),
+                ..sites::Limits::default()
+            },
+            patience: config.poll_interval.max(config.scrape.interval).saturating_mul(3) / 2,
+            ignore: go.scrape_ignore.clone(),
+        }
+    }
+}
+
+fn configured(config: &Config) -> Vec<Configured> {
+    let with_profiles = config.targets.iter().filter(|spec| !spec.pprof.is_empty());
+    let configured = with_profiles.map(|spec| {
+        let (key, endpoint) = (SourceKey::Target(spec.pprof.clone()), Endpoint::url(&spec.pprof));
+        Configured { key, endpoint, labels: Target::configured(spec, &config.host).labels }
+    });
+    configured.collect()
+}
+
+fn prober(config: &Config) -> Prober {
+    let taken = config.targets.iter().filter_map(|spec| loopback_port(&spec.url));
+    Prober::of_profiles(&config.go, taken.chain(loopback_port(&config.push.url)))
+}
+
 impl fmt::Debug for Profiler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Profiler").field("options", &self.options).finish_non_exhaustive()
@@ -75,12 +113,6 @@ impl fmt::Debug for Profiler {
 impl Profiler {
     /// Reads the profiles of `processes` and of the targets of `config`, where no better way in `ways` does.
     pub fn new(config: &Config, processes: SharedProcesses, clock: Arc<dyn Clock>, ways: Ways) -> Self {
-        let taken = config.targets.iter().filter_map(|spec| loopback_port(&spec.url));
-        let configured = config.targets.iter().filter(|spec| !spec.pprof.is_empty()).map(|spec| {
-            let (key, endpoint) = (SourceKey::Target(spec.pprof.clone()), Endpoint::url(&spec.pprof));
-            Configured { key, endpoint, labels: Target::configured(spec, &config.host).labels }
-        });
-        let go = &config.go;
         Self {
             client: Client::direct(),
             clock,
@@ -88,29 +120,21 @@ impl Profiler {
             processes,
             ways,
             sources: Sources::new(),
-            prober: Prober::of_profiles(go, taken.chain(loopback_port(&config.push.url))),
+            prober: prober(config),
             sockets: HashSet::new(),
-            configured: configured.collect(),
+            configured: configured(config),
             readings: BTreeMap::new(),
-            options: Options {
-                on: go.pprof,
-                leaks: go.pprof_leaks,
-                interval: go.pprof_interval,
-                timeout: go.pprof_timeout,
-                probe: target::Limits {
-                    timeout: go.probe_timeout,
-                    body_bytes_max: config.scrape.body_bytes_max,
-                    samples_max: config.scrape.samples_max,
-                },
-                sites: sites::Limits {
-                    by_value: go.sites_max,
-                    by_growth: go.sites_max.div_ceil(2),
-                    ..sites::Limits::default()
-                },
-                patience: config.poll_interval.max(config.scrape.interval).saturating_mul(3) / 2,
-                ignore: go.scrape_ignore.clone(),
-            },
+            options: Options::new(config),
             census: Box::new(|_, _| ()),
+        }
+    }
+
+    /// Takes up a changed configuration; sources that stay keep what is known of them.
+    pub fn configure(&mut self, before: &Config, now: &Config) {
+        self.options = Options::new(now);
+        if before.targets != now.targets || before.go.looks_elsewhere_than(&now.go) {
+            self.configured = configured(now);
+            self.prober = prober(now);
         }
     }
 

@@ -8,6 +8,7 @@ use model::Clock;
 
 use super::poll::Profiler;
 use crate::budget::CpuMeter;
+use crate::control::Follower;
 use crate::readings::Readings;
 use crate::send::Outbox;
 use crate::stats::Stats;
@@ -15,15 +16,18 @@ use crate::stop::StopFlag;
 
 /// Time before the first round, in which pages are found and memory is read.
 const FIRST_ROUND_DELAY: Duration = Duration::from_millis(1500);
+/// Time between two looks whether there is still nothing to do; news come at once.
+const OFF_PAUSE: Duration = Duration::from_hours(1);
 
-/// Starts reading in rounds every `tick`; the receiver hears when everything has been marked stale after a stop.
+/// Starts reading in rounds at every look for processes, as the configuration that `follower` knows says; the receiver hears when
+/// everything has been marked stale after a stop.
 ///
 /// # Errors
 ///
 /// When the thread cannot be started.
 pub fn start(
     profiler: Profiler,
-    tick: Duration,
+    mut follower: Follower,
     outbox: Outbox,
     stop: &StopFlag,
     stats: &Arc<Stats>,
@@ -34,12 +38,21 @@ pub fn start(
     let (tell, ended) = mpsc::sync_channel(1);
     std::thread::Builder::new().name("agent-profile".to_owned()).spawn(move || {
         let mut pause = FIRST_ROUND_DELAY;
-        while !profiler.is_off() && !stop.wait(pause) {
+        while !follower.wait(&stop, if profiler.is_off() { OFF_PAUSE } else { pause }) {
             let meter = CpuMeter::start();
+            if let Some((before, now)) = follower.news() {
+                if now.is_shaped_otherwise_than(&before) {
+                    let mut last = Readings::new(clock.now().0);
+                    profiler.end(&mut last);
+                    outbox.submit(&last);
+                    outbox.reshape(&now);
+                }
+                profiler.configure(&before, &now);
+            }
             let stretch = u32::try_from(stats.stretch.get()).unwrap_or(1).max(1);
             profiler.round(Instant::now(), stretch, &mut |readings| outbox.submit(&readings));
             stats.cpu_us.add(meter.elapsed_us());
-            pause = tick;
+            pause = follower.config().go.discover_interval;
         }
         let mut last = Readings::new(clock.now().0);
         profiler.end(&mut last);
