@@ -198,6 +198,8 @@ fn run_as(
     stop: &StopFlag,
 ) -> Result<RunSummary, AgentError> {
     let live = Live::new(config.clone());
+    // All of them know what everything below is made by; what changes meanwhile is news to them.
+    let [discovering, scraping, profiling, polling] = std::array::from_fn(|_| live.follower());
     let queue: SharedQueue = Arc::new(Mutex::new(Queue::open(&config.queue)?));
     let (stats, metadata) = (Arc::new(Stats::default()), SharedMetadata::default());
     let known = Known::default();
@@ -215,7 +217,8 @@ fn run_as(
     let profiler = profiler.telling(census_sink(&leaks));
     let poller = Poller::new(config, &known, (&leaks, signals), &stats, Some(Arc::clone(&queue)));
 
-    start_discovery(Watch::new(config, &known.processes), live.follower(), stop, &stats)?;
+    start_discovery(Watch::new(config, &known.processes), discovering, stop, &stats)?;
+    let [scraped, profiled, polled] = std::array::from_fn(|_| outbox.apart());
     let reloader = changing.map(|(source, loaded)| Reloader::new(source, loaded, (&live, stop), &outbox, &stats));
     if let Some(reloader) = &reloader {
         reloader.watch()?;
@@ -226,22 +229,13 @@ fn run_as(
     let control = control::start((&config.control, &config.push), teller, (errands, reloader), stop, &stats)?;
     let receiver = start_receiver(config, &outbox, known, clock, &stats);
     let stopped_sender = start_sender(sender, stop)?;
-    let scraping = start_scraping(scraper, live.follower(), outbox.apart(), stop, &stats, clock)?;
-    let profiling = start_profiling(profiler, live.follower(), outbox.apart(), stop, &stats, clock)?;
-    poll(poller, live.follower(), &outbox.apart(), stop, &stats, clock);
+    let scraping = start_scraping(scraper, scraping, scraped, stop, &stats, clock)?;
+    let profiling = start_profiling(profiler, profiling, profiled, stop, &stats, clock)?;
+    poll(poller, polling, &polled, stop, &stats, clock);
     if let Some(receiver) = receiver {
         receiver.end();
     }
-    let stopping = Instant::now();
-    match scraping.recv_timeout(LAST_SCRAPE_MAX) {
-        Ok(()) => {}
-        Err(mpsc::RecvTimeoutError::Timeout) => {
-            tracing::warn!("a target did not answer in time for the stop; no series of targets is marked stale");
-        }
-        Err(mpsc::RecvTimeoutError::Disconnected) => tracing::error!("scraping ended by a panic"),
-    }
-    // A profile that takes longer leaves its series to the lookback of queries.
-    let _ = profiling.recv_timeout(LAST_SCRAPE_MAX.saturating_sub(stopping.elapsed()));
+    wait_for_the_last(&scraping, &profiling);
     // A sender that is still waiting for an answer is left behind: the queue keeps what it could not send.
     let flushing = Instant::now();
     if let Ok(mut sender) = stopped_sender.recv_timeout(config.push.flush_timeout) {
@@ -260,6 +254,20 @@ fn run_as(
         samples_rejected: stats.samples_rejected.get(),
         samples_waiting: queue.state().samples_waiting,
     })
+}
+
+/// Waits, within bounds, until those who scrape and read profiles have marked their series stale.
+fn wait_for_the_last(scraping: &mpsc::Receiver<()>, profiling: &mpsc::Receiver<()>) {
+    let stopping = Instant::now();
+    match scraping.recv_timeout(LAST_SCRAPE_MAX) {
+        Ok(()) => {}
+        Err(mpsc::RecvTimeoutError::Timeout) => {
+            tracing::warn!("a target did not answer in time for the stop; no series of targets is marked stale");
+        }
+        Err(mpsc::RecvTimeoutError::Disconnected) => tracing::error!("scraping ended by a panic"),
+    }
+    // A profile that takes longer leaves its series to the lookback of queries.
+    let _ = profiling.recv_timeout(LAST_SCRAPE_MAX.saturating_sub(stopping.elapsed()));
 }
 
 /// Starts listening for programs that push. Where that is not possible the agent does the rest of its work.

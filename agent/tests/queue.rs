@@ -103,6 +103,21 @@ fn damage_found_while_reading_costs_one_file() {
 }
 
 #[test]
+fn how_old_the_oldest_is_that_waits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = options(folder.path());
+    settings.segment_bytes = 1 << 20;
+    let mut queue = Queue::open(&settings).expect("opens");
+    for number in 0..3 {
+        queue.push(payload(number), 1, i64::from(number) * 1_000).expect("written");
+    }
+    assert_eq!(queue.state().oldest_ms, Some(0));
+    let first = queue.peek(1, 1 << 20, 3_000).expect("one waits");
+    queue.acknowledge(&first).expect("stored");
+    assert_eq!(queue.state().oldest_ms, Some(1_000), "what was sent does not count, though the file has it");
+}
+
+#[test]
 fn caps_drop_the_oldest_and_count_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut settings = options(folder.path());

@@ -70,7 +70,7 @@ fn start_agent(url: &str, settings: &ServerSettings, stop: &StopFlag) -> anyhow:
     let queue = settings.data.join(QUEUE_FOLDER);
     let queue = queue.to_str().context("the path of the data folder is not UTF-8")?.to_owned();
     let push_url = format!("{url}/api/v1/write");
-    let source = Source::new(AgentArgs::default()).overriding(move |options| {
+    let source = Source::new(AgentArgs::default()).without_signals().overriding(move |options| {
         options.set("push.url", &push_url, Origin::Program)?;
         options.set("queue.folder", &queue, Origin::Program)?;
         if options.get("push.interval").origin == Origin::Default {

@@ -56,8 +56,8 @@ pub enum ConfigError {
     #[error("{origin}: {message}")]
     Syntax { origin: Origin, message: String },
     /// What is wrong, and in which line.
-    #[error("line {line}: {source}")]
-    Line { line: usize, source: Box<ConfigError> },
+    #[error("line {line}: {problem}")]
+    Line { line: usize, problem: Box<ConfigError> },
     /// A key that a profile may not set.
     #[error("{origin}: {key} may be set on the agent's own machine only")]
     NotFromAfar { origin: Origin, key: String },
@@ -139,7 +139,7 @@ impl Settings {
             };
             count += 1;
             taken.map_err(|error| match line_of(text, keys) {
-                Some(line) => ConfigError::Line { line, source: Box::new(error) },
+                Some(line) => ConfigError::Line { line, problem: Box::new(error) },
                 None => error,
             })
         };

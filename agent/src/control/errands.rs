@@ -139,9 +139,8 @@ impl Errands {
         let (orderly, errands, id) = (Arc::clone(&lane.orderly), self.clone(), task.id);
         drop(book);
         let started = std::thread::Builder::new().name(format!("agent-{}", task.kind.name())).spawn(move || {
-            let guard = Running { errands, name, id, result: Some(Err("it ended by a panic".to_owned())) };
-            let mut guard = guard;
-            guard.result = Some(orderly.carry_out(&task));
+            let mut running = Running { errands, name, id, result: Err("it ended by a panic".to_owned()) };
+            running.result = orderly.carry_out(&task);
         });
         if let Err(error) = started {
             self.end(name, id, Err(format!("no thread could be started: {error}")));
@@ -177,12 +176,12 @@ struct Running {
     errands: Errands,
     name: LaneName,
     id: u64,
-    result: Option<Result<(), String>>,
+    result: Result<(), String>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let result = self.result.take().unwrap_or(Ok(()));
+        let result = std::mem::replace(&mut self.result, Ok(()));
         self.errands.end(self.name, self.id, result);
     }
 }

@@ -33,6 +33,7 @@ type Overriding = dyn Fn(&mut Settings) -> Result<(), ConfigError> + Send + Sync
 pub struct Source {
     args: AgentArgs,
     overriding: Arc<Overriding>,
+    takes_signals: bool,
 }
 
 impl std::fmt::Debug for Source {
@@ -55,7 +56,7 @@ pub struct Loaded {
 impl Source {
     /// What `args` say, over the environment, the file and the profile of the server.
     pub fn new(args: AgentArgs) -> Self {
-        Self { args, overriding: Arc::new(|_| Ok(())) }
+        Self { args, overriding: Arc::new(|_| Ok(())), takes_signals: true }
     }
 
     /// The same, with what `overriding` sets beyond all of them.
@@ -65,6 +66,12 @@ impl Source {
         overriding: impl Fn(&mut Settings) -> Result<(), ConfigError> + Send + Sync + 'static,
     ) -> Self {
         Self { overriding: Arc::new(overriding), ..self }
+    }
+
+    /// The same, for a program that SIGHUP ends, as one in a terminal: only changes of the file are taken up.
+    #[must_use]
+    pub fn without_signals(self) -> Self {
+        Self { takes_signals: false, ..self }
     }
 
     /// Reads every layer; of profiles, the last good one that was kept. One that is no longer valid is left out and told in the log.
@@ -246,7 +253,9 @@ impl Reloader {
     /// When the thread or the signal's handler cannot be had.
     pub fn watch(&self) -> std::io::Result<()> {
         let asked = Arc::new(AtomicBool::new(false));
-        signal_hook::flag::register(SIGHUP, Arc::clone(&asked))?;
+        if self.0.source.takes_signals {
+            signal_hook::flag::register(SIGHUP, Arc::clone(&asked))?;
+        }
         let reloader = self.clone();
         let mut known = stamp(&self.0.source.file());
         std::thread::Builder::new().name("agent-reload".to_owned()).spawn(move || {

@@ -283,11 +283,15 @@ impl Queue {
         let in_memory_alone: u64 =
             self.memory.iter().filter(|(_, on_disk)| !on_disk).map(|(record, _)| u64::from(record.samples)).sum();
         let waiting = self.segments.iter().filter(|segment| segment.waiting > 0);
-        let oldest_ms = waiting.clone().map(|segment| segment.oldest_ms).next();
+        // Of what is on disk alone, only the file is known: it is no older than the first record of that.
+        let front = self.memory.front().map(|(record, _)| record);
+        let in_memory = front.filter(|record| record.sequence <= self.acknowledged.saturating_add(1));
+        let on_disk = || waiting.clone().map(|segment| segment.oldest_ms).next();
+        let oldest_ms = in_memory.map(|record| record.created_ms).or_else(on_disk);
         QueueState {
             disk_bytes: self.disk_bytes(),
             samples_waiting: waiting.map(|segment| segment.waiting).sum::<u64>() + in_memory_alone,
-            oldest_ms: oldest_ms.or_else(|| self.memory.front().map(|(record, _)| record.created_ms)),
+            oldest_ms: oldest_ms.or_else(|| front.map(|record| record.created_ms)),
             ..self.counts
         }
     }
