@@ -218,7 +218,7 @@ fn run_as(
     let poller = Poller::new(config, &known, (&leaks, signals), &stats, Some(Arc::clone(&queue)));
 
     start_discovery(Watch::new(config, &known.processes), discovering, stop, &stats)?;
-    let [scraped, profiled, polled] = std::array::from_fn(|_| outbox.apart());
+    let [to_scrape, to_profile, to_poll] = std::array::from_fn(|_| outbox.apart());
     let reloader = changing.map(|(source, loaded)| Reloader::new(source, loaded, (&live, stop), &outbox, &stats));
     if let Some(reloader) = &reloader {
         reloader.watch()?;
@@ -229,9 +229,9 @@ fn run_as(
     let control = control::start((&config.control, &config.push), teller, (errands, reloader), stop, &stats)?;
     let receiver = start_receiver(config, &outbox, known, clock, &stats);
     let stopped_sender = start_sender(sender, stop)?;
-    let scraping = start_scraping(scraper, scraping, scraped, stop, &stats, clock)?;
-    let profiling = start_profiling(profiler, profiling, profiled, stop, &stats, clock)?;
-    poll(poller, polling, &polled, stop, &stats, clock);
+    let scraping = start_scraping(scraper, scraping, to_scrape, stop, &stats, clock)?;
+    let profiling = start_profiling(profiler, profiling, to_profile, stop, &stats, clock)?;
+    poll(poller, polling, &to_poll, stop, &stats, clock);
     if let Some(receiver) = receiver {
         receiver.end();
     }
@@ -305,7 +305,7 @@ struct Watch {
 impl Watch {
     fn new(config: &Config, processes: &SharedProcesses) -> Self {
         let go = &config.go;
-        let mut discovery = Discovery::new(&config.host, go.ignore.clone(), go.processes_max);
+        let mut discovery = Discovery::new(&config.host, Vec::new(), go.processes_max);
         discovery.look_for(go.only.clone(), go.ignore.clone(), go.processes_max);
         Self { discovery, processes: Arc::clone(processes), failing: false }
     }

@@ -19,7 +19,6 @@ use std::time::Instant;
 
 use agent::collect::Collector;
 use agent::config::GoMemoryConfig;
-use agent::filter::ProcessFilter;
 use agent::go::census::Census;
 use agent::go::discover::Scan;
 use agent::go::identity::Life;
@@ -175,8 +174,7 @@ struct Memory {
 
 impl Memory {
     fn new(pid: u32) -> Self {
-        let found =
-            Discovery::new("here", ProcessFilter::default(), 10_000).scan().expect("/proc can be listed").processes;
+        let found = Discovery::new("here", Vec::new(), 10_000).scan().expect("/proc can be listed").processes;
         let pid = i32::try_from(pid).expect("a process id");
         let process = found.into_iter().find(|process| process.life.pid == pid).expect("the program is a Go process");
         let life = process.life.clone();

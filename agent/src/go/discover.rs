@@ -79,12 +79,12 @@ struct Remembered {
 }
 
 impl Discovery {
-    /// Finds at most `processes_max` processes, none that `ignore` names.
-    pub fn new(host: &str, ignore: ProcessFilter, processes_max: usize) -> Self {
+    /// Finds at most `processes_max` processes, none that a pattern of `ignore` names.
+    pub fn new(host: &str, ignore: impl IntoIterator<Item = String>, processes_max: usize) -> Self {
         Self {
             host: host.to_owned(),
             only: ProcessFilter::default(),
-            ignore,
+            ignore: ProcessFilter::new(&ignore.into_iter().collect::<Vec<_>>()),
             processes_max,
             known: HashMap::new(),
             scans: 0,
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn this_test_is_no_go_process() {
-        let mut discovery = Discovery::new("h", ProcessFilter::default(), 10);
+        let mut discovery = Discovery::new("h", Vec::new(), 10);
         let scan = discovery.scan().expect("/proc is there");
         let own = i32::try_from(std::process::id()).expect("an id");
         assert!(scan.processes.iter().all(|process| process.life.pid != own));
