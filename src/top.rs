@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 use model::{Clock, SystemClock};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use self::data::Source;
@@ -62,8 +64,22 @@ pub(crate) fn run(args: &TopArgs, output: &Output) -> anyhow::Result<()> {
     // This also gives the terminal back before a panic is told.
     let mut terminal = ratatui::try_init()?;
     let shown = show(&mut terminal, &mut state, &worker, &stop, Theme { color: output.color });
+    if matches!(shown, Ok(End::Lost)) {
+        // There is nothing to give back, and what would try complains where nobody hears it, by a panic.
+        std::mem::forget(terminal);
+        return Ok(());
+    }
     ratatui::restore();
-    shown
+    shown.map(drop)
+}
+
+/// Why the screen ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Somebody wants it to.
+    Quit,
+    /// Its terminal is gone, as when a window is closed.
+    Lost,
 }
 
 fn source(args: &TopArgs, interval: Duration) -> anyhow::Result<Box<dyn Source>> {
@@ -99,8 +115,9 @@ fn show(
     worker: &Worker,
     stop: &AtomicBool,
     theme: Theme,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<End> {
     let mut drawn: Option<Instant> = None;
+    let mut pressed = false;
     while !stop.load(Ordering::Relaxed) {
         let mut changed = drawn.is_none_or(|drawn| drawn.elapsed() >= REDRAW);
         loop {
@@ -116,10 +133,14 @@ fn show(
             terminal.draw(|frame| view::draw(frame, state, SystemClock.now().0, theme))?;
             drawn = Some(Instant::now());
         }
-        if !event::poll(TICK)? {
+        // Several keys may have come at once.
+        if !is_there(if pressed { Duration::ZERO } else { TICK })? {
+            return Ok(End::Lost);
+        }
+        pressed = event::poll(Duration::ZERO)?;
+        if !pressed {
             continue;
         }
-        // A signal may end the wait without an event; what is there is read without another one.
         let effect = match event::read()? {
             Event::Key(key) => state.press(key),
             _ => Effect::None,
@@ -129,8 +150,24 @@ fn show(
             Effect::None => {}
             Effect::Look => worker.order(order(state, false)),
             Effect::LookNow => worker.order(order(state, true)),
-            Effect::Quit => return Ok(()),
+            Effect::Quit => return Ok(End::Quit),
         }
     }
-    Ok(())
+    // A signal said so; one of them comes when the terminal goes.
+    Ok(if is_there(Duration::ZERO)? { End::Quit } else { End::Lost })
+}
+
+/// Waits for something from the terminal; false when it is gone, as when its window was closed. To read from it then would never end.
+fn is_there(most: Duration) -> std::io::Result<bool> {
+    let stdin = std::io::stdin();
+    let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+    let timeout = Timespec { tv_sec: 0, tv_nsec: most.subsec_nanos().into() };
+    match poll(&mut fds, Some(&timeout)) {
+        // Another size of the terminal comes as a signal.
+        Ok(_) | Err(Errno::INTR) => {
+            let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+            Ok(!fds.iter().any(|fd| fd.revents().intersects(gone)))
+        }
+        Err(error) => Err(error.into()),
+    }
 }

@@ -2,12 +2,14 @@
 
 mod support;
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use support::{PATIENCE, free_address, installed};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use support::{PATIENCE, binary, free_address, installed};
 
 /// Leaves and returns to the screen that was there before.
 const ENTER: &str = "\u{1b}[?1049h";
@@ -86,4 +88,25 @@ fn the_terminal_is_given_back_however_it_ends() {
 
     let ended = format!("timeout --foreground -s TERM 3 {}", top("--local"));
     check(&on_a_terminal((24, 80), &ended, &[]).expect("as before"), "124");
+}
+
+#[test]
+fn it_ends_with_its_terminal() {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
+    grantpt(&master).expect("its rights");
+    unlockpt(&master).expect("its lock");
+    let name = ptsname(&master, Vec::new()).expect("its name").into_string().expect("a path");
+    let open = || Stdio::from(File::options().read(true).write(true).open(&name).expect("its other end"));
+    // Not its session's: no signal comes when the terminal goes.
+    let mut child =
+        binary().args(["top", "--local"]).stdin(open()).stdout(open()).stderr(open()).spawn().expect("top starts");
+    let mut master = File::from(master);
+    let mut seen = Vec::new();
+    let mut bytes = [0; 4096];
+    while !String::from_utf8_lossy(&seen).contains(ENTER) {
+        let read = master.read(&mut bytes).expect("the screen is drawn");
+        seen.extend_from_slice(&bytes[..read]);
+    }
+    drop(master);
+    assert_eq!(support::wait(&mut child).code(), Some(0));
 }
