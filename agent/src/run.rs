@@ -13,7 +13,7 @@ use crate::collect::{Collector, Schedule, host_collectors};
 use crate::config::Config;
 use crate::control::burst::Bursts;
 use crate::control::{self, Errands, Follower, Lanes, Live, Loaded, Reloader, Source, Teller};
-use crate::go::leaks::{Judge, Leaks, SharedLeaks, census_sink};
+use crate::go::leaks::{Judge, Leaks, Loads, SharedLeaks, census_sink};
 use crate::go::outside::{Outside, SharedCensuses};
 use crate::go::process::look;
 use crate::go::profile::poll::Profiler;
@@ -146,8 +146,8 @@ impl Poller {
 }
 
 /// The judge of goroutine leaks, whom everyone that takes a census tells of it.
-fn judge(config: &Config) -> SharedLeaks {
-    Arc::new(Mutex::new(Judge::new(config.go.leaks.clone().unwrap_or_default())))
+fn judge(config: &Config, loads: Loads) -> SharedLeaks {
+    Arc::new(Mutex::new(Judge::new(config.go.leaks.clone().unwrap_or_default()).counting(loads)))
 }
 
 /// Collects and scrapes once, without queue and sending. Pages of Go processes are looked for too.
@@ -156,7 +156,7 @@ pub fn once(config: &Config, clock: &Arc<dyn Clock>) -> Readings {
     if config.go.discover {
         Watch::new(config, &known.processes).look();
     }
-    let leaks = judge(config);
+    let leaks = judge(config, Loads::default());
     let mut poller = Poller::new(config, &known, (&leaks, None), &stats, None);
     let scraper = Scraper::new(config, Arc::clone(&known.processes), Arc::clone(clock), stats);
     let mut scraper = scraper.telling(known.ways.clone());
@@ -208,11 +208,12 @@ fn run_as(
         Outbox::new(Arc::clone(&queue), Arc::clone(&metadata), External::default(), samples_max, Arc::clone(&stats));
     outbox.reshape(config);
     let signals = config.go.signals.then(Signals::default);
-    let outbox = outbox.telling(signals.clone());
+    let loads = Loads::default();
+    let outbox = outbox.telling(signals.clone()).counting(loads.clone());
     let sender = Sender::new(Arc::clone(&queue), metadata, &config.push, Arc::clone(clock), Arc::clone(&stats));
     let scraper = Scraper::new(config, Arc::clone(&known.processes), Arc::clone(clock), Arc::clone(&stats));
     let scraper = scraper.telling(known.ways.clone());
-    let leaks = judge(config);
+    let leaks = judge(config, loads);
     let profiler = Profiler::new(config, Arc::clone(&known.processes), Arc::clone(clock), known.ways.clone());
     let profiler = profiler.telling(census_sink(&leaks));
     let poller = Poller::new(config, &known, (&leaks, signals), &stats, Some(Arc::clone(&queue)));

@@ -162,3 +162,20 @@ fn documentation_has_every_option() {
         assert!(page.contains(&row), "docs/agent.md lacks: {row}");
     }
 }
+
+#[test]
+fn how_long_is_long_is_told_by_the_environment() {
+    for (environment, told, want_ms) in [
+        ("", "", 3_600_000),
+        ("prod", "", 3_600_000),
+        ("Staging", "", 1_800_000),
+        ("dev", "", 600_000),
+        ("dev", "2h", 7_200_000),
+    ] {
+        let line = if told.is_empty() { String::new() } else { format!("[go]\nleak_blocked = \"{told}\"\n") };
+        let settings = layers(&format!("environment = \"{environment}\"\n{line}"), &[], &[]).expect("valid");
+        let config = Config::from_settings(&settings).expect("valid");
+        assert_eq!(config.go.memory.leak_blocked_ms, want_ms, "{environment} {told}");
+        assert_eq!(config.go.leaks.expect("on").blocked_ms, want_ms, "{environment} {told}");
+    }
+}

@@ -217,6 +217,8 @@ impl Memory {
 struct Told {
     highest: BTreeMap<(String, String), (Grade, i64)>,
     at_the_end: Vec<(String, String)>,
+    /// The highest grade of the program.
+    grade: Grade,
 }
 
 /// A ladder and what it told.
@@ -231,7 +233,9 @@ struct Judged {
 impl Judged {
     fn observe(&mut self, census: &Census, vitals: &Vitals, step: i64) {
         self.ladder.observe(census, vitals, &mut self.baseline, &self.options);
-        let sites = self.ladder.verdict(&self.options).sites;
+        let verdict = self.ladder.verdict(&self.options);
+        self.told.grade = self.told.grade.max(verdict.grade);
+        let sites = verdict.sites;
         for site in &sites {
             let key = (site.site.function.clone(), site.site.wait.clone());
             let (grade, _) = self.told.highest.entry(key).or_insert((site.grade, step));
@@ -267,10 +271,30 @@ struct Score {
     /// Programs that could not be read in this way.
     unread: usize,
     faults: Vec<String>,
+    /// Of each program whether it leaks, and the highest grade it had.
+    programs: Vec<(bool, Grade)>,
 }
 
 impl Score {
+    /// Precision and recall by grade, of programs.
+    fn by_grade(&self) -> String {
+        let leaks = self.programs.iter().filter(|(leaks, _)| *leaks).count();
+        let lines = (0..=4i8).map(|grade| {
+            let told = self.programs.iter().filter(|(_, told)| told.number() >= grade);
+            let (all, right) = (told.clone().count(), told.filter(|(leaks, _)| *leaks).count());
+            let percent = |of: usize| 100 * right / of.max(1);
+            format!(
+                "  grade {grade} and above: precision {} %, recall {} %: {right} of {leaks} leaks, {} false",
+                percent(all),
+                percent(leaks),
+                all - right
+            )
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     fn note(&mut self, of: &Expected, told: &Told) {
+        self.programs.push((!of.sites.is_empty(), told.grade));
         let means = |(site, wait): &(String, String), told: &(String, String)| {
             *site == told.0 && (wait == "*" || *wait == told.1 || told.1 == "any")
         };
@@ -293,6 +317,11 @@ impl Score {
             }
         }
     }
+}
+
+/// Says it whether or not the output of tests is captured: how well leaks are told is to be seen in every run.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 #[test]
@@ -322,8 +351,12 @@ fn leaks_of_real_programs_are_told_and_innocents_are_not() {
     println!("{leaking} programs that leak and {} that do not; grade 2 and above:", all.len() - leaking);
     let (by_profile, by_memory) = scores.into_inner().expect("no thread panicked");
     for (way, score) in [("profile", by_profile), ("memory", by_memory)] {
-        let Score { found, missed, alarms, unread, faults } = score;
-        println!("by {way}: {found} sites found, {missed} missed, {alarms} false alarms, {unread} programs not read");
+        let table = score.by_grade();
+        let Score { found, missed, alarms, unread, faults, .. } = score;
+        tell(&format!(
+            "by {way}: {found} sites found, {missed} missed, {alarms} false alarms, {unread} programs not read"
+        ));
+        tell(&table);
         assert!(faults.is_empty(), "by {way}:\n{}", faults.join("\n"));
         assert!(unread == 0 || unread == all.len(), "by {way}: some could be read, all can be");
     }

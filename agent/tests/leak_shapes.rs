@@ -14,6 +14,8 @@ mod shapes;
 #[path = "leak_shapes/world.rs"]
 mod world;
 
+use std::io::Write as _;
+
 use agent::go::leaks::{Baseline, Grade, Ladder, LeakOptions};
 use shapes::{INNOCENTS, LEAKS, Shape, Want};
 use world::World;
@@ -89,15 +91,37 @@ impl Score {
     }
 }
 
+/// Precision and recall by grade: a program is found at a grade when its verdict had that or a higher one at some time.
+fn by_grade(outcomes: &[(bool, Grade)]) -> String {
+    let share = |part: usize, of: usize| part as f64 / of.max(1) as f64;
+    let lines = (0..=4i8).map(|grade| {
+        let at = |(_, told): &&(bool, Grade)| told.number() >= grade;
+        let (told, right) = (outcomes.iter().filter(at).count(), outcomes.iter().filter(at).filter(|(leak, _)| *leak).count());
+        let leaks = outcomes.iter().filter(|(leak, _)| *leak).count();
+        let (precision, recall) = (share(right, told), share(right, leaks));
+        format!("  grade {grade} and above: precision {precision:.3}, recall {recall:.3}: {right} of {leaks} leaks, {} false", told - right)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Says it whether or not the output of tests is captured: how well leaks are told is to be seen in every run.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 #[test]
 fn leaks_are_told_and_innocents_are_not() {
     let mut wrong = Vec::new();
     for ages in [true, false] {
+        let mut outcomes = Vec::new();
         let mut score = Score::default();
         let mut delays: Vec<String> = Vec::new();
         for shape in LEAKS.iter().chain(INNOCENTS) {
             for seed in SEEDS {
                 let outcome = run(shape, ages, seed);
+                if ages || !matches!(shape.want, Want::QuietByAge | Want::LeakByAge(_)) {
+                    outcomes.push((!matches!(shape.want, Want::Quiet | Want::QuietByAge), outcome.process));
+                }
                 if let Some(fault) = score.note(shape, ages, &outcome) {
                     wrong.push(format!("{} (ages {ages}, seed {seed}): {fault}", shape.name));
                 }
@@ -109,7 +133,8 @@ fn leaks_are_told_and_innocents_are_not() {
                 }
             }
         }
-        println!("grade 2 and above, ages {}: {}", if ages { "known" } else { "unknown" }, score.show());
+        tell(&format!("grade 2 and above, ages {}: {}", if ages { "known" } else { "unknown" }, score.show()));
+        tell(&by_grade(&outcomes));
         println!("{}", delays.join("\n"));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

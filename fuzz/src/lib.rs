@@ -22,13 +22,14 @@ pub mod promql;
 pub mod query_data;
 pub mod query_eval;
 pub mod query_text;
+pub mod queue_record;
 pub mod remote_write;
 
 /// A target: its name and body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("backup_files", backup_files::run),
     ("block_open", block_open::run),
     ("chunk_decode", chunk_decode::run),
@@ -43,5 +44,6 @@ pub const TARGETS: [Target; 15] = [
     ("pprof_decode", pprof_decode::run),
     ("promql", promql::run),
     ("query_eval", query_eval::run),
+    ("queue_record", queue_record::run),
     ("remote_write", remote_write::run),
 ];

@@ -419,10 +419,21 @@ impl Reader<'_> {
                 goroutines_max: self.number("go.memory_goroutines_max"),
                 profiles_interval_ms: self.ms("go.profiles_interval").unsigned_abs(),
                 sites_max: self.size("go.sites_max"),
-                leak_blocked_ms: self.ms("go.leak_blocked").unsigned_abs(),
+                leak_blocked_ms: self.leak_blocked_ms(),
             },
             leaks: Some(self.leaks()?).filter(|_| self.on("go.leaks")),
         })
+    }
+
+    /// For how long goroutines are blocked that count as blocked for long: as told, else the shorter the sooner somebody waits for
+    /// the verdict.
+    fn leak_blocked_ms(&self) -> u64 {
+        match (self.ms("go.leak_blocked").unsigned_abs(), self.text("environment").to_lowercase().as_str()) {
+            (0, "dev" | "devel" | "development" | "local" | "test" | "testing") => 600_000,
+            (0, "stage" | "staging" | "preprod" | "qa") => 1_800_000,
+            (0, _) => 3_600_000,
+            (told_ms, _) => told_ms,
+        }
     }
 
     fn leaks(&self) -> Result<LeakOptions, ConfigError> {
@@ -435,7 +446,7 @@ impl Reader<'_> {
             rises: self.size("go.leaks_rises"),
             growth_min: self.number("go.leaks_growth_min"),
             growth_percent: self.number("go.leaks_growth_percent"),
-            blocked_ms: self.ms("go.leak_blocked").unsigned_abs(),
+            blocked_ms: self.leak_blocked_ms(),
             sites_max: self.size("go.leaks_sites_max"),
             told_max: self.size("go.leaks_told_max"),
             allow: AllowList::new(ignored),

@@ -162,9 +162,9 @@ pub const OPTIONS: &[OptionSpec] = &[
     ),
     option(
         "go.leak_blocked",
-        Shape::Duration(SECOND, 30 * DAY),
-        "1h",
-        "Goroutines blocked for this long count as blocked for long.",
+        Shape::Duration(0, 30 * DAY),
+        "0s",
+        "Goroutines blocked for this long count as blocked for long; 0s: by `environment`, 10m in dev, 30m in staging, else 1h.",
     ),
     option(
         "go.metrics",

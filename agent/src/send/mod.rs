@@ -20,6 +20,7 @@ use self::encode::{External, encode};
 use self::metadata::SharedMetadata;
 use crate::config::Config;
 use crate::filter::MetricFilter;
+use crate::go::leaks::Loads;
 use crate::go::signals::Signals;
 use crate::queue::{QueueError, SharedQueue};
 use crate::readings::{Readings, rows};
@@ -41,6 +42,7 @@ pub struct Outbox {
     samples_max: usize,
     stats: Arc<Stats>,
     signals: Option<Signals>,
+    loads: Option<Loads>,
 }
 
 impl Outbox {
@@ -53,7 +55,7 @@ impl Outbox {
         stats: Arc<Stats>,
     ) -> Self {
         let shape = Arc::new(Mutex::new(Arc::new(Shape { external, filter: MetricFilter::default() })));
-        Self { queue, metadata, shape, samples_max, stats, signals: None }
+        Self { queue, metadata, shape, samples_max, stats, signals: None, loads: None }
     }
 
     /// The same, which lets `signals` see whatever goes out.
@@ -78,6 +80,12 @@ impl Outbox {
         Arc::clone(&self.shape.lock())
     }
 
+    /// The same, which lets `loads` see whatever goes out.
+    #[must_use]
+    pub fn counting(self, loads: Loads) -> Self {
+        Self { loads: Some(loads), ..self }
+    }
+
     /// Queues `readings`. When the disk refuses, they stay in memory, which is counted and logged.
     pub fn submit(&self, readings: &Readings) {
         self.stats.samples_collected.add(readings.len() as u64);
@@ -85,6 +93,9 @@ impl Outbox {
         self.metadata.lock().take(readings.metadata());
         if let Some(signals) = &self.signals {
             signals.observe(readings.iter());
+        }
+        if let Some(loads) = &self.loads {
+            loads.observe(readings.iter());
         }
         let shape = self.shape();
         let mut sieve = shape.filter.sieve();
@@ -120,6 +131,9 @@ impl Outbox {
         }
         if let Some(signals) = &self.signals {
             signals.observe(rows(pushed));
+        }
+        if let Some(loads) = &self.loads {
+            loads.observe(rows(pushed));
         }
         self.metadata.lock().take(pushed.metadata().iter().map(|(name, metadata)| (name, metadata)));
         Ok(())

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::baseline::Baseline;
 use super::ladder::{Ladder, Verdict, Vitals};
+use super::load::Loads;
 use super::options::LeakOptions;
 use crate::go::census::{Census, Way};
 use crate::go::identity::Life;
@@ -30,6 +31,7 @@ pub fn census_sink(judge: &SharedLeaks) -> CensusSink {
 pub struct Judge {
     options: LeakOptions,
     boot_ms: i64,
+    loads: Loads,
     ladders: HashMap<Life, Judged>,
     baselines: BTreeMap<String, (u64, Baseline)>,
     revisions: u64,
@@ -46,6 +48,12 @@ impl Judge {
     pub fn new(options: LeakOptions) -> Self {
         let boot_seconds = procfs::boot_time_secs().unwrap_or(0);
         Self { options, boot_ms: i64::try_from(boot_seconds).unwrap_or(0).saturating_mul(1000), ..Self::default() }
+    }
+
+    /// The same, which takes `loads` for how much processes had to do.
+    #[must_use]
+    pub fn counting(self, loads: Loads) -> Self {
+        Self { loads, ..self }
     }
 
     /// When the process began, in milliseconds since the Unix epoch.
@@ -67,7 +75,8 @@ impl Judge {
     /// Takes in a census of `process`, which created so many goroutines since it began, where that is counted. When it is taken in another
     /// way than the one before, its ladder begins anew, as ways name sites differently.
     pub fn observe(&mut self, process: &GoProcess, census: &Census, created: Option<u64>) {
-        let vitals = Vitals { began_ms: self.began_ms(&process.life), created, load: None };
+        let load = self.loads.of(&process.life.name, &process.instance);
+        let vitals = Vitals { began_ms: self.began_ms(&process.life), created, load };
         if !self.ladders.contains_key(&process.life) {
             self.ladders.insert(process.life.clone(), Judged { ladder: Ladder::default(), way: census.way });
         }
@@ -103,6 +112,11 @@ impl Judge {
     /// Forgets all processes but those that `alive` says live.
     pub fn keep(&mut self, alive: impl Fn(&Life) -> bool) {
         self.ladders.retain(|life, _| alive(life));
+    }
+
+    /// Forgets how much was to do in all processes but those that `alive` says live, by `job` and `instance`.
+    pub fn forget_loads(&self, alive: impl Fn(&str, &str) -> bool) {
+        self.loads.keep(alive);
     }
 
     /// How many processes are judged.

@@ -71,6 +71,9 @@ impl Collector for Leaks {
         let scan = Arc::clone(&self.processes.lock());
         let mut judge = self.judge.lock();
         judge.keep(|life| scan.processes.iter().any(|process| process.life == *life));
+        judge.forget_loads(|job, instance| {
+            scan.processes.iter().any(|process| process.life.name == job && process.instance == instance)
+        });
         let created = created(out);
         for process in &scan.processes {
             let census = self.censuses.lock().get(&process.life).map(Arc::clone);

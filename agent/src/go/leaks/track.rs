@@ -233,7 +233,7 @@ impl Track {
     /// Whether it can be forgotten: nothing stands, and for a while there were hardly any.
     pub(super) fn is_idle(&self, least: u32) -> bool {
         let few = |kept: &Ring<SiteWindow>| kept.iter().all(|window| window.ceiling < least);
-        self.grade().is_none() && self.last.count < least && self.kept.first().is_some_and(few)
+        self.grade().is_none() && self.last.count < least && self.kept.first().is_some_and(few) && self.leaked.now == 0
     }
 
     /// Floors of the windows of the length that the verdict rests on, oldest first, and their growth in goroutines by hour.

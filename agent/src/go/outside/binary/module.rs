@@ -6,7 +6,7 @@ use object::elf::SHT_RELA;
 
 use super::functions::Header;
 use super::layout::{Field, ModuleLayout};
-use crate::go::elf::Elf;
+use crate::go::elf::{Elf, Segment};
 
 /// Names of the table's section; position-independent executables of older releases have the second.
 const SECTIONS: [&[u8]; 2] = [b".gopclntab", b".data.rel.ro.gopclntab"];
@@ -44,21 +44,45 @@ pub(super) fn find_table(elf: &Elf) -> Option<Table> {
         return Some(found);
     }
     // A linker that is not Go's merges the section into a larger one; and all sections can be stripped.
-    let mut left = SEARCH_BYTES_MAX;
-    let mut candidates = 0;
-    for segment in &elf.segments {
+    let marks = |chunk: &[u8]| {
+        let lines = chunk.chunks_exact(TABLE_ALIGN).enumerate();
+        let marked = lines.filter(|(_, line)| matches!(line, [0xf0 | 0xf1, 0xff, 0xff, 0xff, 0, 0, 1 | 4, 8, ..]));
+        marked.map(|(line, _)| line * TABLE_ALIGN).collect()
+    };
+    search(elf, |_| true, SEARCH_BYTES_MAX, marks, |place| table_at(elf, place.offset, place.bytes_left, place.address))
+}
+
+/// A place in a segment.
+struct Found {
+    /// In the file.
+    offset: u64,
+    address: u64,
+    /// From here to where the segment ends.
+    bytes_left: u64,
+}
+
+/// Looks through the first `bytes_max` bytes of the `wanted` segments for what `of` makes of a place that `marks` tells: of a chunk, how
+/// far into it places lie.
+fn search<T>(
+    elf: &Elf,
+    wanted: impl Fn(&Segment) -> bool,
+    bytes_max: u64,
+    marks: impl Fn(&[u8]) -> Vec<usize>,
+    of: impl Fn(Found) -> Option<T>,
+) -> Option<T> {
+    let (mut left, mut candidates) = (bytes_max, 0);
+    let mut found = None;
+    for segment in elf.segments.iter().filter(|segment| wanted(segment)) {
         let bytes = segment.file_bytes.min(elf.file_bytes().saturating_sub(segment.offset)).min(left);
         left -= bytes;
-        let mut found = None;
         walk(elf, segment.offset, bytes, |at, chunk| {
-            let starts = chunk
-                .chunks_exact(TABLE_ALIGN)
-                .enumerate()
-                .filter(|(_, line)| matches!(line, [0xf0 | 0xf1, 0xff, 0xff, 0xff, 0, 0, 1 | 4, 8, ..]));
-            for (line, _) in starts {
-                let within = at + (line * TABLE_ALIGN) as u64;
-                let address = segment.address.wrapping_add(within);
-                found = table_at(elf, segment.offset.saturating_add(within), bytes - within, address);
+            for mark in marks(chunk) {
+                let within = at + mark as u64;
+                found = of(Found {
+                    offset: segment.offset.saturating_add(within),
+                    address: segment.address.wrapping_add(within),
+                    bytes_left: bytes.saturating_sub(within),
+                });
                 candidates += 1;
                 if found.is_some() || candidates > CANDIDATES_MAX {
                     return false;
@@ -66,11 +90,11 @@ pub(super) fn find_table(elf: &Elf) -> Option<Table> {
             }
             true
         });
-        if found.is_some() {
-            return found;
+        if found.is_some() || candidates > CANDIDATES_MAX {
+            break;
         }
     }
-    None
+    found
 }
 
 fn table_at(elf: &Elf, offset: u64, bytes: u64, address: u64) -> Option<Table> {
@@ -94,34 +118,11 @@ pub(super) fn find_module(elf: &Elf, table: &Table, layout: &ModuleLayout) -> Op
 
 fn in_data(elf: &Elf, table: &Table, layout: &ModuleLayout) -> Option<Module> {
     let names = table.address.checked_add(table.header.names)?;
-    let mut found = None;
-    let mut candidates = 0;
-    let mut left = DATA_BYTES_MAX;
-    for segment in elf.segments.iter().filter(|segment| segment.writable) {
-        let bytes = segment.file_bytes.min(left);
-        left -= bytes;
-        walk(elf, segment.offset, bytes, |at, chunk| {
-            for (word, _) in chunk
-                .as_chunks::<8>()
-                .0
-                .iter()
-                .enumerate()
-                .filter(|(_, word)| u64::from_le_bytes(**word) == table.address)
-            {
-                let address = segment.address.wrapping_add(at + word as u64 * 8);
-                found = record_at(elf, address, names, layout);
-                candidates += 1;
-                if found.is_some() || candidates > CANDIDATES_MAX {
-                    return false;
-                }
-            }
-            true
-        });
-        if found.is_some() {
-            return found;
-        }
-    }
-    None
+    let marks = |chunk: &[u8]| {
+        let words = chunk.as_chunks::<8>().0.iter().enumerate();
+        words.filter(|(_, word)| u64::from_le_bytes(**word) == table.address).map(|(word, _)| word * 8).collect()
+    };
+    search(elf, |segment| segment.writable, DATA_BYTES_MAX, marks, |place| record_at(elf, place.address, names, layout))
 }
 
 fn record_at(elf: &Elf, address: u64, names: u64, layout: &ModuleLayout) -> Option<Module> {
