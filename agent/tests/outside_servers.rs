@@ -23,17 +23,24 @@ impl Drop for Server {
 /// Reads the server of `command`, started with `arguments`.
 #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 fn check(command: &str, arguments: &[&str]) {
-    let path =
-        ["/usr/bin", "/usr/local/bin"].iter().map(|folder| Path::new(folder).join(command)).find(|path| path.exists());
+    let path = ["/usr/bin", "/usr/sbin", "/usr/local/bin"]
+        .iter()
+        .map(|folder| Path::new(folder).join(command))
+        .find(|path| path.exists());
     let Some(path) = path else {
         println!("SKIPPED: {command} is not installed");
         return;
     };
     let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("prometheus.yml"), "").expect("written");
     let child = Command::new(&path)
         .args(arguments)
         .current_dir(folder.path())
         .env("HOME", folder.path())
+        .envs([("INFLUXDB_HTTP_BIND_ADDRESS", "127.0.0.1:0"), ("INFLUXDB_BIND_ADDRESS", "127.0.0.1:0")])
+        .envs(
+            ["META_DIR", "DATA_DIR", "DATA_WAL_DIR"].map(|part| (format!("INFLUXDB_{part}"), folder.path().join(part))),
+        )
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -83,4 +90,10 @@ fn installed_servers_are_read() {
     );
     check("victoria-metrics", &["-httpListenAddr=127.0.0.1:0", "-storageDataPath=data"]);
     check("caddy", &["file-server", "--listen", "127.0.0.1:0"]);
+    check(
+        "prometheus",
+        &["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:0"],
+    );
+    check("influxd", &["run"]);
+    check("nats-server", &["--addr", "127.0.0.1", "--port", "-1"]);
 }
