@@ -169,7 +169,8 @@ fn next_steps(url: &str) -> String {
     let flag = if url == crate::client::URL_DEFAULT { String::new() } else { format!(" --url {url}") };
     format!(
         "Try, in another terminal:\n  \
-           metrickit query 'go_goroutines'{flag}\n  \
+           metrickit top{flag}\n  \
+           metrickit go leaks{flag}\n  \
            metrickit query 'topk(5, go_goroutines_by_site)'{flag}\n  \
            metrickit query 'rate(node_cpu_seconds_total{{mode!=\"idle\"}}[1m])' --start now-5m{flag}\n  \
            metrickit repl{flag}\n\
@@ -199,6 +200,6 @@ mod tests {
     #[test]
     fn the_default_address_needs_no_flag() {
         assert!(!next_steps("http://127.0.0.1:9595").contains("--url"));
-        assert!(next_steps("http://127.0.0.1:1").contains("go_goroutines' --url http://127.0.0.1:1\n"));
+        assert!(next_steps("http://127.0.0.1:1").contains("metrickit top --url http://127.0.0.1:1\n"));
     }
 }
