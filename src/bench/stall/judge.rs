@@ -9,7 +9,7 @@ const CHANCE_MAX: f64 = 0.05;
 
 /// Differences of pairs.
 #[derive(Debug, Serialize)]
-pub(super) struct Pairs {
+pub(super) struct SignTest {
     pub(super) pairs: usize,
     /// Of these the second is longer; equal ones count for neither.
     pub(super) longer: usize,
@@ -19,7 +19,7 @@ pub(super) struct Pairs {
     pub(super) chance: f64,
 }
 
-impl Pairs {
+impl SignTest {
     /// `second` less `first`, in microseconds.
     pub(super) fn of(first: &[u64], second: &[u64]) -> Self {
         let mut differences: Vec<f64> = first.iter().zip(second).map(|(a, b)| *b as f64 - *a as f64).collect();
@@ -36,7 +36,7 @@ impl Pairs {
     }
 }
 
-impl fmt::Display for Pairs {
+impl fmt::Display for SignTest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pairs, longer, shorter, median_ms, chance } = self;
         write!(out, "{longer} longer and {shorter} shorter of {pairs}, median {median_ms:+.2} ms, chance {chance:.3}")
@@ -79,12 +79,12 @@ mod tests {
     fn only_what_is_longer_nearly_always_is_longer() {
         let alone: Vec<u64> = (0..20).map(|at| 3000 + at).collect();
         let later: Vec<u64> = alone.iter().map(|us| us + 500).collect();
-        let pairs = Pairs::of(&alone, &later);
+        let pairs = SignTest::of(&alone, &later);
         assert!(pairs.longer() && pairs.longer == 20 && (pairs.median_ms - 0.5).abs() < 1e-9, "{pairs:?}");
-        assert!(!Pairs::of(&later, &alone).longer());
+        assert!(!SignTest::of(&later, &alone).longer());
         let mixed: Vec<u64> = (0..20).map(|at| if at % 2 == 0 { 2000 } else { 9000 }).collect();
-        assert!(!Pairs::of(&alone, &mixed).longer(), "one time in two");
-        let none = Pairs::of(&[], &[]);
+        assert!(!SignTest::of(&alone, &mixed).longer(), "one time in two");
+        let none = SignTest::of(&[], &[]);
         assert!(!none.longer() && none.median_ms.abs() < f64::EPSILON);
     }
 

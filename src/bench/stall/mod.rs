@@ -24,7 +24,7 @@ use super::machine::Machine;
 use super::own::{OwnArgs, print};
 use crate::output::Output;
 use crate::render::table::aligned;
-use judge::Pairs;
+use judge::SignTest;
 
 const PROGRAM: &str = include_str!("main.go");
 /// Where Go's own installer puts it.
@@ -136,9 +136,9 @@ struct Figures {
     alone_again: Gaps,
     read: Gaps,
     /// Longest gaps while it was read, less those of the window alone of the same round.
-    read_less_alone: Pairs,
+    read_less_alone: SignTest,
     /// The same of the two that are alone: how much windows differ by themselves.
-    again_less_alone: Pairs,
+    again_less_alone: SignTest,
     /// Whether the program stalls longer while it is read, with 95 %.
     longer: bool,
     reader: reader::Cost,
@@ -185,7 +185,7 @@ pub(super) fn run(args: &StallArgs, output: &mut Output) -> anyhow::Result<()> {
         "only {} goroutines were read; is there the right to read the program's memory?",
         cost.goroutines_least
     );
-    let read_less_alone = Pairs::of(&alone.longest_us, &read.longest_us);
+    let read_less_alone = SignTest::of(&alone.longest_us, &read.longest_us);
     let figures = Figures {
         machine: Machine::this(),
         go: first.go,
@@ -194,7 +194,7 @@ pub(super) fn run(args: &StallArgs, output: &mut Output) -> anyhow::Result<()> {
         churn_mib: args.churn_mib,
         window_seconds: args.seconds,
         longer: read_less_alone.longer(),
-        again_less_alone: Pairs::of(&alone.longest_us, &again.longest_us),
+        again_less_alone: SignTest::of(&alone.longest_us, &again.longest_us),
         read_less_alone,
         alone: alone.figures(),
         alone_again: again.figures(),
