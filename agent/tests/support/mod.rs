@@ -67,7 +67,7 @@ impl Receiver {
         let mut reader = BufReader::new(stream.try_clone().expect("cloned"));
         let mut stream = stream;
         while let Some((head, body)) = read_request(&mut reader) {
-            if !head.starts_with("POST /api/v1/write ") {
+            if !head.starts_with("post /api/v1/write ") {
                 // As a receiver of another kind says to check-ins.
                 if stream.write_all(b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n").is_err() {
                     return;
