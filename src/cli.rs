@@ -4,6 +4,7 @@
 
 mod agents;
 mod backup;
+mod captures;
 mod cardinality;
 mod deletes;
 mod go;
@@ -21,6 +22,10 @@ use crate::settings::SettingFlags;
 
 pub(crate) use agents::{AgentsArgs, CheckProfileArgs, CollectionCommand, ShowProfileArgs};
 pub(crate) use backup::{BackupArgs, RestoreArgs};
+pub(crate) use captures::{
+    CaptureDeleteArgs, CaptureGetArgs, CaptureListArgs, CaptureOrderArgs, CapturesCommand, IntoArgs, ProfileArgs,
+    WhatArgs,
+};
 pub(crate) use cardinality::CardinalityArgs;
 pub(crate) use deletes::{DeleteArgs, ServerArgs, UndeleteArgs};
 pub(crate) use go::{BurstArgs, DiffArgs, GoCommand, InspectArgs, LeaksArgs, PsArgs};
@@ -116,6 +121,9 @@ pub(crate) enum Command {
     /// Tell what agents are to collect, by environment
     #[command(subcommand, after_help = agents::COLLECTION_EXAMPLES)]
     Collection(CollectionCommand),
+    /// Profiles and stacks of Go processes: list them, fetch them, have them taken
+    #[command(subcommand, after_help = captures::EXAMPLES)]
+    Captures(CapturesCommand),
     /// Read all of a data folder or a backup and tell what is damaged; changes nothing
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArgs),

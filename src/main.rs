@@ -87,6 +87,7 @@ fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Top(args) => top::run(&args, output).map(|()| true),
         Command::Agents(args) => commands::agents::run(&args, output),
         Command::Collection(command) => commands::collection::run(&command, output),
+        Command::Captures(command) => commands::captures::run(&command, output),
         Command::Check(args) => commands::check::run(&args, output),
         Command::Bench(command) => bench::run(&command, output).map(|()| true),
     };

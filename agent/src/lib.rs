@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod budget;
+pub mod captures;
 pub mod cli;
 pub mod collect;
 pub mod config;

@@ -9,11 +9,13 @@ use model::Clock;
 use parking_lot::Mutex;
 
 use crate::budget::{Budget, CpuMeter};
+use crate::captures::{self, Captures};
 use crate::collect::{Collector, Schedule, host_collectors};
 use crate::config::Config;
 use crate::control::burst::Bursts;
-use crate::control::{self, Errands, Follower, Lanes, Live, Loaded, Reloader, Source, Teller};
+use crate::control::{self, Errands, Follower, Lanes, Live, Loaded, Orderly, Reloader, Source, Teller};
 use crate::go::leaks::{Judge, Leaks, Loads, SharedLeaks, census_sink};
+use crate::go::outside::ticks::TickRate;
 use crate::go::outside::{Outside, SharedCensuses};
 use crate::go::process::look;
 use crate::go::profile::poll::Profiler;
@@ -72,13 +74,14 @@ struct Poller {
     leaks: SharedLeaks,
     censuses: SharedCensuses,
     signals: Option<Signals>,
+    captures: Option<Arc<Captures>>,
 }
 
 impl Poller {
     fn new(
         config: &Config,
         known: &Known,
-        (leaks, signals): (&SharedLeaks, Option<Signals>),
+        (leaks, signals, captures): (&SharedLeaks, Option<Signals>, Option<Arc<Captures>>),
         stats: &Arc<Stats>,
         queue: Option<SharedQueue>,
     ) -> Self {
@@ -92,6 +95,7 @@ impl Poller {
             leaks: Arc::clone(leaks),
             censuses: SharedCensuses::default(),
             signals,
+            captures,
         };
         poller.schedule.arrange(poller.wanted(config), &mut Readings::default());
         poller
@@ -104,11 +108,16 @@ impl Poller {
         if config.go.discover {
             let (processes, ways) = (|| Arc::clone(&self.known.processes), || self.known.ways.clone());
             let outside = Outside::new(config.go.memory, processes(), ways());
-            add(Box::new(outside.keeping(Arc::clone(&self.censuses))));
+            let outside = outside.keeping(Arc::clone(&self.censuses)).teaching(Arc::clone(&self.known.ticks));
+            add(Box::new(outside));
             // Behind those who take censuses, so that a verdict is told in the round that it is found in.
             if config.go.leaks.is_some() {
                 let leaks = Leaks::new(processes(), Arc::clone(&self.leaks));
-                add(Box::new(leaks.beside(Arc::clone(&self.censuses))));
+                let leaks = leaks.beside(Arc::clone(&self.censuses));
+                add(Box::new(match &self.captures {
+                    Some(captures) => leaks.telling(captures.leak_sink()),
+                    None => leaks,
+                }));
             }
             // Behind those who read: it reports how each process was read.
             add(Box::new(ReadingInfo::new(processes(), ways())));
@@ -124,6 +133,9 @@ impl Poller {
     fn configure(&mut self, config: &Config, out: &mut Readings) {
         self.schedule.arrange(self.wanted(config), out);
         self.schedule.configure(config);
+        if let Some(captures) = &self.captures {
+            captures.capture_leaks(config.go.capture_on_leak);
+        }
         if let Some(options) = &config.go.leaks {
             self.leaks.lock().judge_by(options.clone());
         }
@@ -157,7 +169,7 @@ pub fn once(config: &Config, clock: &Arc<dyn Clock>) -> Readings {
         Watch::new(config, &known.processes).look();
     }
     let leaks = judge(config, Loads::default());
-    let mut poller = Poller::new(config, &known, (&leaks, None), &stats, None);
+    let mut poller = Poller::new(config, &known, (&leaks, None, None), &stats, None);
     let scraper = Scraper::new(config, Arc::clone(&known.processes), Arc::clone(clock), stats);
     let mut scraper = scraper.telling(known.ways.clone());
     let mut profiler = Profiler::new(config, known.processes, Arc::clone(clock), known.ways).at_once();
@@ -202,7 +214,7 @@ fn run_as(
     let [discovering, scraping, profiling, polling] = std::array::from_fn(|_| live.follower());
     let queue: SharedQueue = Arc::new(Mutex::new(Queue::open(&config.queue)?));
     let (stats, metadata) = (Arc::new(Stats::default()), SharedMetadata::default());
-    let known = Known::default();
+    let known = Known { ticks: Arc::new(Mutex::new(TickRate::new())), ..Known::default() };
     let samples_max = config.push.samples_max;
     let outbox =
         Outbox::new(Arc::clone(&queue), Arc::clone(&metadata), External::default(), samples_max, Arc::clone(&stats));
@@ -216,7 +228,9 @@ fn run_as(
     let leaks = judge(config, loads);
     let profiler = Profiler::new(config, Arc::clone(&known.processes), Arc::clone(clock), known.ways.clone());
     let profiler = profiler.telling(census_sink(&leaks));
-    let poller = Poller::new(config, &known, (&leaks, signals), &stats, Some(Arc::clone(&queue)));
+    let captures = captures::open(config, (&known.processes, &known.ticks), profiler.sources(), clock, &stats);
+    let of_captures = captures.clone();
+    let poller = Poller::new(config, &known, (&leaks, signals, of_captures), &stats, Some(Arc::clone(&queue)));
 
     start_discovery(Watch::new(config, &known.processes), discovering, stop, &stats)?;
     let [to_scrape, to_profile, to_poll] = std::array::from_fn(|_| outbox.apart());
@@ -226,7 +240,11 @@ fn run_as(
     }
     let teller = Teller::new((&config.host, &config.environment), clock, &stats, &queue, &known.processes);
     let bursts = Bursts::new((&live, stop), known.clone(), outbox.clone(), clock, &stats);
-    let errands = Errands::new(&Lanes { capture: None, burst: Some(Arc::new(bursts)) });
+    if let Some(captures) = &captures {
+        captures::start(captures, stop)?;
+    }
+    let capture = captures.map(|captures| captures as Arc<dyn Orderly>);
+    let errands = Errands::new(&Lanes { capture, burst: Some(Arc::new(bursts)) });
     let control = control::start((&config.control, &config.push), teller, (errands, reloader), stop, &stats)?;
     let receiver = start_receiver(config, &outbox, known, clock, &stats);
     let stopped_sender = start_sender(sender, stop)?;

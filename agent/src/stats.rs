@@ -62,11 +62,14 @@ pub struct Stats {
     pub bursts: Counter,
     pub burst_readings: Counter,
     pub bursts_running: Counter,
+    pub captures: Counter,
+    pub captures_failed: Counter,
+    pub captures_sent: Counter,
 }
 
 type Field = fn(&Stats) -> &Counter;
 
-const COUNTERS: [(Metric, Field); 19] = [
+const COUNTERS: [(Metric, Field); 22] = [
     (Metric::counter("metrickit_agent_samples_collected_total", "Samples collected and scraped."), |s| {
         &s.samples_collected
     }),
@@ -107,6 +110,9 @@ const COUNTERS: [(Metric, Field); 19] = [
         |s| &s.receive_refused,
     ),
     (Metric::counter("metrickit_agent_receive_samples_total", "Samples that programs pushed."), |s| &s.receive_samples),
+    (Metric::counter("metrickit_agent_captures_total", "Profiles and stacks that were captured."), |s| &s.captures),
+    (Metric::counter("metrickit_agent_captures_failed_total", "Captures that were not taken."), |s| &s.captures_failed),
+    (Metric::counter("metrickit_agent_captures_sent_total", "Captures that the server took."), |s| &s.captures_sent),
     (
         Metric::counter("metrickit_agent_rounds_late_total", "Rounds left out because the one before took too long."),
         |s| &s.rounds_late,

@@ -20,7 +20,7 @@ use agent::go::profile::index::Index;
 use agent::go::profile::poll::Profiler;
 use agent::go::profile::request::{Form, Kind, Request};
 use agent::go::profile::sources::SourceKey;
-use agent::go::profile::store::Store;
+use agent::go::profile::store::{About, Store};
 use agent::go::profile::table::{Quantity, by_function};
 use agent::go::profile::{Limits, Profile, decode, encode, text};
 use agent::go::ways::{Part, Ways};
@@ -258,7 +258,8 @@ fn check_captures(base: &str, folder: &Path) {
         (Kind::Trace, Form::Protobuf, 1),
         (Kind::Mutex, Form::Text, 0),
     ] {
-        let kept = capturer.capture(&key, Request { kind, form, seconds }, "asked for").expect("captured");
+        let kept =
+            capturer.capture(&key, Request { kind, form, seconds }, About::because("asked for")).expect("captured");
         let (capture, mut file) = capturer.store().read(&kept.id).expect("kept");
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).expect("read");
@@ -274,11 +275,14 @@ fn check_captures(base: &str, folder: &Path) {
         }
     }
     assert_eq!(capturer.store().list().len(), 6);
-    let refused = |request| capturer.capture(&key, request, "").expect_err("refused");
+    let refused = |request| capturer.capture(&key, request, About::default()).expect_err("refused");
     let leaks = Request { seconds: 5, ..Request::now(Kind::GoroutineLeak) };
     assert!(matches!(refused(leaks), CaptureError::Impossible { .. }));
     let unknown = SourceKey::Target("http://elsewhere".to_owned());
-    assert!(matches!(capturer.capture(&unknown, Request::now(Kind::Heap), ""), Err(CaptureError::NoSource)));
+    assert!(matches!(
+        capturer.capture(&unknown, Request::now(Kind::Heap), About::default()),
+        Err(CaptureError::NoSource)
+    ));
     assert_eq!(capturer.store().list().len(), 6, "what fails leaves nothing");
 }
 

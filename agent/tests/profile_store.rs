@@ -19,6 +19,7 @@ fn about(at_ms: i64) -> About {
         extension: "pb.gz".to_owned(),
         reason: "asked for".to_owned(),
         labels: vec![("job".to_owned(), "a/../b".to_owned())],
+        ..About::default()
     }
 }
 

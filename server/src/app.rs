@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::admin_guard::{self, AdminAccess};
 use crate::agents::{self, AgentBook, ProfileOptions};
+use crate::captures::{self, CaptureOptions, Captures};
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::memory::{self, MemoryWatch};
@@ -52,6 +53,8 @@ pub struct ServerOptions {
     pub memory: Budget,
     /// Most agents whose check-ins wait for news at once; each holds a connection. Others ask again after a while.
     pub agents_waiting_max: usize,
+    /// Bounds on captured profiles and stacks, and where they are kept.
+    pub captures: CaptureOptions,
     /// What agents are to collect.
     pub profiles: ProfileOptions,
     /// Further settings the program runs with, told as they are by `/api/v1/status/flags`. The retention belongs
@@ -73,6 +76,7 @@ impl Default for ServerOptions {
             backup_dir: None,
             memory: Budget::default(),
             agents_waiting_max: 512,
+            captures: CaptureOptions::default(),
             profiles: ProfileOptions::default(),
             settings: Vec::new(),
         }
@@ -91,6 +95,7 @@ pub struct App {
     pub(crate) gate: Gate,
     pub(crate) memory: Arc<MemoryWatch>,
     pub(crate) agents: Arc<AgentBook>,
+    pub(crate) captures: Arc<Captures>,
     pub(crate) running: Arc<Running>,
     pub(crate) counters: Counters,
     pub(crate) slow_log: SlowLog,
@@ -123,12 +128,16 @@ impl App {
         options: ServerOptions,
     ) -> Arc<Self> {
         let memory = Arc::new(MemoryWatch::new(options.memory));
+        let agents = AgentBook::new(Arc::clone(&clock), options.agents_waiting_max, options.profiles.clone());
+        let agents = Arc::new(agents);
+        let captures = Captures::open(options.captures.clone(), Arc::clone(&agents), Arc::clone(&clock));
         Arc::new(Self {
             source,
             engine,
             ingest,
             started: clock.now(),
-            agents: Arc::new(AgentBook::new(Arc::clone(&clock), options.agents_waiting_max, options.profiles.clone())),
+            agents,
+            captures: Arc::new(captures),
             clock,
             gate: Gate::new(options.queries_running_max, options.queries_waiting_max, Arc::clone(&memory)),
             memory,
@@ -186,6 +195,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route(PROFILE_PATH, get(agents::profile))
         .route("/api/v1/agents/profiles", get(agents::profiles))
         .route("/api/v1/agents/tasks/{id}", get(agents::task))
+        .route("/api/v1/captures", get(captures::list).post(captures::upload))
+        .route("/api/v1/captures/{id}", get(captures::get))
+        .route("/api/v1/captures/orders/{id}", get(captures::order_state))
         .route("/api/v1/rules", get(status_api::rules))
         .route("/api/v1/alerts", get(status_api::alerts))
         .route("/api/v1/alertmanagers", get(status_api::alertmanagers))
@@ -215,6 +227,8 @@ fn admin_routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/api/v1/admin/merge", post(admin_api::merge))
         .route("/api/v1/admin/backup", post(backup_api::backup))
         .route("/api/v1/go/burst", post(agents::burst))
+        .route("/api/v1/captures/order", post(captures::order))
+        .route("/api/v1/captures/{id}", delete(captures::delete))
         .route("/api/v1/admin/deletes", get(deletes_api::list))
         .route("/api/v1/admin/deletes/{id}/undo", post(deletes_api::undo))
         .route("/api/v1/admin/tsdb/delete_series", post(deletes_api::delete_series).put(deletes_api::delete_series))

@@ -38,6 +38,7 @@ fn families(app: &App) -> Vec<Family> {
     all.push(request_family(app));
     all.push(agents_family(app));
     all.extend(ingest_families(app));
+    all.extend(app.captures.families());
     all.extend(process_families(app));
     all
 }

@@ -43,6 +43,8 @@ pub(crate) enum ErrorKind {
     TooLarge,
     /// This client may not.
     Forbidden,
+    /// It was asked for too often; later it may be again.
+    TooMany,
 }
 
 impl ErrorKind {
@@ -58,6 +60,7 @@ impl ErrorKind {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -72,6 +75,7 @@ impl ErrorKind {
             Self::Internal => "internal",
             Self::NotFound => "not_found",
             Self::Forbidden => "forbidden",
+            Self::TooMany => "too_many",
         }
     }
 }
@@ -327,6 +331,7 @@ mod tests {
             (ErrorKind::MethodNotAllowed, 405, "bad_data"),
             (ErrorKind::TooLarge, 413, "bad_data"),
             (ErrorKind::Forbidden, 403, "forbidden"),
+            (ErrorKind::TooMany, 429, "too_many"),
         ] {
             let response = ApiError::new(kind, "it \"broke\"").into_response();
             assert_eq!(response.status().as_u16(), status);

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{ServerArgs, TargetArgs};
+use super::{ProfileArgs, ServerArgs, TargetArgs};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -13,6 +13,7 @@ Examples:
   metrickit go diff v1.4.2 v1.5.0                        releases compared
   metrickit go leaks --min-grade 0 --job api
   metrickit go burst web1/0 --for 1m --every 100ms       its numbers ten times a second, for a minute
+  metrickit go profile web1/0 --kind heap                a file that `go tool pprof` opens
   metrickit go leaks --json | jq '.leaks[] | .file + \":\" + .line'";
 
 const INSPECT_EXAMPLES: &str = "\
@@ -54,6 +55,9 @@ pub(crate) enum GoCommand {
     /// List the Go processes of all hosts
     #[command(after_help = EXAMPLES)]
     Ps(PsArgs),
+    /// Have an agent take a profile of a Go process, wait for it, and fetch it
+    #[command(after_help = EXAMPLES)]
+    Profile(ProfileArgs),
 }
 
 /// Arguments of `go inspect`.

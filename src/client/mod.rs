@@ -186,9 +186,7 @@ impl Client {
 
     /// Ends the query `id`.
     pub(crate) fn kill(&self, id: u64) -> Result<(), ClientError> {
-        let response = self.agent.delete(format!("{}/api/v1/queries/{id}", self.base)).call();
-        let (status, body) = self.read(response)?;
-        self.check(status, &body)
+        self.delete(&format!("/api/v1/queries/{id}"))
     }
 
     /// `data` of a GET.
@@ -225,6 +223,28 @@ impl Client {
                 Err(self.foreign(status, "it has no such answer".to_owned()))
             }
         }
+    }
+
+    /// The body of a GET, as it comes.
+    pub(crate) fn file(&self, path: &str) -> Result<impl Read + use<>, ClientError> {
+        let request = self.agent.get(format!("{}{path}", self.base)).header("Accept-Encoding", "identity");
+        match request.call() {
+            Ok(response) if response.status() == 200 => {
+                Ok(response.into_body().into_with_config().limit(RESPONSE_BYTES_MAX).reader())
+            }
+            other => {
+                let (status, body) = self.read(other)?;
+                self.check(status, &body)?;
+                Err(self.foreign(status, "it has no such file".to_owned()))
+            }
+        }
+    }
+
+    /// Deletes what is at `path`.
+    pub(crate) fn delete(&self, path: &str) -> Result<(), ClientError> {
+        let response = self.agent.delete(format!("{}{path}", self.base)).call();
+        let (status, body) = self.read(response)?;
+        self.check(status, &body)
     }
 
     /// Whether the server is on this machine, as far as its address tells.

@@ -20,6 +20,7 @@ pub(crate) fn run(command: &GoCommand, output: &mut Output) -> anyhow::Result<bo
         GoCommand::Inspect(args) => inspect::run(args, output),
         GoCommand::Leaks(args) => leaks::run(args, output),
         GoCommand::Ps(args) => ps::run(args, output),
+        GoCommand::Profile(args) => super::captures::profile(args, output),
     }
 }
 

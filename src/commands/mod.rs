@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod agent;
 pub(crate) mod agents;
 pub(crate) mod backup;
+pub(crate) mod captures;
 pub(crate) mod cardinality;
 pub(crate) mod check;
 pub(crate) mod collection;

@@ -61,3 +61,32 @@ impl FlowBar {
         self.0.finish_and_clear();
     }
 }
+
+/// A sign of life while something is waited for that has no measure.
+#[derive(Debug)]
+pub(super) struct Spinner(ProgressBar);
+
+impl Spinner {
+    /// One that turns by itself.
+    pub(super) fn start() -> anyhow::Result<Self> {
+        let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}")?);
+        bar.enable_steady_tick(std::time::Duration::from_millis(200));
+        Ok(Self(bar))
+    }
+
+    /// What is waited for.
+    pub(super) fn show(&self, what: &str) {
+        self.0.set_message(what.to_owned());
+    }
+
+    /// Takes it from the screen.
+    pub(super) fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -283,6 +283,31 @@ pub(crate) const TABLE: &[Setting] = &[
         help: "Folder of collection profiles for agents, ENVIRONMENT.toml and default.toml, taken up as they change; off: none",
     },
     Setting {
+        key: "captures_bytes_max",
+        default: "512MiB",
+        kind: Kind::Bytes,
+        help: "Disk for captured profiles and stacks; the oldest make room, those of alerts last",
+    },
+    Setting { key: "captures_max", default: "5000", kind: Kind::Count, help: "Most captured profiles and stacks kept" },
+    Setting {
+        key: "captures_age_max",
+        default: "30d",
+        kind: Kind::DurationOrOff,
+        help: "Older captured profiles and stacks are removed",
+    },
+    Setting {
+        key: "capture_bytes_max",
+        default: "16MiB",
+        kind: Kind::Bytes,
+        help: "Longest captured profile, as it is sent",
+    },
+    Setting {
+        key: "captures_per_hour_max",
+        default: "30",
+        kind: Kind::Count,
+        help: "Most captures of one process in an hour; those that agents take by themselves are counted apart",
+    },
+    Setting {
         key: "stop_timeout",
         default: "10s",
         kind: Kind::Duration,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ingest::IngestLimits;
-use server::{AdminAccess, ProfileOptions, ServeOptions, ServerOptions};
+use server::{AdminAccess, CaptureOptions, ProfileOptions, ServeOptions, ServerOptions};
 use storage::{Durability, EngineOptions};
 
 use super::memory::Memory;
@@ -101,8 +101,11 @@ impl ServerSettings {
             _ => AdminAccess::Local,
         };
         let backup_dir = Some(resolved.text("backup_dir")).filter(|&dir| dir != "off").map(PathBuf::from);
+        let data = PathBuf::from(resolved.text("data"));
+        let captures = captures(resolved, &data);
         let server = ServerOptions {
             query,
+            captures,
             slow_log_ms,
             admin,
             backup_dir,
@@ -120,7 +123,7 @@ impl ServerSettings {
             drain_ms: unsigned_ms("stop_timeout"),
             ..ServeOptions::default()
         };
-        Ok(Self { listen, data: PathBuf::from(resolved.text("data")), engine, ingest, server, serve, memory })
+        Ok(Self { listen, data, engine, ingest, server, serve, memory })
     }
 
     /// Settings for reading the folder `data`, whatever it was written with: retention must drop nothing.
@@ -140,6 +143,19 @@ impl ServerSettings {
             serve: ServeOptions { drain_ms: 0, ..ServeOptions::default() },
             memory,
         }
+    }
+}
+
+/// Bounds on captures, which lie in the folder `data`.
+fn captures(resolved: &Resolved, data: &Path) -> CaptureOptions {
+    CaptureOptions {
+        folder: Some(data.join("captures")),
+        bytes_max: resolved.bytes("captures_bytes_max"),
+        captures_max: resolved.count("captures_max"),
+        age_max_ms: resolved.duration_ms("captures_age_max"),
+        capture_bytes_max: usize::try_from(resolved.bytes("capture_bytes_max")).unwrap_or(usize::MAX),
+        per_hour_max: resolved.count("captures_per_hour_max"),
+        disk_reserve_bytes: resolved.bytes("disk_reserve_bytes"),
     }
 }
 
@@ -165,6 +181,12 @@ mod tests {
         assert_eq!(defaults.ingest, IngestLimits::default());
         assert_eq!(defaults.server.query, query::QueryOptions::default());
         assert_eq!((defaults.server.admin, defaults.server.backup_dir), (AdminAccess::default(), None));
+        let captures = CaptureOptions {
+            folder: Some(PathBuf::from("./metrickit-data/captures")),
+            disk_reserve_bytes: 256 << 20,
+            ..CaptureOptions::default()
+        };
+        assert_eq!(defaults.server.captures, captures);
         let serve = ServeOptions::default();
         assert_eq!((defaults.serve.connections_max, defaults.serve.drain_ms), (serve.connections_max, serve.drain_ms));
         assert_eq!(defaults.listen, SocketAddr::from(([127, 0, 0, 1], 9595)));

@@ -90,6 +90,7 @@ pub struct GoConfig {
     pub pprof_timeout: Duration,
     pub pprof_leaks: bool,
     pub signals: bool,
+    pub capture_on_leak: bool,
     pub sites_max: usize,
     pub memory: GoMemoryConfig,
     /// None: goroutine leaks are not looked for.
@@ -412,6 +413,7 @@ impl Reader<'_> {
             pprof_timeout: self.duration("go.pprof_timeout"),
             pprof_leaks: self.on("go.pprof_leaks"),
             signals: self.on("go.signals"),
+            capture_on_leak: self.on("go.capture_on_leak"),
             sites_max: self.size("go.sites_max"),
             memory: GoMemoryConfig {
                 on: self.on("go.memory"),

@@ -279,6 +279,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         "100000",
         "Most series of one target in a round or push; those beyond are left out and counted; 0: no limit.",
     ),
+    option(
+        "go.capture_on_leak",
+        Shape::Switch,
+        "true",
+        "Captures the goroutines of a process where a site reaches grade 2, once a day for each site.",
+    ),
     option("scrape.interval", Shape::Duration(100, DAY), "10s", "Time between two scrapes of each target."),
     option("scrape.timeout", Shape::Duration(10, 10 * MINUTE), "5s", "Longest time for one scrape."),
     option(

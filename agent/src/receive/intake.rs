@@ -67,7 +67,7 @@ struct Bench {
 
 impl Intake {
     pub(super) fn new(outbox: Outbox, known: Known, clock: Arc<dyn Clock>, stats: Arc<Stats>) -> Self {
-        let Known { processes, sdk, ways } = known;
+        let Known { processes, sdk, ways, ticks: _ } = known;
         let limits = IngestLimits {
             body_bytes_max: BODY_BYTES_MAX,
             decompressed_bytes_max: PLAIN_BYTES_MAX,

@@ -29,6 +29,7 @@ pub use self::processes::SdkProcesses;
 pub use self::socket::SocketError;
 use crate::budget::CpuMeter;
 use crate::go::SharedProcesses;
+use crate::go::outside::SharedTicks;
 use crate::go::ways::Ways;
 use crate::send::Outbox;
 use crate::stats::Stats;
@@ -55,6 +56,8 @@ const WRITE_PATH: &str = "/api/v1/write";
 pub struct Known {
     /// The last scan.
     pub processes: SharedProcesses,
+    /// Ticks a second of the host's processors.
+    pub ticks: SharedTicks,
     /// Which push what.
     pub sdk: SdkProcesses,
     /// Which way reads what.

@@ -4,6 +4,7 @@
 
 mod admin;
 mod agents;
+mod captures;
 mod chunk_decoder;
 mod compress;
 mod exemplars;

@@ -28,12 +28,13 @@ pub use crate::progress::Progress;
 pub const TOLD_MAX: usize = 1000;
 
 /// Files and folders that a data folder consists of.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "LOCK",
     MARK_NAME,
     RESTORING,
     "log",
     "blocks",
+    "captures",
     "catalog",
     "catalog.version-1",
     "catalog.version-2",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::METRIC_NAME;
 
 use super::judge::SharedLeaks;
-use super::ladder::SiteVerdict;
+use super::ladder::{SiteVerdict, Verdict};
 use crate::collect::{CollectError, Collector, float};
 use crate::go::GoProcess;
 use crate::go::census::{SourceLine, Way};
@@ -41,23 +41,39 @@ const INFO: Metric = Metric::gauge(
 const CREATED: &str = "go_sched_goroutines_created_goroutines_total";
 
 /// The collector of verdicts.
-#[derive(Debug)]
 pub struct Leaks {
     processes: SharedProcesses,
     judge: SharedLeaks,
     censuses: SharedCensuses,
+    sink: VerdictSink,
+}
+
+/// Takes each verdict, with its time in milliseconds since the Unix epoch.
+pub type VerdictSink = Box<dyn FnMut(&GoProcess, &Verdict, i64) + Send>;
+
+impl std::fmt::Debug for Leaks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Leaks").finish_non_exhaustive()
+    }
 }
 
 impl Leaks {
     /// Tells what `judge` says of `processes`, and makes it forget those that ended.
     pub fn new(processes: SharedProcesses, judge: SharedLeaks) -> Self {
-        Self { processes, judge, censuses: SharedCensuses::default() }
+        Self { processes, judge, censuses: SharedCensuses::default(), sink: Box::new(|_, _, _| ()) }
     }
 
     /// The same, which tells the judge of `censuses` that are taken of memory in the same rounds.
     #[must_use]
     pub fn beside(mut self, censuses: SharedCensuses) -> Self {
         self.censuses = censuses;
+        self
+    }
+
+    /// The same, which hands each verdict to `sink`.
+    #[must_use]
+    pub fn telling(mut self, sink: VerdictSink) -> Self {
+        self.sink = sink;
         self
     }
 }
@@ -84,6 +100,7 @@ impl Collector for Leaks {
             let Some((verdict, way)) = judge.verdict(&process.life) else { continue };
             let target = [("job", process.life.name.as_str()), ("instance", process.instance.as_str())];
             out.push(&GRADE, &target, f64::from(verdict.grade.number()));
+            (self.sink)(process, &verdict, out.timestamp_ms());
             for site in &verdict.sites {
                 write_site(process, way, site, out);
             }

@@ -34,6 +34,8 @@ use crate::readings::Readings;
 
 /// The last census of each process.
 pub type SharedCensuses = Arc<Mutex<HashMap<Life, Arc<Census>>>>;
+/// Ticks a second of this host's processors, once they are known.
+pub type SharedTicks = Arc<Mutex<TickRate>>;
 
 /// What reading the numbers of one process may cost. Most of it is for threads, of which there may be thousands.
 const RUNTIME_COST: Allowance = Allowance { bytes: 32 << 20, time: Duration::from_millis(250) };
@@ -61,7 +63,7 @@ pub struct Outside {
     ways: Ways,
     censuses: SharedCensuses,
     executables: Executables,
-    ticks: TickRate,
+    ticks: SharedTicks,
     states: HashMap<Life, State>,
     /// The first process of the last round for whose goroutines or profiles there was no time.
     put_off: Option<Life>,
@@ -125,7 +127,7 @@ impl Outside {
             ways,
             censuses: SharedCensuses::default(),
             executables: Executables::default(),
-            ticks: TickRate::new(),
+            ticks: Arc::new(Mutex::new(TickRate::new())),
             states: HashMap::new(),
             put_off: None,
             // Read once: the kernel computes it anew each time and may differ by a second, starts must not move.
@@ -158,6 +160,13 @@ impl Outside {
     /// The last census of each process, for those who judge them.
     pub fn censuses(&self) -> SharedCensuses {
         Arc::clone(&self.censuses)
+    }
+
+    /// The same, which tells `ticks` what it learns of the host's, for those who read profiles of waiting too.
+    #[must_use]
+    pub fn teaching(mut self, ticks: SharedTicks) -> Self {
+        self.ticks = ticks;
+        self
     }
 
     /// Ends the series of processes that are gone.
@@ -348,7 +357,7 @@ impl Outside {
         let mut outcomes = Vec::new();
         // Asked of every process: those that keep no profile tell others how long a tick is. Of one process it never changes:
         // better known, seconds counted so far would become fewer.
-        let learnt = self.ticks.learn(turn.image, &mut Reader::new(turn.memory, PROFILE_COST))?;
+        let learnt = self.ticks.lock().learn(turn.image, &mut Reader::new(turn.memory, PROFILE_COST))?;
         state.ticks_per_second = state.ticks_per_second.or(learnt);
         let ticks_per_second = state.ticks_per_second;
         let (tables, ways) = (&mut state.tables, &self.ways);
@@ -416,8 +425,7 @@ fn place<'a>(
     if let Some((_, bias)) = state.placed.filter(|(code_start, _)| *code_start == memory.code_start()) {
         return Ok(image(bias));
     }
-    let bias =
-        if binary.position_independent() { memory.load_address()?.wrapping_sub(binary.load_address()) } else { 0 };
+    let bias = memory.bias_of(binary)?;
     image(bias).check_version(&mut Reader::new(memory, RUNTIME_COST), &process.build.go_version)?;
     state.placed = Some((memory.code_start(), bias));
     Ok(image(bias))

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use procfs::process::Process;
 
+use super::binary::GoBinary;
 use super::memory::{Fault, Memory};
 use crate::go::identity::Life;
 
@@ -80,6 +81,18 @@ impl ProcessMemory {
         let exe = fs::metadata(exe_path(&self.life)).map_err(|error| fault(&error))?;
         let same = file_id(&exe) == self.exe && code_start(&self.life)? == self.code_start;
         if same { Ok(()) } else { Err(Fault::Gone) }
+    }
+
+    /// What this process adds to addresses as `binary` has them.
+    ///
+    /// # Errors
+    ///
+    /// As [`load_address`](Self::load_address).
+    pub fn bias_of(&self, binary: &GoBinary) -> Result<u64, Fault> {
+        if !binary.position_independent() {
+            return Ok(0);
+        }
+        Ok(self.load_address()?.wrapping_sub(binary.load_address()))
     }
 
     /// Where the beginning of the executable file is in memory. For a position-independent program this is the distance

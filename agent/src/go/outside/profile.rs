@@ -126,6 +126,17 @@ impl Profile {
     ///
     /// See [`NoProfile`].
     pub fn read(kind: ProfileKind, image: &Image<'_>, reader: &mut Reader<'_>) -> Result<Self, NoProfile> {
+        let profile = Self::read_as(kind, image, reader, false)?;
+        let is_nothing = |stack: &ProfileStack| matches!(stack.amount, Amount::Heap { allocs: 0, .. });
+        if kind == ProfileKind::Heap && profile.stacks.iter().all(is_nothing) {
+            // Nothing is published before the second collection; the runtime then tells what is not, too.
+            return Self::read_as(kind, image, reader, true);
+        }
+        Ok(profile)
+    }
+
+    /// Reads it; of the heap what is published, or all.
+    fn read_as(kind: ProfileKind, image: &Image<'_>, reader: &mut Reader<'_>, whole: bool) -> Result<Self, NoProfile> {
         let list = image.address(kind.list()).ok_or(NoProfile::Reason(Reason::NoAddresses))?;
         let mut at = reader.word(list)?;
         let rate = match image.address(kind.rate()) {
@@ -152,7 +163,7 @@ impl Profile {
             if !seen.insert(at) {
                 return Err(Fault::Implausible("a list of stacks that is a circle").into());
             }
-            let (next, stack) = bucket(kind, image, reader, at)?;
+            let (next, stack) = bucket(kind, image, reader, at, whole)?;
             profile.stacks.push(stack);
             at = next;
         }
@@ -218,6 +229,7 @@ fn bucket(
     image: &Image<'_>,
     reader: &mut Reader<'_>,
     at: u64,
+    unpublished: bool,
 ) -> Result<(u64, ProfileStack), Fault> {
     let layout = &image.layout.bucket;
     let head_bytes = u64::from(layout.size.min(256));
@@ -240,19 +252,27 @@ fn bucket(
     let (head, rest) = bytes.split_at_checked(usize::try_from(head_bytes).unwrap_or(0)).ok_or(wrong)?;
     let (stack, record) = rest.split_at_checked(usize::try_from(depth * 8).unwrap_or(0)).ok_or(wrong)?;
     let pcs = stack.as_chunks::<8>().0.iter().map(|pc| image.linked(u64::from_le_bytes(*pc))).collect();
-    let amount = amount(kind, layout, head, record).ok_or(wrong)?;
+    let amount = amount(kind, layout, head, record, unpublished).ok_or(wrong)?;
     Ok((layout.allnext.unsigned(head).ok_or(wrong)?, ProfileStack { pcs, amount }))
 }
 
-fn amount(kind: ProfileKind, layout: &BucketLayout, head: &[u8], record: &[u8]) -> Option<Amount> {
+/// Parts of a record of the heap: what is published, and three that are not yet.
+const RECORD_PARTS: usize = 4;
+
+fn amount(kind: ProfileKind, layout: &BucketLayout, head: &[u8], record: &[u8], unpublished: bool) -> Option<Amount> {
     Some(match kind {
         // The first of the four parts of a record is what is published: as of the end of a collection.
         ProfileKind::Heap => {
             let object_bytes = layout.object_bytes.unsigned(head)?;
-            let (allocs, frees) = (layout.allocs.unsigned(record)?, layout.frees.unsigned(record)?);
+            let parts = if unpublished { RECORD_PARTS } else { 1 };
+            let sum = |field: Field| {
+                let of_all = record.chunks_exact((record.len() / RECORD_PARTS).max(1)).take(parts);
+                of_all.map(|part| field.unsigned(part)).try_fold(0u64, |sum, own| Some(sum.saturating_add(own?)))
+            };
+            let (allocs, frees) = (sum(layout.allocs)?, sum(layout.frees)?);
             // Since Go 1.27 bytes are not counted: all objects of a stack are equally large.
             let bytes = |field: Option<Field>, objects: u64| match field {
-                Some(field) => field.unsigned(record),
+                Some(field) => sum(field),
                 None => Some(objects.saturating_mul(object_bytes)),
             };
             let (alloc_bytes, free_bytes) = (bytes(layout.alloc_bytes, allocs)?, bytes(layout.free_bytes, frees)?);

@@ -169,7 +169,7 @@ fn other() -> Site {
 }
 
 /// What goroutines of a kind do, in the runtime's words.
-fn wait_text(image: &Image<'_>, doing: Doing) -> &'static str {
+pub(super) fn wait_text(image: &Image<'_>, doing: Doing) -> &'static str {
     match doing {
         Doing::Running => "running",
         Doing::Runnable => "runnable",

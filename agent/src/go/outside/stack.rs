@@ -18,7 +18,8 @@ const CHUNKS_MAX: u32 = 16;
 /// The longest stack that the runtime allows on 64 bits.
 const STACK_BYTES_MAX: u64 = 1 << 30;
 
-/// Return addresses of the goroutine at `address`, innermost first, as they are in memory; none when it does not wait.
+/// Return addresses of the goroutine at `address`, innermost first, as they are in memory; none when it neither waits nor is in
+/// a system call.
 ///
 /// # Errors
 ///
@@ -32,7 +33,9 @@ pub fn frames(image: &Image<'_>, reader: &mut Reader<'_>, address: u64) -> Resul
     let number = |field: Field| field.unsigned(&before).unwrap_or(0);
     let status = number(layout.atomicstatus) & 0xfff;
     let (low, high) = (number(layout.stack_lo), number(layout.stack_hi));
-    let sound = low < high && high - low <= STACK_BYTES_MAX && matches!(status, WAITING | LEAKED);
+    // In a system call the place is kept as in a wait, whole since Go 1.23 kept the frame pointer too.
+    let stands = matches!(status, WAITING | LEAKED) || (status == SYSCALL && image.minor >= 23);
+    let sound = low < high && high - low <= STACK_BYTES_MAX && stands;
     if !sound {
         return Ok(Vec::new());
     }
@@ -48,6 +51,7 @@ fn compared(layout: &GLayout) -> [Field; 5] {
     [layout.goid, layout.sched_sp, layout.sched_pc, layout.sched_bp, layout.stack_hi]
 }
 
+const SYSCALL: u64 = 3;
 const WAITING: u64 = 4;
 const LEAKED: u64 = 10;
 

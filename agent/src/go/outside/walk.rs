@@ -115,37 +115,11 @@ impl Walk {
     ///
     /// When memory cannot be read or the list contradicts itself.
     pub fn take(image: &Image<'_>, reader: &mut Reader<'_>, limits: WalkLimits) -> Result<Self, Fault> {
-        let (mut addresses, listed) = list(image, reader, limits.goroutines_max)?;
-        let layout = &image.layout.g;
-        let fields =
-            [layout.atomicstatus, layout.goid, layout.waitsince, layout.waitreason, layout.gopc, layout.startpc];
-        let from = fields.iter().map(|field| field.at).min().unwrap_or(0);
-        let to = fields.iter().map(|field| field.end()).max().unwrap_or(0);
-        let width = usize::try_from(to.saturating_sub(from).min(G_BYTES_MAX)).unwrap_or(0);
-        for address in &mut addresses {
-            *address = address.wrapping_add(u64::from(from));
-        }
-        let mut walk = Self { looked_at: addresses.len() as u64, listed, ..Self::default() };
-        let view = View::new(layout, from);
-        let (mut strange, mut ids) = (0, Vec::new());
-        let unreadable =
-            reader.scattered(&mut addresses, width, &mut |address, bytes| match view.read(bytes, image.bias) {
-                Some(Entry::Alive(seen)) => {
-                    if ids.len() < IDS_COMPARED {
-                        ids.push(seen.id);
-                    }
-                    walk.count(&seen, address.wrapping_sub(u64::from(from)), limits.blocked_before_ns);
-                }
-                Some(Entry::Finished) => {}
-                None => strange += 1,
-            })?;
-        let compared = ids.len();
-        ids.sort_unstable();
-        ids.dedup();
-        strange += (compared - ids.len()) as u64;
-        if (unreadable + strange).saturating_mul(STRANGE_PART) > walk.looked_at + STRANGE_PART {
-            return Err(Fault::Implausible("goroutines that are none"));
-        }
+        let mut walk = Self::default();
+        let (looked_at, listed) = visit(image, reader, limits.goroutines_max, &mut |address, seen| {
+            walk.count(seen, address, limits.blocked_before_ns);
+        })?;
+        (walk.looked_at, walk.listed) = (looked_at, listed);
         Ok(walk)
     }
 
@@ -178,6 +152,51 @@ impl Walk {
             count.example = address;
         }
     }
+}
+
+/// Calls `each` with the address of every goroutine that is alive and what is read of it; of more than `most`, evenly spread
+/// ones. Returns how many entries of the list were looked at, and how many it has.
+///
+/// # Errors
+///
+/// When memory cannot be read or the list contradicts itself.
+pub(super) fn visit(
+    image: &Image<'_>,
+    reader: &mut Reader<'_>,
+    most: u64,
+    each: &mut dyn FnMut(u64, &Seen),
+) -> Result<(u64, u64), Fault> {
+    let (mut addresses, listed) = list(image, reader, most)?;
+    let looked_at = addresses.len() as u64;
+    let layout = &image.layout.g;
+    let fields = [layout.atomicstatus, layout.goid, layout.waitsince, layout.waitreason, layout.gopc, layout.startpc];
+    let from = fields.iter().map(|field| field.at).min().unwrap_or(0);
+    let to = fields.iter().map(|field| field.end()).max().unwrap_or(0);
+    let width = usize::try_from(to.saturating_sub(from).min(G_BYTES_MAX)).unwrap_or(0);
+    for address in &mut addresses {
+        *address = address.wrapping_add(u64::from(from));
+    }
+    let view = View::new(layout, from);
+    let (mut strange, mut ids) = (0, Vec::new());
+    let unreadable =
+        reader.scattered(&mut addresses, width, &mut |address, bytes| match view.read(bytes, image.bias) {
+            Some(Entry::Alive(seen)) => {
+                if ids.len() < IDS_COMPARED {
+                    ids.push(seen.id);
+                }
+                each(address.wrapping_sub(u64::from(from)), &seen);
+            }
+            Some(Entry::Finished) => {}
+            None => strange += 1,
+        })?;
+    let compared = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    strange += (compared - ids.len()) as u64;
+    if (unreadable + strange).saturating_mul(STRANGE_PART) > looked_at + STRANGE_PART {
+        return Err(Fault::Implausible("goroutines that are none"));
+    }
+    Ok((looked_at, listed))
 }
 
 /// Longest part of a goroutine's structure that is read.
@@ -248,9 +267,9 @@ enum Entry {
 }
 
 /// What is read of a goroutine.
-struct Seen {
+pub(super) struct Seen {
     id: u64,
-    kind: Kind,
+    pub(super) kind: Kind,
     since_ns: u64,
     leaked: bool,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use model::Clock;
 
 use super::decode::{Limits, decode};
+use super::endpoint::Endpoint;
 use super::index::Index;
 use super::request::{Form, Kind, Request};
 use super::sources::{Source, SourceKey, Sources};
@@ -71,13 +72,13 @@ impl Capturer {
         &self.store
     }
 
-    /// Asks the program `key` and keeps the answer, with `reason` for people; returns what is kept. It waits for as long as
-    /// is measured.
+    /// Asks the program `key` and keeps the answer with what `about` says besides; returns what is kept. It waits for as long
+    /// as is measured.
     ///
     /// # Errors
     ///
     /// When there is no answer, or it cannot be kept. Nothing is left of it then.
-    pub fn capture(&self, key: &SourceKey, request: Request, reason: &str) -> Result<Capture, CaptureError> {
+    pub fn capture(&self, key: &SourceKey, request: Request, about: About) -> Result<Capture, CaptureError> {
         let kind = request.kind.path();
         let impossible = |problem: String| CaptureError::Impossible { kind, problem };
         if let Some(problem) = request.problem() {
@@ -96,8 +97,9 @@ impl Capturer {
             kind: kind.to_owned(),
             seconds: request.seconds,
             extension: request.extension().to_owned(),
-            reason: reason.to_owned(),
             labels: source.labels.clone(),
+            way: if matches!(source.endpoint, Endpoint::Socket(_)) { "sdk" } else { "pprof" }.to_owned(),
+            ..about
         };
         let mut draft = self.store.begin(about)?;
         let timeout = TIMEOUT + Duration::from_secs(u64::from(request.seconds));
@@ -118,6 +120,24 @@ impl Capturer {
         }
         let id = draft.commit(self.clock.now().0)?;
         Ok(self.store.read(&id)?.0)
+    }
+
+    /// Keeps `bytes` with what `about` says; returns what is kept.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be kept. Nothing is left of them then.
+    pub fn keep(&self, about: About, bytes: &[u8]) -> Result<Capture, CaptureError> {
+        let mut draft = self.store.begin(about)?;
+        // What the store refuses it says at the end.
+        let _ = draft.write_all(bytes);
+        let id = draft.commit(self.clock.now().0)?;
+        Ok(self.store.read(&id)?.0)
+    }
+
+    /// Whether the program `key` offers profiles itself.
+    pub fn is_offered(&self, key: &SourceKey) -> bool {
+        self.sources.get(key).is_some()
     }
 
     /// Refuses stacks one by one where there are many goroutines. What is known of their number may be old, so it is asked

@@ -55,6 +55,32 @@ pub struct About {
     pub reason: String,
     /// Labels of the program: `job`, `instance`.
     pub labels: Vec<(String, String)>,
+    /// What it is in the word of whoever wanted it; empty: as `kind`.
+    pub what: String,
+    /// Who wanted it: `request`, `leak`.
+    pub by: String,
+    /// How it was taken: `pprof`, `sdk`, `memory`.
+    pub way: String,
+    /// What the executable says of itself.
+    pub version: String,
+    /// Its revision.
+    pub revision: String,
+    /// The release of Go that made it.
+    pub go_version: String,
+    /// The server's task that it was taken for.
+    pub task: Option<u64>,
+}
+
+impl About {
+    /// A capture that is taken because of `reason`.
+    pub fn because(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), ..Self::default() }
+    }
+
+    /// The label called `name`; empty where there is none.
+    pub fn label(&self, name: &str) -> &str {
+        self.labels.iter().find(|(own, _)| own == name).map_or("", |(_, value)| value)
+    }
 }
 
 /// A capture that is there.
@@ -138,6 +164,16 @@ impl Store {
             Ok(file) => Ok((capture, file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(unknown()),
             Err(source) => Err(StoreError::Io { path, source }),
+        }
+    }
+
+    /// Removes the capture `id`, if it is there.
+    pub fn remove(&self, id: &str) {
+        let mut captures = self.captures.lock();
+        if let Some(at) = captures.iter().position(|capture| capture.id == id) {
+            let gone = captures.remove(at);
+            remove(&data_path(&self.config.folder, &gone));
+            remove(&about_path(&self.config.folder, &gone.id));
         }
     }
 

@@ -1,0 +1,209 @@
+//! Brings captures to the server, one at a time, the oldest first. What cannot be sent stays and is tried again after a pause;
+//! what the server refuses for good stays too, for whoever looks into the folder, until the folder's bounds remove it.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use model::Clock;
+use parking_lot::Mutex;
+
+use crate::config::PushConfig;
+use crate::go::profile::store::{Capture, Store};
+use crate::http::Client;
+use crate::send::credentials::credentials;
+
+/// Where captures go, below the server's address.
+pub const CAPTURES_PATH: &str = "/api/v1/captures";
+/// First pause after a failure; doubles each time.
+const PAUSE_MS_MIN: i64 = 15_000;
+/// Longest pause.
+const PAUSE_MS_MAX: i64 = 600_000;
+/// Longest capture that is sent, after compression.
+const BODY_BYTES_MAX: u64 = 32 << 20;
+/// Longest time for one.
+const TIMEOUT: std::time::Duration = std::time::Duration::from_mins(1);
+/// Most captures that are remembered as refused.
+const REFUSED_MAX: usize = 4096;
+
+/// Sends captures.
+#[derive(Debug)]
+pub struct Sender {
+    client: Client,
+    server: String,
+    agent: String,
+    push: PushConfig,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// When it is tried again, after the pause of `pause_ms`.
+    again_ms: Option<i64>,
+    pause_ms: i64,
+    refused: HashSet<String>,
+}
+
+/// What an answer means.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// The server has it.
+    Sent,
+    /// Later.
+    Later,
+    /// Never; the capture is at fault, or the server does not take such.
+    Refused,
+}
+
+fn judge(status: u16) -> Verdict {
+    match status {
+        200..=299 => Verdict::Sent,
+        400 | 413 | 415 | 422 => Verdict::Refused,
+        _ => Verdict::Later,
+    }
+}
+
+impl Sender {
+    /// Sends to the server at the address `server` in the name of `agent`, with the headers of `push`.
+    pub fn new(server: &str, agent: &str, push: &PushConfig) -> Self {
+        Self {
+            client: Client::proxied(),
+            server: server.to_owned(),
+            agent: agent.to_owned(),
+            push: push.clone(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Sends what is in `store`, unless a pause is on; returns how many the server took, which are removed.
+    pub fn send_all(&self, store: &Store, clock: &dyn Clock) -> u64 {
+        // Held while sending: one at a time.
+        let mut state = self.state.lock();
+        let now_ms = clock.now().0;
+        let paused = state.again_ms.is_some_and(|again_ms| now_ms < again_ms && again_ms - now_ms <= PAUSE_MS_MAX);
+        if paused {
+            return 0;
+        }
+        let mut sent = 0;
+        for capture in store.list() {
+            if state.refused.contains(&capture.id) {
+                continue;
+            }
+            match self.send(store, &capture) {
+                Ok(()) => {
+                    store.remove(&capture.id);
+                    state.pause_ms = 0;
+                    sent += 1;
+                }
+                Err((Verdict::Refused, message)) => {
+                    tracing::warn!(capture = capture.id, message, "the server refuses a capture; it stays here");
+                    if state.refused.len() < REFUSED_MAX {
+                        state.refused.insert(capture.id);
+                    }
+                }
+                Err((_, message)) => {
+                    let level_is_new = state.pause_ms == 0;
+                    state.pause_ms = (state.pause_ms * 2).clamp(PAUSE_MS_MIN, PAUSE_MS_MAX);
+                    state.again_ms = Some(clock.now().0.saturating_add(state.pause_ms));
+                    if level_is_new {
+                        tracing::warn!(message, "captures cannot be sent now; they are kept and tried again");
+                    }
+                    break;
+                }
+            }
+        }
+        sent
+    }
+
+    fn send(&self, store: &Store, capture: &Capture) -> Result<(), (Verdict, String)> {
+        let later = |message: String| (Verdict::Later, message);
+        let body = body(store, capture)?;
+        let mut headers = credentials(&self.push).map_err(later)?;
+        headers.push(("Content-Type".to_owned(), "application/octet-stream".to_owned()));
+        let url = format!("{}{CAPTURES_PATH}?{}", self.server, self.query(capture));
+        let reply = self.client.post(&url, &headers, &body, TIMEOUT).map_err(|error| later(error.to_string()))?;
+        match judge(reply.status) {
+            Verdict::Sent => Ok(()),
+            verdict => Err((verdict, format!("status {}: {}", reply.status, reply.message))),
+        }
+    }
+
+    /// What the capture is, as parameters.
+    fn query(&self, capture: &Capture) -> String {
+        let about = &capture.about;
+        let what = if about.what.is_empty() { &about.kind } else { &about.what };
+        let mut query = format!("time={}.{:03}", about.at_ms.div_euclid(1000), about.at_ms.rem_euclid(1000));
+        let origin = format!("{} {}", self.agent, capture.id);
+        let task = about.task.map(|id| id.to_string()).unwrap_or_default();
+        for (name, value) in [
+            ("agent", self.agent.as_str()),
+            ("instance", about.label("instance")),
+            ("job", about.label("job")),
+            ("what", what),
+            ("seconds", &about.seconds.to_string()),
+            ("reason", &about.reason),
+            ("by", &about.by),
+            ("way", &about.way),
+            ("version", &about.version),
+            ("revision", &about.revision),
+            ("go_version", &about.go_version),
+            ("origin", &origin),
+            ("task", &task),
+        ] {
+            if !value.is_empty() {
+                let _ = write!(query, "&{name}={}", escaped(value));
+            }
+        }
+        query
+    }
+}
+
+/// The bytes that are sent: text is compressed.
+fn body(store: &Store, capture: &Capture) -> Result<Vec<u8>, (Verdict, String)> {
+    let failed = |error: &dyn std::fmt::Display| (Verdict::Later, format!("the capture cannot be read: {error}"));
+    let (_, mut file) = store.read(&capture.id).map_err(|error| failed(&error))?;
+    let mut bytes = Vec::new();
+    if capture.about.extension == "txt" {
+        let mut gzip = GzEncoder::new(&mut bytes, Compression::default());
+        std::io::copy(&mut file, &mut gzip).and_then(|_| gzip.flush()).map_err(|error| failed(&error))?;
+        gzip.finish().map_err(|error| failed(&error))?;
+    } else {
+        file.take(BODY_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    }
+    if bytes.len() as u64 > BODY_BYTES_MAX {
+        return Err((Verdict::Refused, format!("it has more than {BODY_BYTES_MAX} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// `text` as the value of a parameter.
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_and_parameters() {
+        for (status, want) in
+            [(200, Verdict::Sent), (204, Verdict::Sent), (400, Verdict::Refused), (413, Verdict::Refused)]
+        {
+            assert_eq!(judge(status), want);
+        }
+        for status in [301, 401, 404, 429, 500, 503] {
+            assert_eq!(judge(status), Verdict::Later, "{status}");
+        }
+        assert_eq!(escaped("web1/0 a&b=ü"), "web1/0%20a%26b%3D%C3%BC");
+    }
+}

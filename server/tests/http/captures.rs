@@ -1,0 +1,131 @@
+//! Captures over HTTP: an agent that checks in, takes an order, sends a capture up; people who list, fetch and delete.
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use serde_json::{Value, json};
+use server::{AdminAccess, CaptureOptions, ServerOptions};
+
+use crate::support::{Answer, NOW_MS, Server};
+
+const STACKS: &str = "goroutine 1 [running]:\nmain.main()\n\ngoroutine 7 [chan send, 5 minutes]:\nmain.leak()\n";
+
+fn server(folder: &tempfile::TempDir, per_hour_max: usize) -> Server {
+    let captures = CaptureOptions {
+        folder: Some(folder.path().join("captures")),
+        capture_bytes_max: 4096,
+        per_hour_max,
+        ..CaptureOptions::default()
+    };
+    Server::with(ServerOptions { admin: AdminAccess::On, captures, ..ServerOptions::default() }, None)
+}
+
+async fn upload(server: &Server, query: &str, body: &[u8]) -> Answer {
+    let request = Request::post(format!("/api/v1/captures?{query}")).body(Body::from(body.to_vec()));
+    server.call(request.unwrap()).await
+}
+
+/// Agent `web1` checks in with `more`; what it is to do.
+async fn check_in(server: &Server, more: Value) -> Value {
+    let mut said = json!({ "agent": "web1", "run": 1 });
+    said.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let request = Request::post("/api/v1/agents/checkin?wait=0s").body(Body::from(said.to_string()));
+    server.call(request.unwrap()).await.json()["data"]["tasks"].take()
+}
+
+#[tokio::test]
+async fn an_order_becomes_a_capture() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder, 30);
+    let form = "instance=web1/0&job=api&what=stacks&reason=look+here";
+    assert_eq!(server.post("/api/v1/captures/order", form).await.status, 404, "no such agent has checked in");
+    check_in(&server, json!({})).await;
+    let order = server.post("/api/v1/captures/order", form).await.json()["data"].take();
+    assert_eq!((order["state"].as_str(), order["agent"].as_str()), (Some("waiting"), Some("web1")), "{order}");
+    let again = server.post("/api/v1/captures/order", form).await.json()["data"].take();
+    assert_eq!(order["id"], again["id"], "one under way is as good as another");
+    let path = format!("/api/v1/captures/orders/{}", order["id"]);
+    let tasks = check_in(&server, json!({})).await;
+    assert_eq!((&tasks[0]["id"], tasks[0]["kind"]["what"].as_str()), (&order["id"], Some("stacks")), "{tasks}");
+    assert_eq!(server.get(&path).await.json()["data"]["state"], "taking");
+    check_in(&server, json!({ "outcomes": [{ "id": order["id"] }] })).await;
+    assert_eq!(server.get(&path).await.json()["data"]["state"], "sending");
+
+    let query = format!(
+        "instance=web1/0&job=api&what=stacks&task={}&time=1435781000&way=pprof&agent=web1&origin=web1+c1&by=leak&reason=x",
+        order["id"]
+    );
+    let sent = upload(&server, &query, STACKS.as_bytes()).await;
+    assert_eq!(sent.status, 200, "{}", sent.body);
+    let id = sent.json()["data"]["id"].as_str().unwrap().to_owned();
+    let twice = upload(&server, &query, STACKS.as_bytes()).await.json();
+    assert_eq!(twice["data"]["id"], id.as_str(), "sent twice, kept once");
+    let done = server.get(&path).await.json()["data"].take();
+    assert_eq!((done["state"].as_str(), done["capture"].as_str()), (Some("done"), Some(id.as_str())));
+
+    let list = server.get("/api/v1/captures?instance=web1/0").await.json()["data"].take();
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    let record = &list[0];
+    assert_eq!((record["reason"].as_str(), record["by"].as_str()), (Some("look here"), Some("request")), "{record}");
+    assert_eq!((record["timeMs"].as_i64(), record["total"].as_i64()), (Some(1_435_781_000_000), Some(2)));
+    assert_eq!(server.get("/api/v1/captures?what=heap").await.json()["data"], json!([]));
+    let file = server.get(&format!("/api/v1/captures/{id}")).await;
+    assert_eq!((file.status, file.body.as_str()), (200, STACKS));
+    assert_eq!(file.headers["content-type"], "text/plain; charset=utf-8");
+    let name = file.headers["content-disposition"].to_str().unwrap();
+    assert_eq!(name, "attachment; filename=\"api-web1-0-stacks-20150701T200320Z.txt\"");
+    let about = server.get(&format!("/api/v1/captures/{id}?about=true")).await.json()["data"].take();
+    assert_eq!(&about, record);
+    assert!(server.metric("metrickit_captures_bytes").await > 100.0);
+    assert!((server.metric(r#"metrickit_capture_orders_total{by="request"}"#).await - 1.0).abs() < 0.1);
+
+    assert_eq!(server.method(Method::DELETE, &format!("/api/v1/captures/{id}")).await.status, 204);
+    assert_eq!(server.method(Method::DELETE, &format!("/api/v1/captures/{id}")).await.status, 404);
+    assert_eq!(server.get(&format!("/api/v1/captures/{id}")).await.status, 404);
+}
+
+#[tokio::test]
+async fn what_is_no_capture_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder, 30);
+    let long = vec![b'x'; 5000];
+    for (query, body, status, wanted) in [
+        ("instance=web1/0&what=stacks", &b"hello"[..], 400, "no text with stacks"),
+        ("instance=web1/0&what=heap", b"hello", 400, "no capture of heap"),
+        ("instance=web1/0&what=colour", b"", 400, "known are goroutine"),
+        ("what=heap", b"", 400, "instance"),
+        ("instance=web1/0&what=heap&by=alert", b"", 400, "neither request nor leak"),
+        ("instance=web1/0&what=heap", &long, 413, "4096"),
+    ] {
+        let answer = upload(&server, query, body).await;
+        let error = answer.json()["error"].as_str().unwrap_or_default().to_owned();
+        assert!(answer.status == status && error.contains(wanted), "{query}: {} {error}", answer.status);
+    }
+    assert!((server.metric(r#"metrickit_captures_refused_total{reason="malformed"}"#).await - 2.0).abs() < 0.1);
+    assert!((server.metric("metrickit_captures").await).abs() < 0.1);
+    let closed = Server::new();
+    assert_eq!(closed.get("/api/v1/captures").await.status, 503, "no folder, no captures");
+    assert_eq!(closed.post("/api/v1/captures/order", "instance=a&what=heap").await.status, 403);
+}
+
+#[tokio::test]
+async fn captures_of_a_process_are_limited() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder, 2);
+    check_in(&server, json!({})).await;
+    for (what, status) in [("heap", 200), ("goroutine", 200), ("mutex", 429)] {
+        let answer = server.post("/api/v1/captures/order", &format!("instance=web1/0&what={what}")).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+        if status == 429 {
+            let error = answer.json()["error"].as_str().unwrap().to_owned();
+            assert!(error.contains("\"web1/0\"") && error.contains("captures_per_hour_max"), "{error}");
+        }
+    }
+    let other = server.post("/api/v1/captures/order", "instance=web1/1&what=heap").await;
+    assert_eq!(other.status, 200, "another process");
+    for status in [200, 200, 429] {
+        let query = format!("instance=web1/0&what=stacks&by=leak&time={}", NOW_MS / 1000);
+        assert_eq!(upload(&server, &query, STACKS.as_bytes()).await.status, status);
+    }
+    let leaks = server.get("/api/v1/captures?by=leak&limit=1").await.json();
+    assert_eq!((leaks["data"].as_array().unwrap().len(), leaks["warnings"].is_array()), (1, true));
+}
