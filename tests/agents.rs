@@ -237,14 +237,14 @@ fn go_program(folder: &Path) -> Option<Running> {
         "package main\nimport \"time\"\nfunc main() { for { time.Sleep(time.Millisecond) } }\n",
     )
     .expect("written");
-    let mut build = Command::new(go);
+    let mut command = Command::new(go);
     if std::env::var_os("HOME").is_none() && std::env::var_os("GOCACHE").is_none() {
-        build.env("GOCACHE", folder.join("go-build"));
+        command.env("GOCACHE", folder.join("go-build"));
     }
     let program = folder.join("sleeper");
-    let built =
-        build.args(["build", "-o"]).arg(&program).arg("main.go").current_dir(folder).env("GOTOOLCHAIN", "local");
-    let built = built.output().expect("go runs");
+    let command =
+        command.args(["build", "-o"]).arg(&program).arg("main.go").current_dir(folder).env("GOTOOLCHAIN", "local");
+    let built = command.output().expect("go runs");
     assert!(built.status.success(), "go build: {}", String::from_utf8_lossy(&built.stderr));
     Some(Running(Command::new(program).spawn().expect("the program starts")))
 }

@@ -155,8 +155,8 @@ fn check_server(command: &str, arguments: &[&str], goroutine: &str, allocates: &
     let there = goroutines.functions.iter().any(|own| own.name.ends_with(goroutine));
     assert!(there, "{command}: {:?}", goroutines.functions);
     let Some(heap) = take(HEAP) else { return };
-    let allocated: Vec<_> = heap.functions.iter().filter(|own| own.name.starts_with(allocates)).collect();
-    assert!(!allocated.is_empty(), "{command}: {:?}", heap.functions);
+    let found: Vec<_> = heap.functions.iter().filter(|own| own.name.starts_with(allocates)).collect();
+    assert!(!found.is_empty(), "{command}: {:?}", heap.functions);
     for (profile, wanted) in [(&goroutines, goroutine), (&heap, allocates)] {
         let Some(text) = top(profile, &["-cum"]) else { return };
         assert!(text.contains(wanted), "{command}: {text}");

@@ -148,7 +148,7 @@ mod tests {
         // However long a round takes, what the last one used stays.
         executables.begin_round(start + Duration::from_secs(1000));
         assert_eq!(left(&executables), (64, Some(36)), "no more than are held open at once");
-        executables.begin_round(start + Duration::from_secs(120));
+        executables.begin_round(start + Duration::from_mins(2));
         assert_eq!(left(&executables), (39, Some(61)), "none that a minute ago had no process");
         executables.begin_round(start + Duration::from_secs(160));
         assert_eq!(left(&executables), (0, None));
