@@ -258,6 +258,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_declined_is_told_once() {
+        let errands = Errands::new(&Lanes { capture: Some(Arc::new(Panics)), burst: None });
+        errands.decline(vec![task(1)], "off");
+        errands.decline(vec![task(1)], "off");
+        errands.take(vec![task(1)]);
+        assert_eq!(errands.report(), (Vec::new(), vec![TaskOutcome { id: 1, error: Some("off".to_owned()) }]));
+    }
+
+    #[test]
     fn what_panics_or_is_not_known_is_told() {
         let errands = Errands::new(&Lanes { capture: Some(Arc::new(Panics)), burst: None });
         let burst = TaskKind::Burst { process: ProcessName::new("", "h/0"), interval_ms: 100, seconds: 1 };

@@ -53,8 +53,8 @@ struct Line {
     server: String,
     push: PushConfig,
     client: Client,
-    /// Whether the last check-in was answered.
-    answered: Arc<AtomicBool>,
+    /// Whether the server may know check-ins: the last answer was none of one that does not.
+    listens: Arc<AtomicBool>,
 }
 
 /// What became of a check-in.
@@ -119,7 +119,11 @@ impl Line {
                 (status, _) => Said::Failed(format!("status {status}")),
             },
         };
-        self.answered.store(matches!(said, Said::Orders(_)), Ordering::Relaxed);
+        match said {
+            Said::Orders(_) => self.listens.store(true, Ordering::Relaxed),
+            Said::Foreign(_) => self.listens.store(false, Ordering::Relaxed),
+            Said::Failed(_) => {}
+        }
         said
     }
 }
@@ -143,7 +147,7 @@ pub fn start(
     stats: &Arc<Stats>,
 ) -> std::io::Result<Option<Control>> {
     let Some(server) = config.server.clone() else { return Ok(None) };
-    let line = Line { server, push: push.clone(), client: Client::proxied(), answered: Arc::default() };
+    let line = Line { server, push: push.clone(), client: Client::proxied(), listens: Arc::new(AtomicBool::new(true)) };
     let control = Control { line: line.clone(), teller: teller.clone() };
     let (stop, stats) = (stop.clone(), Arc::clone(stats));
     let backoff = Backoff::new(BACKOFF_MS.0, BACKOFF_MS.1);
@@ -171,7 +175,7 @@ pub fn start(
 impl Control {
     /// Tells the server, if it listens, that the agent ends.
     pub fn end(&self) {
-        if self.line.answered.load(Ordering::Relaxed) {
+        if self.line.listens.load(Ordering::Relaxed) {
             let check_in = CheckIn { ending: true, ..self.teller.tell() };
             self.line.say(&check_in, Duration::ZERO, LAST_WORD_TIMEOUT);
         }
