@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use model::Clock;
 use parking_lot::Mutex;
 
-use crate::budget::{Budget, CpuMeter};
+use crate::budget::memory::{Group, Memory};
+use crate::budget::{Budget, CpuMeter, Part};
 use crate::captures::{self, Captures};
 use crate::collect::{Collector, Schedule, host_collectors};
 use crate::config::Config;
@@ -75,6 +76,7 @@ struct Poller {
     censuses: SharedCensuses,
     signals: Option<Signals>,
     captures: Option<Arc<Captures>>,
+    stats: Arc<Stats>,
 }
 
 impl Poller {
@@ -96,6 +98,7 @@ impl Poller {
             censuses: SharedCensuses::default(),
             signals,
             captures,
+            stats: Arc::clone(stats),
         };
         poller.schedule.arrange(poller.wanted(config), &mut Readings::default());
         poller
@@ -109,6 +112,7 @@ impl Poller {
             let (processes, ways) = (|| Arc::clone(&self.known.processes), || self.known.ways.clone());
             let outside = Outside::new(config.go.memory, processes(), ways());
             let outside = outside.keeping(Arc::clone(&self.censuses)).teaching(Arc::clone(&self.known.ticks));
+            let outside = outside.within(Arc::clone(&self.stats));
             add(Box::new(outside));
             // Behind those who take censuses, so that a verdict is told in the round that it is found in.
             if config.go.leaks.is_some() {
@@ -250,7 +254,7 @@ fn run_as(
     let stopped_sender = start_sender(sender, stop)?;
     let scraping = start_scraping(scraper, scraping, to_scrape, stop, &stats, clock)?;
     let profiling = start_profiling(profiler, profiling, to_profile, stop, &stats, clock)?;
-    poll(poller, polling, &to_poll, stop, &stats, clock);
+    poll(poller, polling, (&to_poll, &queue), stop, &stats, clock);
     if let Some(receiver) = receiver {
         receiver.end();
     }
@@ -408,7 +412,8 @@ fn start_scraping(
                 pause = ticks.pause_left();
             } else {
                 scraper.round(&mut |readings| outbox.submit(&readings));
-                pause = ticks.next_pause(stretch_of(&stats), &stats);
+                let (pages_stretch, _) = stats.level(Part::Pages);
+                pause = ticks.next_pause(stretch_of(&stats).saturating_mul(pages_stretch), &stats);
             }
             stats.cpu_us.add(meter.elapsed_us());
         }
@@ -429,14 +434,14 @@ const FIRST_SCRAPE_DELAY: Duration = Duration::from_millis(500);
 fn poll(
     mut poller: Poller,
     mut follower: Follower,
-    outbox: &Outbox,
+    (outbox, queue): (&Outbox, &SharedQueue),
     stop: &StopFlag,
     stats: &Stats,
     clock: &Arc<dyn Clock>,
 ) {
     let mut ticks = Ticks::new(follower.config().poll_interval);
-    let mut budget = Budget::new(follower.config().cpu_percent_max);
-    let (mut used_before_us, mut judged) = (0, Instant::now());
+    let (mut budget, group) = (Budget::new(follower.config().budget), Group::own());
+    let mut judged = Instant::now();
     let mut pause = Duration::ZERO;
     while !follower.wait(stop, pause) {
         let meter = CpuMeter::start();
@@ -448,9 +453,7 @@ fn poll(
             poller.configure(&now, &mut last);
             outbox.submit(&last);
             outbox.reshape(&now);
-            if now.cpu_percent_max != before.cpu_percent_max {
-                budget = Budget::new(now.cpu_percent_max);
-            }
+            budget.configure(now.budget);
             ticks.pace(now.poll_interval);
             pause = ticks.pause_left();
             stats.cpu_us.add(meter.elapsed_us());
@@ -458,14 +461,12 @@ fn poll(
         }
         outbox.submit(&poller.round(clock.now().0, 1));
         stats.cpu_us.add(meter.elapsed_us());
-        let used_us = stats.cpu_us.get();
-        let stretch = budget.step(used_us.saturating_sub(used_before_us), judged.elapsed());
-        (used_before_us, judged) = (used_us, Instant::now());
-        if u64::from(stretch) != stats.stretch.get().max(1) {
-            tracing::warn!(stretch, "intervals changed to keep the processor budget");
+        budget.step(stats, judged.elapsed(), || Memory::look(&group));
+        judged = Instant::now();
+        if stats.short_of_memory.get() > 0 {
+            queue.lock().free_memory();
         }
-        stats.stretch.set(u64::from(stretch));
-        pause = ticks.next_pause(stretch, stats);
+        pause = ticks.next_pause(stretch_of(stats), stats);
     }
     let mut last = Readings::new(clock.now().0);
     poller.end(&mut last);

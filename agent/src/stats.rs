@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use procfs::process::Process;
 
+use crate::budget::plan::{PARTS, Plan};
+use crate::budget::{Part, Why};
 use crate::collect::{CollectError, Collector, float};
 use crate::queue::SharedQueue;
 use crate::readings::{Metric, Readings};
@@ -65,6 +67,68 @@ pub struct Stats {
     pub captures: Counter,
     pub captures_failed: Counter,
     pub captures_sent: Counter,
+    pub short_of_memory: Counter,
+    parts: [PartStats; PARTS],
+}
+
+/// A part of the work that the budget may stretch or leave out: what it used, and what is to be done about it.
+#[derive(Debug, Default)]
+pub struct PartStats {
+    /// Processor time, in microseconds.
+    pub cpu_us: Counter,
+    /// Factor on its intervals; 0 counts as 1.
+    stretch: Counter,
+    /// 0: it is done; else why it is not.
+    shed: Counter,
+}
+
+impl Stats {
+    /// What is counted of `part`.
+    pub fn part(&self, part: Part) -> &PartStats {
+        let [pprof, profiles, pages, goroutines] = &self.parts;
+        match part {
+            Part::Pprof => pprof,
+            Part::Profiles => profiles,
+            Part::Pages => pages,
+            Part::Goroutines => goroutines,
+        }
+    }
+
+    /// Takes note that `part` used so much. Whoever measures the whole thread counts it there, too.
+    pub fn spent(&self, part: Part, cpu_us: u64) {
+        self.cpu_us.add(cpu_us);
+        self.part(part).cpu_us.add(cpu_us);
+    }
+
+    /// Factor on the intervals of `part`, beside that on all, and why it is left out.
+    pub fn level(&self, part: Part) -> (u32, Option<Why>) {
+        let stretch = u32::try_from(self.part(part).stretch.get()).unwrap_or(1).max(1);
+        (stretch, self.is_shed(part))
+    }
+
+    /// Why `part` is left out; nothing: it is not.
+    pub fn is_shed(&self, part: Part) -> Option<Why> {
+        match self.part(part).shed.get() {
+            0 => None,
+            1 => Some(Why::Cpu),
+            _ => Some(Why::Memory),
+        }
+    }
+
+    /// Names of the parts that are left out.
+    pub fn shed_parts(&self) -> impl Iterator<Item = (Part, Why)> + '_ {
+        Part::ALL.into_iter().filter_map(|part| Some((part, self.is_shed(part)?)))
+    }
+
+    /// Tells everybody what `plan` says.
+    pub fn apply(&self, plan: &Plan) {
+        self.stretch.set(plan.base().into());
+        for part in Part::ALL {
+            let (own, level) = (self.part(part), plan.level(part));
+            own.stretch.set(level.stretch.into());
+            own.shed.set(level.shed.map_or(0, |why| if why == Why::Cpu { 1 } else { 2 }));
+        }
+    }
 }
 
 type Field = fn(&Stats) -> &Counter;
@@ -143,6 +207,14 @@ const STRETCH: Metric = Metric::gauge(
     "metrickit_agent_interval_stretch",
     "Factor on intervals that keeps the agent in its processor budget.",
 );
+const PART_STRETCH: Metric = Metric::gauge(
+    "metrickit_agent_part_stretch",
+    "Factor on the intervals of a part of the work, beside that on all, which keeps the agent in its budget.",
+);
+const PART_CPU: Metric =
+    Metric::counter("metrickit_agent_part_cpu_seconds_total", "Processor seconds that a part of the work used.");
+const SHED: Metric =
+    Metric::gauge("metrickit_agent_shed", "Parts of the work that are left out to keep the budget; 1 while they are.");
 const PROTOCOL: Metric = Metric::gauge(
     "metrickit_agent_push_protocol_info",
     "Version of remote write that the receiver is spoken to in; always 1.",
@@ -184,6 +256,15 @@ impl Collector for Own {
         }
         out.push(&STRETCH, &[], float(self.stats.stretch.get().max(1)));
         out.push(&BURSTS, &[], float(self.stats.bursts_running.get()));
+        for part in Part::ALL {
+            let (stretch, _) = self.stats.level(part);
+            let labels = [("collector", part.text())];
+            out.push(&PART_STRETCH, &labels, f64::from(stretch));
+            out.push(&PART_CPU, &labels, float(self.stats.part(part).cpu_us.get()) / 1e6);
+        }
+        for (part, why) in self.stats.shed_parts() {
+            out.push(&SHED, &[("collector", part.text()), ("reason", why.text())], 1.0);
+        }
         let versions = [(1, "1.0"), (2, "2.0")];
         if let Some((_, version)) = versions.iter().find(|(number, _)| *number == self.stats.push_version.get()) {
             out.push(&PROTOCOL, &[("version", version)], 1.0);

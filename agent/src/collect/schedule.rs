@@ -4,11 +4,14 @@
 use std::time::Instant;
 
 use super::Collector;
+use crate::budget::CpuMeter;
 use crate::config::Config;
 use crate::readings::{Metric, Readings};
 use crate::stale::Tracker;
 
 const SECONDS: Metric = Metric::gauge("metrickit_agent_collector_seconds", "Time the collector's last run took.");
+const CPU: Metric =
+    Metric::counter("metrickit_agent_collector_cpu_seconds_total", "Processor seconds that the collector used.");
 const RUNS: Metric = Metric::counter("metrickit_agent_collector_runs_total", "Runs of the collector.");
 const ERRORS: Metric = Metric::counter("metrickit_agent_collector_errors_total", "Runs of the collector that failed.");
 
@@ -29,6 +32,7 @@ struct Entry {
     runs: u64,
     errors: u64,
     last_seconds: f64,
+    cpu_us: u64,
     failing: bool,
 }
 
@@ -49,6 +53,7 @@ impl Schedule {
             runs: 0,
             errors: 0,
             last_seconds: 0.0,
+            cpu_us: 0,
             failing: false,
         });
     }
@@ -101,6 +106,7 @@ impl Schedule {
         for entry in &self.entries {
             let labels = [("collector", entry.collector.name())];
             out.push(&SECONDS, &labels, entry.last_seconds);
+            out.push(&CPU, &labels, super::float(entry.cpu_us) / 1e6);
             out.push(&RUNS, &labels, super::float(entry.runs));
             out.push(&ERRORS, &labels, super::float(entry.errors));
         }
@@ -126,9 +132,10 @@ impl Entry {
 
     fn run(&mut self, out: &mut Readings) {
         let from = out.len();
-        let started = Instant::now();
+        let (started, meter) = (Instant::now(), CpuMeter::start());
         let result = self.collector.collect(out);
         self.last_seconds = started.elapsed().as_secs_f64();
+        self.cpu_us = self.cpu_us.saturating_add(meter.elapsed_us());
         if !self.collector.marks_stale() {
             self.tracker.observe(out, from);
         }
@@ -242,6 +249,6 @@ mod tests {
         assert_eq!(out.value_of(r#"metrickit_agent_collector_errors_total{collector="fake"}"#), Some(1.0));
         let mut out = Readings::new(5000);
         schedule.end(&mut out);
-        assert_eq!(out.len(), 1 + 3, "what was collected and what was reported");
+        assert_eq!(out.len(), 1 + 4, "what was collected and what was reported");
     }
 }

@@ -13,6 +13,7 @@ use model::labels::is_label_name;
 use options::LOG_LEVEL;
 use ureq::http::{HeaderName, HeaderValue};
 
+use crate::budget::BudgetConfig;
 use crate::control;
 use crate::filter::{MetricFilter, ProcessFilter};
 use crate::go::leaks::{AllowList, LeakOptions, Pattern};
@@ -42,7 +43,7 @@ pub struct Config {
     pub control: ControlConfig,
     pub queue: QueueConfig,
     pub profiles: ProfilesConfig,
-    pub cpu_percent_max: u64,
+    pub budget: BudgetConfig,
 }
 
 /// One collector's switch and least interval.
@@ -245,7 +246,11 @@ impl Config {
                 sync_interval_ms: read.ms("queue.sync_interval"),
             },
             profiles: read.profiles(),
-            cpu_percent_max: read.number("budget.cpu_percent"),
+            budget: BudgetConfig {
+                cpu_percent: read.number("budget.cpu_percent"),
+                memory_bytes: read.number("budget.memory"),
+                window: read.duration("budget.window"),
+            },
         };
         config.check(&read)?;
         Ok(config)

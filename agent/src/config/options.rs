@@ -407,7 +407,19 @@ pub const OPTIONS: &[OptionSpec] = &[
         "budget.cpu_percent",
         Shape::Count(0, 10_000),
         "5",
-        "Processor time of one core the agent may take, in percent; above it intervals are stretched; 0: no limit.",
+        "Processor time of one core the agent may take, in percent; above it the costliest is done less often, then the least missed is left out; 0: no limit.",
+    ),
+    option(
+        "budget.memory",
+        Shape::Bytes(0, 64 * GIB),
+        "128MiB",
+        "Memory the agent may take, 90 % of its control group's limit at most; above it the least missed is left out; 0: only that.",
+    ),
+    option(
+        "budget.window",
+        Shape::Duration(SECOND, 10 * MINUTE),
+        "30s",
+        "Time over which both are measured before anything changes.",
     ),
 ];
 

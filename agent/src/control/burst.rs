@@ -99,7 +99,7 @@ impl Bursts {
                 break;
             }
             self.stats.burst_readings.add(1);
-            due = next_due(due, Instant::now(), interval, used_us, config.cpu_percent_max);
+            due = next_due(due, Instant::now(), interval, used_us, config.budget.cpu_percent);
             if submitted.elapsed() >= SUBMIT_EVERY {
                 submitted = Instant::now();
                 self.outbox.submit(&std::mem::replace(&mut all, Readings::new(self.clock.now().0)));

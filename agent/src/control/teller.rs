@@ -82,6 +82,7 @@ impl Teller {
                 },
             },
             shed: AgentShed {
+                parts: stats.shed_parts().map(|(part, why)| format!("{}: {}", part.text(), why.text())).collect(),
                 stretch: stats.stretch.get().max(1),
                 rounds_late: stats.rounds_late.get(),
                 samples_dropped: held.dropped_bytes_cap

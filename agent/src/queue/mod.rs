@@ -426,6 +426,13 @@ impl Queue {
         }
     }
 
+    /// Forgets what of the samples in memory is on disk too; it is read back from there.
+    pub fn free_memory(&mut self) {
+        while self.memory.len() > 1 && self.memory.front().is_some_and(|(_, on_disk)| *on_disk) {
+            self.forget_oldest();
+        }
+    }
+
     fn trim_memory(&mut self) {
         while self.memory_bytes > self.options.memory_bytes_max && self.memory.len() > 1 {
             if let Some((record, false)) = self.memory.front() {

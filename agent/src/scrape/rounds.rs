@@ -11,12 +11,12 @@ use parking_lot::Mutex;
 use super::ports::LoopbackPorts;
 use super::probe::Prober;
 use super::target::{Limits, OwnProcess, ScrapeError, Target, loopback_port};
-use crate::budget::CpuMeter;
+use crate::budget::{self, CpuMeter};
 use crate::config::Config;
 use crate::config::value::masked;
 use crate::go::SharedProcesses;
 use crate::go::census::Way;
-use crate::go::ways::{Names, Part, Ways};
+use crate::go::ways::{Names, Part, Reason, Ways};
 use crate::http::Client;
 use crate::readings::{Metric, Readings};
 use crate::stale::Tracker;
@@ -165,6 +165,12 @@ impl Scraper {
     fn discovered(&mut self) -> Vec<Target> {
         let scan = Arc::clone(&self.processes.lock());
         let now_ms = self.clock.now().0;
+        if self.stats.is_shed(budget::Part::Pages).is_some() {
+            for process in &scan.processes {
+                self.ways.cannot((&process.life).into(), Part::Runtime, Way::Page, Reason::Budget);
+            }
+            return Vec::new();
+        }
         let mut ports = LoopbackPorts::new(&self.client, self.probe_limits, &self.stop);
         let mut targets = self.prober.targets(&scan.processes, now_ms, &mut ports);
         for own in targets.iter_mut().filter_map(|target| target.process.as_mut()) {
@@ -210,7 +216,11 @@ impl Scraper {
             while !self.stop.is_stopped() {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let (Some(target), Some(result)) = (targets.get(at), results.get(at)) else { break };
+                let meter = CpuMeter::start();
                 *result.lock() = Some(target.scrape(&self.client, &self.limits, self.clock.now().0));
+                if target.process.is_some() {
+                    self.stats.part(budget::Part::Pages).cpu_us.add(meter.elapsed_us());
+                }
             }
         };
         let metered = || {

@@ -48,7 +48,7 @@ fn a_clock_that_jumps_stops_nothing_and_tricks_nobody() {
     config.go.memory.profiles_interval_ms = 300;
     (config.go.discover_interval, config.receive_socket) = (Duration::from_mins(1), None);
     config.queue.folder = folder.path().join("queue");
-    config.cpu_percent_max = 0;
+    config.budget.cpu_percent = 0;
     let began_ms = 1_767_225_600_000;
     let clock = Arc::new(Set { began: Instant::now(), offset_ms: AtomicI64::new(began_ms) });
     let stop = StopFlag::new();

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{NAME_BYTES_MAX, OUTCOMES_MAX, REASON_BYTES_MAX, Task, TaskOutcome, UNDER_WAY_MAX};
 
+/// Most parts that an agent names as left out.
+const PARTS_MAX: usize = 16;
+
 /// What an agent says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -63,9 +66,11 @@ pub struct AgentQueue {
 }
 
 /// Work that an agent did not do, since it started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AgentShed {
+    /// Parts of its work that it leaves out now, each with the reason: `profiles: cpu`.
+    pub parts: Vec<String>,
     /// Factor on its intervals now, which keeps it in its processor budget; 1: nothing is shed.
     pub stretch: u64,
     /// Rounds left out because the one before took too long.
@@ -101,6 +106,13 @@ impl CheckIn {
         }
         if self.outcomes.len() > OUTCOMES_MAX {
             return Err(format!("outcomes has {} entries, the limit is {OUTCOMES_MAX}", self.outcomes.len()));
+        }
+        let long = |part: &String| part.len() > NAME_BYTES_MAX;
+        if self.shed.parts.len() > PARTS_MAX || self.shed.parts.iter().any(long) {
+            return Err(format!(
+                "shed has {} parts, the limits are {PARTS_MAX} of {NAME_BYTES_MAX} bytes",
+                self.shed.parts.len()
+            ));
         }
         if self.under_way.len() > UNDER_WAY_MAX {
             return Err(format!("underWay has {} entries, the limit is {UNDER_WAY_MAX}", self.under_way.len()));
@@ -174,6 +186,7 @@ mod tests {
         refused(|c| c.version = "v".repeat(257), "version has 257 bytes, the limit is 256");
         refused(|c| c.profile_error = "e".repeat(1001), "profileError has 1001 bytes");
         refused(|c| c.outcomes = vec![TaskOutcome::ok(1); 65], "outcomes has 65 entries");
+        refused(|c| c.shed.parts = vec![String::new(); 17], "shed has 17 parts");
         refused(|c| c.under_way = vec![1; 65], "underWay has 65 entries");
         refused(|c| c.outcomes = vec![TaskOutcome { id: 7, error: Some("x".repeat(1001)) }], "outcome 7");
         refused(|c| c.cpu_percent = f64::NAN, "must be numbers");

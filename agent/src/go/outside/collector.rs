@@ -24,6 +24,7 @@ use super::snapshot::Snapshot;
 use super::ticks::TickRate;
 use super::time_histogram::Bounds;
 use super::walk::{Walk, WalkLimits};
+use crate::budget::{self, CpuMeter};
 use crate::collect::{CollectError, Collector};
 use crate::config::{Config, GoMemoryConfig};
 use crate::go::census::{Census, Way};
@@ -31,6 +32,7 @@ use crate::go::identity::Life;
 use crate::go::ways::{self, ProcessKey, Reason, Ways};
 use crate::go::{GoProcess, SharedProcesses};
 use crate::readings::Readings;
+use crate::stats::Stats;
 
 /// The last census of each process.
 pub type SharedCensuses = Arc<Mutex<HashMap<Life, Arc<Census>>>>;
@@ -63,6 +65,7 @@ pub struct Outside {
     ways: Ways,
     censuses: SharedCensuses,
     executables: Executables,
+    stats: Arc<Stats>,
     ticks: SharedTicks,
     states: HashMap<Life, State>,
     /// The first process of the last round for whose goroutines or profiles there was no time.
@@ -127,6 +130,7 @@ impl Outside {
             ways,
             censuses: SharedCensuses::default(),
             executables: Executables::default(),
+            stats: Arc::default(),
             ticks: Arc::new(Mutex::new(TickRate::new())),
             states: HashMap::new(),
             put_off: None,
@@ -166,6 +170,13 @@ impl Outside {
     #[must_use]
     pub fn teaching(mut self, ticks: SharedTicks) -> Self {
         self.ticks = ticks;
+        self
+    }
+
+    /// The same, which does as `stats` say that the budget allows, and counts there what it uses.
+    #[must_use]
+    pub fn within(mut self, stats: Arc<Stats>) -> Self {
+        self.stats = stats;
         self
     }
 
@@ -260,11 +271,26 @@ impl Outside {
         if waits && !in_time && !self.numbers_alone && self.put_off.is_none() {
             self.put_off = Some(process.life.clone());
         }
-        if in_time && state.goroutines.is_due(now_ms) {
-            self.goroutines(&mut turn, state, out)?;
+        if self.stats.is_shed(budget::Part::Goroutines).is_some() {
+            state.goroutines.end(out);
+            self.censuses.lock().remove(&process.life);
+            self.cannot(process, state, ways::Part::Goroutines, Reason::Budget);
+        } else if in_time && state.goroutines.is_due(now_ms) {
+            let meter = CpuMeter::start();
+            let read = self.goroutines(&mut turn, state, out);
+            self.stats.part(budget::Part::Goroutines).cpu_us.add(meter.elapsed_us());
+            read?;
         }
-        if in_time && state.profiles.is_due(now_ms) {
-            self.profiles(&mut turn, state, out)?;
+        if self.stats.is_shed(budget::Part::Profiles).is_some() {
+            state.profiles.end(out);
+            for kind in ProfileKind::ALL {
+                self.cannot(process, state, kind.part(), Reason::Budget);
+            }
+        } else if in_time && state.profiles.is_due(now_ms) {
+            let meter = CpuMeter::start();
+            let read = self.profiles(&mut turn, state, out);
+            self.stats.part(budget::Part::Profiles).cpu_us.add(meter.elapsed_us());
+            read?;
         }
         Ok(())
     }
@@ -312,7 +338,9 @@ impl Outside {
         let (leads_sites, leads_states) = (leads(ways::Part::Goroutines), leads(ways::Part::Runtime));
         let mut outcome = None;
         let tables = &mut state.tables;
-        state.goroutines.read(out, config.goroutines_interval_ms, |out| {
+        let (stretch, _) = self.stats.level(budget::Part::Goroutines);
+        let interval_ms = config.goroutines_interval_ms.saturating_mul(stretch.into());
+        state.goroutines.read(out, interval_ms, |out| {
             if !leads_sites {
                 return;
             }
@@ -361,7 +389,9 @@ impl Outside {
         state.ticks_per_second = state.ticks_per_second.or(learnt);
         let ticks_per_second = state.ticks_per_second;
         let (tables, ways) = (&mut state.tables, &self.ways);
-        state.profiles.read(out, self.config.profiles_interval_ms, |out| {
+        let (stretch, _) = self.stats.level(budget::Part::Profiles);
+        let interval_ms = self.config.profiles_interval_ms.saturating_mul(stretch.into());
+        state.profiles.read(out, interval_ms, |out| {
             for kind in ProfileKind::ALL {
                 if ways.leads(turn.key(), kind.part(), Way::Memory, now_ms) {
                     outcomes.push((kind.part(), turn.profile(kind, ticks_per_second, tables, out)));
@@ -499,6 +529,9 @@ impl Collector for Outside {
     fn collect(&mut self, out: &mut Readings) -> Result<(), CollectError> {
         let scan = Arc::clone(&self.processes.lock());
         self.executables.begin_round(Instant::now());
+        if self.stats.short_of_memory.get() > 0 {
+            self.executables.forget_names();
+        }
         self.forget(&scan.processes, out);
         if !self.config.on {
             for (_, mut state) in self.states.drain() {

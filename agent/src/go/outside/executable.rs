@@ -80,6 +80,15 @@ impl Executables {
         }
     }
 
+    /// Forgets the names of code, which are read from the files again.
+    pub(super) fn forget_names(&mut self) {
+        for entry in self.entries.values_mut() {
+            if let Ok(executable) = &mut entry.known {
+                executable.remembered = Remembered::default();
+            }
+        }
+    }
+
     /// The executable of the process whose memory `memory` is, of which `info` tells the release.
     ///
     /// # Errors

@@ -14,8 +14,8 @@ use super::endpoint::Endpoint;
 use super::reading::{Context, Reading};
 use super::sources::{Source, SourceKey, Sources};
 use crate::config::Config;
-use crate::go::census::Census;
-use crate::go::ways::{ProcessKey, Ways};
+use crate::go::census::{Census, Way};
+use crate::go::ways::{Part, ProcessKey, Reason, Ways};
 use crate::go::{GoProcess, SharedProcesses, sites};
 use crate::http::Client;
 use crate::readings::Readings;
@@ -213,6 +213,26 @@ impl Profiler {
             if let Some(readings) = told.filter(|readings| !readings.is_empty()) {
                 sink(readings);
             }
+        }
+    }
+
+    /// Reads nothing, since that costs too much now, and tells so. Who offers profiles is known all the same.
+    pub fn leave_out(&mut self, sink: &mut dyn FnMut(Readings)) {
+        let scan = Arc::clone(&self.processes.lock());
+        self.find(&scan.processes);
+        let now_ms = self.clock.now().0;
+        let mut gone = Readings::new(now_ms);
+        for (_, mut reading) in std::mem::take(&mut self.readings) {
+            reading.end(&mut gone);
+        }
+        for (key, _) in self.sources.list() {
+            let SourceKey::Process(process) = key else { continue };
+            for part in Part::ALL.into_iter().filter(|part| *part != Part::Runtime) {
+                self.ways.cannot(process, part, Way::Pprof, Reason::Budget);
+            }
+        }
+        if !gone.is_empty() {
+            sink(gone);
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use model::Clock;
 
 use super::poll::Profiler;
-use crate::budget::CpuMeter;
+use crate::budget::{CpuMeter, Part};
 use crate::control::Follower;
 use crate::readings::Readings;
 use crate::send::Outbox;
@@ -50,8 +50,14 @@ pub fn start(
                 profiler.configure(&before, &now);
             }
             let stretch = u32::try_from(stats.stretch.get()).unwrap_or(1).max(1);
-            profiler.round(Instant::now(), stretch, &mut |readings| outbox.submit(&readings));
-            stats.cpu_us.add(meter.elapsed_us());
+            let (own_stretch, shed) = stats.level(Part::Pprof);
+            let mut sink = |readings: Readings| outbox.submit(&readings);
+            if shed.is_some() {
+                profiler.leave_out(&mut sink);
+            } else {
+                profiler.round(Instant::now(), stretch.saturating_mul(own_stretch), &mut sink);
+            }
+            stats.spent(Part::Pprof, meter.elapsed_us());
             pause = follower.config().go.discover_interval;
         }
         let mut last = Readings::new(clock.now().0);
