@@ -71,9 +71,9 @@ pub(crate) fn build_with(toolchain: &Toolchain, form: &str) -> PathBuf {
             .expect("go runs");
         assert!(built.status.success(), "go build: {}", String::from_utf8_lossy(&built.stderr));
         // Another test may have made it meanwhile: renamed into place it is whole at any time.
-        let whole = folder.join(format!("{form}.{}", std::process::id()));
+        let whole = tempfile::NamedTempFile::new_in(&folder).expect("a file").into_temp_path();
         std::fs::copy(&output, &whole).expect("copied");
-        std::fs::rename(&whole, &path).expect("renamed");
+        whole.persist(&path).expect("renamed");
     }
     path
 }
