@@ -64,22 +64,13 @@ pub(crate) fn run(args: &TopArgs, output: &Output) -> anyhow::Result<()> {
     // This also gives the terminal back before a panic is told.
     let mut terminal = ratatui::try_init()?;
     let shown = show(&mut terminal, &mut state, &worker, &stop, Theme { color: output.color });
-    if matches!(shown, Ok(End::Lost)) {
+    if !is_there(Duration::ZERO).unwrap_or(false) {
         // There is nothing to give back, and what would try complains where nobody hears it, by a panic.
         std::mem::forget(terminal);
         return Ok(());
     }
     ratatui::restore();
-    shown.map(drop)
-}
-
-/// Why the screen ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// Somebody wants it to.
-    Quit,
-    /// Its terminal is gone, as when a window is closed.
-    Lost,
+    shown
 }
 
 fn source(args: &TopArgs, interval: Duration) -> anyhow::Result<Box<dyn Source>> {
@@ -115,7 +106,7 @@ fn show(
     worker: &Worker,
     stop: &AtomicBool,
     theme: Theme,
-) -> anyhow::Result<End> {
+) -> anyhow::Result<()> {
     let mut drawn: Option<Instant> = None;
     let mut pressed = false;
     while !stop.load(Ordering::Relaxed) {
@@ -135,7 +126,7 @@ fn show(
         }
         // Several keys may have come at once.
         if !is_there(if pressed { Duration::ZERO } else { TICK })? {
-            return Ok(End::Lost);
+            return Ok(());
         }
         pressed = event::poll(Duration::ZERO)?;
         if !pressed {
@@ -150,11 +141,10 @@ fn show(
             Effect::None => {}
             Effect::Look => worker.order(order(state, false)),
             Effect::LookNow => worker.order(order(state, true)),
-            Effect::Quit => return Ok(End::Quit),
+            Effect::Quit => return Ok(()),
         }
     }
-    // A signal said so; one of them comes when the terminal goes.
-    Ok(if is_there(Duration::ZERO)? { End::Quit } else { End::Lost })
+    Ok(())
 }
 
 /// Waits for something from the terminal; false when it is gone, as when its window was closed. To read from it then would never end.

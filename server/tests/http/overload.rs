@@ -209,8 +209,8 @@ async fn storage_failures_are_internal() {
 #[tokio::test]
 async fn slow_queries_are_kept() {
     let server = endless(|options| {
-        options.query.timeout_ms = 100;
-        options.slow_log_ms = 50;
+        options.query.timeout_ms = 1500;
+        options.slow_log_ms = 1000;
     });
     assert_eq!(server.get("/api/v1/query?query=1").await.status, 200);
     assert_eq!(server.get("/api/v1/queries/slow").await.body, r#"{"status":"success","data":[]}"#);
