@@ -20,9 +20,9 @@ fn name() -> String {
     format!("looked-at-{}", std::process::id())
 }
 
-/// Builds the programs of `tests/go` into `folder`.
-fn build(go: &Path, folder: &Path) -> PathBuf {
-    let program = folder.join(name());
+/// Builds the programs of `tests/go` into `folder`, called `name`.
+fn build(go: &Path, folder: &Path, name: &str) -> PathBuf {
+    let program = folder.join(name);
     let mut command = Command::new(go);
     if std::env::var_os("HOME").is_none() && std::env::var_os("GOCACHE").is_none() {
         command.env("GOCACHE", folder.join("go-build"));
@@ -90,7 +90,7 @@ fn inspect(pid: &str) -> Option<Value> {
 fn a_program_is_told_of_as_it_is() {
     let Some(go) = go() else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = build(&go, folder.path());
+    let file = build(&go, folder.path(), &name());
     let mut program = Program::start(&file, "send-without-receiver");
     program.step(40);
     let pid = program.pid();
@@ -176,7 +176,7 @@ fn of_unknown_release(file: &Path, release: &str) -> Option<(PathBuf, String)> {
 fn a_release_that_is_not_known_is_said_so_and_the_rest_told() {
     let Some(go) = go() else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = build(&go, folder.path());
+    let file = build(&go, folder.path(), "known-release");
     let known = Program::start(&file, "idle");
     let Some(facts) = inspect(&known.pid()) else {
         println!("skipped: the right to read the memory of processes is missing");
