@@ -46,7 +46,15 @@ pub(crate) fn run(args: &PsArgs, output: &mut Output) -> anyhow::Result<bool> {
     let asked = ask_all(&target.client, &matchers);
     target.close()?;
     let (processes, numbers) = asked?;
-    output.text(&told(&processes, &numbers, columns(output)))?;
+    let text = match &args.job {
+        Some(job) if processes.is_empty() => {
+            format!(
+                "no Go process of job {job:?} is known; agents tell of a new one at their next round, ten seconds at most by default\n"
+            )
+        }
+        _ => told(&processes, &numbers, columns(output)),
+    };
+    output.text(&text)?;
     Ok(!processes.is_empty())
 }
 
