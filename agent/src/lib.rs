@@ -4,6 +4,7 @@
 //! `collect`, `go`, `scrape` → `readings` → `send::Outbox` → `queue` → `send::sender`. Everything that can be set is in
 //! the table of `config::options`; the binaries `metrickit-agent` and `metrickit agent` are `cli`.
 
+pub mod allocator;
 pub mod args;
 pub mod budget;
 pub mod captures;

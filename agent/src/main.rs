@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use agent::{AgentArgs, StopFlag, cli};
+use agent::{AgentArgs, StopFlag, allocator, cli};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
@@ -19,6 +19,7 @@ struct Command {
 }
 
 fn main() -> ExitCode {
+    allocator::keep_little();
     let Command { log_level, mut agent } = Command::parse();
     agent.set_log_level(log_level);
     let filter = EnvFilter::try_new(agent.log_filter()).unwrap_or_else(|_| EnvFilter::new("info"));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use model::Clock;
 use parking_lot::Mutex;
 
+use crate::allocator;
 use crate::budget::memory::{Group, Memory};
 use crate::budget::{Budget, CpuMeter, Part};
 use crate::captures::{self, Captures};
@@ -465,6 +466,7 @@ fn poll(
         judged = Instant::now();
         if stats.short_of_memory.get() > 0 {
             queue.lock().free_memory();
+            allocator::release();
         }
         pause = ticks.next_pause(stretch_of(stats), stats);
     }

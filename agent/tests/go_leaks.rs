@@ -283,6 +283,9 @@ impl Score {
             let told = self.programs.iter().filter(|(_, told)| told.number() >= grade);
             let (all, right) = (told.clone().count(), told.filter(|(leaks, _)| *leaks).count());
             let percent = |of: usize| 100 * right / of.max(1);
+            if all == 0 {
+                return format!("  grade {grade} and above: nothing told");
+            }
             format!(
                 "  grade {grade} and above: precision {} %, recall {} %: {right} of {leaks} leaks, {} false",
                 percent(all),

@@ -98,6 +98,9 @@ fn by_grade(outcomes: &[(bool, Grade)]) -> String {
         let at = |(_, told): &&(bool, Grade)| told.number() >= grade;
         let (told, right) = (outcomes.iter().filter(at).count(), outcomes.iter().filter(at).filter(|(leak, _)| *leak).count());
         let leaks = outcomes.iter().filter(|(leak, _)| *leak).count();
+        if told == 0 {
+            return format!("  grade {grade} and above: nothing told");
+        }
         let (precision, recall) = (share(right, told), share(right, leaks));
         format!("  grade {grade} and above: precision {precision:.3}, recall {recall:.3}: {right} of {leaks} leaks, {} false", told - right)
     });

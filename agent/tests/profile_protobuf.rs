@@ -149,7 +149,7 @@ fn what_contradicts_itself_is_refused() {
     malformed(&[0x2a, 2, 0x08, 9, 0x2a, 2, 0x08, 9], "two functions have one id");
     malformed(&[0x2a, 4, 0x08, 1, 0x10, 9], "a text that is not there");
     malformed(&[0x22, 6, 0x08, 1, 0x22, 2, 0x08, 7], "a function that is not there");
-    malformed(b"<html>", "no protobuf");
+    malformed(b"<html>", "it is no protobuf");
     assert_eq!(decode(&[], &Limits::default()), Ok(Profile::default()), "nothing is an empty profile");
 }
 

@@ -102,6 +102,10 @@ fn told(report: &mut Report, columns: usize) -> String {
         let of = counted(report.agents.len() as u64, "agent");
         append(&mut text, format_args!("{away} of {of} away: no word for over a minute\n"));
     }
+    for agent in report.agents.iter().filter(|agent| agent.state == "twins") {
+        let host = visible(&agent.host);
+        append(&mut text, format_args!("{host}: two agents have this name; give each its own with --host\n"));
+    }
     text
 }
 
@@ -109,7 +113,7 @@ impl Agent {
     /// How urgent it is to look at it.
     fn trouble(&self) -> u8 {
         match self.state.as_str() {
-            "away" => 3,
+            "away" | "twins" => 3,
             "ended" => 0,
             _ if !self.profile_error.is_empty() || !self.config_error.is_empty() => 2,
             _ if self.queue.lag_ms > LAG_MS || self.shed.stretch > 1 => 1,

@@ -20,7 +20,7 @@ const RESIDENT_MIB_MAX: u64 = 160;
 /// How long figures are taken.
 const MEASURED: Duration = Duration::from_secs(8);
 
-struct Processes(Vec<Child>);
+pub(crate) struct Processes(pub(crate) Vec<Child>);
 
 impl Drop for Processes {
     fn drop(&mut self) {
@@ -33,7 +33,7 @@ impl Drop for Processes {
     }
 }
 
-fn build(toolchain: &Toolchain, folder: &Path) -> PathBuf {
+pub(crate) fn build(toolchain: &Toolchain, folder: &Path) -> PathBuf {
     let (source, program) = (folder.join("main.go"), folder.join("waiting"));
     std::fs::write(&source, PROGRAM).expect("written");
     let mut command = toolchain.command();

@@ -150,7 +150,7 @@ impl From<OrderError> for ApiError {
         let kind = match error {
             OrderError::Invalid(_) => ErrorKind::BadData,
             OrderError::Unknown { .. } => ErrorKind::NotFound,
-            OrderError::Away { .. } | OrderError::Full(_) => ErrorKind::Unavailable,
+            OrderError::Away { .. } | OrderError::Twins { .. } | OrderError::Full(_) => ErrorKind::Unavailable,
         };
         Self::new(kind, error.to_string())
     }

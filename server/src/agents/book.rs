@@ -1,7 +1,7 @@
 //! The book of agents: the last check-in of each, the tasks they are given, the profiles they work by. Others of the server
 //! order tasks here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +20,10 @@ use super::tasks::{TaskId, TaskState, Tasks};
 const AGENTS_MAX: usize = 10_000;
 /// Time without a check-in after which an agent counts as away. Agents check in every 20 seconds at least.
 const AWAY_MS: i64 = 60_000;
+/// Time for which two agents count as having one name after they last showed it. Each checks in every 20 seconds at least.
+const TWINS_MS: i64 = 5 * 60_000;
+/// Most runs of an agent before its last that are remembered.
+const EARLIER_RUNS_MAX: usize = 8;
 /// Time without a check-in after which an agent is forgotten.
 const FORGOTTEN_MS: i64 = 24 * 3_600_000;
 /// Pause that is asked of an agent whose check-in cannot wait here.
@@ -39,6 +43,9 @@ pub enum OrderError {
     /// The agent is away; try again when it is back.
     #[error("agent {agent:?} was last seen {seconds} s ago; it takes no tasks while it is away")]
     Away { agent: String, seconds: i64 },
+    /// Two agents have the name, and none can know which one is meant; give each its own.
+    #[error("two agents are called {agent:?}, so none can be told apart; give each a name of its own with --host")]
+    Twins { agent: String },
     /// Too many tasks wait; try again later.
     #[error("{0}")]
     Full(String),
@@ -54,6 +61,8 @@ pub(crate) enum AgentState {
     Ended,
     /// It has not checked in for a while.
     Away,
+    /// It checks in, and so does another of its name.
+    Twins,
 }
 
 /// An agent as it is listed.
@@ -73,15 +82,44 @@ struct Known {
     check_in: CheckIn,
     seen_ms: i64,
     address: Option<IpAddr>,
+    /// Its runs before this one, the last at the end.
+    earlier_runs: VecDeque<u64>,
+    /// When an earlier run was seen after a later one: then both are there.
+    twins_ms: Option<i64>,
 }
 
 impl Known {
+    fn new(check_in: CheckIn, seen_ms: i64, address: Option<IpAddr>) -> Self {
+        Self { check_in, seen_ms, address, earlier_runs: VecDeque::new(), twins_ms: None }
+    }
+
+    /// What is known after one more check-in.
+    fn then(self, next: Self) -> Self {
+        let (mut earlier_runs, mut twins_ms) = (self.earlier_runs, self.twins_ms);
+        if next.check_in.run != self.check_in.run {
+            if earlier_runs.contains(&next.check_in.run) {
+                twins_ms = Some(next.seen_ms);
+            }
+            earlier_runs.retain(|run| *run != next.check_in.run);
+            earlier_runs.push_back(self.check_in.run);
+            if earlier_runs.len() > EARLIER_RUNS_MAX {
+                earlier_runs.pop_front();
+            }
+        }
+        Self { earlier_runs, twins_ms, ..next }
+    }
+
     fn state(&self, now_ms: i64) -> AgentState {
         match now_ms.saturating_sub(self.seen_ms) {
             _ if self.check_in.ending => AgentState::Ended,
             since_ms if since_ms > AWAY_MS => AgentState::Away,
+            _ if self.twins_ms.is_some_and(|at_ms| now_ms.saturating_sub(at_ms) <= TWINS_MS) => AgentState::Twins,
             _ => AgentState::Here,
         }
+    }
+
+    fn is_here(&self, now_ms: i64) -> bool {
+        matches!(self.state(now_ms), AgentState::Here | AgentState::Twins)
     }
 }
 
@@ -130,9 +168,13 @@ impl AgentBook {
         let Some(known) = state.agents.get(agent) else {
             return Err(OrderError::Unknown { agent: agent.to_owned() });
         };
-        if known.state(now_ms) != AgentState::Here {
-            let seconds = now_ms.saturating_sub(known.seen_ms) / 1_000;
-            return Err(OrderError::Away { agent: agent.to_owned(), seconds });
+        match known.state(now_ms) {
+            AgentState::Here => {}
+            AgentState::Twins => return Err(OrderError::Twins { agent: agent.to_owned() }),
+            AgentState::Away | AgentState::Ended => {
+                let seconds = now_ms.saturating_sub(known.seen_ms) / 1_000;
+                return Err(OrderError::Away { agent: agent.to_owned(), seconds });
+            }
         }
         let id = state.tasks.order(agent, kind, now_ms).map_err(OrderError::Full)?;
         drop(state);
@@ -170,7 +212,11 @@ impl AgentBook {
         if !state.agents.contains_key(&check_in.agent) {
             make_room(&mut state.agents, now_ms)?;
         }
-        let known = Known { check_in: check_in.clone(), seen_ms: now_ms, address };
+        let next = Known::new(check_in.clone(), now_ms, address);
+        let known = match state.agents.remove(&check_in.agent) {
+            Some(before) => before.then(next),
+            None => next,
+        };
         state.agents.insert(check_in.agent.clone(), known);
         let changed = state.tasks.told(check_in, now_ms);
         drop(state);
@@ -243,7 +289,7 @@ impl AgentBook {
         let state = self.lock();
         let name = environment.map(|environment| state.profiles.name_for(environment));
         let agents_of = |name: &str| {
-            let here = state.agents.values().filter(|known| known.state(now_ms) == AgentState::Here);
+            let here = state.agents.values().filter(|known| known.is_here(now_ms));
             here.filter(|known| state.profiles.name_for(&known.check_in.environment) == name).count()
         };
         let listed =
@@ -256,12 +302,13 @@ impl AgentBook {
             .collect()
     }
 
-    /// How many agents are here, away, and ended.
-    pub(crate) fn counts(&self) -> [(&'static str, usize); 3] {
+    /// How many agents are here, here beside another of their name, away, and ended.
+    pub(crate) fn counts(&self) -> [(&'static str, usize); 4] {
         let now_ms = self.clock.now().0;
         let state = self.lock();
         let of = |wanted| state.agents.values().filter(|known| known.state(now_ms) == wanted).count();
-        [("here", of(AgentState::Here)), ("away", of(AgentState::Away)), ("ended", of(AgentState::Ended))]
+        let [here, twins] = [AgentState::Here, AgentState::Twins].map(of);
+        [("here", here), ("twins", twins), ("away", of(AgentState::Away)), ("ended", of(AgentState::Ended))]
     }
 
     fn is_closed(&self) -> bool {
@@ -279,7 +326,7 @@ fn make_room(agents: &mut BTreeMap<String, Known>, now_ms: i64) -> Option<()> {
     if agents.len() < AGENTS_MAX {
         return Some(());
     }
-    let gone = |known: &Known| known.state(now_ms) != AgentState::Here;
+    let gone = |known: &Known| !known.is_here(now_ms);
     let (name, _) = agents.iter().filter(|(_, known)| gone(known)).min_by_key(|(_, known)| known.seen_ms)?;
     let name = name.clone();
     agents.remove(&name);
@@ -380,6 +427,30 @@ mod tests {
         assert_eq!(book.list()[0].state, AgentState::Ended);
         clock.advance_ms(FORGOTTEN_MS + 1);
         assert!(book.list().is_empty());
+    }
+
+    #[test]
+    fn two_agents_of_one_name_are_told() {
+        let (book, clock) = book(1);
+        let run = |run| CheckIn { run, ..agent("web1") };
+        let state = |book: &AgentBook| book.list()[0].state;
+        // A restart, and another.
+        for at in [1, 1, 2, 3, 3] {
+            book.note(&run(at), None).unwrap();
+            assert_eq!(state(&book), AgentState::Here);
+        }
+        book.note(&run(2), None).unwrap();
+        assert_eq!(state(&book), AgentState::Twins);
+        assert_eq!(book.order("web1", burst(1)), Err(OrderError::Twins { agent: "web1".to_owned() }));
+        for _ in 0..=TWINS_MS / 20_000 {
+            clock.advance_ms(20_000);
+            book.note(&run(2), None).unwrap();
+        }
+        assert_eq!(state(&book), AgentState::Here, "one of them has another name by now");
+        for at in 10..10 + 2 * EARLIER_RUNS_MAX as u64 {
+            book.note(&run(at), None).unwrap();
+        }
+        assert_eq!(book.lock().agents["web1"].earlier_runs.len(), EARLIER_RUNS_MAX);
     }
 
     #[test]

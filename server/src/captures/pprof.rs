@@ -4,19 +4,14 @@
 
 use std::collections::HashSet;
 
+use model::protobuf::{Fields, Malformed};
+
 /// Most texts, functions, locations or samples of one profile.
 const ENTRIES_MAX: usize = 1 << 20;
 /// Most kinds of values of one profile; Go has four at most.
 const TYPES_MAX: usize = 16;
 /// Longest name of a kind of values that is told.
 const NAME_BYTES_MAX: usize = 64;
-/// Longest varint of 64 bits.
-const VARINT_BYTES_MAX: u32 = 10;
-
-/// What is wrong with a profile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Malformed(pub(crate) &'static str);
-
 /// One kind of values, and their sum over all samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Total {
@@ -64,7 +59,7 @@ pub(crate) fn walk(message: &[u8]) -> Result<Contents, Malformed> {
         return Err(Malformed("it has no kind of values"));
     }
     let mut samples = 0;
-    for entry in Fields(message) {
+    for entry in Fields::of(message) {
         if let (field::SAMPLE, value) = entry? {
             samples += 1;
             tables.add_sample(value.bytes()?, &mut totals)?;
@@ -89,7 +84,7 @@ struct Tables<'a> {
 impl<'a> Tables<'a> {
     fn read(message: &'a [u8]) -> Result<Self, Malformed> {
         let (mut tables, mut entries, mut called) = (Self::default(), 0, Vec::new());
-        for entry in Fields(message) {
+        for entry in Fields::of(message) {
             entries += 1;
             if entries > 4 * ENTRIES_MAX {
                 return Err(Malformed("it has too many entries"));
@@ -134,7 +129,7 @@ impl<'a> Tables<'a> {
 
     fn add_sample(&self, sample: &[u8], totals: &mut [Total]) -> Result<(), Malformed> {
         let mut values = 0;
-        for entry in Fields(sample) {
+        for entry in Fields::of(sample) {
             match entry? {
                 (1, value) => value.numbers(|id| {
                     let there = self.locations.contains(&id);
@@ -172,7 +167,7 @@ fn pair(message: &[u8]) -> Result<(u64, u64), Malformed> {
 /// The last value of the field `wanted`, as protobuf has it; 0 where it is not there.
 fn first_number(message: &[u8], wanted: u64) -> Result<u64, Malformed> {
     let mut found = 0;
-    for entry in Fields(message) {
+    for entry in Fields::of(message) {
         match entry? {
             (number, value) if number == wanted => found = value.number()?,
             _ => {}
@@ -184,7 +179,7 @@ fn first_number(message: &[u8], wanted: u64) -> Result<u64, Malformed> {
 /// Number of a location; the functions its lines are in are added to `called`.
 fn location(message: &[u8], called: &mut Vec<u64>) -> Result<u64, Malformed> {
     let mut id = 0;
-    for entry in Fields(message) {
+    for entry in Fields::of(message) {
         match entry? {
             (1, value) => id = value.number()?,
             (4, value) => {
@@ -197,97 +192,6 @@ fn location(message: &[u8], called: &mut Vec<u64>) -> Result<u64, Malformed> {
         }
     }
     Ok(id)
-}
-
-/// The value of a field.
-#[derive(Debug, Clone, Copy)]
-enum Value<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-}
-
-impl<'a> Value<'a> {
-    fn bytes(self) -> Result<&'a [u8], Malformed> {
-        match self {
-            Self::Bytes(bytes) => Ok(bytes),
-            Self::Number(_) => Err(Malformed("a number stands where a message should")),
-        }
-    }
-
-    fn number(self) -> Result<u64, Malformed> {
-        match self {
-            Self::Number(number) => Ok(number),
-            Self::Bytes(_) => Err(Malformed("a message stands where a number should")),
-        }
-    }
-
-    /// Every number of a repeated field, packed or not.
-    fn numbers(self, mut each: impl FnMut(u64) -> Result<(), Malformed>) -> Result<(), Malformed> {
-        match self {
-            Self::Number(number) => each(number),
-            Self::Bytes(mut rest) => {
-                while !rest.is_empty() {
-                    each(varint(&mut rest)?)?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-/// The fields of a message, one after the other; behind an error there is nothing.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn read(&mut self) -> Result<(u64, Value<'a>), Malformed> {
-        let tag = varint(&mut self.0)?;
-        let value = match tag & 7 {
-            0 => Value::Number(varint(&mut self.0)?),
-            1 => Value::Bytes(self.take(8)?),
-            2 => {
-                let length = varint(&mut self.0)?;
-                Value::Bytes(self.take(length)?)
-            }
-            5 => Value::Bytes(self.take(4)?),
-            _ => return Err(Malformed("it is no protobuf")),
-        };
-        if tag >> 3 == 0 { Err(Malformed("it is no protobuf")) } else { Ok((tag >> 3, value)) }
-    }
-
-    fn take(&mut self, length: u64) -> Result<&'a [u8], Malformed> {
-        let split = usize::try_from(length).ok().and_then(|length| self.0.split_at_checked(length));
-        let (taken, rest) = split.ok_or(Malformed("its end is missing"))?;
-        self.0 = rest;
-        Ok(taken)
-    }
-}
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Result<(u64, Value<'a>), Malformed>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let read = self.read();
-        if read.is_err() {
-            self.0 = &[];
-        }
-        Some(read)
-    }
-}
-
-fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
-    let mut number = 0u64;
-    for at in 0..VARINT_BYTES_MAX {
-        let (&byte, behind) = rest.split_first().ok_or(Malformed("its end is missing"))?;
-        *rest = behind;
-        number |= u64::from(byte & 0x7f).checked_shl(7 * at).unwrap_or(0);
-        if byte & 0x80 == 0 {
-            return Ok(number);
-        }
-    }
-    Err(Malformed("it is no protobuf"))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ const NUMBERS: [(&str, &str, Unit); 5] = [
     ("resident", "process_resident_memory_bytes{}", BYTES),
     (
         "GC CPU %",
-        "100 * rate(go_cpu_classes_gc_total_cpu_seconds_total{}[5m]) / (rate(go_cpu_classes_total_cpu_seconds_total{}[5m]) > 0)",
+        "round(100 * rate(go_cpu_classes_gc_total_cpu_seconds_total{}[5m]) / (rate(go_cpu_classes_total_cpu_seconds_total{}[5m]) > 0), 0.01)",
         PLAIN,
     ),
     ("leak grade", "go_leak_grade{}", PLAIN),

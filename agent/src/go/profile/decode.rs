@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 
+use model::protobuf::{Field, Fields, Malformed};
+
 use super::model::{Function, LabelValue, Line, Location, Profile, Sample, Text, ValueType};
-use super::wire::{Field, Fields, Malformed};
 
 /// Bounds on one profile. The default takes a profile of a very large program, and no more than about 100 MB of memory
 /// for a hostile one.
@@ -63,8 +64,8 @@ pub enum DecodeError {
 }
 
 impl From<Malformed> for DecodeError {
-    fn from(_: Malformed) -> Self {
-        Self::Malformed { what: "no protobuf" }
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed { what: malformed.0 }
     }
 }
 

@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::model::{LabelValue, Location, Profile, Sample, ValueType};
-use super::wire::{put_bytes, put_number, put_numbers};
+use model::protobuf::{put_bytes, put_number, put_numbers};
 
 /// The gzipped protobuf of `profile`. What its stacks name and is not there is left out.
 pub fn encode(profile: &Profile) -> Vec<u8> {

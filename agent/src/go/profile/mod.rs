@@ -21,7 +21,6 @@ pub mod table;
 pub mod text;
 pub mod thread;
 pub mod waits;
-mod wire;
 
 pub use decode::{DecodeError, Limits, decode};
 pub use encode::encode;

@@ -30,12 +30,23 @@ pub(super) struct Metric {
     query: &'static str,
     pub(super) unit: Unit,
     /// What is told of B where it has more, and where it has less: `%` stands for by how much.
-    pub(super) more: &'static str,
-    pub(super) less: &'static str,
+    more: &'static str,
+    less: &'static str,
     /// Least difference that counts.
     pub(super) least: f64,
     /// The largest of a process counts, not the median.
     pub(super) is_worst: bool,
+}
+
+impl Metric {
+    /// What is told of B where this was `a` and became `b`.
+    pub(super) fn words(&self, a: f64, b: f64) -> &'static str {
+        match b {
+            0.0 if self.is_worst => "leaks no more",
+            _ if b > a => self.more,
+            _ => self.less,
+        }
+    }
 }
 
 const fn metric(name: &'static str, query: &'static str, unit: Unit, least: f64, words: [&'static str; 2]) -> Metric {
@@ -67,7 +78,7 @@ pub(super) const METRICS: [Metric; 14] = [
     ),
     metric(
         "GC CPU %",
-        "100 * rate(go_cpu_classes_gc_total_cpu_seconds_total{}[r]) / (rate(go_cpu_classes_total_cpu_seconds_total{}[r]) > 0)",
+        "round(100 * rate(go_cpu_classes_gc_total_cpu_seconds_total{}[r]) / (rate(go_cpu_classes_total_cpu_seconds_total{}[r]) > 0), 0.01)",
         PLAIN,
         0.1,
         ["spends % more on collection", "spends % less on collection"],

@@ -169,7 +169,7 @@ fn sentence(a: &Named, b: &Named, metrics: &[Compared], sites: &[ComparedSite]) 
     for (metric, compared) in METRICS.iter().zip(metrics) {
         let (Some(change), Some(b), Some(a)) = (compared.change, compared.b, compared.a) else { continue };
         if change.beyond_noise {
-            let words = if b.median > a.median { metric.more } else { metric.less };
+            let words = metric.words(a.median, b.median);
             let by = change.ratio.map_or("much".to_owned(), |ratio| percent(ratio.abs()));
             let weight = change.ratio.map_or(f64::INFINITY, |ratio| (1.0 + ratio).max(1e-9).ln().abs());
             said.push((weight, words.replace('%', &by)));

@@ -161,13 +161,13 @@ fn collector(facts: &Facts, over: &str) -> Vec<String> {
         format!("CPU {now}{} since the start", percent(ever))
     });
     let all = [
-        gc.cycles.map(|cycles| format!("{} cycles", short(cycles, PLAIN))),
+        gc.cycles.map(cycles_text),
         now,
         gc.cycles_per_minute.map(|cycles| format!("{}/min", short(cycles, PLAIN))),
         gc.last_seconds_ago.map(|ago| format!("last {} ago", short(ago, SECONDS))),
         pauses,
         share,
-        gc.limiter_cycles_ago.map(|ago| format!("held back {} cycles ago", short(ago, PLAIN))),
+        gc.limiter_cycles_ago.map(|ago| format!("held back {} ago", cycles_text(ago))),
     ];
     all.into_iter().flatten().collect()
 }
@@ -301,6 +301,13 @@ fn parts(facts: &Facts) -> Vec<String> {
         if part.way == "none" { format!("{name}: {}", part.meaning) } else { format!("{name} from {}", part.way) }
     });
     told.collect()
+}
+
+/// How many collections.
+fn cycles_text(cycles: f64) -> String {
+    let number = short(cycles, PLAIN);
+    let plural = if number == "1" { "" } else { "s" };
+    format!("{number} cycle{plural}")
 }
 
 /// A count in full.

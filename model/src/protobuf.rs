@@ -1,13 +1,19 @@
-//! Protobuf as profiles use it: fields read in place, without copies, and written. It knows no message.
+//! Protobuf read in place, without copies, and written: for messages of which few fields matter, as in profiles. It knows no message.
+//!
+//! <https://protobuf.dev/programming-guides/encoding/>
 #![warn(clippy::indexing_slicing)]
 
-/// The bytes are no protobuf.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed;
+/// What is wrong with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub &'static str);
+
+const NO_PROTOBUF: Malformed = Malformed("it is no protobuf");
+const CUT_OFF: Malformed = Malformed("its end is missing");
 
 /// The value of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Field<'a> {
+pub enum Field<'a> {
     /// A number.
     Number(u64),
     /// A text, a message, or packed numbers.
@@ -15,26 +21,45 @@ pub(super) enum Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn bytes(self) -> Result<&'a [u8], Malformed> {
+    /// The bytes.
+    ///
+    /// # Errors
+    ///
+    /// When it is a number.
+    pub fn bytes(self) -> Result<&'a [u8], Malformed> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
-            Self::Number(_) => Err(Malformed),
+            Self::Number(_) => Err(Malformed("a number stands where a message should")),
         }
     }
 
-    pub(super) fn number(self) -> Result<u64, Malformed> {
+    /// The number.
+    ///
+    /// # Errors
+    ///
+    /// When it is no number.
+    pub fn number(self) -> Result<u64, Malformed> {
         match self {
             Self::Number(number) => Ok(number),
-            Self::Bytes(_) => Err(Malformed),
+            Self::Bytes(_) => Err(Malformed("a message stands where a number should")),
         }
     }
 
-    pub(super) fn signed(self) -> Result<i64, Malformed> {
+    /// The number, with a sign.
+    ///
+    /// # Errors
+    ///
+    /// When it is no number.
+    pub fn signed(self) -> Result<i64, Malformed> {
         self.number().map(u64::cast_signed)
     }
 
     /// Calls `each` for every number of a repeated field, packed or not.
-    pub(super) fn numbers<E: From<Malformed>>(self, mut each: impl FnMut(u64) -> Result<(), E>) -> Result<(), E> {
+    ///
+    /// # Errors
+    ///
+    /// Those of `each`, and when packed numbers are cut off.
+    pub fn numbers<E: From<Malformed>>(self, mut each: impl FnMut(u64) -> Result<(), E>) -> Result<(), E> {
         match self {
             Self::Number(number) => each(number),
             Self::Bytes(mut rest) => {
@@ -49,10 +74,11 @@ impl<'a> Field<'a> {
 
 /// The fields of a message, one after the other.
 #[derive(Debug, Clone)]
-pub(super) struct Fields<'a>(&'a [u8]);
+pub struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    pub(super) fn of(message: &'a [u8]) -> Self {
+    /// Those of `message`; behind an error there is nothing.
+    pub fn of(message: &'a [u8]) -> Self {
         Self(message)
     }
 
@@ -67,14 +93,14 @@ impl<'a> Fields<'a> {
                 Field::Bytes(self.take(length)?)
             }
             5 => Field::Bytes(self.take(4)?),
-            _ => return Err(Malformed),
+            _ => return Err(NO_PROTOBUF),
         };
-        if number == 0 { Err(Malformed) } else { Ok((number, field)) }
+        if number == 0 { Err(NO_PROTOBUF) } else { Ok((number, field)) }
     }
 
     fn take(&mut self, length: u64) -> Result<&'a [u8], Malformed> {
-        let length = usize::try_from(length).map_err(|_| Malformed)?;
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
+        let length = usize::try_from(length).map_err(|_| CUT_OFF)?;
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(CUT_OFF)?;
         self.0 = rest;
         Ok(taken)
     }
@@ -101,7 +127,7 @@ const VARINT_BYTES_MAX: u32 = 10;
 fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
     let mut number = 0;
     for at in 0..VARINT_BYTES_MAX {
-        let (first, after) = rest.split_first().ok_or(Malformed)?;
+        let (first, after) = rest.split_first().ok_or(CUT_OFF)?;
         *rest = after;
         // What is above 64 bits is dropped, as other readers do.
         number |= u64::from(first & 0x7f) << (7 * at);
@@ -109,10 +135,11 @@ fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
             return Ok(number);
         }
     }
-    Err(Malformed)
+    Err(NO_PROTOBUF)
 }
 
-pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+/// Writes a number of 64 bits, seven bits a byte.
+pub fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     loop {
         let [low, ..] = number.to_le_bytes();
         number >>= 7;
@@ -124,20 +151,22 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Writes field `number`; zero, the default, is left out.
-pub(super) fn put_number(out: &mut Vec<u8>, number: u64, value: u64) {
+pub fn put_number(out: &mut Vec<u8>, number: u64, value: u64) {
     if value != 0 {
         put_varint(out, number << 3);
         put_varint(out, value);
     }
 }
 
-pub(super) fn put_bytes(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
+/// Writes field `number`: a text or a message.
+pub fn put_bytes(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
     put_varint(out, number << 3 | 2);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-pub(super) fn put_numbers(out: &mut Vec<u8>, number: u64, values: impl Iterator<Item = u64>) {
+/// Writes field `number`: packed numbers; none, the default, is left out.
+pub fn put_numbers(out: &mut Vec<u8>, number: u64, values: impl Iterator<Item = u64>) {
     let mut packed = Vec::new();
     values.for_each(|value| put_varint(&mut packed, value));
     if !packed.is_empty() {
@@ -156,8 +185,8 @@ mod tests {
             put_varint(&mut bytes, number);
             assert_eq!(varint(&mut bytes.as_slice()), Ok(number));
         }
-        assert_eq!(varint(&mut [0x80; 20].as_slice()), Err(Malformed));
-        assert_eq!(varint(&mut [].as_slice()), Err(Malformed));
+        assert_eq!(varint(&mut [0x80; 20].as_slice()), Err(NO_PROTOBUF));
+        assert_eq!(varint(&mut [].as_slice()), Err(CUT_OFF));
     }
 
     #[test]
