@@ -20,11 +20,13 @@ pub mod progress;
 pub mod summary;
 
 pub use backup::{BackupError, BackupOptions, BackupReport, RestoreOptions, RestoreReport};
-pub use catalog::{DeleteRecord, DeleteStage};
+pub use catalog::{
+    DeleteRecord, DeleteStage, ROOM_KEY_BYTES_MAX, ROOM_NAME_BYTES_MAX, ROOM_VALUE_BYTES_MAX, RoomChange, RoomEntry,
+};
 pub use engine::{
     Cardinality, CardinalityReport, CardinalityRequest, Count, DELETES_PENDING_MAX, DURATION_BOUNDS_US, Delete,
     DeleteError, DeleteRequest, Durability, DurationStats, EXEMPLAR_BYTES, Engine, EngineOptions, EngineStats,
     KeptSeries, KeptStep, LabelUse, LifetimeRule, LifetimeStep, LimitUse, OpenError, PairUse, Reach, ReplayProgress,
-    RetentionReport, SeriesGroup, StorageError, SummaryBlocks,
+    RetentionReport, Room, SeriesGroup, StorageError, SummaryBlocks,
 };
 pub use memory::{MemorySource, MemoryStore};

@@ -65,7 +65,8 @@ pub(super) fn finish(catalog: &Path) -> Result<(), CatalogError> {
 pub(super) fn from_version_1(old: Catalog) -> Result<(), CatalogError> {
     let catalog = old.folder.clone();
     let new = Catalog::open_trees(&new_folder(&catalog))?;
-    for (from, to) in [(&old.metadata, &new.metadata), (&old.manifest, &new.manifest)] {
+    let rooms = (old.rooms.tree(), new.rooms.tree());
+    for (from, to) in [(&old.metadata, &new.metadata), (&old.manifest, &new.manifest), rooms] {
         for entry in from {
             let (key, value) = entry.map_err(|source| old.failed(source))?;
             to.insert(key, value).map_err(|source| new.failed(source))?;
@@ -161,6 +162,7 @@ mod tests {
         let catalog = Catalog::open_trees(folder).expect("opens");
         catalog.set_metadata([("m", &about())]).expect("written");
         catalog.commit(&change()).expect("written");
+        catalog.rooms().change("alerts", &[(b"k".to_vec(), Some(vec![7; 3000]))]).expect("written");
     }
 
     #[track_caller]
@@ -172,6 +174,7 @@ mod tests {
         assert_eq!(catalog.metadata().map(Result::unwrap).collect::<Vec<_>>(), [("m".to_owned(), about())]);
         assert_eq!(catalog.blocks().map(Result::unwrap).collect::<Vec<_>>(), change().added);
         assert_eq!(catalog.state().expect("readable"), change().state);
+        assert_eq!(catalog.rooms().entries("alerts").expect("readable"), [(b"k".to_vec(), vec![7; 3000])]);
         drop(catalog);
         let names: Vec<_> =
             fs::read_dir(folder_of(folder)).expect("listed").map(|entry| entry.unwrap().file_name()).collect();

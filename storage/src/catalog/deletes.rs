@@ -110,8 +110,9 @@ impl Catalog {
         let mut batch = sled::Batch::default();
         batch.insert(&key_of(RECORD_PREFIX, id), encode(&StoredDelete::V1(record.clone())));
         batch.insert(&key_of(SERIES_PREFIX, id), bytes);
+        let held = self.lasting.lock();
         self.deletes.apply_batch(batch).map_err(|source| self.failed(source))?;
-        self.flush()
+        self.flush_held(&held)
     }
 
     /// Changes deletes and forgets others in one step, for good when this returns.
@@ -135,8 +136,9 @@ impl Catalog {
             batch.remove(&key_of(RECORD_PREFIX, id));
             batch.remove(&key_of(SERIES_PREFIX, id));
         }
+        let held = self.lasting.lock();
         self.deletes.apply_batch(batch).map_err(|source| self.failed(source))?;
-        self.flush()
+        self.flush_held(&held)
     }
 }
 

@@ -11,6 +11,7 @@ pub mod label_page;
 mod long_values;
 pub mod mark;
 pub(crate) mod raw;
+pub(crate) mod rooms;
 mod sled_folder;
 pub mod stored;
 
@@ -27,6 +28,9 @@ pub use churn::{ChurnPoint, ChurnRecord};
 pub use deletes::{DeleteRecord, DeleteStage};
 use long_values::LongValues;
 pub use mark::{Mark, Marked};
+use parking_lot::MutexGuard;
+use rooms::{Lasting, ROOMS_TREE, Rooms};
+pub use rooms::{ROOM_KEY_BYTES_MAX, ROOM_NAME_BYTES_MAX, ROOM_VALUE_BYTES_MAX, RoomChange, RoomEntry};
 use sled_folder::open_sled;
 pub use stored::{BlockRecord, State};
 use stored::{StoredBlock, StoredMetadata, StoredState, StoredVersion, decode, encode};
@@ -78,7 +82,9 @@ pub struct Catalog {
     metadata: sled::Tree,
     manifest: sled::Tree,
     deletes: sled::Tree,
-    long_values: LongValues,
+    rooms: Arc<Rooms>,
+    long_values: Arc<LongValues>,
+    lasting: Lasting,
     /// Number of the last commit.
     commits: AtomicU64,
     /// Where commits are marked, if they are, and the highest that was marked when this was opened.
@@ -175,8 +181,11 @@ impl Catalog {
             Err(_) => Err(stored::value_error("manifest", COMMIT_KEY, "number is not 8 bytes")),
         })?;
         let (folder, commits) = (folder.to_owned(), AtomicU64::new(commits));
-        let long_values = LongValues::of(&folder);
-        Ok(Self { folder, db, pages, metadata, manifest, deletes, long_values, commits, mark: None })
+        let (long_values, lasting) = (Arc::new(LongValues::of(&folder)), Lasting::default());
+        let rooms =
+            Rooms::new(folder.clone(), db.clone(), tree(ROOMS_TREE)?, Arc::clone(&long_values), Arc::clone(&lasting));
+        let rooms = Arc::new(rooms);
+        Ok(Self { folder, db, pages, metadata, manifest, deletes, rooms, long_values, lasting, commits, mark: None })
     }
 
     fn version(&self) -> Result<Option<u32>, CatalogError> {
@@ -302,9 +311,10 @@ impl Catalog {
             batch.remove(&block_key(*id));
         }
         batch.insert(STATE_KEY, encode(&StoredState::V1(change.state)));
+        let held = self.lasting.lock();
         self.manifest.apply_batch(batch).map_err(|source| self.failed(source))?;
         // sled's log is one line: what was put into it before this batch is on disk before it.
-        self.flush()
+        self.flush_held(&held)
     }
 
     /// Every registered series, by id.
@@ -433,12 +443,23 @@ impl Catalog {
         Ok(())
     }
 
+    /// What others keep here.
+    pub(crate) fn rooms(&self) -> &Arc<Rooms> {
+        &self.rooms
+    }
+
     /// Bytes of sled's files.
     pub fn disk_bytes(&self) -> u64 {
         self.db.size_on_disk().unwrap_or(0)
     }
 
     fn flush(&self) -> Result<(), CatalogError> {
+        self.flush_held(&self.lasting.lock())
+    }
+
+    /// Makes lasting what was changed, with [`Lasting`] held since before changes that must not be on disk without the long values
+    /// that they speak of.
+    fn flush_held(&self, _held: &MutexGuard<'_, ()>) -> Result<(), CatalogError> {
         let number = self.commits.load(Ordering::Relaxed) + 1;
         // After what it counts: where sled goes back, it goes first.
         self.manifest.insert(COMMIT_KEY, &number.to_be_bytes()).map_err(|source| self.failed(source))?;

@@ -157,7 +157,9 @@ impl Core {
         // Before the flush: what was acknowledged up to now is in it.
         let taken_ms = self.clock.now().0;
         self.flush_all(&mut maintenance)?;
-        let trees = maintenance.catalog()?.raw_trees()?;
+        let catalog = maintenance.catalog()?;
+        let trees = catalog.raw_trees()?;
+        let _rooms_stay = catalog.rooms().hold();
         let entries = |tree: &RawTree| -> Result<Vec<RawEntry>, CatalogError> {
             if tree.may_be_newer() { Ok(Vec::new()) } else { tree.entries().collect() }
         };

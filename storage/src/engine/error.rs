@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::block::BlockError;
-use crate::catalog::CatalogError;
+use crate::catalog::{CatalogError, ROOM_KEY_BYTES_MAX, ROOM_VALUE_BYTES_MAX};
 use crate::damage::Damage;
 use crate::files::FileError;
 use crate::log::LogError;
@@ -75,6 +75,11 @@ pub enum StorageError {
     /// An index file is damaged; maintenance makes it again from the catalog, then try again.
     #[error("index {0}")]
     Index(Damage),
+    /// What others keep here is to be small; keep it elsewhere.
+    #[error(
+        "an entry of a room with a key of {key_bytes} bytes and a value of {value_bytes}: {ROOM_KEY_BYTES_MAX} and {ROOM_VALUE_BYTES_MAX} are allowed"
+    )]
+    RoomEntry { key_bytes: usize, value_bytes: usize },
     /// The head cannot be read, which is a fault of this program.
     #[error("the head is damaged: {detail}")]
     Head { detail: String },

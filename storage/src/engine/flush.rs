@@ -56,6 +56,8 @@ impl Core {
             if self.replay.progress().is_none() {
                 self.flush_all(&mut maintenance)?;
             }
+            // Changes under way hold the catalog until they end.
+            *self.rooms.write() = None;
             maintenance.open = None;
         }
         Ok(())

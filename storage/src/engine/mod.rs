@@ -50,6 +50,7 @@ mod read;
 mod recovery;
 mod replay;
 mod retention;
+mod rooms;
 mod series_limits;
 mod space;
 mod spare;
@@ -66,6 +67,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::backup::{BackupError, BackupOptions, BackupReport};
 use crate::block::ColumnCache;
+use crate::catalog::rooms::Rooms;
 use crate::catalog::{Catalog, State};
 use crate::damage::Damage;
 use crate::files::{Files, RealFiles};
@@ -93,6 +95,7 @@ pub use options::{Durability, EngineOptions};
 pub use reach::Reach;
 pub use replay::ReplayProgress;
 use replay::{Replay, ReplayThread};
+pub use rooms::Room;
 pub use series_limits::LimitUse;
 use series_limits::SeriesLimits;
 use spare::Spare;
@@ -137,6 +140,8 @@ struct Core {
     /// Changed by whoever holds `maintenance`.
     deletes: RwLock<DeleteList>,
     blocks: RwLock<Arc<BlockSet>>,
+    /// What others keep in the catalog, until the engine is closed.
+    rooms: RwLock<Option<Arc<Rooms>>>,
     /// Decoded timestamps of blocks.
     columns: Arc<ColumnCache>,
     /// Appends that wait to be written.

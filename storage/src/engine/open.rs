@@ -102,6 +102,7 @@ impl Core {
             lifetimes,
             deletes: RwLock::new(DeleteList::new(catalog.deletes()?)),
             blocks: RwLock::new(Arc::new(blocks)),
+            rooms: RwLock::new(Some(Arc::clone(catalog.rooms()))),
             columns,
             queue: Mutex::default(),
             writer: Mutex::new(writer),

@@ -25,6 +25,7 @@ mod races;
 mod raw_gone;
 mod recognised;
 mod replay;
+mod rooms;
 mod rules_change;
 mod series_limits;
 mod space;
