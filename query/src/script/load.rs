@@ -18,26 +18,12 @@ pub(crate) fn batch(step_ms: i64, with_native: bool, series: &[LoadedSeries]) ->
     let mut batch = WriteBatch::new();
     for one in series {
         batch.push_series(one.labels.as_ref());
-        let mut previous: Option<Arc<Histogram>> = None;
-        for (at, point) in one.points.iter().enumerate() {
-            let timestamp_ms = time_ms(step_ms, at);
-            let start_ms = start_ms(&one.starts, at, timestamp_ms);
-            let value = match point {
-                Point::Absent => continue,
-                Point::Histogram(shown) => SampleValue::Histogram(with_hint(previous.as_deref(), &shown.histogram)),
-                // What ends a series of histograms is a histogram, too.
-                Point::Value(value) if is_stale_marker(*value) && previous.is_some() => {
-                    SampleValue::Histogram(Arc::new(Histogram::stale_marker()))
+        for sample in samples(step_ms, &one.points, &one.starts) {
+            match sample {
+                FullSample { timestamp_ms, start_ms: 0, value: SampleValue::Float(value) } => {
+                    batch.push_sample(timestamp_ms, value);
                 }
-                Point::Value(value) => SampleValue::Float(*value),
-            };
-            previous = match &value {
-                SampleValue::Histogram(histogram) => Some(histogram.clone()),
-                SampleValue::Float(_) => None,
-            };
-            match value {
-                SampleValue::Float(value) if start_ms == 0 => batch.push_sample(timestamp_ms, value),
-                value => batch.push_full_sample(FullSample { timestamp_ms, start_ms, value }),
+                sample => batch.push_full_sample(sample),
             }
         }
     }
@@ -45,6 +31,30 @@ pub(crate) fn batch(step_ms: i64, with_native: bool, series: &[LoadedSeries]) ->
         push_native(step_ms, series, &mut batch)?;
     }
     Ok(batch)
+}
+
+/// The samples that points stand for, one a step from time 0.
+pub(crate) fn samples(step_ms: i64, points: &[Point], starts: &LoadedStarts) -> Vec<FullSample> {
+    let mut samples = Vec::new();
+    let mut previous: Option<Arc<Histogram>> = None;
+    for (at, point) in points.iter().enumerate() {
+        let timestamp_ms = time_ms(step_ms, at);
+        let value = match point {
+            Point::Absent => continue,
+            Point::Histogram(shown) => SampleValue::Histogram(with_hint(previous.as_deref(), &shown.histogram)),
+            // What ends a series of histograms is a histogram, too.
+            Point::Value(value) if is_stale_marker(*value) && previous.is_some() => {
+                SampleValue::Histogram(Arc::new(Histogram::stale_marker()))
+            }
+            Point::Value(value) => SampleValue::Float(*value),
+        };
+        previous = match &value {
+            SampleValue::Histogram(histogram) => Some(histogram.clone()),
+            SampleValue::Float(_) => None,
+        };
+        samples.push(FullSample { timestamp_ms, start_ms: start_ms(starts, at, timestamp_ms), value });
+    }
+    samples
 }
 
 /// `histogram` as Prometheus's storage returns it: it is known not to begin anew if the one before says so and has the

@@ -8,6 +8,7 @@ mod histogram;
 mod load;
 mod parse;
 mod points;
+mod read;
 mod run;
 mod starts;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use model::{SampleSink, SeriesSource, WriteBatch};
 
+pub use read::{ExpectedHistogram, ShowHistogram, read_labels, read_series};
 pub use run::run;
 
 /// What becomes of annotations that a case does not speak of.

@@ -5,6 +5,7 @@ use model::sample::stale_marker;
 use model::{Labels, LabelsBuilder};
 
 use super::histogram::Shown;
+use crate::lex::unquote;
 
 /// Most points one line, and all loads of a script together, may stand for.
 pub(crate) const POINTS_MAX: usize = 1_000_000;
@@ -56,27 +57,24 @@ pub(crate) fn parse_series(line: &str) -> Result<(Labels, &str), String> {
     Ok((labels, rest.trim()))
 }
 
-/// A word or a quoted text, whether it was quoted, and what follows.
+/// A word or a quoted text, whether it was quoted, and what follows. Quotes are those of the query language.
 fn parse_text(text: &str) -> Result<(String, bool, &str), String> {
-    let Some(quoted) = text.strip_prefix('"') else {
+    let Some(quote @ ('"' | '\'' | '`')) = text.chars().next() else {
         let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':')).unwrap_or(text.len());
         if end == 0 {
             return Err(format!("expected a label at {text:?}"));
         }
         return Ok((text[..end].to_owned(), false, &text[end..]));
     };
-    let mut value = String::new();
-    let mut chars = quoted.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Ok((value, true, &quoted[at + 1..])),
-            '\\' => match chars.next() {
-                Some((_, 'n')) => value.push('\n'),
-                Some((_, 't')) => value.push('\t'),
-                Some((_, escaped @ ('\\' | '"' | '\''))) => value.push(escaped),
-                other => return Err(format!("unknown escape {other:?}")),
-            },
-            c => value.push(c),
+    let mut is_escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        if is_escaped {
+            is_escaped = false;
+        } else if c == quote {
+            let (literal, rest) = text.split_at(at + 1);
+            return Ok((unquote(literal, 0).map_err(|fault| fault.message)?, true, rest));
+        } else {
+            is_escaped = c == '\\' && quote != '`';
         }
     }
     Err("unclosed quotes".to_owned())
@@ -214,7 +212,14 @@ mod tests {
         assert_eq!(rest, "1 2");
         assert_eq!(parse_series("{} 3").expect("valid"), (Labels::empty(), "3"));
         assert_eq!(parse_series("{\"a b\"} 3").expect("valid").0.metric_name(), "a b");
+        let quoted = parse_series("up{job='it\\'s', path=`C:\\x`, tab=\"\\u0009\"}").expect("valid").0;
+        assert_eq!(
+            (quoted.get("job"), quoted.get("path"), quoted.get("tab")),
+            (Some("it's"), Some("C:\\x"), Some("\t"))
+        );
         assert!(parse_series("up{job=a} 1").is_err());
-        assert!(parse_series("up{job=\"a\" 1").is_err());
+        for bad in ["up{job=\"a\" 1", "up{job=\"a'} 1", "up{job='\\q'} 1", "up{job=\"\\"] {
+            assert!(parse_series(bad).is_err(), "{bad}");
+        }
     }
 }
