@@ -17,6 +17,8 @@ pub mod index_open;
 pub mod input;
 pub mod json_lines;
 pub mod log_replay;
+pub mod matchers;
+pub mod notification_template;
 pub mod pprof_decode;
 pub mod promql;
 pub mod query_data;
@@ -24,12 +26,14 @@ pub mod query_eval;
 pub mod query_text;
 pub mod queue_record;
 pub mod remote_write;
+pub mod routing_file;
+pub mod rule_file;
 
 /// A target: its name and body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 20] = [
     ("backup_files", backup_files::run),
     ("block_open", block_open::run),
     ("chunk_decode", chunk_decode::run),
@@ -41,9 +45,13 @@ pub const TARGETS: [Target; 16] = [
     ("index_open", index_open::run),
     ("json_lines", json_lines::run),
     ("log_replay", log_replay::run),
+    ("matchers", matchers::run),
+    ("notification_template", notification_template::run),
     ("pprof_decode", pprof_decode::run),
     ("promql", promql::run),
     ("query_eval", query_eval::run),
     ("queue_record", queue_record::run),
     ("remote_write", remote_write::run),
+    ("routing_file", routing_file::run),
+    ("rule_file", rule_file::run),
 ];

@@ -1,0 +1,91 @@
+//! Whether the series that a rule is about have data, whatever their values.
+//!
+//! An alert without a sample is over when its condition is false, and is not known when there is nothing to compare. What tells them apart
+//! is the expression with its comparisons made true: `a > b` becomes `(a > b) or (a <= b)`, through `and`, `or` and
+//! `unless`, so that labels come out as those of the alert do.
+
+use query::ast::{Binary, BinaryOp, Expr, ExprKind, Matching};
+
+/// The expression that has a sample for each series with data, as text too, which its places are in; `None` where `expr` compares
+/// nothing at its top.
+pub(super) fn data_query(expr: &Expr) -> Option<(String, Expr)> {
+    let text = data_of(expr)?.to_string();
+    let expr = query::parse(&text).ok()?;
+    Some((text, expr))
+}
+
+fn data_of(expr: &Expr) -> Option<Expr> {
+    match &expr.kind {
+        ExprKind::Paren(inner) => data_of(inner),
+        ExprKind::Binary(binary) if binary.op.is_comparison() && !binary.returns_bool => {
+            let opposite = Binary { op: opposite(binary.op)?, ..(**binary).clone() };
+            let opposite = Expr { span: expr.span, kind: ExprKind::Binary(Box::new(opposite)) };
+            Some(joined(BinaryOp::Or, None, expr.clone(), opposite))
+        }
+        ExprKind::Binary(binary) => {
+            let (left, right) = (data_of(&binary.left), data_of(&binary.right));
+            match binary.op {
+                // What is left out by either side's comparison has data all the same.
+                BinaryOp::And if left.is_some() || right.is_some() => {
+                    let left = left.unwrap_or_else(|| binary.left.clone());
+                    let right = right.unwrap_or_else(|| binary.right.clone());
+                    Some(joined(BinaryOp::And, binary.matching.clone(), left, right))
+                }
+                BinaryOp::Or if left.is_some() || right.is_some() => {
+                    let left = left.unwrap_or_else(|| binary.left.clone());
+                    let right = right.unwrap_or_else(|| binary.right.clone());
+                    Some(joined(BinaryOp::Or, binary.matching.clone(), left, right))
+                }
+                BinaryOp::Unless => Some(left.unwrap_or_else(|| binary.left.clone())),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// What is true of two numbers where `op` is not; of a number that is none, `!=` alone is true.
+fn opposite(op: BinaryOp) -> Option<BinaryOp> {
+    Some(match op {
+        BinaryOp::Equal => BinaryOp::NotEqual,
+        BinaryOp::NotEqual => BinaryOp::Equal,
+        BinaryOp::Less => BinaryOp::GreaterEqual,
+        BinaryOp::LessEqual => BinaryOp::Greater,
+        BinaryOp::Greater => BinaryOp::LessEqual,
+        BinaryOp::GreaterEqual => BinaryOp::Less,
+        _ => return None,
+    })
+}
+
+fn joined(op: BinaryOp, matching: Option<Matching>, left: Expr, right: Expr) -> Expr {
+    let span = left.span;
+    let paren = |expr: Expr| Expr { span: expr.span, kind: ExprKind::Paren(Box::new(expr)) };
+    let binary = Binary { op, returns_bool: false, matching, left: paren(left), right: paren(right) };
+    Expr { span, kind: ExprKind::Binary(Box::new(binary)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comparisons_are_made_true() {
+        for (expr, want) in [
+            ("a > 1", Some("(a > 1) or (a <= 1)")),
+            ("(a == 1)", Some("(a == 1) or (a != 1)")),
+            ("a >= 2 and on (job) b < 3", Some("((a >= 2) or (a < 2)) and on (job) ((b < 3) or (b >= 3))")),
+            ("a and b > 1", Some("(a) and ((b > 1) or (b <= 1))")),
+            ("a unless b > 1", Some("a")),
+            ("a > 1 unless b", Some("(a > 1) or (a <= 1)")),
+            ("absent(a) or a == 0", Some("(absent(a)) or ((a == 0) or (a != 0))")),
+            ("a > bool 1", None),
+            ("absent(a)", None),
+            ("a", None),
+            ("sum(a > 1)", None),
+            ("a + b", None),
+        ] {
+            let data = data_query(&query::parse(expr).expect("an expression"));
+            assert_eq!(data.as_ref().map(|(text, _)| text.as_str()), want, "{expr}");
+        }
+    }
+}

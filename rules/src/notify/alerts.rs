@@ -1,0 +1,267 @@
+//! The alerts that are known: merged by fingerprint, ended by time, bounded in number.
+//!
+//! Merging is Alertmanager's (`provider/mem`, `types.Alert.Merge`): where the times of two overlap, the alert began when the earlier began, and
+//! ends when the later message says, but a message without an end never shortens what one with an end said.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::decision::Fingerprint;
+use super::delivery::NotifiedAlert;
+use crate::config::FLAP_CHANGES_MAX;
+use crate::posted::Posted;
+
+/// How long an ended alert is kept at least, after the last message about it.
+pub const ENDED_KEPT_MS: i64 = 15 * 60 * 1000;
+
+/// An alert as it comes in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// The alert.
+    pub posted: Posted,
+    /// Whether its end is a guess, because its sender did not say one.
+    pub times_out: bool,
+}
+
+impl From<Posted> for Incoming {
+    fn from(posted: Posted) -> Self {
+        Self { posted, times_out: false }
+    }
+}
+
+/// An alert that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The alert.
+    pub posted: Posted,
+    /// Whether its end is a guess.
+    pub times_out: bool,
+    /// When the last message about it came, milliseconds since the Unix epoch.
+    pub updated_ms: i64,
+    /// When it began and ended lately, the newest last; at most [`FLAP_CHANGES_MAX`].
+    pub changes_ms: Vec<i64>,
+    /// The end that was written down last.
+    pub(super) shelved_ends_ms: i64,
+    /// Whether its end was noticed.
+    pub(super) ended: bool,
+}
+
+impl Kept {
+    /// Of a message that came at `now_ms`, with nothing before it.
+    pub(super) fn new(incoming: Incoming, now_ms: i64) -> Self {
+        let Incoming { posted, times_out } = incoming;
+        let ended = posted.is_resolved(now_ms);
+        let changes_ms = if ended { Vec::new() } else { vec![now_ms] };
+        Self { posted, times_out, updated_ms: now_ms, changes_ms, shelved_ends_ms: i64::MIN, ended }
+    }
+
+    fn merge(self, incoming: Incoming, now_ms: i64) -> Self {
+        let old = self;
+        let mut new =
+            Self { changes_ms: old.changes_ms, shelved_ends_ms: old.shelved_ends_ms, ..Self::new(incoming, now_ms) };
+        let (is, was) = (&mut new.posted, &old.posted);
+        let overlaps = (is.ends_ms > was.starts_ms && is.ends_ms < was.ends_ms)
+            || (is.starts_ms > was.starts_ms && is.starts_ms < was.ends_ms);
+        if overlaps {
+            is.starts_ms = is.starts_ms.min(was.starts_ms);
+            let keeps_end = if is.is_resolved(now_ms) { was.is_resolved(now_ms) } else { !old.times_out };
+            if keeps_end {
+                is.ends_ms = is.ends_ms.max(was.ends_ms);
+            }
+        }
+        new.ended = new.posted.is_resolved(now_ms);
+        if new.ended != old.ended {
+            new.changed(now_ms);
+        }
+        new
+    }
+
+    fn changed(&mut self, at_ms: i64) {
+        if self.changes_ms.len() >= FLAP_CHANGES_MAX {
+            self.changes_ms.remove(0);
+        }
+        self.changes_ms.push(at_ms);
+    }
+
+    /// How often it began or ended in the last `window_ms`, and when that is fewer than `changes` again, if it is not now.
+    pub(super) fn flaps(&self, changes: usize, window_ms: i64, now_ms: i64) -> Option<(usize, i64)> {
+        let since_ms = now_ms.saturating_sub(window_ms);
+        let count = self.changes_ms.iter().filter(|at| **at > since_ms).count();
+        let from_end = self.changes_ms.len().checked_sub(changes)?;
+        (count >= changes).then(|| (count, self.changes_ms.get(from_end).map_or(now_ms, |at| at + window_ms)))
+    }
+
+    /// As receivers are told of it at `now_ms`.
+    pub fn notified(&self, now_ms: i64) -> NotifiedAlert {
+        let Posted { labels, annotations, starts_ms, ends_ms, generator_url } = &self.posted;
+        NotifiedAlert {
+            labels: labels.clone(),
+            annotations: annotations.clone(),
+            starts_ms: *starts_ms,
+            ends_ms: self.posted.is_resolved(now_ms).then_some(*ends_ms),
+            generator_url: generator_url.clone(),
+            fingerprint: self.posted.fingerprint(),
+        }
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Alerts {
+    all: BTreeMap<Fingerprint, Kept>,
+    /// When those that fire end.
+    ends: BTreeSet<(i64, Fingerprint)>,
+}
+
+/// What a message changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Put {
+    /// It was not known, or had ended, and fires.
+    pub(super) begins: bool,
+    /// It had not ended, and now has.
+    pub(super) ends: bool,
+    /// Something is to be written down.
+    pub(super) shelve: bool,
+}
+
+impl Alerts {
+    pub(super) fn get(&self, alert: Fingerprint) -> Option<&Kept> {
+        self.all.get(&alert)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Fingerprint, &Kept)> {
+        self.all.iter().map(|(alert, kept)| (*alert, kept))
+    }
+
+    /// Takes back what was written down.
+    pub(super) fn restore(&mut self, kept: Kept) {
+        let alert = kept.posted.fingerprint();
+        if !kept.ended {
+            self.ends.insert((kept.posted.ends_ms, alert));
+        }
+        self.all.insert(alert, kept);
+    }
+
+    /// Takes a message; nothing when its alert is not known and there is no place for it.
+    pub(super) fn put(&mut self, incoming: Incoming, alerts_max: usize, now_ms: i64) -> Option<Put> {
+        let alert = incoming.posted.fingerprint();
+        let old = self.all.remove(&alert);
+        if old.is_none() && self.all.len() >= alerts_max {
+            return None;
+        }
+        let was_firing = old.as_ref().is_some_and(|old| !old.ended);
+        if let Some(old) = &old {
+            self.ends.remove(&(old.posted.ends_ms, alert));
+        }
+        let before = old.as_ref().map(|old| {
+            let Posted { annotations, starts_ms, generator_url, .. } = &old.posted;
+            (annotations.clone(), *starts_ms, generator_url.clone(), old.changes_ms.len(), old.times_out)
+        });
+        let mut new = match old {
+            Some(old) => old.merge(incoming, now_ms),
+            None => Kept::new(incoming, now_ms),
+        };
+        let Posted { annotations, starts_ms, ends_ms, generator_url, .. } = &new.posted;
+        let same = before.is_some_and(|(texts, starts, url, changes, times_out)| {
+            (&texts, starts, &url, changes, times_out)
+                == (annotations, *starts_ms, generator_url, new.changes_ms.len(), new.times_out)
+        });
+        // An end that merely moves on is written down when half of what was written is used up.
+        let left_ms = ends_ms.saturating_sub(now_ms);
+        let moved = new.shelved_ends_ms.saturating_sub(now_ms) < left_ms / 2 || *ends_ms < new.shelved_ends_ms;
+        let shelve = !same || moved;
+        if shelve {
+            new.shelved_ends_ms = *ends_ms;
+        }
+        if !new.ended {
+            self.ends.insert((*ends_ms, alert));
+        }
+        let put = Put { begins: !was_firing && !new.ended, ends: was_firing && new.ended, shelve };
+        self.all.insert(alert, new);
+        Some(put)
+    }
+
+    /// Alerts whose end has come.
+    pub(super) fn sweep(&mut self, now_ms: i64) -> Vec<Fingerprint> {
+        let mut ended = Vec::new();
+        while let Some((at_ms, alert)) = self.ends.first().copied().filter(|(at_ms, _)| *at_ms <= now_ms) {
+            self.ends.pop_first();
+            if let Some(kept) = self.all.get_mut(&alert) {
+                kept.ended = true;
+                kept.changed(at_ms);
+                ended.push(alert);
+            }
+        }
+        ended
+    }
+
+    /// Forgets those that ended, of which no message came for `kept_ms`, and that are not `used`.
+    pub(super) fn forget(&mut self, now_ms: i64, kept_ms: i64, used: impl Fn(Fingerprint) -> bool) -> Vec<Fingerprint> {
+        let old = |kept: &Kept| kept.ended && now_ms.saturating_sub(kept.updated_ms.max(kept.posted.ends_ms)) > kept_ms;
+        let gone: Vec<Fingerprint> =
+            self.all.iter().filter(|(alert, kept)| old(kept) && !used(**alert)).map(|(alert, _)| *alert).collect();
+        for alert in &gone {
+            self.all.remove(alert);
+        }
+        gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Labels;
+
+    use super::*;
+
+    fn incoming(starts_ms: i64, ends_ms: i64, times_out: bool) -> Incoming {
+        let labels = Labels::from_pairs([("alertname", "A")]).expect("labels");
+        let posted = Posted { labels, annotations: BTreeMap::new(), starts_ms, ends_ms, generator_url: String::new() };
+        Incoming { posted, times_out }
+    }
+
+    #[test]
+    fn messages_merge() {
+        // The message before and when it came, the next one at 100, and what both make.
+        for (before, next, want) in [
+            (incoming(10, 200, false), incoming(50, 300, false), (10, 300)),
+            (incoming(10, 200, false), incoming(50, 150, false), (10, 200)),
+            (incoming(10, 200, true), incoming(50, 150, false), (10, 150)),
+            (incoming(10, 200, false), incoming(50, 90, false), (10, 90)),
+            (incoming(10, 200, false), incoming(300, 400, false), (300, 400)),
+            (incoming(10, 60, false), incoming(50, 300, false), (10, 300)),
+            (incoming(10, 60, false), incoming(70, 300, false), (70, 300)),
+        ] {
+            let mut alerts = Alerts::default();
+            alerts.put(before, 1, 20).expect("a place");
+            alerts.sweep(100);
+            alerts.put(next, 1, 100).expect("a place");
+            let posted = &alerts.iter().next().expect("an alert").1.posted;
+            assert_eq!((posted.starts_ms, posted.ends_ms), want);
+        }
+    }
+
+    #[test]
+    fn ends_come_by_message_and_by_time() {
+        let mut alerts = Alerts::default();
+        let alert = incoming(0, 0, false).posted.fingerprint();
+        let flags = |put: Option<Put>| put.map(|put| (put.begins, put.ends, put.shelve));
+        assert_eq!(flags(alerts.put(incoming(0, 240, false), 9, 0)), Some((true, false, true)));
+        assert_eq!(flags(alerts.put(incoming(0, 300, false), 9, 60)), Some((false, false, false)), "the end moves on");
+        assert_eq!(flags(alerts.put(incoming(0, 380, false), 9, 140)), Some((false, false, true)), "half is used up");
+        assert!(alerts.sweep(379).is_empty());
+        assert_eq!(alerts.sweep(380), [alert]);
+        assert_eq!(flags(alerts.put(incoming(390, 600, false), 9, 400)), Some((true, false, true)));
+        assert_eq!(flags(alerts.put(incoming(390, 410, false), 9, 410)), Some((false, true, true)));
+        let kept = alerts.get(alert).expect("it is known");
+        assert_eq!(kept.changes_ms, [0, 380, 400, 410]);
+        assert_eq!(kept.flaps(4, 100, 420), None);
+        assert_eq!(kept.flaps(3, 100, 420), Some((3, 480)));
+        assert_eq!(kept.flaps(3, 100, 480), None);
+        assert!(alerts.forget(430, 20, |_| false).is_empty() && alerts.forget(431, 20, |_| true).is_empty());
+        assert_eq!(alerts.forget(431, 20, |_| false), [alert]);
+        assert_eq!(alerts.put(incoming(0, 9, false), 0, 5), None, "no place");
+    }
+}

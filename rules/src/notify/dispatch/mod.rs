@@ -1,0 +1,448 @@
+//! The dispatcher: takes alerts, keeps them in groups, and says when whom to tell what.
+//!
+//! Pure in time: whoever holds it says what time it is, asks [`Dispatcher::due`] by [`Dispatcher::next_due_ms`], has the notifications delivered, tells
+//! what became of them by [`Dispatcher::delivered`], and writes [`Dispatcher::take_changes`] on a shelf before the next step. What was written there
+//! makes the same dispatcher again ([`Dispatcher::open`]): a group that was due meanwhile is due at once, and what was told is not told again.
+//!
+//! Groups live as Alertmanager's do (`dispatch.Dispatcher`): the first look at a group is `group_wait` after its first alert, or at once where that
+//! alert began longer ago; then every `group_interval`; a group without alerts is forgotten.
+
+mod changes;
+mod flush;
+mod gates;
+mod group;
+mod heartbeat;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::acks::Acks;
+use super::alerts::{Alerts, ENDED_KEPT_MS, Incoming};
+use super::decision::{Fingerprint, Told};
+use super::delivery::Notification;
+use super::inhibit::Inhibitor;
+use super::log::{LogKey, NotificationLog};
+use super::silence::{Recurrence, Silence};
+use super::silences::Silences;
+use super::stored::{self, Item, Timer};
+use crate::config::Config;
+use crate::event::{Event, EventKind, EventLog, event_labels, fingerprint_text};
+use crate::route::Route;
+use crate::shelf::{Change, Shelf, ShelfError};
+use group::{Group, GroupId};
+
+pub use changes::AckError;
+pub use view::{AlertView, GroupView, MuteView, RouteStep};
+
+/// Time between two rounds of forgetting; an empty group is forgotten by the second.
+const HOUSEKEEPING_MS: i64 = 30_000;
+
+/// Longest labels of an alert, packed.
+pub const ALERT_LABELS_BYTES_MAX: usize = 8 << 10;
+/// Longest annotations of an alert, its URL among them.
+pub const ALERT_TEXTS_BYTES_MAX: usize = 128 << 10;
+
+/// Bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most alerts, ended ones among them until they are forgotten.
+    pub alerts_max: usize,
+    /// Most groups.
+    pub groups_max: usize,
+    /// Most alerts of a group: what is told of all of them fits one value on the shelf.
+    pub group_alerts_max: usize,
+    /// Most silences, expired ones among them until they are forgotten.
+    pub silences_max: usize,
+    /// Most entries of the notification log.
+    pub log_entries_max: usize,
+    /// How long expired silences are kept.
+    pub silences_kept_ms: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            alerts_max: 100_000,
+            groups_max: 50_000,
+            group_alerts_max: 20_000,
+            silences_max: 10_000,
+            log_entries_max: 200_000,
+            silences_kept_ms: 120 * 3_600_000,
+        }
+    }
+}
+
+/// A notification, and the number by which it is told what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// For [`Dispatcher::delivered`].
+    pub ticket: u64,
+    /// What to deliver.
+    pub notification: Notification,
+}
+
+/// A notification that is on its way.
+#[derive(Debug)]
+struct Flight {
+    group: Option<GroupId>,
+    target: LogKey,
+    /// What is written down when it is delivered.
+    told: Told,
+    repeat_ms: i64,
+    notification: Notification,
+}
+
+/// Alerts, groups, silences, acknowledgements, and what was told.
+#[derive(Debug)]
+pub struct Dispatcher {
+    config: Arc<Config>,
+    limits: Limits,
+    events: Arc<dyn EventLog>,
+    alerts: Alerts,
+    inhibitor: Inhibitor,
+    silences: Silences,
+    acks: Acks,
+    log: NotificationLog,
+    groups: BTreeMap<GroupId, Group>,
+    /// When each group is due.
+    queue: BTreeSet<(i64, GroupId)>,
+    /// The groups that an alert is in.
+    groups_of: HashMap<Fingerprint, BTreeSet<GroupId>>,
+    flights: BTreeMap<u64, Flight>,
+    last_ticket: u64,
+    heartbeat: heartbeat::Beat,
+    housekeeping_ms: i64,
+    /// What is not on the shelf yet.
+    changed: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    refused: Refused,
+}
+
+/// What found no place, since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Messages about alerts.
+    pub alerts: u64,
+    /// Alerts that were put into no group.
+    pub groups: u64,
+}
+
+impl Dispatcher {
+    /// A dispatcher that knows what is on `shelf`. What is damaged there is told as an event and left out.
+    ///
+    /// # Errors
+    ///
+    /// When the shelf cannot be read.
+    pub fn open(
+        config: Arc<Config>,
+        limits: Limits,
+        shelf: &dyn Shelf,
+        events: Arc<dyn EventLog>,
+        now_ms: i64,
+    ) -> Result<Self, ShelfError> {
+        let mut this = Self {
+            inhibitor: Inhibitor::new(config.inhibit.clone()),
+            heartbeat: heartbeat::Beat::new(&config),
+            config,
+            limits,
+            events,
+            alerts: Alerts::default(),
+            silences: Silences::default(),
+            acks: Acks::default(),
+            log: NotificationLog::default(),
+            groups: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            groups_of: HashMap::new(),
+            flights: BTreeMap::new(),
+            last_ticket: 0,
+            housekeeping_ms: now_ms.saturating_add(HOUSEKEEPING_MS),
+            changed: BTreeMap::new(),
+            refused: Refused::default(),
+        };
+        this.silences.set_of_file(silences_of(&this.config));
+        this.load(shelf, now_ms)?;
+        Ok(this)
+    }
+
+    fn load(&mut self, on_shelf: &dyn Shelf, now_ms: i64) -> Result<(), ShelfError> {
+        let (mut alerts, mut silences, mut timers) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let mut lived_ms = i64::MIN;
+        let mut damaged = 0_usize;
+        for (key, value) in on_shelf.load()? {
+            match stored::item(&key, &value) {
+                Some(Item::Alert(kept)) => alerts.push(kept),
+                Some(Item::Timer(group, timer)) => drop(timers.insert(group, timer)),
+                Some(Item::Told(key, entry)) => self.log.restore(key, entry),
+                Some(Item::Silence(silence)) => silences.push(silence),
+                Some(Item::Ack(alert, ack)) => self.acks.set(alert, ack),
+                Some(Item::Lived(at_ms)) => lived_ms = at_ms,
+                None => {
+                    damaged += 1;
+                    self.changed.insert(key, None);
+                }
+            }
+        }
+        if damaged > 0 {
+            let message = format!("{damaged} values of the notifications' state are damaged and left out");
+            self.record(now_ms, EventKind::Note { message });
+        }
+        self.silences.restore(silences);
+        for mut kept in alerts {
+            // What fired when the process ended fires until its sender had the time to say so again.
+            if kept.posted.ends_ms > lived_ms {
+                kept.posted.ends_ms = kept.posted.ends_ms.max(now_ms.saturating_add(self.config.resolve_timeout_ms));
+            }
+            kept.ended = kept.posted.is_resolved(now_ms);
+            let alert = kept.posted.fingerprint();
+            if !kept.ended {
+                self.inhibitor.fires(alert, &kept.posted.labels);
+            }
+            self.alerts.restore(kept);
+            self.assign(alert, &timers, now_ms);
+        }
+        for group in timers.keys().filter(|group| !self.groups.contains_key(group.as_str())) {
+            self.changed.insert(stored::timer_key(group), None);
+        }
+        Ok(())
+    }
+
+    /// What it works by.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// What found no place so far.
+    pub fn refused(&self) -> Refused {
+        self.refused
+    }
+
+    /// Works by `config` from now on. Groups whose routes are as before go on as before.
+    pub fn set_config(&mut self, config: Arc<Config>, now_ms: i64) {
+        self.sweep(now_ms);
+        let timers: BTreeMap<String, Timer> =
+            self.groups.iter().map(|(id, group)| (id.to_string(), group.timer())).collect();
+        let in_flight: Vec<GroupId> = self.groups.keys().cloned().collect();
+        for id in in_flight {
+            self.remove_group(&id);
+        }
+        self.heartbeat = self.heartbeat.under(&config);
+        self.inhibitor = Inhibitor::new(config.inhibit.clone());
+        self.config = config;
+        self.silences.set_of_file(silences_of(&self.config));
+        let alerts: Vec<Fingerprint> = self.alerts.iter().map(|(alert, _)| alert).collect();
+        for alert in alerts {
+            if let Some(kept) = self.alerts.get(alert).filter(|kept| !kept.ended) {
+                self.inhibitor.fires(alert, &kept.posted.labels);
+            }
+            self.assign(alert, &timers, now_ms);
+        }
+        self.find_flights();
+    }
+
+    /// Takes messages about alerts. They go into the groups of their routes.
+    pub fn put(&mut self, incoming: impl IntoIterator<Item = Incoming>, now_ms: i64) {
+        self.sweep(now_ms);
+        for incoming in incoming {
+            if !fits(&incoming) {
+                self.refused.alerts += 1;
+                continue;
+            }
+            let alert = incoming.posted.fingerprint();
+            let Some(put) = self.alerts.put(incoming, self.limits.alerts_max, now_ms) else {
+                self.refused.alerts += 1;
+                continue;
+            };
+            let Some(kept) = self.alerts.get(alert) else { continue };
+            if put.shelve {
+                self.changed.insert(stored::alert_key(alert), Some(stored::alert_value(kept)));
+            }
+            if put.begins {
+                self.inhibitor.fires(alert, &kept.posted.labels.clone());
+            } else if put.ends {
+                self.ended(alert, now_ms);
+            }
+            self.assign(alert, &BTreeMap::new(), now_ms);
+            if put.begins {
+                self.record_route(alert, now_ms);
+            }
+        }
+    }
+
+    /// When something is due next; the time may be over already.
+    pub fn next_due_ms(&self) -> i64 {
+        let group = self.queue.first().map(|(at_ms, _)| *at_ms);
+        [group, self.heartbeat.next_ms()].into_iter().flatten().fold(self.housekeeping_ms, i64::min)
+    }
+
+    /// Looks at every group that is due at `now_ms`. What comes out is to be delivered, each told by [`Self::delivered`].
+    pub fn due(&mut self, now_ms: i64) -> Vec<Outgoing> {
+        self.sweep(now_ms);
+        let mut out = Vec::new();
+        while let Some((_, id)) = self.queue.first().filter(|(at_ms, _)| *at_ms <= now_ms).cloned() {
+            self.flush(&id, now_ms, &mut out);
+        }
+        self.beat(now_ms, &mut out);
+        if now_ms >= self.housekeeping_ms {
+            self.housekeeping_ms = now_ms.saturating_add(HOUSEKEEPING_MS);
+            self.keep_house(now_ms);
+        }
+        out
+    }
+
+    /// What changed since the last call, for the shelf. Whoever cannot write it gives it back.
+    pub fn take_changes(&mut self, now_ms: i64) -> Vec<Change> {
+        if self.changed.is_empty() {
+            return Vec::new();
+        }
+        self.changed.insert(stored::lived_key(), Some(stored::lived_value(now_ms)));
+        std::mem::take(&mut self.changed).into_iter().collect()
+    }
+
+    /// Takes back what could not be written; it comes with the next changes.
+    pub fn give_back(&mut self, changes: Vec<Change>) {
+        for (key, value) in changes {
+            self.changed.entry(key).or_insert(value);
+        }
+    }
+
+    fn record(&self, at_ms: i64, kind: EventKind) {
+        self.events.record(Event { at_ms, kind });
+    }
+
+    fn sweep(&mut self, now_ms: i64) {
+        for alert in self.alerts.sweep(now_ms) {
+            self.ended(alert, now_ms);
+        }
+    }
+
+    /// Takes note that an alert has ended.
+    fn ended(&mut self, alert: Fingerprint, now_ms: i64) {
+        self.inhibitor.ends(alert);
+        if let Some(ack) = self.acks.remove(alert) {
+            self.changed.insert(stored::ack_key(alert), None);
+            self.record_ack(alert, &ack, "resolved", now_ms);
+        }
+    }
+
+    /// Puts an alert into the groups of its routes. `timers` are those of groups that were there before.
+    fn assign(&mut self, alert: Fingerprint, timers: &BTreeMap<String, Timer>, now_ms: i64) {
+        let Some(kept) = self.alerts.get(alert) else { return };
+        let (labels, starts_ms) = (kept.posted.labels.clone(), kept.posted.starts_ms);
+        let config = Arc::clone(&self.config);
+        for route in config.route.matching(labels.as_ref()) {
+            let group_labels = route.group_labels(labels.as_ref());
+            let id = GroupId::from(format!("{}\0{}", route.id, group_labels.packed()));
+            if !self.groups.contains_key(&id) {
+                if self.groups.len() >= self.limits.groups_max {
+                    self.refused.groups += 1;
+                    continue;
+                }
+                let mut group = Group::new(route, group_labels, now_ms);
+                match timers.get(&*id) {
+                    Some(timer) => group.resume(*timer),
+                    None => drop(self.changed.insert(stored::timer_key(&id), Some(stored::timer_value(group.timer())))),
+                }
+                self.queue.insert((group.due_ms(), id.clone()));
+                self.groups.insert(id.clone(), group);
+            }
+            let fits = |group: &&mut Group| group.has_place_for(alert, self.limits.group_alerts_max);
+            let Some(group) = self.groups.get_mut(&id).filter(fits) else {
+                self.refused.groups += 1;
+                continue;
+            };
+            self.groups_of.entry(alert).or_default().insert(id.clone());
+            let before_ms = group.due_ms();
+            group.insert(alert, starts_ms, now_ms);
+            Self::requeue(&mut self.queue, &id, before_ms, group.due_ms());
+        }
+    }
+
+    fn requeue(queue: &mut BTreeSet<(i64, GroupId)>, id: &GroupId, before_ms: i64, due_ms: i64) {
+        if before_ms != due_ms {
+            queue.remove(&(before_ms, id.clone()));
+            queue.insert((due_ms, id.clone()));
+        }
+    }
+
+    fn record_route(&self, alert: Fingerprint, now_ms: i64) {
+        let Some(kept) = self.alerts.get(alert) else { return };
+        let groups = self.groups_of.get(&alert).into_iter().flatten().filter_map(|id| self.groups.get(id));
+        let (group_keys, receivers) = groups.map(|group| (group.key.clone(), group.options.receiver.clone())).unzip();
+        let labels = event_labels(kept.posted.labels.as_ref());
+        self.record(now_ms, EventKind::Routed { fingerprint: fingerprint_text(alert), labels, group_keys, receivers });
+    }
+
+    /// Takes an alert out of a group.
+    fn leave(&mut self, alert: Fingerprint, id: &GroupId) {
+        if let Some(groups) = self.groups_of.get_mut(&alert) {
+            groups.remove(id);
+            if groups.is_empty() {
+                self.groups_of.remove(&alert);
+            }
+        }
+    }
+
+    fn remove_group(&mut self, id: &GroupId) -> Option<Group> {
+        let group = self.groups.remove(id)?;
+        self.queue.remove(&(group.due_ms(), id.clone()));
+        for alert in group.members() {
+            self.leave(alert, id);
+        }
+        Some(group)
+    }
+
+    fn keep_house(&mut self, now_ms: i64) {
+        let empty: Vec<GroupId> =
+            self.groups.iter().filter(|(_, group)| group.is_idle()).map(|(id, _)| id.clone()).collect();
+        for id in empty {
+            self.remove_group(&id);
+            self.changed.insert(stored::timer_key(&id), None);
+        }
+        let flap_ms = longest_flap_ms(&self.config.route);
+        for alert in self.alerts.forget(now_ms, ENDED_KEPT_MS.max(flap_ms), |alert| self.groups_of.contains_key(&alert))
+        {
+            self.changed.insert(stored::alert_key(alert), None);
+        }
+        for id in self.silences.forget(now_ms.saturating_sub(self.limits.silences_kept_ms)) {
+            self.changed.insert(stored::silence_key(&id), None);
+        }
+        for key in self.log.forget(now_ms, self.limits.log_entries_max) {
+            self.changed.insert(stored::told_key(&key), None);
+        }
+        for (alert, ack) in self.acks.expire(now_ms) {
+            self.changed.insert(stored::ack_key(alert), None);
+            self.record_ack(alert, &ack, "expired", now_ms);
+        }
+    }
+}
+
+/// Whether an alert has a size that can be kept.
+fn fits(incoming: &Incoming) -> bool {
+    let posted = &incoming.posted;
+    let texts: usize = posted.annotations.iter().map(|(name, text)| name.len() + text.len()).sum();
+    posted.labels.packed().len() <= ALERT_LABELS_BYTES_MAX
+        && texts + posted.generator_url.len() <= ALERT_TEXTS_BYTES_MAX
+}
+
+/// The file's silences.
+fn silences_of(config: &Config) -> Vec<Silence> {
+    let silence = |of: &crate::config::RecurringSilence| Silence {
+        id: format!("file:{}", of.name),
+        sets: vec![of.matchers.clone()],
+        starts_ms: i64::MIN,
+        ends_ms: i64::MAX,
+        updated_ms: 0,
+        created_by: "the routing file".to_owned(),
+        comment: of.comment.clone(),
+        recurrence: Some(Recurrence {
+            text: String::new(),
+            intervals: of.intervals.iter().filter_map(|name| config.intervals.get(name)).flatten().cloned().collect(),
+        }),
+    };
+    config.silences.iter().map(silence).collect()
+}
+
+fn longest_flap_ms(route: &Route) -> i64 {
+    let own = route.options.flap.map_or(0, |flap| flap.window_ms);
+    route.routes.iter().map(longest_flap_ms).fold(own, i64::max)
+}

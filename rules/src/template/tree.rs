@@ -1,0 +1,71 @@
+//! What a template says, read.
+
+/// A piece of a template.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Node {
+    Text(String),
+    /// Told, unless it declares or assigns.
+    Action(Pipe),
+    If(Branch),
+    With(Branch),
+    Range(Branch),
+    Template {
+        at: usize,
+        name: String,
+        pipe: Option<Pipe>,
+    },
+    Break,
+    Continue,
+}
+
+impl Node {
+    /// Whether it is white space.
+    pub(super) fn is_blank(&self) -> bool {
+        matches!(self, Self::Text(text) if text.trim().is_empty())
+    }
+}
+
+/// A piece for when a pipe has a value, and one for when it has none.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Branch {
+    pub(super) pipe: Pipe,
+    pub(super) then: Vec<Node>,
+    pub(super) other: Vec<Node>,
+}
+
+/// Commands, each of which gets the value of the one before as its last argument.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Pipe {
+    pub(super) variables: Vec<String>,
+    /// Whether the variables are there already.
+    pub(super) assigns: bool,
+    pub(super) commands: Vec<Command>,
+}
+
+/// A function, method or value, and arguments.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Command {
+    pub(super) first: Operand,
+    pub(super) args: Vec<Operand>,
+}
+
+/// A term, and fields of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Operand {
+    pub(super) at: usize,
+    pub(super) term: Term,
+    pub(super) fields: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Term {
+    Dot,
+    Nil,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+    Variable(String),
+    Function(String),
+    Pipe(Box<Pipe>),
+}
