@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 30
 # How often `make kill-loop` kills; 1000 take about a quarter of an hour.
 METRICKIT_KILLS ?= 200
 
-.PHONY: test sdk lint docs fuzz fuzz-build bench kill-loop soak go-layouts test-go-matrix test-go-many clean
+.PHONY: test sdk lint docs fuzz fuzz-build bench kill-loop soak test-alerting-live go-layouts test-go-matrix test-go-many clean
 
 ## every test: unit, property, script, end to end, fuzz seeds, the Go client
 test: sdk
@@ -51,6 +51,11 @@ kill-loop:
 ## a real Prometheus writes for ten minutes; its answers and ours are equal (needs prometheus, prometheus-node-exporter)
 soak:
 	METRICKIT_SOAK_SECONDS=600 $(CARGO) test --release --locked --test prometheus -- --nocapture
+
+## the scenarios of alerting through the installed prometheus and prometheus-alertmanager, held against what is recorded: a minute and
+## a half; METRICKIT_ALERTING_RECORD=1 records it anew
+test-alerting-live:
+	$(CARGO) test --locked --test alerting -- --ignored --nocapture live
 
 ## how Go's runtime is laid out in every release, read anew from executables (needs go and the module proxy): some ten minutes
 go-layouts:

@@ -3,12 +3,15 @@
 //! Owns the shape and the words. What a subcommand does lives in `commands`, settings of the server in `settings`.
 
 mod agents;
+mod alerts;
 mod backup;
 mod captures;
 mod cardinality;
 mod deletes;
 mod go;
 mod moving;
+mod notify;
+mod rules;
 mod top;
 
 use std::path::PathBuf;
@@ -21,6 +24,10 @@ use crate::render::Format;
 use crate::settings::SettingFlags;
 
 pub(crate) use agents::{AgentsArgs, CheckProfileArgs, CollectionCommand, ShowProfileArgs};
+pub(crate) use alerts::{
+    AckArgs, AlertsCommand, AlertsListArgs, AlertsLogArgs, RouteCommand, RouteExplainArgs, SilenceAddArgs,
+    SilenceCommand, SilenceExpireArgs,
+};
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use captures::{
     CaptureDeleteArgs, CaptureGetArgs, CaptureListArgs, CaptureOrderArgs, CapturesCommand, IntoArgs, ProfileArgs,
@@ -30,6 +37,8 @@ pub(crate) use cardinality::CardinalityArgs;
 pub(crate) use deletes::{DeleteArgs, ServerArgs, UndeleteArgs};
 pub(crate) use go::{BurstArgs, DiffArgs, GoCommand, InspectArgs, LeaksArgs, PsArgs};
 pub(crate) use moving::{ExportArgs, ExportFormat, ImportArgs, ImportFormat};
+pub(crate) use notify::{NotifyArgs, NotifyCommand, PreviewArgs};
+pub(crate) use rules::{RulesBacktestArgs, RulesCheckArgs, RulesCommand, RulesShippedArgs, RulesTestArgs};
 pub(crate) use top::TopArgs;
 
 const EXAMPLES: &str = "\
@@ -124,9 +133,27 @@ pub(crate) enum Command {
     /// Profiles and stacks of Go processes: list them, fetch them, have them taken
     #[command(subcommand, after_help = captures::EXAMPLES)]
     Captures(CapturesCommand),
+    /// Look over rule files, run their unit tests, list the rules that come with the program
+    #[command(subcommand, after_help = rules::EXAMPLES)]
+    Rules(RulesCommand),
+    /// Tell of alerts: which fire, and what happened to them
+    #[command(subcommand, after_help = alerts::ALERTS_EXAMPLES)]
+    Alerts(AlertsCommand),
+    /// Keep alerts quiet: add, list and end silences
+    #[command(subcommand, after_help = alerts::SILENCE_EXAMPLES)]
+    Silence(SilenceCommand),
+    /// Take alerts on, so that nobody is reminded of them
+    #[command(after_help = alerts::ACK_EXAMPLES)]
+    Ack(AckArgs),
+    /// Tell where alerts go
+    #[command(subcommand, after_help = alerts::ROUTE_EXAMPLES)]
+    Route(RouteCommand),
     /// Read all of a data folder or a backup and tell what is damaged; changes nothing
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArgs),
+    /// Try receivers of alerts: send a notification, or show what would be sent
+    #[command(subcommand, after_help = notify::EXAMPLES)]
+    Notify(NotifyCommand),
     /// Measure a server: how fast it takes samples and answers queries
     #[command(subcommand)]
     Bench(BenchCommand),

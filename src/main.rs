@@ -88,7 +88,13 @@ fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Agents(args) => commands::agents::run(&args, output),
         Command::Collection(command) => commands::collection::run(&command, output),
         Command::Captures(command) => commands::captures::run(&command, output),
+        Command::Rules(command) => commands::rules::run(&command, output),
+        Command::Alerts(command) => commands::alerts::alerts(&command, output).map(|()| true),
+        Command::Silence(command) => commands::silences::run(&command, output).map(|()| true),
+        Command::Ack(args) => commands::alerts::ack(&args, output).map(|()| true),
+        Command::Route(command) => commands::alerts::route(&command, output).map(|()| true),
         Command::Check(args) => commands::check::run(&args, output),
+        Command::Notify(command) => commands::notify::run(&command, output),
         Command::Bench(command) => bench::run(&command, output).map(|()| true),
     };
     Ok(if worked? { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })

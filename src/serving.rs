@@ -18,6 +18,7 @@ use storage::Engine;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
+use crate::UsageError;
 use crate::settings::typed::ServerSettings;
 
 /// Longest time to write what is in memory to blocks when stopping. The log has it too, so nothing is lost after it.
@@ -38,9 +39,21 @@ pub(crate) struct Serving {
 pub(crate) struct Stopper {
     stop: watch::Sender<bool>,
     phase: Arc<PhaseCell>,
+    app: Arc<OnceLock<Arc<server::App>>>,
 }
 
 impl Stopper {
+    /// Has what is kept in files read anew, if the server is there yet: the rules, and who is told of alerts.
+    pub(crate) fn reload(&self) {
+        let Some(app) = self.app.get() else { return };
+        if let Err(error) = app.alerting().reload() {
+            tracing::error!("the rule files were not taken, those from before are kept: {error}");
+        }
+        if let Err(error) = app.reload_routing() {
+            tracing::error!("the routing file was not taken, the one from before is kept:\n{error}");
+        }
+    }
+
     /// Asks; returns at once, and asking again changes nothing.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
@@ -96,8 +109,12 @@ impl Drop for EndGuard {
 
 impl Serving {
     /// Starts serving on `listener`; opening the data goes on behind it.
-    pub(crate) fn start(listener: TcpListener, settings: ServerSettings) -> anyhow::Result<Self> {
+    pub(crate) fn start(listener: TcpListener, mut settings: ServerSettings) -> anyhow::Result<Self> {
         let address = listener.local_addr().context("the listener has no address")?;
+        settings.server.notify.load().map_err(|error| UsageError(format!("alerting_config: {error}")))?;
+        if settings.server.alerting.external_url.is_empty() {
+            settings.server.alerting.external_url = url_of(address);
+        }
         listener.set_nonblocking(true).context("the listener cannot be used")?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("http")
@@ -106,25 +123,21 @@ impl Serving {
             .context("threads cannot be started")?;
         let (stop, stopping) = watch::channel(false);
         let phase = Arc::new(PhaseCell::default());
-        let inside = Arc::clone(&phase);
+        let app = Arc::default();
+        let (inside, shared) = (Arc::clone(&phase), Arc::clone(&app));
         let thread = std::thread::Builder::new().name("serving".to_owned()).spawn(move || {
             let _end = EndGuard(Arc::clone(&inside));
-            let result = runtime.block_on(serve(listener, settings, stopping, &inside));
+            let result = runtime.block_on(serve(listener, settings, stopping, (&inside, &shared)));
             // Work that hangs must not keep the process.
             runtime.shutdown_background();
             result
         })?;
-        Ok(Self { address, stopper: Stopper { stop, phase }, thread })
+        Ok(Self { address, stopper: Stopper { stop, phase, app }, thread })
     }
 
     /// The address as clients on this machine reach it.
     pub(crate) fn url(&self) -> String {
-        let ip = match self.address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            ip => ip,
-        };
-        format!("http://{}", SocketAddr::new(ip, self.address.port()))
+        url_of(self.address)
     }
 
     /// Something to stop it with from elsewhere.
@@ -154,11 +167,20 @@ impl Serving {
     }
 }
 
+fn url_of(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
 async fn serve(
     listener: TcpListener,
     settings: ServerSettings,
     mut stopping: watch::Receiver<bool>,
-    phase: &PhaseCell,
+    (phase, shared): (&PhaseCell, &OnceLock<Arc<server::App>>),
 ) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let slot = Arc::new(OnceLock::new());
@@ -192,10 +214,16 @@ async fn serve(
     let sink = Arc::clone(&engine) as Arc<dyn SampleSink>;
     let writes = ingest::IngestState::new(sink, Arc::clone(&clock), settings.ingest);
     let app = server::App::new(Arc::clone(&engine), writes, clock, settings.server);
+    let alerted = Arc::clone(&app);
+    app.notifier().start().context("threads cannot be started")?;
+    app.alerting().start();
     // Set once, here.
+    let _ = shared.set(Arc::clone(&app));
     let _ = agents.set(Arc::clone(app.agents()));
     let _ = slot.set(server::router(Arc::clone(&app)));
     let _profiles = AbortOnDrop(tokio::spawn(server::watch_profiles(Arc::clone(&app))));
+    let alerting = Arc::clone(app.alerting());
+    let _alerting = StopOnDrop(Arc::clone(&alerting));
     let _watch = AbortOnDrop(tokio::spawn(server::watch_memory(app, crate::allocator::release)));
     let replaying = Arc::clone(&engine);
     let mut replaying = std::pin::pin!(tokio::task::spawn_blocking(move || replaying.wait_replayed()));
@@ -211,6 +239,9 @@ async fn serve(
             served
         }
     };
+    // Rules write into the engine.
+    let stopping = move || alerted.stop_alerting();
+    tokio::task::spawn_blocking(stopping).await.context("alerting did not end well")?;
     close(engine).await?;
     served.context("serving failed")
 }
@@ -221,6 +252,15 @@ struct AbortOnDrop(tokio::task::JoinHandle<()>);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// Ends the evaluation of rules wherever serving ends.
+struct StopOnDrop(Arc<server::Alerting>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 

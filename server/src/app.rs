@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -17,7 +18,10 @@ use tokio::sync::Semaphore;
 
 use crate::admin_guard::{self, AdminAccess};
 use crate::agents::{self, AgentBook, ProfileOptions};
-use crate::captures::{self, CaptureOptions, Captures};
+use crate::alerting::deliver::Deliveries;
+use crate::alerting::notifier::Notifier;
+use crate::alerting::{self, Alerting, AlertingOptions, Means, NotifyOptions, RoutingError};
+use crate::captures::{self, CaptureOptions, Captures, Pace};
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::memory::{self, MemoryWatch};
@@ -25,9 +29,14 @@ use crate::reply::Annotations;
 use crate::running::Running;
 use crate::slow::SlowLog;
 use crate::{
-    admin_api, backup_api, cardinality_api, compress, deletes_api, exemplars_api, export, federate, go_api,
-    metrics_page, pages, query_api, remote_read, retention_api, series_api, status_api, syntax_api,
+    admin_api, alertmanager_api, backup_api, cardinality_api, compress, deletes_api, exemplars_api, export, federate,
+    go_api, metrics_page, pages, query_api, remote_read, retention_api, runbooks, series_api, status_api, syntax_api,
 };
+
+/// How long the last notifications may take when the server stops.
+pub const DELIVERED_WITHIN: Duration = Duration::from_secs(5);
+/// Most requests that wait for the notifier at a time.
+const NOTIFIER_PLACES: usize = 8;
 
 /// Bounds on the HTTP surface's reading side, and the language's options.
 #[derive(Debug, Clone)]
@@ -57,6 +66,10 @@ pub struct ServerOptions {
     pub captures: CaptureOptions,
     /// What agents are to collect.
     pub profiles: ProfileOptions,
+    /// Which rules are evaluated, and how.
+    pub alerting: AlertingOptions,
+    /// How people are told of alerts.
+    pub notify: NotifyOptions,
     /// Further settings the program runs with, told as they are by `/api/v1/status/flags`. The retention belongs
     /// under `storage.tsdb.retention.time`, where clients look for it.
     pub settings: Vec<(String, String)>,
@@ -78,6 +91,8 @@ impl Default for ServerOptions {
             agents_waiting_max: 512,
             captures: CaptureOptions::default(),
             profiles: ProfileOptions::default(),
+            alerting: AlertingOptions::default(),
+            notify: NotifyOptions::default(),
             settings: Vec::new(),
         }
     }
@@ -96,6 +111,11 @@ pub struct App {
     pub(crate) memory: Arc<MemoryWatch>,
     pub(crate) agents: Arc<AgentBook>,
     pub(crate) captures: Arc<Captures>,
+    pub(crate) alerting: Arc<Alerting>,
+    pub(crate) notifier: Arc<Notifier>,
+    pub(crate) deliveries: Arc<Deliveries>,
+    /// Whoever holds one waits for the notifier or its disk.
+    pub(crate) notifier_places: Arc<Semaphore>,
     pub(crate) running: Arc<Running>,
     pub(crate) counters: Counters,
     pub(crate) slow_log: SlowLog,
@@ -131,13 +151,31 @@ impl App {
         let agents = AgentBook::new(Arc::clone(&clock), options.agents_waiting_max, options.profiles.clone());
         let agents = Arc::new(agents);
         let captures = Captures::open(options.captures.clone(), Arc::clone(&agents), Arc::clone(&clock));
+        let captures = Arc::new(captures);
+        let means = Means {
+            engine: Arc::clone(&engine),
+            source: Arc::clone(&source),
+            clock: Arc::clone(&clock),
+            captures: Arc::clone(&captures),
+            agents: Arc::clone(&agents),
+            bursts: Pace::new(alerting::BURSTS_PER_HOUR_MAX),
+            query: options.query.clone(),
+        };
+        let alerting = Arc::new(Alerting::new(options.alerting.clone(), means));
+        let external_url = &options.alerting.external_url;
+        let (notifier, deliveries) = alerting::routing::open(&options.notify, external_url, &engine, &clock);
+        alerting.connect(Arc::clone(&notifier) as _, Arc::clone(notifier.events()) as _);
         Arc::new(Self {
             source,
             engine,
             ingest,
             started: clock.now(),
             agents,
-            captures: Arc::new(captures),
+            captures,
+            alerting,
+            notifier,
+            deliveries,
+            notifier_places: Arc::new(Semaphore::new(NOTIFIER_PLACES)),
             clock,
             gate: Gate::new(options.queries_running_max, options.queries_waiting_max, Arc::clone(&memory)),
             memory,
@@ -158,6 +196,36 @@ impl App {
         &self.agents
     }
 
+    /// The evaluation of rules, which whoever serves the application starts and stops.
+    pub fn alerting(&self) -> &Arc<Alerting> {
+        &self.alerting
+    }
+
+    /// The thread that tells people, which whoever serves the application starts and stops.
+    pub fn notifier(&self) -> &Arc<Notifier> {
+        &self.notifier
+    }
+
+    /// Reads the routing file anew; the one before is kept where it is wrong.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the file.
+    pub fn reload_routing(&self) -> Result<(), RoutingError> {
+        let (config, templates) = self.options.notify.load()?;
+        self.deliveries.configure(&config, templates, &self.options.alerting.external_url);
+        self.notifier.set_config(Arc::new(config));
+        Ok(())
+    }
+
+    /// Ends alerting: rules are evaluated no more, then what is due is told, at most for [`DELIVERED_WITHIN`].
+    pub fn stop_alerting(&self) {
+        self.alerting.stop();
+        self.notifier.stop();
+        self.deliveries.stop(DELIVERED_WITHIN);
+        self.notifier.finish();
+    }
+
     /// What is to be said beside answers until the log is replayed. Asked before reading, so that an answer which lacks
     /// something always says so.
     pub(crate) fn replay_note(&self) -> Annotations {
@@ -171,6 +239,8 @@ pub fn router(app: Arc<App>) -> Router {
     let writes = ingest::router(app.ingest.clone());
     Router::new()
         .route("/", get(pages::start))
+        .route("/runbooks", get(runbooks::all))
+        .route("/runbooks/{alert}", get(runbooks::one))
         .route("/-/healthy", get(pages::healthy))
         .route("/-/ready", get(pages::ready))
         .route("/federate", get(federate::federate))
@@ -198,8 +268,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/captures", get(captures::list).post(captures::upload))
         .route("/api/v1/captures/{id}", get(captures::get))
         .route("/api/v1/captures/orders/{id}", get(captures::order_state))
-        .route("/api/v1/rules", get(status_api::rules))
-        .route("/api/v1/alerts", get(status_api::alerts))
+        .route("/api/v1/rules", get(alerting::rules_api::rules).post(alerting::rules_api::rules))
+        .route("/api/v1/alerts", get(alerting::rules_api::alerts))
         .route("/api/v1/alertmanagers", get(status_api::alertmanagers))
         .route("/api/v1/targets", get(status_api::targets))
         .route("/api/v1/scrape_pools", get(status_api::scrape_pools))
@@ -211,7 +281,12 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/status/cardinality", get(cardinality_api::cardinality))
         .route("/api/v1/status/memory", get(memory::status))
         .route("/api/v1/status/retention", get(retention_api::retention))
+        .route("/api/v1/alerting/events", get(alerting::notify_api::events))
+        .route("/api/v1/alerting/alerts", get(alerting::notify_api::alerts))
+        .route("/api/v1/alerting/route", get(alerting::notify_api::route))
+        .route("/api/v1/alerting/silences", get(alerting::notify_api::silences))
         .merge(admin_routes(&app))
+        .merge(alertmanager_api::routes(&app))
         .with_state(Arc::clone(&app))
         .merge(writes)
         .fallback(pages::not_found)
@@ -223,6 +298,11 @@ pub fn router(app: Arc<App>) -> Router {
 /// What changes stored data by hand, or makes agents work, behind its guard.
 fn admin_routes(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
+        .route("/-/reload", post(alerting::rules_api::reload).put(alerting::rules_api::reload))
+        .route("/api/v1/alerting/ack", post(alerting::notify_api::acknowledge))
+        .route("/api/v1/alerting/unack", post(alerting::notify_api::unacknowledge))
+        .route("/api/v1/alerting/silences", post(alerting::notify_api::silence))
+        .route("/api/v1/alerting/silences/{id}/expire", post(alerting::notify_api::expire))
         .route("/api/v1/admin/flush", post(admin_api::flush))
         .route("/api/v1/admin/merge", post(admin_api::merge))
         .route("/api/v1/admin/backup", post(backup_api::backup))

@@ -7,6 +7,8 @@
 mod admin_api;
 mod admin_guard;
 pub mod agents;
+pub mod alerting;
+mod alertmanager_api;
 mod answer;
 mod app;
 mod backup_api;
@@ -36,6 +38,7 @@ mod reading;
 mod remote_read;
 mod reply;
 mod retention_api;
+mod runbooks;
 mod running;
 mod series_api;
 mod serve;
@@ -49,7 +52,8 @@ mod time;
 
 pub use admin_guard::AdminAccess;
 pub use agents::{AgentBook, ProfileOptions, watch_profiles};
-pub use app::{App, ServerOptions, router};
+pub use alerting::{Alerting, AlertingOptions, NotifyOptions, is_like, matching_files};
+pub use app::{App, DELIVERED_WITHIN, ServerOptions, router};
 pub use captures::{CaptureOptions, Captures};
 pub use memory::watch_memory;
 pub use serve::{ServeOptions, serve, serve_with};

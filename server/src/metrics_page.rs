@@ -39,6 +39,10 @@ fn families(app: &App) -> Vec<Family> {
     all.push(agents_family(app));
     all.extend(ingest_families(app));
     all.extend(app.captures.families());
+    all.extend(app.alerting.families());
+    all.extend(app.alerting.forward_families());
+    all.extend(app.notifier.families());
+    all.extend(app.deliveries.families());
     all.extend(process_families(app));
     all
 }

@@ -66,8 +66,19 @@ impl Params {
         self.all(name).next().filter(|value| !value.is_empty())
     }
 
-    fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+    /// Every value of `name`.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.pairs.iter().filter(move |(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of `name`.
+    pub(crate) fn texts(&self, name: &str) -> Vec<String> {
+        self.all(name).map(ToOwned::to_owned).collect()
+    }
+
+    /// Every name and value.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The value of `name`, which the call cannot do without.

@@ -86,16 +86,6 @@ pub(crate) async fn flags(State(app): State<Arc<App>>) -> Response {
     success_json(&all)
 }
 
-/// The rules, of which there are none.
-pub(crate) async fn rules() -> Response {
-    success_json(&json!({ "groups": [] }))
-}
-
-/// The alerts of the rules.
-pub(crate) async fn alerts() -> Response {
-    success_json(&json!({ "alerts": [] }))
-}
-
 /// The targets, of which there are none: agents push.
 pub(crate) async fn targets() -> Response {
     success_json(&json!({ "activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {} }))
@@ -107,8 +97,9 @@ pub(crate) async fn scrape_pools() -> Response {
 }
 
 /// Whom alerts are sent to.
-pub(crate) async fn alertmanagers() -> Response {
-    success_json(&json!({ "activeAlertmanagers": [], "droppedAlertmanagers": [] }))
+pub(crate) async fn alertmanagers(State(app): State<Arc<App>>) -> Response {
+    let active: Vec<_> = app.alerting.alertmanagers().into_iter().map(|url| json!({ "url": url })).collect();
+    success_json(&json!({ "activeAlertmanagers": active, "droppedAlertmanagers": [] }))
 }
 
 /// The settings that the program runs with, as YAML.

@@ -7,6 +7,7 @@
 #![expect(clippy::cast_precision_loss, reason = "figures are shown in a few digits")]
 
 mod agree;
+mod alerts;
 mod compare;
 mod compare_table;
 mod disk;
@@ -37,6 +38,9 @@ use crate::output::Output;
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
+    /// What many rules over many series cost, and how soon after a sample a webhook is told
+    #[command(after_help = ALERTS_HELP)]
+    Alerts(alerts::AlertsArgs),
     /// MetricKit, VictoriaMetrics and Prometheus side by side on the same data, in one table
     #[command(after_help = COMPARE_HELP)]
     Compare(compare::CompareArgs),
@@ -63,6 +67,11 @@ pub(crate) enum BenchCommand {
     /// A fixed list of queries over generated data: latency of each
     Query(QueryArgs),
 }
+
+const ALERTS_HELP: &str = "\
+Examples:
+  metrickit bench alerts
+  metrickit bench alerts --series 10000 --rules 1000 --interval 5 --intervals 24 --json";
 
 const COMPARE_HELP: &str = "\
 Each server runs alone, on a temporary folder, with its own defaults. METRICKIT_BENCH_VICTORIAMETRICS and
@@ -210,6 +219,7 @@ pub(crate) fn run(command: &BenchCommand, output: &mut Output) -> anyhow::Result
         guard::clean_up_on_signals()?;
     }
     match command {
+        BenchCommand::Alerts(args) => alerts::run(args, output),
         BenchCommand::Compare(args) => compare::run(args, output),
         BenchCommand::Disk(args) => disk::run(args, output),
         BenchCommand::Growth(args) => growth::run(args, output),

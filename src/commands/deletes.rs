@@ -138,7 +138,7 @@ fn confirmed(output: &mut Output) -> anyhow::Result<bool> {
 }
 
 /// The user, as far as the environment tells.
-fn who() -> String {
+pub(super) fn who() -> String {
     std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "the command line".to_owned())
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod agent;
 pub(crate) mod agents;
+pub(crate) mod alerts;
 pub(crate) mod backup;
 pub(crate) mod captures;
 pub(crate) mod cardinality;
@@ -12,13 +13,16 @@ pub(crate) mod deletes;
 pub(crate) mod export;
 pub(crate) mod go;
 pub(crate) mod import;
+pub(crate) mod notify;
 #[cfg(feature = "parquet")]
 mod parquet_rows;
 mod part_file;
 mod progress;
 pub(crate) mod query;
 pub(crate) mod retention;
+pub(crate) mod rules;
 pub(crate) mod server;
+pub(crate) mod silences;
 mod up;
 
 use std::io::IsTerminal;

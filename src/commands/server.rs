@@ -43,6 +43,8 @@ pub(crate) fn run(
     let serving = Serving::start(listener, settings.clone())?;
     // Scripts and tests read this line; it comes first.
     output.line(&format!("listening on {}", serving.url()))?;
+    let reloader = serving.stopper();
+    signals::on_reload(move || reloader.reload())?;
     let (stopper, agent_stop) = (serving.stopper(), agent::StopFlag::new());
     let asked = agent_stop.clone();
     signals::on_stop(move |name| {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use model::time::parse_duration_ms;
 
-use super::{Kind, Setting, TABLE, find, lifetimes, parse_bytes};
+use super::{Kind, Setting, TABLE, alerting, find, lifetimes, parse_bytes};
 use crate::render::append;
 
 /// What stands for a value that follows from others.
@@ -112,6 +112,7 @@ impl Resolved {
                 Kind::Count => text.to_owned(),
                 Kind::CountOrAuto if text != AUTO => text.to_owned(),
                 Kind::Rules => toml::Value::from(lifetimes::split(text)).to_string(),
+                Kind::List => toml::Value::from(alerting::list(text)).to_string(),
                 _ => toml::Value::from(text).to_string(),
             };
             (format!("{} = {quoted}", setting.key), self.origin(setting.key))
@@ -173,7 +174,9 @@ fn read_file(path: &Path) -> Result<Vec<(&'static str, String)>, SettingsError> 
         let text = match value {
             toml::Value::String(text) => text,
             toml::Value::Integer(number) => number.to_string(),
-            toml::Value::Array(rules) if setting.kind == Kind::Rules && rules.iter().all(toml::Value::is_str) => {
+            toml::Value::Array(rules)
+                if matches!(setting.kind, Kind::Rules | Kind::List) && rules.iter().all(toml::Value::is_str) =>
+            {
                 rules.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join("; ")
             }
             toml::Value::Boolean(false) if setting.kind == Kind::DurationOrOff => "off".to_owned(),
@@ -192,7 +195,7 @@ fn check(kind: Kind, text: &str) -> Result<(), String> {
     match kind {
         Kind::Address => address(text).map(drop),
         Kind::Folder | Kind::Text if text.trim().is_empty() => Err("it is empty".to_owned()),
-        Kind::Folder | Kind::Text => Ok(()),
+        Kind::Folder | Kind::Text | Kind::List => Ok(()),
         Kind::DurationOrOff if text == "off" => Ok(()),
         Kind::Duration | Kind::DurationOrOff => match parse_duration_ms(text) {
             Ok(0) => Err("a duration of zero is not allowed".to_owned()),
@@ -200,6 +203,7 @@ fn check(kind: Kind, text: &str) -> Result<(), String> {
             Err(error) => Err(error.to_string()),
         },
         Kind::Rules => lifetimes::parse(text).map(drop),
+        Kind::Labels => alerting::labels(text).map(drop),
         Kind::BytesOrAuto | Kind::CountOrAuto if text == AUTO => Ok(()),
         Kind::Bytes | Kind::BytesOrAuto => parse_bytes(text).map(drop),
         Kind::Count | Kind::CountOrAuto => {

@@ -3,6 +3,7 @@
 //! A setting is one row of [`TABLE`]; its flag, environment variable, key in the file, default and help follow from
 //! the row. Later layers win: defaults < file < environment < flags. `typed` turns the texts into checked values.
 
+mod alerting;
 mod flags;
 mod layers;
 mod lifetimes;
@@ -36,6 +37,10 @@ pub(crate) enum Kind {
     Choice(&'static [&'static str]),
     /// Rules of `lifetimes`, separated by `;`; in the file a list of them. Or nothing.
     Rules,
+    /// Texts, separated by `;`; in the file a list of them. Or nothing.
+    List,
+    /// `name=value`, separated by commas. Or nothing.
+    Labels,
     /// Anything.
     Text,
 }
@@ -54,6 +59,8 @@ impl Kind {
             Self::CountOrAuto => "N|auto",
             Self::Choice(_) => "MODE",
             Self::Rules => "RULES",
+            Self::List => "LIST",
+            Self::Labels => "LABELS",
             Self::Text => "TEXT",
         }
     }
@@ -306,6 +313,60 @@ pub(crate) const TABLE: &[Setting] = &[
         default: "30",
         kind: Kind::Count,
         help: "Most captures of one process in an hour; those that agents take by themselves are counted apart",
+    },
+    Setting {
+        key: "rule_files",
+        default: "",
+        kind: Kind::List,
+        help: "Files of recording and alerting rules as Prometheus has them: paths whose last part may have * and ?, separated by ';', a list in the file; read anew at SIGHUP and POST /-/reload",
+    },
+    Setting {
+        key: "shipped_rules",
+        default: "on",
+        kind: Kind::Choice(&["on", "off"]),
+        help: "Whether the rules that come with the program are evaluated, too: `metrickit rules shipped` lists them",
+    },
+    Setting {
+        key: "evaluation_interval",
+        default: "1m",
+        kind: Kind::Duration,
+        help: "Time between two evaluations of groups of rules that do not say",
+    },
+    Setting {
+        key: "rule_query_offset",
+        default: "off",
+        kind: Kind::DurationOrOff,
+        help: "How far back rules look in groups that do not say, for samples that come late",
+    },
+    Setting {
+        key: "external_url",
+        default: "auto",
+        kind: Kind::Text,
+        help: "Where people reach this server, for links in alerts; auto: the address it listens on",
+    },
+    Setting {
+        key: "external_labels",
+        default: "",
+        kind: Kind::Labels,
+        help: "Labels put on alerts as they leave: site=home,env=prod",
+    },
+    Setting {
+        key: "alertmanagers",
+        default: "",
+        kind: Kind::List,
+        help: "Alertmanagers elsewhere that get every alert: URLs such as http://am:9093, separated by ';', a list in the file",
+    },
+    Setting {
+        key: "alerting_config",
+        default: "off",
+        kind: Kind::Text,
+        help: "File that says who is told of alerts, in Alertmanager's form; read anew at SIGHUP and POST /-/reload; off tells nobody",
+    },
+    Setting {
+        key: "alerting_events_bytes_max",
+        default: "64MiB",
+        kind: Kind::Bytes,
+        help: "Size of the log of what happened to alerts, in the folder alerting of the data; the oldest goes first",
     },
     Setting {
         key: "stop_timeout",

@@ -10,7 +10,7 @@ use storage::{Durability, EngineOptions};
 
 use super::memory::Memory;
 use super::memory_limit::MemoryLimit;
-use super::{Resolved, SettingsError, layers, lifetimes};
+use super::{Resolved, SettingsError, alerting, layers, lifetimes};
 
 /// What `server` and `up` run with.
 #[derive(Debug, Clone)]
@@ -40,11 +40,7 @@ impl ServerSettings {
     /// As [`new`](Self::new) with so much memory.
     fn within(resolved: &Resolved, limit: &MemoryLimit) -> Result<Self, SettingsError> {
         let memory = Memory::new(resolved, limit)?;
-        let listen = layers::address(resolved.text("listen")).map_err(|reason| SettingsError::Value {
-            key: "listen",
-            origin: resolved.origin("listen").clone(),
-            reason,
-        })?;
+        let listen = layers::address(resolved.text("listen")).map_err(wrong(resolved, "listen"))?;
         let ms = |key: &str| resolved.duration_ms(key).unwrap_or(i64::MAX);
         let unsigned_ms = |key: &str| ms(key).unsigned_abs();
         let engine = EngineOptions {
@@ -54,11 +50,8 @@ impl ServerSettings {
                 _ => Durability::Sync,
             },
             retention_ms: resolved.duration_ms("retention"),
-            lifetimes: lifetimes::parse(resolved.text("retention_rules")).map_err(|reason| SettingsError::Value {
-                key: "retention_rules",
-                origin: resolved.origin("retention_rules").clone(),
-                reason,
-            })?,
+            lifetimes: lifetimes::parse(resolved.text("retention_rules"))
+                .map_err(wrong(resolved, "retention_rules"))?,
             disk_bytes_max: resolved.bytes("disk_bytes_max"),
             future_lead_ms: resolved.duration_ms("future_lead"),
             flush_age_ms: ms("flush_age"),
@@ -103,6 +96,7 @@ impl ServerSettings {
         let backup_dir = Some(resolved.text("backup_dir")).filter(|&dir| dir != "off").map(PathBuf::from);
         let data = PathBuf::from(resolved.text("data"));
         let captures = captures(resolved, &data);
+        alerting::check_alertmanagers(resolved).map_err(wrong(resolved, "alertmanagers"))?;
         let server = ServerOptions {
             query,
             captures,
@@ -115,6 +109,8 @@ impl ServerSettings {
                 dir: Some(resolved.text("profiles_dir")).filter(|&dir| dir != "off").map(PathBuf::from),
                 check: |text| agent::config::profile::check(text).map(drop).map_err(|error| error.to_string()),
             },
+            alerting: alerting::options(resolved),
+            notify: alerting::notify(resolved),
             agents_waiting_max: resolved.count("connections_max") / 2,
             ..ServerOptions::default()
         };
@@ -139,7 +135,13 @@ impl ServerSettings {
             data: data.to_owned(),
             engine: memory.engine(engine),
             ingest: memory.ingest(IngestLimits::default()),
-            server: ServerOptions { query, memory: memory.budget, ..ServerOptions::default() },
+            server: ServerOptions {
+                query,
+                memory: memory.budget,
+                // Who reads a folder changes nothing in it.
+                alerting: server::AlertingOptions { threads: 0, ..server::AlertingOptions::default() },
+                ..ServerOptions::default()
+            },
             serve: ServeOptions { drain_ms: 0, ..ServeOptions::default() },
             memory,
         }
@@ -147,6 +149,12 @@ impl ServerSettings {
 }
 
 /// Bounds on captures, which lie in the folder `data`.
+/// What is wrong with the setting `key`, once it is known why.
+fn wrong(resolved: &Resolved, key: &'static str) -> impl FnOnce(String) -> SettingsError {
+    let origin = resolved.origin(key).clone();
+    move |reason| SettingsError::Value { key, origin, reason }
+}
+
 fn captures(resolved: &Resolved, data: &Path) -> CaptureOptions {
     CaptureOptions {
         folder: Some(data.join("captures")),
@@ -187,6 +195,13 @@ mod tests {
             ..CaptureOptions::default()
         };
         assert_eq!(defaults.server.captures, captures);
+        let alerting = server::AlertingOptions { shipped_rules: true, ..server::AlertingOptions::default() };
+        assert_eq!(defaults.server.alerting, alerting);
+        let notify = server::NotifyOptions {
+            events_dir: Some(PathBuf::from("./metrickit-data/alerting")),
+            ..server::NotifyOptions::default()
+        };
+        assert_eq!(defaults.server.notify, notify);
         let serve = ServeOptions::default();
         assert_eq!((defaults.serve.connections_max, defaults.serve.drain_ms), (serve.connections_max, serve.drain_ms));
         assert_eq!(defaults.listen, SocketAddr::from(([127, 0, 0, 1], 9595)));
@@ -208,6 +223,12 @@ mod tests {
             ("request_bytes_max", "1MiB"),
             ("admin_api", "off"),
             ("backup_dir", "/b"),
+            ("alerting_config", "am.yml"),
+            ("rule_files", "a/*.yml; b.yml"),
+            ("shipped_rules", "off"),
+            ("evaluation_interval", "1s"),
+            ("rule_query_offset", "2s"),
+            ("external_labels", "site=home"),
             ("listen", ":0"),
         ]);
         assert_eq!(changed.engine.retention_ms, None);
@@ -221,5 +242,9 @@ mod tests {
         assert_eq!(changed.ingest.body_bytes_max, 1 << 20);
         assert_eq!((changed.server.admin, changed.server.backup_dir), (AdminAccess::Off, Some(PathBuf::from("/b"))));
         assert!(changed.listen.ip().is_unspecified());
+        assert_eq!(changed.server.notify.file, Some(PathBuf::from("am.yml")));
+        let alerting = changed.server.alerting;
+        assert_eq!((alerting.interval_ms, alerting.query_offset_ms, alerting.rule_files.len()), (1000, 2000, 2));
+        assert_eq!((alerting.external_labels["site"].as_str(), alerting.shipped_rules), ("home", false));
     }
 }

@@ -173,6 +173,11 @@ fn metrics_in_both_formats() {
     let helps = plain.body.lines().filter(|line| line.starts_with("# HELP ")).count();
     let types = plain.body.lines().filter(|line| line.starts_with("# TYPE ")).count();
     assert!(helps == types && types > 25, "{helps} helps, {types} types");
+    let mut names: Vec<&str> =
+        plain.body.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    names.sort_unstable();
+    let twice: Vec<&[&str]> = names.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    assert!(twice.is_empty(), "families are there once: {twice:?}");
 }
 
 #[test]

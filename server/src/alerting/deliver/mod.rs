@@ -1,0 +1,233 @@
+//! Sending notifications: a bounded queue and a worker for each integration, so that one that hangs holds up no other.
+//!
+//! Workers are threads that start when something is to be sent and end when nothing is. What they send is rendered by [`rules::receivers`];
+//! [`Sender`] makes one attempt, [`Deliveries`] repeats it until it is taken, refused for good, or its time is over.
+
+mod exec;
+mod file;
+mod http;
+mod mail;
+mod metrics;
+mod oauth;
+mod queue;
+mod sender;
+mod template_files;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use model::Clock;
+use model::exposition::Family;
+use rules::config::Config;
+use rules::config::receivers::Integration;
+use rules::event::EventLog;
+use rules::notify::delivery::{Deliver, Delivered, Done, Notification};
+use rules::receivers::Templates;
+
+use metrics::Metrics;
+use queue::{Item, Offered, Queue};
+pub use sender::{DiskSecrets, Sender};
+pub use template_files::load_templates;
+
+/// Most workers at once. An integration beyond them waits for one to end.
+const WORKERS_MAX: usize = 512;
+/// How long one attempt may take where nothing else is said.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+/// What an attempt gets at least, however near its deadline.
+const ATTEMPT_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+
+/// Which integration: the receiver's name, and its place among the receiver's.
+pub(super) type Key = (String, usize);
+
+/// Whom to send to, and how it is rendered.
+#[derive(Debug)]
+struct Book {
+    receivers: BTreeMap<String, Vec<Arc<Integration>>>,
+    templates: Templates,
+    external_url: String,
+}
+
+/// Sends notifications.
+pub struct Deliveries {
+    /// Itself, for its workers.
+    own: Weak<Self>,
+    clock: Arc<dyn Clock>,
+    events: Arc<dyn EventLog>,
+    sender: Sender,
+    book: Mutex<Arc<Book>>,
+    state: Mutex<State>,
+    /// Told when something changes that a worker or [`Deliveries::stop`] may wait for.
+    changed: Condvar,
+    metrics: Metrics,
+}
+
+#[derive(Default)]
+struct State {
+    queues: BTreeMap<Key, Slot>,
+    /// Integrations that have something to send, and no worker.
+    unserved: std::collections::VecDeque<Key>,
+    workers: usize,
+    /// Once it is set nothing new is taken, and nothing is tried after it.
+    stops_at: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Slot {
+    queue: Queue,
+    /// Whether a worker serves it, or it waits for one.
+    served: bool,
+    /// Whether an attempt is under way.
+    sending: bool,
+}
+
+impl fmt::Debug for Deliveries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deliveries").finish_non_exhaustive()
+    }
+}
+
+impl Deliveries {
+    /// Sends to the receivers of `config`. `external_url` is where this server is reached.
+    pub fn new(
+        config: &Config,
+        templates: Templates,
+        external_url: &str,
+        clock: Arc<dyn Clock>,
+        events: Arc<dyn EventLog>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            own: Weak::clone(own),
+            clock,
+            events,
+            sender: Sender::default(),
+            book: Mutex::new(Arc::new(book(config, templates, external_url))),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            metrics: Metrics::default(),
+        })
+    }
+
+    /// Sends to the receivers of another `config` from now on, what waits already included: places in the list of a receiver count.
+    pub fn configure(&self, config: &Config, templates: Templates, external_url: &str) {
+        let book = book(config, templates, external_url);
+        self.metrics.retain(|(receiver, place)| book.receivers.get(receiver).is_some_and(|all| *place < all.len()));
+        *self.book.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(book);
+    }
+
+    /// Takes nothing more, and waits until all that waits is sent, at most for `within`. What is left then is given up and told so.
+    pub fn stop(&self, within: Duration) {
+        let until = Instant::now() + within;
+        let mut state = self.state();
+        state.stops_at = Some(until);
+        self.changed.notify_all();
+        while state.queues.values().any(|slot| slot.sending || slot.queue.len() > 0) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let left: Vec<Item> = state.queues.values_mut().flat_map(|slot| slot.queue.drain()).collect();
+        drop(state);
+        for item in left {
+            self.fail(item, "the server stops");
+        }
+    }
+
+    /// What it says of itself.
+    pub fn families(&self) -> Vec<Family> {
+        let lengths: Vec<(Key, usize)> =
+            self.state().queues.iter().map(|(key, slot)| (key.clone(), slot.queue.len())).collect();
+        self.metrics.families(&self.book(), &lengths)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn book(&self) -> Arc<Book> {
+        Arc::clone(&self.book.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Gives `item` up.
+    fn fail(&self, item: Item, why: &str) {
+        let error = if item.trouble.is_empty() { why.to_owned() } else { format!("{why}; last: {}", item.trouble) };
+        self.finish(item, Delivered::Failed { error, attempts: 0 });
+    }
+
+    /// Tells what became of `item`.
+    fn finish(&self, item: Item, mut delivered: Delivered) {
+        let key = (item.notification.receiver.clone(), item.notification.integration);
+        let took_ms = self.clock.now().0.saturating_sub(item.came_ms);
+        match &mut delivered {
+            Delivered::Taken { attempts, .. } => {
+                *attempts = item.attempts;
+                self.metrics.taken(&key, took_ms);
+            }
+            Delivered::Failed { attempts, .. } => {
+                *attempts = item.attempts;
+                self.metrics.failed(&key);
+            }
+        }
+        (item.done)(delivered);
+    }
+}
+
+fn book(config: &Config, templates: Templates, external_url: &str) -> Book {
+    let receivers = config.receivers.iter().map(|receiver| {
+        let integrations = receiver.integrations.iter().cloned().map(Arc::new).collect();
+        (receiver.name.clone(), integrations)
+    });
+    Book { receivers: receivers.collect(), templates, external_url: external_url.to_owned() }
+}
+
+/// What a queue says of an item that it does not keep.
+enum Unkept {
+    Nothing,
+    Stopping(Item),
+    OutOfDate(Item),
+    Full(Item),
+}
+
+impl Deliver for Deliveries {
+    fn deliver(&self, notification: Notification, done: Done) {
+        let key = (notification.receiver.clone(), notification.integration);
+        let now_ms = self.clock.now().0;
+        let item = Item { notification, done, came_ms: now_ms, due_ms: now_ms, attempts: 0, trouble: String::new() };
+        self.metrics.came(&key);
+        let unkept = {
+            let mut state = self.state();
+            if state.stops_at.is_some() {
+                Unkept::Stopping(item)
+            } else {
+                let slot = state.queues.entry(key.clone()).or_default();
+                let unkept = match slot.queue.offer(item) {
+                    Offered::Taken => Unkept::Nothing,
+                    Offered::Replaced(older) => Unkept::OutOfDate(older),
+                    Offered::Full(item) => Unkept::Full(item),
+                };
+                if !slot.served {
+                    slot.served = true;
+                    state.unserved.push_back(key.clone());
+                }
+                unkept
+            }
+        };
+        match unkept {
+            Unkept::Nothing => {}
+            Unkept::Stopping(item) => self.fail(item, "the server stops"),
+            Unkept::OutOfDate(item) => self.fail(item, "a newer notification of its group took its place"),
+            Unkept::Full(item) => {
+                self.metrics.dropped(&key);
+                self.fail(item, &format!("{} notifications wait for this receiver already", queue::QUEUE_MAX));
+            }
+        }
+        self.changed.notify_all();
+        if let Some(own) = self.own.upgrade() {
+            worker::start(&own);
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! The thread that tells people: it gives the dispatcher of `rules` a clock, a shelf and ways out.
+//!
+//! Alerts and the outcomes of deliveries are left in an inbox, so that nobody waits for the dispatcher; people's changes go to it directly and are on
+//! the shelf before they are answered. What is to be said is on the shelf before it is handed over.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use model::Clock;
+use rules::config::Config;
+use rules::notify::alerts::Incoming;
+use rules::notify::decision::Fingerprint;
+use rules::notify::delivery::{Deliver, Delivered};
+use rules::notify::dispatch::{Dispatcher, Limits, Outgoing};
+use rules::posted::{Posted, Tell};
+use rules::shelf::{Shelf, ShelfError};
+
+use super::events::EventFiles;
+
+/// Longest sleep: a clock that is set is noticed, and events reach the disk.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Most alerts in the inbox. Those beyond are told again by their senders.
+const INBOX_MAX: usize = 100_000;
+
+/// See the module.
+pub struct Notifier {
+    clock: Arc<dyn Clock>,
+    shelf: Box<dyn Shelf>,
+    events: Arc<EventFiles>,
+    dispatcher: Mutex<Dispatcher>,
+    inbox: Mutex<Inbox>,
+    wake: Condvar,
+    deliver: OnceLock<Arc<dyn Deliver>>,
+    stopping: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Inbox {
+    alerts: BTreeMap<Fingerprint, Vec<Incoming>>,
+    outcomes: Vec<(u64, Delivered)>,
+    woken: bool,
+}
+
+/// What happened since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) received: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) notifications: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    pub(crate) shelf_failures: AtomicU64,
+}
+
+impl fmt::Debug for Notifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notifier").field("counts", &self.counts).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Notifier {
+    /// A notifier by `config` that goes on with what is on `shelf`.
+    ///
+    /// # Errors
+    ///
+    /// When the shelf cannot be read.
+    pub fn open(
+        config: Arc<Config>,
+        shelf: Box<dyn Shelf>,
+        events: Arc<EventFiles>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, ShelfError> {
+        let dispatcher = Dispatcher::open(config, Limits::default(), &*shelf, Arc::clone(&events) as _, clock.now().0)?;
+        Ok(Arc::new(Self {
+            clock,
+            shelf,
+            events,
+            dispatcher: Mutex::new(dispatcher),
+            inbox: Mutex::default(),
+            wake: Condvar::new(),
+            deliver: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            thread: Mutex::default(),
+            counts: Counts::default(),
+        }))
+    }
+
+    /// Hands notifications to `deliver`, from now on and for good. Before that they fail, and are decided again.
+    pub fn connect(&self, deliver: Arc<dyn Deliver>) {
+        // A second caller is too late.
+        let _ = self.deliver.set(deliver);
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no thread left.
+    pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
+        let this = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("alerting-notify".to_owned()).spawn(move || this.run())?;
+        *lock(&self.thread) = Some(thread);
+        Ok(())
+    }
+
+    /// Ends the thread. What is due then is handed over; what comes of it later is taken note of by [`Self::finish`].
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wake();
+        if let Some(thread) = lock(&self.thread).take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that tells of alerts panicked");
+        }
+    }
+
+    /// Takes note of the last outcomes, after deliveries have ended.
+    pub fn finish(&self) {
+        self.take_inbox();
+        self.events.flush();
+    }
+
+    fn run(self: &Arc<Self>) {
+        while !self.stopping.load(Ordering::Acquire) {
+            let next_ms = self.step();
+            self.events.flush();
+            self.sleep(next_ms);
+        }
+        self.step();
+        self.events.flush();
+    }
+
+    fn sleep(&self, next_ms: i64) {
+        let left_ms = next_ms.saturating_sub(self.clock.now().0).max(0).unsigned_abs();
+        let mut inbox = lock(&self.inbox);
+        if !inbox.woken && left_ms > 0 {
+            let time = Duration::from_millis(left_ms).min(SLEEP_MAX);
+            inbox = self.wake.wait_timeout(inbox, time).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        inbox.woken = false;
+    }
+
+    fn wake(&self) {
+        lock(&self.inbox).woken = true;
+        self.wake.notify_all();
+    }
+
+    /// Does what is due, and returns when something is next, milliseconds since the Unix epoch.
+    pub fn step(self: &Arc<Self>) -> i64 {
+        self.take_inbox();
+        let mut dispatcher = lock(&self.dispatcher);
+        let now_ms = self.clock.now().0;
+        let due = dispatcher.due(now_ms);
+        // Told what cannot be written is better than not told.
+        let _ = self.write(&mut dispatcher, now_ms);
+        let next_ms = dispatcher.next_due_ms();
+        drop(dispatcher);
+        for outgoing in due {
+            self.send(outgoing);
+        }
+        next_ms
+    }
+
+    fn take_inbox(&self) {
+        let (alerts, outcomes) = {
+            let mut inbox = lock(&self.inbox);
+            (std::mem::take(&mut inbox.alerts), std::mem::take(&mut inbox.outcomes))
+        };
+        let mut dispatcher = lock(&self.dispatcher);
+        let now_ms = self.clock.now().0;
+        dispatcher.put(alerts.into_values().flatten(), now_ms);
+        for (ticket, delivered) in outcomes {
+            dispatcher.delivered(ticket, &delivered, now_ms);
+        }
+        let _ = self.write(&mut dispatcher, now_ms);
+    }
+
+    fn send(self: &Arc<Self>, outgoing: Outgoing) {
+        let Outgoing { ticket, notification } = outgoing;
+        let this = Arc::downgrade(self);
+        let done = move |delivered: Delivered| {
+            let Some(this) = this.upgrade() else { return };
+            let count = if matches!(delivered, Delivered::Taken { .. }) {
+                &this.counts.notifications
+            } else {
+                &this.counts.failures
+            };
+            count.fetch_add(1, Ordering::Relaxed);
+            lock(&this.inbox).outcomes.push((ticket, delivered));
+            this.wake();
+        };
+        match self.deliver.get() {
+            Some(deliver) => deliver.deliver(notification, Box::new(done)),
+            None => done(Delivered::Failed { error: "nothing delivers yet".to_owned(), attempts: 0 }),
+        }
+    }
+
+    fn write(&self, dispatcher: &mut Dispatcher, now_ms: i64) -> Result<(), ShelfError> {
+        let changes = dispatcher.take_changes(now_ms);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.shelf.change(&changes).inspect_err(|error| {
+            dispatcher.give_back(changes);
+            if self.counts.shelf_failures.fetch_add(1, Ordering::Relaxed).is_multiple_of(60) {
+                tracing::error!(
+                    "what was told of alerts cannot be written down; after a restart it may be told again: {error}"
+                );
+            }
+        })
+    }
+
+    /// Looks at the dispatcher, with the time.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Dispatcher, i64) -> T) -> T {
+        look(&lock(&self.dispatcher), self.clock.now().0)
+    }
+
+    /// Changes something, and returns when that is on the shelf.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Dispatcher, i64) -> T) -> Result<T, ShelfError> {
+        let mut dispatcher = lock(&self.dispatcher);
+        let now_ms = self.clock.now().0;
+        let changed = change(&mut dispatcher, now_ms);
+        let written = self.write(&mut dispatcher, now_ms);
+        drop(dispatcher);
+        self.wake();
+        written.map(|()| changed)
+    }
+
+    /// Works by `config` from now on.
+    pub fn set_config(&self, config: Arc<Config>) {
+        if let Err(error) = self.change(|dispatcher, now_ms| dispatcher.set_config(config, now_ms)) {
+            tracing::warn!("the routing file is taken, but the state cannot be written: {error}");
+        }
+    }
+
+    /// The event log.
+    pub(crate) fn events(&self) -> &Arc<EventFiles> {
+        &self.events
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Takes alerts, as [`Tell::tell`] does.
+    pub(crate) fn take(&self, alerts: impl IntoIterator<Item = Incoming>) {
+        let mut inbox = lock(&self.inbox);
+        for incoming in alerts {
+            self.counts.received.fetch_add(1, Ordering::Relaxed);
+            let alert = incoming.posted.fingerprint();
+            if inbox.alerts.len() >= INBOX_MAX && !inbox.alerts.contains_key(&alert) {
+                self.counts.refused.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            let waiting = inbox.alerts.entry(alert).or_default();
+            // What is between the first and the last word changes nothing.
+            waiting.truncate(1);
+            waiting.push(incoming);
+        }
+        drop(inbox);
+        self.wake();
+    }
+}
+
+impl Tell for Notifier {
+    fn tell(&self, alerts: Vec<Posted>) {
+        self.take(alerts.into_iter().map(Incoming::from));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Labels, ManualClock, TimestampMs};
+    use rules::notify::delivery::{Done, Notification};
+    use rules::shelf::MemoryShelf;
+
+    use super::*;
+
+    /// Takes everything, or keeps what it was given.
+    #[derive(Default)]
+    struct Sink {
+        told: Mutex<Vec<String>>,
+        held: Mutex<Vec<Done>>,
+        holds: AtomicBool,
+    }
+
+    impl fmt::Debug for Sink {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Sink")
+        }
+    }
+
+    impl Deliver for Sink {
+        fn deliver(&self, notification: Notification, done: Done) {
+            lock(&self.told).push(format!("{}: {}", notification.reason.as_str(), notification.alerts.len()));
+            if self.holds.load(Ordering::Relaxed) {
+                lock(&self.held).push(done);
+            } else {
+                done(Delivered::Taken { answer: "ok".to_owned(), attempts: 1 });
+            }
+        }
+    }
+
+    fn notifier(clock: &Arc<ManualClock>, deliver: &Arc<Sink>) -> Arc<Notifier> {
+        let text = "
+route: {receiver: ops, group_wait: 0s, group_interval: 10s}
+receivers: [{name: ops, webhook_configs: [{url: 'http://x/'}]}]";
+        let config = Arc::new(rules::config::read("am.yml", text).expect("a file"));
+        let events = Arc::new(EventFiles::new(None, 0));
+        let notifier =
+            Notifier::open(config, Box::new(MemoryShelf::default()), events, Arc::clone(clock) as _).expect("a shelf");
+        notifier.connect(Arc::clone(deliver) as _);
+        notifier
+    }
+
+    fn posted(name: &str, ends_ms: i64) -> Posted {
+        let labels = Labels::from_pairs([("alertname", name)]).expect("labels");
+        Posted { labels, annotations: BTreeMap::new(), starts_ms: 0, ends_ms, generator_url: String::new() }
+    }
+
+    #[test]
+    fn what_is_told_reaches_receivers() {
+        let (clock, sink) = (Arc::new(ManualClock::new(TimestampMs(1000))), Arc::new(Sink::default()));
+        let notifier = notifier(&clock, &sink);
+        notifier.tell(vec![posted("a", 500_000), posted("b", 500_000)]);
+        assert_eq!(notifier.step(), 11_000);
+        assert_eq!(*lock(&sink.told), ["first notification: 2"]);
+        // A message between two others is not lost if it ended something.
+        notifier.tell(vec![posted("a", 900)]);
+        clock.advance_ms(10_000);
+        sink.holds.store(true, Ordering::Relaxed);
+        notifier.step();
+        assert_eq!(lock(&sink.told).len(), 2);
+        // While nobody knows what became of it, nothing more is said; afterwards it is.
+        notifier.tell(vec![posted("c", 500_000)]);
+        clock.advance_ms(10_000);
+        notifier.step();
+        assert_eq!(lock(&sink.told).len(), 2);
+        for done in lock(&sink.held).drain(..) {
+            done(Delivered::Failed { error: "no".to_owned(), attempts: 3 });
+        }
+        notifier.step();
+        assert_eq!(lock(&sink.told)[2], "new alerts added: 3");
+        assert_eq!(notifier.counts().failures.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn the_thread_tells_at_once_and_ends() {
+        let (clock, sink) = (Arc::new(ManualClock::new(TimestampMs(1000))), Arc::new(Sink::default()));
+        let notifier = notifier(&clock, &sink);
+        notifier.start().expect("a thread");
+        notifier.tell(vec![posted("a", 500_000)]);
+        while lock(&sink.told).is_empty() {
+            std::thread::yield_now();
+        }
+        notifier.stop();
+        notifier.finish();
+        assert_eq!(notifier.look(|dispatcher, _| dispatcher.in_flight()), 0);
+    }
+}

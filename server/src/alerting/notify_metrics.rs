@@ -1,0 +1,49 @@
+//! What `/metrics` tells of notification.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use model::exposition::Family;
+
+use super::notifier::Notifier;
+use crate::metrics_page::{one_counter, one_gauge, whole};
+
+impl Notifier {
+    /// All of it.
+    pub(crate) fn families(&self) -> Vec<Family> {
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        let ((alerts, groups), refused, in_flight) =
+            self.look(|dispatcher, _| (dispatcher.counts(), dispatcher.refused(), dispatcher.in_flight()));
+        let counts = self.counts();
+        vec![
+            one_gauge("metrickit_notify_alerts", "Alerts that are known, ended ones among them.", whole(alerts as u64)),
+            one_gauge("metrickit_notify_groups", "Groups of alerts.", whole(groups as u64)),
+            one_gauge("metrickit_notify_in_flight", "Notifications on their way.", whole(in_flight as u64)),
+            one_counter("metrickit_notify_received_total", "Messages about alerts.", count(&counts.received)),
+            one_counter(
+                "metrickit_notify_refused_total",
+                "Messages about alerts for which there was no place.",
+                count(&counts.refused) + refused.alerts + refused.groups,
+            ),
+            one_counter(
+                "metrickit_notify_taken_total",
+                "Notifications that a receiver took.",
+                count(&counts.notifications),
+            ),
+            one_counter(
+                "metrickit_notify_failed_total",
+                "Notifications that failed; their groups are looked at again.",
+                count(&counts.failures),
+            ),
+            one_counter(
+                "metrickit_notify_state_failures_total",
+                "Times at which what was told could not be put on disk at once.",
+                count(&counts.shelf_failures),
+            ),
+            one_counter(
+                "metrickit_alerting_events_left_out_total",
+                "Events that are not in the event log, for want of place or disk.",
+                self.events().left_out(),
+            ),
+        ]
+    }
+}

@@ -1,0 +1,269 @@
+//! `/api/v1/rules`, `/api/v1/alerts` and `/-/reload`, as Prometheus answers them:
+//! <https://prometheus.io/docs/prometheus/latest/querying/api/#rules>.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Request, State as AppState};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use jiff::Timestamp;
+use model::{Labels, Matcher};
+use rules::alert::State;
+use rules::evaluate::{ActiveAlert, GroupState, RuleState};
+use rules::file::{Kind, Rule};
+use rules::template::{Style, format_float};
+use serde_json::{Map, Value, json};
+
+use super::load::Slot;
+use super::lock;
+use super::run::word;
+use crate::app::App;
+use crate::params::Params;
+use crate::reply::{ApiError, ErrorKind, success_json};
+
+/// Names as Go writes the zero time.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// Which rules are asked for.
+#[derive(Debug, Default)]
+struct Wanted {
+    alerting: bool,
+    recording: bool,
+    names: Vec<String>,
+    groups: Vec<String>,
+    files: Vec<String>,
+    selectors: Vec<Vec<Matcher>>,
+    without_alerts: bool,
+    /// Most groups; the next page begins after the token.
+    limit: usize,
+    token: Option<String>,
+}
+
+impl Wanted {
+    fn read(params: &Params) -> Result<Self, ApiError> {
+        let kind = params.first("type").unwrap_or_default();
+        if !matches!(kind, "" | "alert" | "record") {
+            return Err(ApiError::parameter("type", format!("not supported value {kind:?}")));
+        }
+        let limit = match params.first("group_limit") {
+            None => 0,
+            Some(text) => {
+                let number = text.parse().ok().filter(|&number: &usize| number > 0);
+                number.ok_or_else(|| ApiError::parameter("group_limit", "group_limit needs to be greater than 0"))?
+            }
+        };
+        let token = params.first("group_next_token").filter(|token| !token.is_empty()).map(ToOwned::to_owned);
+        if token.is_some() && limit == 0 {
+            let message = "group_limit needs to be present in order to paginate over the groups";
+            return Err(ApiError::parameter("group_limit", message));
+        }
+        Ok(Self {
+            alerting: kind != "record",
+            recording: kind != "alert",
+            names: params.texts("rule_name[]"),
+            groups: params.texts("rule_group[]"),
+            files: params.texts("file[]"),
+            selectors: params.selectors()?,
+            without_alerts: params.flag("exclude_alerts")?,
+            limit,
+            token,
+        })
+    }
+
+    fn wants_group(&self, slot: &Slot) -> bool {
+        let is_in = |all: &[String], name: &str| all.is_empty() || all.iter().any(|one| one == name);
+        is_in(&self.groups, &slot.group.name) && is_in(&self.files, &slot.file)
+    }
+
+    fn wants(&self, rule: &Rule) -> bool {
+        let of_kind = match rule.kind {
+            Kind::Alerting(_) => self.alerting,
+            Kind::Recording => self.recording,
+        };
+        let value = |name: &str| rule.labels.get(name).map(String::as_str).unwrap_or_default();
+        let matches = |all: &Vec<Matcher>| all.iter().all(|matcher| matcher.matches(value(matcher.name())));
+        of_kind
+            && (self.names.is_empty() || self.names.contains(&rule.name))
+            && (self.selectors.is_empty() || self.selectors.iter().any(matches))
+    }
+}
+
+pub(crate) async fn rules(AppState(app): AppState<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let params = Params::read(request, app.options.form_body_bytes_max).await?;
+    let wanted = Wanted::read(&params)?;
+    waiting(move || rules_json(&app, &wanted).map(|data| success_json(&data))).await?
+}
+
+/// Runs `work`, which waits for groups that are being evaluated.
+async fn waiting<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))
+}
+
+fn rules_json(app: &App, wanted: &Wanted) -> Result<Value, ApiError> {
+    let slots = app.alerting.loaded().slots.clone();
+    let mut groups = Vec::new();
+    let mut next = None;
+    let mut reached = wanted.token.is_none();
+    for slot in &slots {
+        let token = token_of(slot);
+        if !reached {
+            reached = wanted.token.as_ref() == Some(&token);
+            if !reached {
+                continue;
+            }
+        }
+        if !wanted.wants_group(slot) {
+            continue;
+        }
+        let Some(group) = group_json(app, slot, wanted) else { continue };
+        if wanted.limit > 0 && groups.len() == wanted.limit {
+            next = Some(token);
+            break;
+        }
+        groups.push(group);
+    }
+    if !reached {
+        return Err(ApiError::parameter("group_next_token", "invalid group_next_token"));
+    }
+    let mut data = json!({ "groups": groups });
+    if let (Some(next), Some(data)) = (next, data.as_object_mut()) {
+        data.insert("groupNextToken".to_owned(), next.into());
+    }
+    Ok(data)
+}
+
+/// Where the page that begins with a group begins.
+fn token_of(slot: &Slot) -> String {
+    let labels = Labels::from_pairs([("file", slot.file.as_str()), ("group", &slot.group.name)]).unwrap_or_default();
+    format!("{:016x}", rules::posted::fingerprint(labels.as_ref()))
+}
+
+/// A group with those of its rules that are asked for; `None` without any.
+fn group_json(app: &App, slot: &Slot, wanted: &Wanted) -> Option<Value> {
+    let state = lock(&slot.state);
+    let state = state.as_ref()?;
+    let known = slot.group.rules.iter().zip(state.rules()).filter(|(rule, _)| wanted.wants(rule));
+    let rules: Vec<Value> = known.map(|(rule, known)| rule_json(rule, known, wanted)).collect();
+    if rules.is_empty() {
+        return None;
+    }
+    let counts = *lock(&slot.counts);
+    Some(json!({
+        "name": slot.group.name,
+        "file": slot.file,
+        "rules": rules,
+        "interval": seconds(slot.interval_ms),
+        "limit": slot.group.limit,
+        "queryOffset": seconds(app.alerting.settings.query_offset_ms(&slot.group)),
+        "evaluationTime": counts.last_seconds,
+        "lastEvaluation": rfc3339(state.evaluated_ms()),
+    }))
+}
+
+fn rule_json(rule: &Rule, known: &RuleState, wanted: &Wanted) -> Value {
+    let report = known.report();
+    let health = match (&report.evaluated_ms, &report.error) {
+        (None, _) => "unknown",
+        (Some(_), Some(_)) => "err",
+        (Some(_), None) => "ok",
+    };
+    #[expect(clippy::cast_precision_loss, reason = "durations are far below 2^53 µs")]
+    let took_seconds = report.took_us as f64 / 1e6;
+    let mut all = Map::new();
+    let mut put = |name: &str, value: Value| drop(all.insert(name.to_owned(), value));
+    put("name", rule.name.as_str().into());
+    put("query", rule.shown.as_str().into());
+    if !rule.labels.is_empty() || rule.alerting().is_some() {
+        put("labels", json!(rule.labels));
+    }
+    put("health", health.into());
+    if let Some(error) = &report.error {
+        put("lastError", error.as_str().into());
+    }
+    put("evaluationTime", took_seconds.into());
+    put("lastEvaluation", rfc3339(report.evaluated_ms).into());
+    let Some(alerting) = rule.alerting() else {
+        put("type", "recording".into());
+        return all.into();
+    };
+    let active = || known.alerts().filter(|(_, alert)| alert.times.is_active());
+    let is_firing = active().any(|(_, alert)| alert.times.state == State::Firing);
+    let state = if is_firing {
+        "firing"
+    } else if active().next().is_some() {
+        "pending"
+    } else {
+        "inactive"
+    };
+    put("state", state.into());
+    put("duration", seconds(alerting.waits.hold_ms));
+    put("keepFiringFor", seconds(alerting.waits.keep_firing_ms));
+    put("annotations", json!(alerting.annotations));
+    let alerts: Vec<Value> = if wanted.without_alerts {
+        Vec::new()
+    } else {
+        active().map(|(labels, one)| alert_json(labels, one)).collect()
+    };
+    put("alerts", alerts.into());
+    put("type", "alerting".into());
+    all.into()
+}
+
+fn alert_json(labels: &Labels, alert: &ActiveAlert) -> Value {
+    let labels: BTreeMap<&str, &str> = labels.iter().collect();
+    let mut all = json!({
+        "labels": labels,
+        "annotations": alert.texts(),
+        "state": word(Some(alert.times.state)),
+        "activeAt": rfc3339(Some(alert.times.active_at_ms)),
+        "value": format_float(alert.value, Style::Exponent, None),
+    });
+    if let (Some(since_ms), Some(all)) = (alert.times.keep_firing_since_ms, all.as_object_mut()) {
+        all.insert("keepFiringSince".to_owned(), rfc3339(Some(since_ms)).into());
+    }
+    all
+}
+
+/// The alerts that are pending or firing.
+pub(crate) async fn alerts(AppState(app): AppState<Arc<App>>) -> Result<Response, ApiError> {
+    waiting(move || success_json(&json!({ "alerts": alerts_json(&app) }))).await
+}
+
+fn alerts_json(app: &App) -> Vec<Value> {
+    let slots = app.alerting.loaded().slots.clone();
+    let mut alerts = Vec::new();
+    for slot in &slots {
+        let state = lock(&slot.state);
+        let active = state.iter().flat_map(GroupState::rules).flat_map(RuleState::alerts);
+        alerts.extend(active.filter(|(_, alert)| alert.times.is_active()).map(|(labels, one)| alert_json(labels, one)));
+    }
+    alerts
+}
+
+/// Reads the rule files and the routing file anew.
+pub(crate) async fn reload(AppState(app): AppState<Arc<App>>) -> Result<Response, ApiError> {
+    let alerting = Arc::clone(&app.alerting);
+    let reloading = Arc::clone(&app);
+    let reload = move || {
+        let rules = alerting.reload().map(drop).map_err(|error| error.to_string());
+        rules.and(reloading.reload_routing().map_err(|error| error.to_string()))
+    };
+    match waiting(reload).await? {
+        Ok(()) => Ok(StatusCode::OK.into_response()),
+        Err(error) => {
+            Ok((StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {error}\n")).into_response())
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "durations are far below 2^53 ms")]
+fn seconds(ms: i64) -> Value {
+    if ms % 1000 == 0 { (ms / 1000).into() } else { (ms as f64 / 1000.0).into() }
+}
+
+fn rfc3339(at_ms: Option<i64>) -> String {
+    let moment = at_ms.and_then(|at_ms| Timestamp::from_millisecond(at_ms).ok());
+    moment.map_or_else(|| NEVER.to_owned(), |moment| moment.to_string())
+}

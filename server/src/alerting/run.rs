@@ -1,0 +1,277 @@
+//! Evaluating groups when they are due: threads that take the next one from a queue, and one round of a group.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use rules::alert::State;
+use rules::evaluate::{Evaluation, RuleFault, RuleState, schedule};
+use rules::event::{EventKind, event_labels, fingerprint_text};
+use rules::posted::fingerprint;
+use rules::shelf::Change;
+
+use super::forward::Forwarder;
+use super::load::Slot;
+use super::world::ServerWorld;
+use super::{Alerting, lock};
+
+/// By how much these threads are nicer than those that take in samples; queries of people are nicer still.
+const NICE: i32 = 5;
+/// Longest sleep without a look at the clock, which may be set meanwhile.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// Time between two looks at whether the log is replayed.
+const REPLAY_LOOK: Duration = Duration::from_millis(50);
+
+/// A group and when it is to be evaluated.
+#[derive(Debug)]
+pub(super) struct Due {
+    pub(super) due_ms: i64,
+    pub(super) slot: Arc<Slot>,
+}
+
+/// Groups by when they are due.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    order: BinaryHeap<Reverse<(i64, u64)>>,
+    slots: BTreeMap<u64, Arc<Slot>>,
+    next: u64,
+}
+
+impl Queue {
+    pub(super) fn clear(&mut self) {
+        self.order.clear();
+        self.slots.clear();
+    }
+
+    pub(super) fn push(&mut self, due: Due) {
+        self.next += 1;
+        self.order.push(Reverse((due.due_ms, self.next)));
+        self.slots.insert(self.next, due.slot);
+    }
+
+    /// When the next is due.
+    fn next_ms(&self) -> Option<i64> {
+        self.order.peek().map(|Reverse((due_ms, _))| *due_ms)
+    }
+
+    /// The next, if it is due at `now_ms`.
+    fn pop(&mut self, now_ms: i64) -> Option<Due> {
+        self.next_ms().filter(|due_ms| *due_ms <= now_ms)?;
+        let Reverse((due_ms, number)) = self.order.pop()?;
+        self.slots.remove(&number).map(|slot| Due { due_ms, slot })
+    }
+}
+
+/// Changes that are to be on the shelf, the newest for each key.
+#[derive(Debug, Default)]
+pub(super) struct Unsaved(BTreeMap<Vec<u8>, Option<Vec<u8>>>);
+
+impl Unsaved {
+    pub(super) fn of(changes: impl IntoIterator<Item = Change>) -> Self {
+        Self(changes.into_iter().collect())
+    }
+
+    fn add(&mut self, changes: Vec<Change>) {
+        self.0.extend(changes);
+    }
+
+    pub(super) fn take(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.0).into_iter().collect()
+    }
+}
+
+impl Alerting {
+    /// Reads the rule files, waits for the engine to have everything, and evaluates from then on.
+    pub fn start(self: &Arc<Self>) {
+        if self.options.threads > 0 && !self.options.alertmanagers.is_empty() {
+            match Forwarder::new(&self.options.alertmanagers) {
+                // Started once.
+                Ok(forwarder) => drop(self.forwarder.set(forwarder)),
+                Err(error) => tracing::error!("alerts are not forwarded: {error}"),
+            }
+        }
+        for number in 0..self.options.threads {
+            let alerting = Arc::clone(self);
+            let thread = std::thread::Builder::new().name("alerting-evaluate".to_owned());
+            match thread.spawn(move || alerting.work(number == 0)) {
+                Ok(thread) => lock(&self.threads).push(thread),
+                Err(error) => tracing::error!(%error, "a thread that evaluates rules cannot be started"),
+            }
+        }
+    }
+
+    fn work(&self, is_first: bool) {
+        // Where that is not allowed, the thread runs as others do.
+        let _ = rustix::process::nice(NICE);
+        if is_first {
+            // A condition on samples that are not back yet would be judged by none.
+            while self.means.engine.replaying().is_some() {
+                let pause = self.wake.wait_timeout(lock(&self.queue), REPLAY_LOOK);
+                drop(pause.unwrap_or_else(PoisonError::into_inner));
+                if self.is_stopping() {
+                    return;
+                }
+            }
+            if let Err(error) = self.reload() {
+                tracing::error!("rules are not evaluated: {error}");
+            }
+        }
+        while let Some(due) = self.next_due() {
+            self.run(due);
+        }
+    }
+
+    /// Waits for a group to be due; `None` at the end.
+    fn next_due(&self) -> Option<Due> {
+        let mut queue = lock(&self.queue);
+        loop {
+            if self.is_stopping() {
+                return None;
+            }
+            let now_ms = self.now_ms();
+            if let Some(due) = queue.pop(now_ms) {
+                return Some(due);
+            }
+            let pause = queue.next_ms().map_or(SLEEP_MAX, |due_ms| {
+                Duration::from_millis(due_ms.saturating_sub(now_ms).unsigned_abs()).min(SLEEP_MAX)
+            });
+            let waited = self.wake.wait_timeout(queue, pause.max(Duration::from_millis(1)));
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Evaluates all groups that are due, on this thread. For tests with a clock of their own.
+    #[cfg(test)]
+    pub(crate) fn run_due(&self) {
+        loop {
+            let due = lock(&self.queue).pop(self.now_ms());
+            let Some(due) = due else { return };
+            self.run(due);
+        }
+    }
+
+    fn run(&self, due: Due) {
+        let Due { due_ms, slot } = due;
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.evaluate(&slot, due_ms)));
+        let goes_on = done.unwrap_or_else(|_| {
+            tracing::error!(group = slot.name(), "evaluating a group of rules panicked");
+            self.trouble(due_ms, &slot, "", "evaluating it panicked; the log has the details");
+            // What it knew may be half changed.
+            lock(&slot.state).is_some()
+        });
+        if !goes_on {
+            return;
+        }
+        let (next_ms, missed) = schedule::next_ms(due_ms, self.now_ms(), slot.interval_ms);
+        if missed > 0 {
+            let mut counts = lock(&slot.counts);
+            let is_news = counts.missed_in_a_row == 0;
+            (counts.missed, counts.missed_in_a_row) = (counts.missed + missed, counts.missed_in_a_row + missed);
+            drop(counts);
+            if is_news {
+                self.trouble(due_ms, &slot, "", &format!("it takes too long: {missed} evaluations were missed"));
+            }
+        } else {
+            lock(&slot.counts).missed_in_a_row = 0;
+        }
+        let mut queue = lock(&self.queue);
+        queue.push(Due { due_ms: next_ms, slot });
+        drop(queue);
+        self.wake.notify_one();
+    }
+
+    /// One round of a group; false when other rules have taken its place.
+    fn evaluate(&self, slot: &Slot, at_ms: i64) -> bool {
+        let began = Instant::now();
+        let mut state = lock(&slot.state);
+        let Some(known) = state.as_mut() else { return false };
+        let world = ServerWorld::new(&self.means, &self.settings.external_url);
+        let mut made = known.evaluate(&slot.group, &world, &self.settings, at_ms);
+        let saved = self.save(slot, std::mem::take(&mut made.changes));
+        let count =
+            |state| known.rules().iter().flat_map(RuleState::alerts).filter(|one| one.1.times.state == state).count();
+        let (pending, firing) = (count(State::Pending) as u64, count(State::Firing) as u64);
+        drop(state);
+        let mut counts = lock(&slot.counts);
+        counts.iterations += 1;
+        counts.evaluations += slot.group.rules.len() as u64;
+        counts.failures += made.faults.iter().filter(|fault| fault.rule.is_some()).count() as u64;
+        counts.shelf_failures += u64::from(saved.is_err());
+        (counts.pending, counts.firing, counts.evaluated_ms) = (pending, firing, Some(at_ms));
+        (counts.last_seconds, counts.last_samples) = (began.elapsed().as_secs_f64(), made.samples);
+        drop(counts);
+        self.note(slot, at_ms, &made, saved.err());
+        // People are told also where the disk is full, which is what they may have to be told of.
+        self.tell(made.posted);
+        true
+    }
+
+    fn save(&self, slot: &Slot, changes: Vec<Change>) -> Result<(), String> {
+        let mut unsaved = lock(&slot.unsaved);
+        unsaved.add(changes);
+        let all = unsaved.take();
+        if all.is_empty() {
+            return Ok(());
+        }
+        self.shelf.change(&all).map_err(|error| {
+            *unsaved = Unsaved::of(all);
+            error.to_string()
+        })
+    }
+
+    /// Puts what happened into the event log.
+    fn note(&self, slot: &Slot, at_ms: i64, made: &Evaluation, unsaved: Option<String>) {
+        if let Some((from_ms, to_ms)) = made.downtime_ms {
+            let seconds = to_ms.saturating_sub(from_ms) / 1000;
+            let message = format!("group {} was not evaluated for about {seconds} s; its alerts go on", slot.name());
+            self.record(at_ms, EventKind::Note { message });
+        }
+        let fault = |fault: &RuleFault| {
+            let rule = fault.rule.and_then(|rule| slot.group.rules.get(rule)).map(|rule| rule.name.clone());
+            (rule.unwrap_or_default(), fault.message.clone())
+        };
+        let unsaved = unsaved.map(|error| (String::new(), format!("states of alerts could not be kept: {error}")));
+        let troubles: BTreeSet<(String, String)> = made.faults.iter().map(fault).chain(unsaved).collect();
+        let known = std::mem::replace(&mut *lock(&slot.troubles), troubles.clone());
+        for (rule, message) in troubles.difference(&known) {
+            tracing::warn!(group = slot.name(), rule, message, "rules could not be evaluated");
+            self.trouble(at_ms, slot, rule, message);
+        }
+        for one in &made.transitions {
+            self.record(
+                at_ms,
+                EventKind::AlertState {
+                    fingerprint: fingerprint_text(fingerprint(one.labels.as_ref())),
+                    labels: event_labels(one.labels.as_ref()),
+                    group: slot.name(),
+                    from: word(one.before).to_owned(),
+                    to: word(one.after).to_owned(),
+                    value: Some(one.value).filter(|value| value.is_finite()),
+                },
+            );
+        }
+    }
+
+    fn trouble(&self, at_ms: i64, slot: &Slot, rule: &str, message: &str) {
+        let (group, rule, message) = (slot.name(), rule.to_owned(), message.to_owned());
+        self.record(at_ms, EventKind::GroupTrouble { group, rule, message });
+    }
+
+    /// How often the files could not be taken.
+    pub(super) fn failed_reloads(&self) -> u64 {
+        self.reload_failures.load(Ordering::Relaxed)
+    }
+}
+
+/// A state as events and the API have it.
+pub(super) fn word(state: Option<State>) -> &'static str {
+    match state {
+        None => "inactive",
+        Some(State::Pending) => "pending",
+        Some(State::Firing) => "firing",
+        Some(State::Resolved) => "resolved",
+    }
+}

@@ -1,0 +1,260 @@
+//! Alerting over a real engine, with a clock that is set: rules are read, evaluated, told, kept and read anew.
+
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+
+use model::{Labels, ManualClock, Matcher, SampleSink as _, TimeRange, TimestampMs, WriteBatch};
+use rules::alert::{State, Times};
+use rules::shelf::{Change, Entry, ShelfError};
+use storage::EngineOptions;
+
+use super::*;
+use crate::captures::CaptureOptions;
+use crate::{AgentBook, ProfileOptions};
+
+const NOW_MS: i64 = 1_700_000_000_000;
+
+/// What was told and recorded.
+#[derive(Debug, Default)]
+struct Listener {
+    told: Mutex<Vec<Posted>>,
+    events: Mutex<Vec<Event>>,
+}
+
+impl Tell for Listener {
+    fn tell(&self, alerts: Vec<Posted>) {
+        lock(&self.told).extend(alerts);
+    }
+}
+
+impl EventLog for Listener {
+    fn record(&self, event: Event) {
+        lock(&self.events).push(event);
+    }
+}
+
+/// A server's part that evaluates rules.
+struct Bench {
+    engine: Arc<Engine>,
+    clock: Arc<ManualClock>,
+    alerting: Arc<Alerting>,
+    heard: Arc<Listener>,
+}
+
+impl Bench {
+    fn open(data: &Path, rules: &Path, now_ms: i64) -> Self {
+        let clock = Arc::new(ManualClock::new(TimestampMs(now_ms)));
+        let options = EngineOptions { disk_reserve_bytes: 0, background: false, ..EngineOptions::default() };
+        let engine = Engine::open(data, options, clock.clone()).expect("opens");
+        let agents = Arc::new(AgentBook::new(clock.clone(), 1, ProfileOptions::default()));
+        let captures = Captures::open(CaptureOptions::default(), agents.clone(), clock.clone());
+        let means = Means {
+            engine: engine.clone(),
+            source: engine.clone(),
+            clock: clock.clone(),
+            captures: Arc::new(captures),
+            agents: agents.clone(),
+            bursts: Pace::new(1),
+            query: QueryOptions::default(),
+        };
+        let options = AlertingOptions {
+            rule_files: vec![rules.join("*.yml").display().to_string()],
+            interval_ms: 10_000,
+            external_url: "http://m".to_owned(),
+            ..AlertingOptions::default()
+        };
+        let alerting = Arc::new(Alerting::new(options, means));
+        let heard = Arc::new(Listener::default());
+        alerting.connect(heard.clone(), heard.clone());
+        Self { engine, clock, alerting, heard }
+    }
+
+    /// Ten seconds at a time; each with a sample of `x`.
+    fn run(&self, values: &[f64]) {
+        for value in values {
+            let mut batch = WriteBatch::new();
+            let labels = Labels::from_pairs([("__name__", "x"), ("instance", "h/0"), ("job", "j")]).expect("labels");
+            batch.push_series(labels.as_ref());
+            batch.push_sample(self.clock.now().0, *value);
+            self.engine.append(&batch).expect("appended");
+            self.clock.advance_ms(10_000);
+            self.alerting.run_due();
+        }
+    }
+
+    fn times(&self) -> Vec<Times> {
+        let loaded = self.alerting.loaded();
+        let mut all = Vec::new();
+        for slot in &loaded.slots {
+            let state = lock(&slot.state);
+            let rules = state.iter().flat_map(rules::evaluate::GroupState::rules);
+            all.extend(rules.flat_map(rules::evaluate::RuleState::alerts).map(|(_, alert)| alert.times));
+        }
+        all
+    }
+
+    fn events(&self, of: impl Fn(&EventKind) -> Option<String>) -> Vec<String> {
+        lock(&self.heard.events).iter().filter_map(|event| of(&event.kind)).collect()
+    }
+
+    fn states(&self) -> Vec<String> {
+        self.events(|kind| match kind {
+            EventKind::AlertState { from, to, .. } => Some(format!("{from} {to}")),
+            _ => None,
+        })
+    }
+
+    /// How many samples of a metric there are.
+    fn samples(&self, metric: &str) -> usize {
+        let range = TimeRange::new(i64::MIN, i64::MAX);
+        let set = self.engine.select(&[Matcher::equal("__name__", metric)], range, 100).expect("selected");
+        let mut samples = model::Samples::default();
+        let mut count = |at| {
+            set.read(at, &mut samples).expect("readable");
+            samples.len()
+        };
+        (0..set.len()).map(&mut count).sum()
+    }
+}
+
+fn write(folder: &Path, rules: &str) {
+    std::fs::write(folder.join("r.yml"), rules).expect("written");
+}
+
+const RULES: &str = "
+groups:
+- name: g
+  rules:
+  - {record: double, expr: x * 2}
+  - {alert: High, expr: double > 10, for: 20s, labels: {severity: page}, capture: [heap], burst: 30s}
+";
+
+#[test]
+fn alerts_outlive_the_process() {
+    let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    write(rules.path(), RULES);
+    let bench = Bench::open(data.path(), rules.path(), NOW_MS);
+    bench.alerting.reload().expect("read");
+    bench.run(&[6.0, 6.0]);
+    assert_eq!(bench.states(), ["inactive pending"]);
+    let before = bench.times();
+    let now_ms = bench.clock.now().0;
+    // Dropped without being closed, which is like a crash.
+    drop(bench);
+    let bench = Bench::open(data.path(), rules.path(), now_ms);
+    bench.alerting.reload().expect("read");
+    assert_eq!(bench.times(), before);
+    bench.run(&[6.0, 6.0, 1.0, 1.0]);
+    assert_eq!(bench.states(), ["pending firing", "firing resolved"]);
+    let told = lock(&bench.heard.told).clone();
+    assert!(told.iter().all(|one| one.starts_ms == before[0].active_at_ms + 20_000), "{told:?}");
+    assert!(told.last().is_some_and(|last| last.ends_ms < bench.clock.now().0), "{told:?}");
+    // Captures are off here, which people are told.
+    assert_eq!(told[0].annotations["capture_heap"], "heap was not captured: this server keeps no captures");
+    assert!(told[0].annotations["burst"].starts_with("no burst: "), "{:?}", told[0].annotations);
+    assert_eq!(bench.samples("double"), 6);
+}
+
+#[test]
+fn wrong_files_leave_the_rules_as_they_are() {
+    let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    write(rules.path(), RULES);
+    let bench = Bench::open(data.path(), rules.path(), NOW_MS);
+    assert_eq!(bench.alerting.reload().expect("read"), Reloaded { files: 1, groups: 1, rules: 2 });
+    bench.run(&[6.0, 6.0]);
+    write(rules.path(), &RULES.replace("> 10", "> ("));
+    std::fs::write(rules.path().join("s.yml"), "groups: [{name: g, rules: [{alert: A}]}]").expect("written");
+    let error = bench.alerting.reload().expect_err("refused").to_string();
+    assert!(error.contains("r.yml:6:25: rule \"High\": expr:") && error.contains("s.yml:1:"), "{error}");
+    bench.run(&[6.0]);
+    assert_eq!(bench.states(), ["inactive pending", "pending firing"]);
+    // Less for longer: what it was goes on; another file's rules come.
+    write(rules.path(), &RULES.replace("20s", "5m"));
+    std::fs::write(rules.path().join("s.yml"), "groups: [{name: g, rules: [{record: y, expr: x}]}]").expect("written");
+    let active_ms = bench.times()[0].active_at_ms;
+    assert_eq!(bench.alerting.reload().expect("read").groups, 2);
+    bench.run(&[6.0]);
+    assert_eq!(
+        bench.times().iter().map(|times| (times.state, times.active_at_ms)).collect::<Vec<_>>(),
+        [(State::Pending, active_ms)]
+    );
+    assert_eq!(bench.samples("y"), 1);
+    std::fs::remove_file(rules.path().join("s.yml")).expect("removed");
+    bench.alerting.reload().expect("read");
+    assert_eq!(bench.samples("y"), 2, "its series is ended");
+}
+
+#[test]
+fn evaluations_that_are_late_are_skipped_and_counted() {
+    let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    write(rules.path(), RULES);
+    let bench = Bench::open(data.path(), rules.path(), NOW_MS);
+    bench.alerting.reload().expect("read");
+    bench.run(&[1.0, 1.0]);
+    bench.clock.advance_ms(60_000);
+    bench.alerting.run_due();
+    let counts = *lock(&bench.alerting.loaded().slots[0].counts);
+    // The one that was due, late; then the newest. Where in ten seconds they are depends on the folder's name.
+    assert_eq!((counts.iterations, counts.evaluations), (4, 8));
+    assert!((4..=5).contains(&counts.missed), "{}", counts.missed);
+    let page: Vec<String> = bench.alerting.families().iter().map(|family| family.name.clone()).collect();
+    assert!(page.contains(&"prometheus_rule_group_iterations_missed_total".to_owned()), "{page:?}");
+}
+
+#[test]
+fn what_goes_on_being_wrong_is_told_once() {
+    let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    write(rules.path(), &format!("{RULES}  - {{record: text, expr: '\"s\"'}}\n"));
+    let bench = Bench::open(data.path(), rules.path(), NOW_MS);
+    bench.alerting.reload().expect("read");
+    bench.run(&[1.0, 1.0, 1.0]);
+    let troubles = bench.events(|kind| match kind {
+        EventKind::GroupTrouble { rule, message, .. } => Some(format!("{rule}: {message}")),
+        _ => None,
+    });
+    assert_eq!(troubles, ["text: rule result is not a vector or scalar"]);
+    assert_eq!(lock(&bench.alerting.loaded().slots[0].counts).failures, 3);
+}
+
+/// A shelf that refuses some changes.
+struct Refusing {
+    shelf: Box<dyn Shelf>,
+    changes: AtomicUsize,
+    refused: std::ops::Range<usize>,
+}
+
+impl Shelf for Refusing {
+    fn load(&self) -> Result<Vec<Entry>, ShelfError> {
+        self.shelf.load()
+    }
+
+    fn change(&self, changes: &[Change]) -> Result<(), ShelfError> {
+        if self.refused.contains(&self.changes.fetch_add(1, Ordering::Relaxed)) {
+            return Err(ShelfError("the disk is full".to_owned()));
+        }
+        self.shelf.change(changes)
+    }
+}
+
+#[test]
+fn what_could_not_be_kept_is_kept_later_and_told_at_once() {
+    for first in 0..6 {
+        let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        write(rules.path(), RULES);
+        let mut bench = Bench::open(data.path(), rules.path(), NOW_MS);
+        let alerting = Arc::get_mut(&mut bench.alerting).expect("not shared");
+        let shelf: Box<dyn Shelf> = Box::new(shelf::RoomShelf(bench.engine.room(ROOM)));
+        alerting.shelf = Box::new(Refusing { shelf, changes: AtomicUsize::new(0), refused: first..first + 2 });
+        bench.alerting.reload().expect("read");
+        bench.run(&[1.0, 6.0, 6.0, 6.0, 6.0]);
+        assert_eq!(bench.states(), ["inactive pending", "pending firing"], "{first}");
+        assert_eq!(lock(&bench.heard.told).len(), 1, "{first}");
+        bench.run(&[6.0, 6.0, 6.0, 6.0, 6.0, 6.0, 6.0]);
+        let before = bench.times();
+        let now_ms = bench.clock.now().0;
+        drop(bench);
+        let bench = Bench::open(data.path(), rules.path(), now_ms);
+        bench.alerting.reload().expect("read");
+        assert_eq!(bench.times(), before, "{first}");
+    }
+}

@@ -1,0 +1,104 @@
+//! What rules look at and act on: the engine, and agents for captures.
+
+use std::time::Instant;
+
+use model::control::{BURST_INTERVAL_MS_MIN, ProcessName, TaskKind};
+use model::{FullSample, Labels, LabelsRef, SampleSink as _, SampleValue, WriteBatch};
+use query::ast::Expr;
+use query::{CancelToken, QueryTime, Request, Value, VectorElement};
+use rules::evaluate::{CaptureWish, RuleSample, World};
+
+use super::Means;
+use crate::captures::By;
+
+/// See the module.
+pub(super) struct ServerWorld<'a> {
+    means: &'a Means,
+    external_url: &'a str,
+    cancel: CancelToken,
+    began: Instant,
+}
+
+impl<'a> ServerWorld<'a> {
+    pub(super) fn new(means: &'a Means, external_url: &'a str) -> Self {
+        Self { means, external_url, cancel: CancelToken::new(), began: Instant::now() }
+    }
+}
+
+impl World for ServerWorld<'_> {
+    fn vector(&self, text: &str, expr: &Expr, at_ms: i64) -> Result<Vec<VectorElement>, String> {
+        let request = Request {
+            query: text,
+            time: QueryTime::Instant { time_ms: at_ms },
+            options: &self.means.query,
+            lookback_ms: None,
+            timeout_ms: None,
+            cancel: &self.cancel,
+            explain: false,
+        };
+        let answer = query::evaluate_expr(self.means.source.as_ref(), expr, &request);
+        match answer.map_err(|error| error.to_string())?.value {
+            Value::Vector(elements) => Ok(elements),
+            Value::Scalar { timestamp_ms, value } => {
+                Ok(vec![VectorElement { labels: Labels::empty(), timestamp_ms, value: SampleValue::Float(value) }])
+            }
+            Value::String { .. } | Value::Matrix(_) => Err("rule result is not a vector or scalar".to_owned()),
+        }
+    }
+
+    fn write(&self, samples: Vec<RuleSample>) -> Result<(), String> {
+        let mut batch = WriteBatch::new();
+        for sample in samples {
+            batch.push_series(sample.labels.as_ref());
+            match sample.value {
+                SampleValue::Float(value) => batch.push_sample(sample.timestamp_ms, value),
+                value @ SampleValue::Histogram(_) => {
+                    batch.push_full_sample(FullSample { timestamp_ms: sample.timestamp_ms, start_ms: 0, value });
+                }
+            }
+        }
+        let appended = self.means.engine.append(&batch).map_err(|error| error.to_string())?;
+        match appended.rejections.first() {
+            None => Ok(()),
+            Some(first) => Err(format!("{} samples were not taken; {first}", appended.samples_rejected)),
+        }
+    }
+
+    fn capture(&self, wish: &CaptureWish<'_>) -> Option<String> {
+        let process = process_of(wish.labels)?;
+        let capture = wish.capture;
+        let name = wish.labels.get("alertname").unwrap_or_default();
+        let reason = format!("alert {name} began to fire");
+        let ordered = self.means.captures.order(&process, capture.kind, capture.seconds, (By::Alert, &reason));
+        let base = self.external_url.trim_end_matches('/');
+        Some(match ordered {
+            Ok(id) => format!("{base}/api/v1/captures/orders/{}", id.0),
+            // People are told why there is nothing to look at.
+            Err(error) => format!("{} was not captured: {error}", capture.kind),
+        })
+    }
+
+    fn burst(&self, labels: LabelsRef<'_>, seconds: u64) -> Option<String> {
+        let process = process_of(labels)?;
+        if self.means.bursts.take(&process.instance, self.means.clock.now().0).is_err() {
+            return Some("no burst: there were too many of this process in the last hour".to_owned());
+        }
+        let agent = process.agent().to_owned();
+        let task = TaskKind::Burst { process, interval_ms: BURST_INTERVAL_MS_MIN, seconds };
+        let base = self.external_url.trim_end_matches('/');
+        Some(match self.means.agents.order(&agent, task) {
+            Ok(id) => format!("{base}/api/v1/agents/tasks/{}", id.0),
+            Err(error) => format!("no burst: {error}"),
+        })
+    }
+
+    fn moment_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The process that an alert is about: its `job` and `instance`.
+fn process_of(labels: LabelsRef<'_>) -> Option<ProcessName> {
+    let (job, instance) = (labels.get("job")?, labels.get("instance")?);
+    Some(ProcessName::new(job, instance))
+}

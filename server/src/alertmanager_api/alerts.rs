@@ -1,0 +1,194 @@
+//! `/api/v2/alerts`: alerts come in, and are told with what keeps them quiet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use jiff::Timestamp;
+use model::labels::is_label_name;
+use model::{Labels, MatchOp, Matcher};
+use rules::notify::alerts::Incoming;
+use rules::notify::dispatch::{ALERT_LABELS_BYTES_MAX, ALERT_TEXTS_BYTES_MAX, AlertView, Dispatcher};
+use rules::posted::Posted;
+use rules::route::all_match;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{BODY_BYTES_MAX, Refused, answer, apart, shapes};
+use crate::app::App;
+use crate::params::{Params, read_body};
+
+/// Most alerts in one request.
+const ALERTS_MAX: usize = 20_000;
+
+/// An alert as clients send it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Sent {
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    starts_at: Option<String>,
+    ends_at: Option<String>,
+    #[serde(rename = "generatorURL", default)]
+    generator_url: String,
+}
+
+/// Which alerts are asked for.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a parameter of the API")]
+struct Wanted {
+    active: bool,
+    silenced: bool,
+    inhibited: bool,
+    muted: bool,
+    receiver: Option<Matcher>,
+    matchers: Vec<Matcher>,
+}
+
+impl Wanted {
+    fn of(params: &Params) -> Result<Self, Refused> {
+        let flag = |name: &str| match params.first(name) {
+            None | Some("true" | "1") => Ok(true),
+            Some("false" | "0") => Ok(false),
+            Some(other) => Err(Refused::bad(format!("{name}: {other:?} is neither true nor false"))),
+        };
+        let receiver = params.first("receiver").map(|text| Matcher::new("receiver", MatchOp::Regex, text));
+        Ok(Self {
+            active: flag("active")?,
+            silenced: flag("silenced")?,
+            inhibited: flag("inhibited")?,
+            muted: flag("muted")?,
+            receiver: receiver.transpose().map_err(|error| Refused::bad(format!("receiver: {error}")))?,
+            matchers: filter(params)?,
+        })
+    }
+
+    fn takes_receiver(&self, name: &str) -> bool {
+        self.receiver.as_ref().is_none_or(|receiver| receiver.matches(name))
+    }
+
+    fn takes(&self, view: &AlertView) -> bool {
+        let is_active = view.silenced_by.is_empty() && view.inhibited_by.is_empty() && view.muted_by.is_empty();
+        (self.active || !is_active)
+            && (self.silenced || view.silenced_by.is_empty())
+            && (self.inhibited || view.inhibited_by.is_empty())
+            && (self.muted || view.muted_by.is_empty())
+            && view.receivers.iter().any(|name| self.takes_receiver(name))
+            && all_match(&self.matchers, view.kept.posted.labels.as_ref())
+    }
+}
+
+/// The matchers of every `filter`.
+pub(crate) fn filter(params: &Params) -> Result<Vec<Matcher>, Refused> {
+    let mut matchers = Vec::new();
+    for text in params.all("filter") {
+        matchers.extend(rules::matchers::parse_matchers(text).map_err(Refused::bad)?);
+    }
+    Ok(matchers)
+}
+
+/// Parameters of the URL.
+pub(crate) fn params(request: &Request) -> Result<Params, Refused> {
+    Params::of_url(request.uri()).map_err(|error| Refused::bad(error.message))
+}
+
+pub(crate) async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let wanted = Wanted::of(&params(&request)?)?;
+    let all = apart(&app, move |app| {
+        let mut views = app.notifier.look(Dispatcher::alerts);
+        views.retain(|view| wanted.takes(view));
+        views.sort_by(|a, b| a.kept.posted.labels.cmp(&b.kept.posted.labels));
+        Value::Array(views.iter().map(shapes::alert).collect())
+    })
+    .await?;
+    Ok(answer(&all))
+}
+
+pub(crate) async fn groups(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let wanted = Wanted::of(&params(&request)?)?;
+    let all = apart(&app, move |app| {
+        let mut groups = app.notifier.look(Dispatcher::groups);
+        for group in &mut groups {
+            group.alerts.retain(|view| wanted.takes(view));
+            group.alerts.sort_by(|a, b| a.kept.posted.labels.cmp(&b.kept.posted.labels));
+        }
+        groups.retain(|group| !group.alerts.is_empty() && wanted.takes_receiver(&group.receiver));
+        groups.sort_by(|a, b| (&a.labels, &a.receiver).cmp(&(&b.labels, &b.receiver)));
+        let shown = groups.iter().map(|group| {
+            json!({
+                "labels": shapes::labels(group.labels.as_ref()),
+                "receiver": { "name": group.receiver },
+                "alerts": group.alerts.iter().map(shapes::alert).collect::<Vec<_>>(),
+            })
+        });
+        Value::Array(shown.collect())
+    })
+    .await?;
+    Ok(answer(&all))
+}
+
+/// Takes alerts. Good ones are taken also where others of the request are not. They are on disk when this answers.
+pub(crate) async fn post(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let body = read_body(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| Refused::bad(error.message))?;
+    let sent: Vec<Sent> = serde_json::from_slice(&body).map_err(Refused::bad)?;
+    if sent.len() > ALERTS_MAX {
+        return Err(Refused::bad(format!("{} alerts in one request; {ALERTS_MAX} are allowed", sent.len())));
+    }
+    let wrong = apart(&app, move |app| {
+        let (mut good, mut wrong) = (Vec::new(), Vec::new());
+        let now_ms = app.clock.now().0;
+        let timeout_ms = app.notifier.look(|dispatcher, _| dispatcher.config().resolve_timeout_ms);
+        for (number, sent) in sent.into_iter().enumerate() {
+            match incoming(sent, now_ms, timeout_ms) {
+                Ok(incoming) => good.push(incoming),
+                Err(message) => wrong.push(format!("alert {number}: {message}")),
+            }
+        }
+        let written = app.notifier.change(|dispatcher, now_ms| dispatcher.put(good, now_ms));
+        written.map(|()| wrong).map_err(|error| Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))
+    })
+    .await??;
+    if wrong.is_empty() { Ok(StatusCode::OK.into_response()) } else { Err(Refused::bad(wrong.join("; "))) }
+}
+
+fn incoming(sent: Sent, now_ms: i64, timeout_ms: i64) -> Result<Incoming, String> {
+    let Sent { labels, annotations, starts_at, ends_at, generator_url } = sent;
+    let names = labels.keys().chain(annotations.keys());
+    if let Some(name) = names.into_iter().find(|name| !is_label_name(name)) {
+        return Err(format!("{name:?} is no name of a label"));
+    }
+    let labels = labels.iter().filter(|(_, value)| !value.is_empty());
+    let labels = Labels::from_pairs(labels).map_err(|error| error.to_string())?;
+    if labels.is_empty() {
+        return Err("it has no label".to_owned());
+    }
+    let texts: usize = annotations.iter().map(|(name, text)| name.len() + text.len()).sum();
+    if labels.packed().len() > ALERT_LABELS_BYTES_MAX || texts + generator_url.len() > ALERT_TEXTS_BYTES_MAX {
+        let limits = format!("{ALERT_LABELS_BYTES_MAX} bytes of labels and {ALERT_TEXTS_BYTES_MAX} of annotations");
+        return Err(format!("it is too large; {limits} are allowed"));
+    }
+    let (starts_ms, ends_ms) = (time(starts_at)?, time(ends_at)?);
+    let starts_ms = starts_ms.or(ends_ms).unwrap_or(now_ms);
+    if ends_ms.is_some_and(|ends_ms| ends_ms < starts_ms) {
+        return Err("it ends before it begins".to_owned());
+    }
+    let posted = Posted {
+        labels,
+        annotations,
+        starts_ms,
+        ends_ms: ends_ms.unwrap_or_else(|| now_ms.saturating_add(timeout_ms)),
+        generator_url,
+    };
+    Ok(Incoming { posted, times_out: ends_ms.is_none() })
+}
+
+/// A time; the year 1, which stands for none in Go, is none.
+fn time(text: Option<String>) -> Result<Option<i64>, String> {
+    let Some(text) = text.filter(|text| !text.is_empty() && !text.starts_with("0001-01-01T00:00:00")) else {
+        return Ok(None);
+    };
+    text.parse::<Timestamp>().map(|time| Some(time.as_millisecond())).map_err(|_| format!("{text:?} is no time"))
+}

@@ -1,0 +1,103 @@
+//! Alertmanager's API, version 2, at `/api/v2`: what `amtool`, Prometheus servers and dashboards speak to an Alertmanager.
+//!
+//! The form is <https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml>: times as RFC 3339, errors as one JSON text. Silences
+//! have one more field, `recurrence`, a list of time intervals as routing files have them; alerts have `ack`.
+
+pub(crate) mod alerts;
+pub(crate) mod shapes;
+pub(crate) mod silences;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use serde_json::{Value, json};
+
+use crate::admin_guard;
+use crate::alerting::notify_api;
+use crate::app::App;
+use shapes::rfc3339;
+
+/// The Alertmanager release whose API is spoken.
+const API_VERSION: &str = "0.34.0";
+/// Longest body of a request.
+const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// Why a request is refused: the status, and what is wrong.
+#[derive(Debug)]
+pub(crate) struct Refused(pub(crate) StatusCode, pub(crate) String);
+
+impl Refused {
+    pub(crate) fn bad(message: impl std::fmt::Display) -> Self {
+        Self(StatusCode::BAD_REQUEST, message.to_string())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, [(CONTENT_TYPE, "application/json")], Value::from(self.1).to_string()).into_response()
+    }
+}
+
+/// An answer of JSON without an envelope.
+pub(crate) fn answer(value: &Value) -> Response {
+    ([(CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+}
+
+/// Runs `work`, which may wait for the dispatcher or a disk, on a thread for such work.
+async fn apart<T: Send + 'static>(app: &Arc<App>, work: impl FnOnce(&App) -> T + Send + 'static) -> Result<T, Refused> {
+    notify_api::apart(app, work).await.map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error.message))
+}
+
+/// All routes. What keeps alerts quiet is behind the guard of the admin API.
+pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
+    let guarded = Router::new()
+        .route("/api/v2/silences", post(silences::set))
+        .route("/api/v2/silence/{id}", delete(silences::expire))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(app), admin_guard::guard));
+    Router::new()
+        .route("/api/v2/status", get(status))
+        .route("/api/v2/receivers", get(receivers))
+        .route("/api/v2/silences", get(silences::list))
+        .route("/api/v2/silence/{id}", get(silences::one))
+        .route("/api/v2/alerts", get(alerts::list).post(alerts::post))
+        .route("/api/v2/alerts/groups", get(alerts::groups))
+        .merge(guarded)
+}
+
+async fn status(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+    let original = apart(&app, move |app| {
+        let config = app.notifier.look(|dispatcher, _| Arc::clone(dispatcher.config()));
+        rules::config::shown(config.text.expose())
+    })
+    .await?;
+    Ok(answer(&json!({
+        "cluster": { "status": "disabled", "peers": [] },
+        "config": { "original": original },
+        "uptime": rfc3339(app.started.0),
+        "versionInfo": {
+            "version": API_VERSION,
+            "revision": option_env!("METRICKIT_REVISION").unwrap_or_default(),
+            "branch": format!("MetricKit {}", env!("CARGO_PKG_VERSION")),
+            "buildUser": "",
+            "buildDate": "",
+            "goVersion": "",
+        },
+    })))
+}
+
+async fn receivers(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+    let names = apart(&app, move |app| {
+        app.notifier.look(|dispatcher, _| {
+            let receivers = dispatcher.config().receivers.iter();
+            receivers.map(|receiver| json!({ "name": receiver.name })).collect::<Vec<_>>()
+        })
+    })
+    .await?;
+    Ok(answer(&Value::Array(names)))
+}

@@ -1,0 +1,126 @@
+//! Mails through a small server of SMTP.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::stage::{Stage, failed, taken};
+
+/// Most lines that the server reads of one client.
+const LINES_MAX: usize = 10_000;
+
+/// A server that takes one mail after the other. `refuse` gives another answer to commands that begin with its first part.
+struct Smtp {
+    port: u16,
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+impl Smtp {
+    fn start(refuse: Option<(&'static str, &'static str)>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().take(8).flatten() {
+                let _ = talk(&stream, &all, refuse);
+            }
+        });
+        Self { port, said }
+    }
+
+    fn said(&self) -> Vec<String> {
+        self.said.lock().expect("no panic").clone()
+    }
+}
+
+fn talk(mut stream: &TcpStream, all: &Mutex<Vec<String>>, refuse: Option<(&str, &str)>) -> std::io::Result<()> {
+    let lines = BufReader::new(stream.try_clone()?).lines().take(LINES_MAX);
+    stream.write_all(b"220 here\r\n")?;
+    let mut in_data = false;
+    for line in lines {
+        let line = line?;
+        all.lock().expect("no panic").push(line.clone());
+        if in_data {
+            if line == "." {
+                in_data = false;
+                stream.write_all(b"250 queued as 42\r\n")?;
+            }
+            continue;
+        }
+        let refused = refuse.filter(|(command, _)| line.starts_with(command));
+        let answer = match refused {
+            Some((_, answer)) => answer,
+            None if line.starts_with("EHLO") => "250-here\r\n250 AUTH PLAIN LOGIN",
+            None if line.starts_with("AUTH") => "235 welcome",
+            None if line.starts_with("DATA") => "354 go on",
+            None if line.starts_with("QUIT") => "221 bye",
+            None => "250 fine",
+        };
+        in_data = line.starts_with("DATA") && refused.is_none();
+        stream.write_all(format!("{answer}\r\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+fn settings(port: u16, more: &str) -> String {
+    format!(
+        "- name: a\n  email_configs: [{{to: 'Ops <ops@example.org>, b@example.org', from: 'Mön <mon@example.org>', smarthost: '127.0.0.1:{port}', {more}}}]\n"
+    )
+}
+
+#[test]
+fn mails_are_taken() {
+    let smtp = Smtp::start(None);
+    let stage = Stage::new(&settings(
+        smtp.port,
+        "require_tls: false, auth_username: mon, auth_password: hunter2, hello: me.example.org",
+    ));
+    stage.send("a", "g", Duration::from_mins(1));
+    assert_eq!(taken(&stage.only()), ("250 queued as 42", 1));
+    let said = smtp.said();
+    assert_eq!(said[0], "EHLO me.example.org");
+    assert_eq!(said[1], "AUTH PLAIN AG1vbgBodW50ZXIy");
+    let begin = |start: &str| said.iter().any(|line| line.starts_with(start));
+    for start in [
+        "MAIL FROM:<mon@example.org>",
+        "RCPT TO:<ops@example.org>",
+        "RCPT TO:<b@example.org>",
+        "Subject: [FIRING:1]",
+        "From: =?utf-8?",
+        "To: Ops <ops@example.org>, b@example.org",
+        "Message-ID: <",
+        "References: <",
+        "In-Reply-To: <",
+        "Date: ",
+        "Content-Type: multipart/alternative",
+        "Content-Type: text/plain",
+        "Content-Type: text/html",
+    ] {
+        assert!(begin(start), "{start}: {said:#?}");
+    }
+}
+
+#[test]
+fn what_servers_of_mail_refuse() {
+    for (refuse, more, again, wanted) in [
+        (("RCPT", "550 no such user"), "require_tls: false", false, "no such user"),
+        (
+            ("AUTH", "535 wrong password"),
+            "require_tls: false, auth_username: mon, auth_password: hunter2",
+            false,
+            "wrong password",
+        ),
+        (("MAIL", "451 try later"), "require_tls: false", true, "try later"),
+        (("NONE", ""), "require_tls: true", false, "STARTTLS"),
+    ] {
+        let smtp = Smtp::start(Some(refuse));
+        let stage = Stage::new(&settings(smtp.port, more));
+        stage.send("a", "g", Duration::from_millis(900));
+        let ended = stage.only();
+        let (error, attempts) = failed(&ended);
+        assert!(error.contains(wanted) && !error.contains("hunter2"), "{error}");
+        assert_eq!(attempts > 1, again, "{error} {attempts}");
+    }
+}

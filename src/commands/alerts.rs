@@ -1,0 +1,275 @@
+//! `metrickit alerts`, `ack` and `route`: what fires, what happened to it, who has it, where it goes.
+
+use model::time::{Clock, SystemClock};
+use serde_json::Value as Json;
+
+use super::admin::server;
+use crate::UsageError;
+use crate::cli::{AckArgs, AlertsCommand, AlertsListArgs, AlertsLogArgs, RouteCommand, RouteExplainArgs};
+use crate::output::Output;
+use crate::render::{append, table};
+use crate::when::{api_seconds, parse_instant_ms, show_instant};
+
+/// How instants are shown.
+const TIME_PATTERN: &str = "%Y-%m-%d %H:%M:%S";
+
+/// Tells of alerts.
+pub(crate) fn alerts(command: &AlertsCommand, output: &mut Output) -> anyhow::Result<()> {
+    match command {
+        AlertsCommand::List(args) => list(args, output),
+        AlertsCommand::Log(args) => log(args, output),
+    }
+}
+
+fn list(args: &AlertsListArgs, output: &mut Output) -> anyhow::Result<()> {
+    let pairs: Vec<(&str, &str)> = args.matchers.iter().map(|text| ("matcher", text.as_str())).collect();
+    let answer = server(args.server.url.as_deref())?.get("/api/v1/alerting/alerts", &pairs)?;
+    if args.server.json {
+        output.line(&answer.to_string())?;
+        return Ok(());
+    }
+    let text =
+        told_alerts(answer.as_array().map_or(&[][..], Vec::as_slice), output.is_terminal.then(|| output.width()));
+    output.text(&text)?;
+    Ok(())
+}
+
+fn log(args: &AlertsLogArgs, output: &mut Output) -> anyhow::Result<()> {
+    let now_ms = SystemClock.now().0;
+    let mut pairs = vec![("limit".to_owned(), args.limit.to_string())];
+    for field in &args.fields {
+        let wrong = || UsageError(format!("{field:?} is no FIELD=VALUE, such as event=delivery"));
+        let (name, value) = field.split_once('=').ok_or_else(wrong)?;
+        pairs.push((name.to_owned(), value.to_owned()));
+    }
+    for (name, text) in [("start", &args.start), ("end", &args.end)] {
+        if let Some(text) = text {
+            let at_ms = parse_instant_ms(text, now_ms).map_err(|error| UsageError(format!("--{name}: {error}")))?;
+            pairs.push((name.to_owned(), api_seconds(at_ms)));
+        }
+    }
+    let pairs: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let answer = server(args.server.url.as_deref())?.get("/api/v1/alerting/events", &pairs)?;
+    if args.server.json {
+        output.line(&answer.to_string())?;
+        return Ok(());
+    }
+    let events = answer.as_array().map_or(&[][..], Vec::as_slice);
+    if events.is_empty() {
+        output.line("nothing happened")?;
+    }
+    for event in events {
+        output.line(&told_event(event))?;
+    }
+    Ok(())
+}
+
+/// Takes alerts on, or gives them back.
+pub(crate) fn ack(args: &AckArgs, output: &mut Output) -> anyhow::Result<()> {
+    let mut form: Vec<(&str, &str)> = args.matchers.iter().map(|text| ("matcher", text.as_str())).collect();
+    let owner = args.owner.clone().unwrap_or_else(super::deletes::who);
+    let path = if args.remove { "/api/v1/alerting/unack" } else { "/api/v1/alerting/ack" };
+    form.extend([("owner", owner.as_str()), ("note", args.note.as_str()), ("for", args.duration.as_str())]);
+    let answer = server(args.server.url.as_deref())?.post(path, &form)?;
+    if args.server.json {
+        output.line(&answer.to_string())?;
+        return Ok(());
+    }
+    let count = answer["alerts"].as_array().map_or(0, Vec::len);
+    let alerts = if count == 1 { "1 alert".to_owned() } else { format!("{count} alerts") };
+    let text = if args.remove {
+        format!("{alerts}: nobody has them any more")
+    } else {
+        format!("{owner} has {alerts} until {}", text_of(&answer["expiresAt"]))
+    };
+    output.line(&text)?;
+    Ok(())
+}
+
+/// Shows where alerts go.
+pub(crate) fn route(command: &RouteCommand, output: &mut Output) -> anyhow::Result<()> {
+    let RouteCommand::Explain(RouteExplainArgs { labels, server: at }) = command;
+    let pairs: Vec<(&str, &str)> = labels.iter().map(|label| ("label", label.as_str())).collect();
+    let answer = server(at.url.as_deref())?.get("/api/v1/alerting/route", &pairs)?;
+    if at.json {
+        output.line(&answer.to_string())?;
+        return Ok(());
+    }
+    output.text(&told_route(&answer))?;
+    Ok(())
+}
+
+fn text_of(value: &Json) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn texts(value: &Json) -> Vec<String> {
+    value.as_array().into_iter().flatten().map(text_of).collect()
+}
+
+/// Labels as `name{a="b"}` without the name, the alert's name first.
+pub(super) fn told_labels(labels: &Json) -> String {
+    let Some(labels) = labels.as_object() else { return String::new() };
+    let name = labels.get("alertname").map(text_of).unwrap_or_default();
+    let others = labels.iter().filter(|(name, _)| *name != "alertname");
+    let others: Vec<String> = others.map(|(name, value)| format!("{name}={}", text_of(value))).collect();
+    if others.is_empty() { name } else { format!("{name} {}", others.join(" ")).trim_start().to_owned() }
+}
+
+fn told_alerts(alerts: &[Json], width: Option<usize>) -> String {
+    if alerts.is_empty() {
+        return "no alert fires\n".to_owned();
+    }
+    let row = |alert: &Json| {
+        let status = &alert["status"];
+        let mut quiet = Vec::new();
+        quiet.extend(texts(&status["silencedBy"]).into_iter().map(|id| format!("silence {id}")));
+        quiet.extend(texts(&status["inhibitedBy"]).into_iter().map(|id| format!("alert {id}")));
+        quiet.extend(texts(&status["mutedBy"]));
+        let receivers = alert["receivers"].as_array().into_iter().flatten().map(|of| text_of(&of["name"]));
+        let has = alert["ack"]["owner"].as_str().unwrap_or_default();
+        vec![
+            told_labels(&alert["labels"]),
+            text_of(&alert["startsAt"]).replace('T', " ").chars().take(19).collect(),
+            receivers.collect::<Vec<_>>().join(", "),
+            quiet.join(", "),
+            has.to_owned(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = alerts.iter().map(row).collect();
+    table::columns(&["alert", "since (UTC)", "told to", "quiet by", "taken on by"], &rows, width)
+}
+
+/// An event as one line.
+fn told_event(event: &Json) -> String {
+    let at = show_instant(event["at_ms"].as_i64().unwrap_or_default(), TIME_PATTERN);
+    let of = |name: &str| text_of(&event[name]);
+    let labels = told_labels(&event["labels"]);
+    let told = match event["event"].as_str().unwrap_or_default() {
+        "alert_state" => format!("{labels}: {} → {}", of("from"), of("to")),
+        "routed" => format!("{labels} goes to {}", texts(&event["receivers"]).join(", ")),
+        "suppressed" => format!("{labels} is not told to {}: {}", of("receiver"), told_why(&event["why"])),
+        "released" => format!("{labels} may be told to {} again", of("receiver")),
+        "delivery" => {
+            let (firing, resolved) = (texts(&event["firing"]).len(), texts(&event["resolved"]).len());
+            let how = if event["ok"] == true { "was told" } else { "was NOT told" };
+            let (receiver, reason, answer) = (of("receiver"), of("reason"), of("answer"));
+            format!("{receiver} {how} of {firing} firing, {resolved} resolved ({reason}): {answer}")
+        }
+        "silence" => {
+            format!("silence {} {} by {}: {} {}", of("id"), of("change"), of("by"), of("matchers"), of("comment"))
+        }
+        "ack" => format!("{labels} acknowledgement {} ({}) {}", of("change"), of("owner"), of("note")),
+        "group_trouble" => format!("{} {}: {}", of("group"), of("rule"), of("message")),
+        "note" => of("message"),
+        _ => event.to_string(),
+    };
+    format!("{at}  {}", told.trim_end())
+}
+
+fn told_why(why: &Json) -> String {
+    let of = |name: &str| text_of(&why[name]);
+    match why["by"].as_str().unwrap_or_default() {
+        "inhibition" => format!("alert {} inhibits it ({})", of("source"), of("rule")),
+        "silence" => format!("silence {}", texts(&why["ids"]).join(", ")),
+        "mute_time" => format!("time interval {}", of("interval")),
+        "outside_active_time" => "outside of the route's active time intervals".to_owned(),
+        "ack" => format!("{} has it", of("owner")),
+        "flapping" => format!("it came and went {} times", of("changes")),
+        _ => why.to_string(),
+    }
+}
+
+fn told_route(answer: &Json) -> String {
+    let mut text = String::new();
+    for step in answer["steps"].as_array().into_iter().flatten() {
+        let indent = "  ".repeat(usize::try_from(step["depth"].as_u64().unwrap_or(0)).unwrap_or(0));
+        let mark = match (step["matches"] == true, step["takes"] == true) {
+            (_, true) => "→",
+            (true, false) => "✓",
+            (false, false) => "✗",
+        };
+        let goes_on = if step["continues"] == true { ", siblings too" } else { "" };
+        append(&mut text, format_args!("{indent}{mark} {}{goes_on}\n", text_of(&step["matchers"])));
+        if step["takes"] != true {
+            continue;
+        }
+        let of = |name: &str| text_of(&step[name]);
+        append(&mut text, format_args!("{indent}    receiver {}\n", of("receiver")));
+        append(&mut text, format_args!("{indent}    in group {{{}}}\n", told_labels(&step["group"])));
+        let (wait, interval, repeat) = (of("groupWait"), of("groupInterval"), of("repeatInterval"));
+        append(
+            &mut text,
+            format_args!("{indent}    first after {wait}, changes every {interval}, again after {repeat}\n"),
+        );
+        for (name, what) in [("muteTimeIntervals", "mute in"), ("activeTimeIntervals", "active in")] {
+            let names = texts(&step[name]);
+            if !names.is_empty() {
+                append(&mut text, format_args!("{indent}    {what} {}\n", names.join(", ")));
+            }
+        }
+        for step in step["escalate"].as_array().into_iter().flatten() {
+            let (receiver, after) = (text_of(&step["receiver"]), text_of(&step["after"]));
+            append(&mut text, format_args!("{indent}    {receiver} too when nobody takes it on for {after}\n"));
+        }
+    }
+    let mutes = answer["mutes"].as_array().map_or(&[][..], Vec::as_slice);
+    if mutes.is_empty() {
+        text.push_str("nothing would keep it quiet now\n");
+    }
+    for mute in mutes {
+        let route = mute["route"].as_str().map_or_else(String::new, |route| format!(" in route {route}"));
+        append(&mut text, format_args!("quiet now{route}: {}\n", told_why(&mute["why"])));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn events_are_sentences() {
+        for (event, want) in [
+            (
+                json!({"at_ms": 0, "event": "suppressed", "labels": {"alertname": "A", "job": "x"}, "receiver": "ops", "why": {"by": "ack", "owner": "ann"}}),
+                "1970-01-01 00:00:00  A job=x is not told to ops: ann has it",
+            ),
+            (
+                json!({"at_ms": 0, "event": "delivery", "receiver": "ops", "reason": "first notification", "firing": ["1"], "resolved": [], "ok": false, "answer": "500"}),
+                "1970-01-01 00:00:00  ops was NOT told of 1 firing, 0 resolved (first notification): 500",
+            ),
+            (json!({"at_ms": 0, "event": "note", "message": "m"}), "1970-01-01 00:00:00  m"),
+        ] {
+            assert_eq!(told_event(&event), want);
+        }
+    }
+
+    #[test]
+    fn a_route_is_told_as_a_tree() {
+        let answer = json!({
+            "steps": [
+                {"depth": 0, "matchers": "{}", "matches": true, "takes": false, "continues": false},
+                {"depth": 1, "matchers": "{team=\"db\"}", "matches": false, "takes": false, "continues": false},
+                {"depth": 1, "matchers": "{team=\"web\"}", "matches": true, "takes": true, "continues": true, "receiver": "web", "group": {"alertname": "A"},
+                 "groupWait": "30s", "groupInterval": "5m", "repeatInterval": "4h", "muteTimeIntervals": ["night"], "activeTimeIntervals": [],
+                 "escalate": [{"after": "15m", "receiver": "boss"}]},
+            ],
+            "mutes": [{"route": null, "why": {"by": "silence", "ids": ["s1"]}}],
+        });
+        let want = "\
+✓ {}
+  ✗ {team=\"db\"}
+  → {team=\"web\"}, siblings too
+      receiver web
+      in group {A}
+      first after 30s, changes every 5m, again after 4h
+      mute in night
+      boss too when nobody takes it on for 15m
+quiet now: silence s1
+";
+        assert_eq!(told_route(&answer), want);
+    }
+}
