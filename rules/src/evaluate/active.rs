@@ -27,6 +27,8 @@ pub struct ActiveAlert {
     pub(super) stored: Option<(Times, i64)>,
     /// Whether value or texts are others than those on the shelf.
     pub(super) is_dirty: bool,
+    /// Whether a sample of it came since this process began.
+    pub(super) is_confirmed: bool,
     pub(super) series: Option<AlertSeries>,
 }
 
@@ -49,6 +51,7 @@ impl ActiveAlert {
             told_ms: None,
             stored: None,
             is_dirty: true,
+            is_confirmed: false,
             series: None,
         }
     }
@@ -58,6 +61,7 @@ impl ActiveAlert {
         self.is_dirty |= self.value.to_bits() != value.to_bits() || self.annotations != annotations;
         self.value = value;
         self.annotations = annotations;
+        self.is_confirmed = true;
     }
 
     /// Everything that is said of it.

@@ -95,23 +95,25 @@ impl RuleState {
         let is_settling = pass.at_ms < pass.settings.settling_until_ms;
         let gone = |(labels, alert): (&Labels, &ActiveAlert)| {
             let is_gone = alert.times.is_active() && !found.seen.contains_key(labels);
-            alert.source.clone().filter(|_| is_gone).map(|source| (labels.clone(), source))
+            let source = alert.source.clone().filter(|_| is_gone)?;
+            // What was seen since the start and is gone now is gone.
+            Some((labels.clone(), source, is_settling && !alert.is_confirmed))
         };
-        let gone: Vec<(Labels, Labels)> = self.alerts.iter().filter_map(gone).collect();
+        let gone: Vec<(Labels, Labels, bool)> = self.alerts.iter().filter_map(gone).collect();
         let wants_all = found.seen.is_empty() && matches!(policy, OnNoData::Alert | OnNoData::NoData);
-        let matters = is_settling || policy != OnNoData::Resolve;
+        let matters = policy != OnNoData::Resolve || gone.iter().any(|(_, _, may_come)| *may_come);
         if !wants_all && (gone.is_empty() || !matters) {
             return Ok(());
         }
         let data = sources_with_data(rule, pass)?;
         let mut missing = data.as_ref().is_some_and(HashSet::is_empty);
-        for (labels, source) in gone {
+        for (labels, source, may_come) in gone {
             if data.as_ref().is_some_and(|data| data.contains(&source)) {
                 continue;
             }
             missing = true;
             let unseen = match policy {
-                _ if is_settling => Unseen::Held,
+                _ if may_come => Unseen::Held,
                 OnNoData::Resolve => Unseen::Over,
                 OnNoData::Keep | OnNoData::NoData => Unseen::Held,
                 OnNoData::Alert => Unseen::GoesOn,

@@ -33,7 +33,7 @@ use kept::Identity;
 
 /// Time between two tellings of an alert that stays as it is.
 pub const RESEND_MS: i64 = 60_000;
-/// How long after a start missing data is no evidence, because agents may not have sent yet what they kept meanwhile.
+/// How long after a start missing data of an alert that was not seen since is no evidence: agents may not have sent yet what they kept meanwhile.
 pub const SETTLING_MS: i64 = 5 * 60_000;
 /// Longest packed label set of an alert.
 pub const ALERT_LABELS_BYTES_MAX: usize = 32 << 10;
