@@ -52,10 +52,10 @@ kill-loop:
 soak:
 	METRICKIT_SOAK_SECONDS=600 $(CARGO) test --release --locked --test prometheus -- --nocapture
 
-## the scenarios of alerting through the installed prometheus and prometheus-alertmanager, held against what is recorded: a minute and
-## a half; METRICKIT_ALERTING_RECORD=1 records it anew
+## the scenarios of alerting through the installed prometheus and prometheus-alertmanager, and through our own server, in real time, held
+## against what is recorded: six minutes; METRICKIT_ALERTING_RECORD=1 records anew what the pair tells, METRICKIT_ALERTING_ONLY=NAME takes some
 test-alerting-live:
-	$(CARGO) test --locked --test alerting -- --ignored --nocapture live
+	$(CARGO) test --locked --test alerting -- --ignored --nocapture --test-threads 1 live
 
 ## how Go's runtime is laid out in every release, read anew from executables (needs go and the module proxy): some ten minutes
 go-layouts:

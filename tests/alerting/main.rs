@@ -2,18 +2,24 @@
 //!
 //! A scenario is a script of seconds: values change, silences come and go, files are read anew. The pair of programs runs it in real time
 //! (`make test-alerting-live`), and what it told is kept in `recorded/`; MetricKit runs it by a clock that a test turns, and must tell
-//! the same (`rules/tests/scenarios`). Where the two differ by decision, the scenario says so.
+//! the same (`rules/tests/scenarios`). So must its server in real time. Where the two differ by decision, the scenario says so.
 
 mod pair;
 mod scenario;
 mod scenarios;
+mod server;
+mod stage;
 #[path = "../support/mod.rs"]
 mod support;
 mod web;
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 
-use scenario::{Decided, Scenario, Told, differences};
+use scenario::{Scenario, Told, differences};
+
+/// How many scenarios run at a time: programs that wait for a processor are late.
+const AT_A_TIME: usize = 5;
 
 fn recorded(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/alerting/recorded").join(format!("{name}.json"))
@@ -25,30 +31,46 @@ fn read_recorded(name: &str) -> Vec<Told> {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Runs every scenario through the installed programs, all at once, and holds what they tell against what is recorded;
+/// The scenarios whose names `METRICKIT_ALERTING_ONLY` is part of; all without it.
+fn wanted() -> Vec<Scenario> {
+    let wanted = std::env::var("METRICKIT_ALERTING_ONLY").unwrap_or_default();
+    scenarios::all().into_iter().filter(|one| one.name.contains(&wanted)).collect()
+}
+
+/// Runs `all`, several at a time and the long ones first; who told what.
+fn together(all: &[Scenario], run: impl Fn(&Scenario) -> Vec<Told> + Sync) -> Vec<(&Scenario, Vec<Told>)> {
+    let mut waiting: Vec<&Scenario> = all.iter().collect();
+    waiting.sort_by_key(|one| one.seconds);
+    let (waiting, done) = (Mutex::new(waiting), Mutex::new(Vec::new()));
+    let next = || waiting.lock().expect("nobody panics with it").pop();
+    std::thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                while let Some(one) = next() {
+                    let told = run(one);
+                    done.lock().expect("nobody panics with it").push((one, told));
+                }
+            });
+        }
+    });
+    done.into_inner().expect("nobody panicked with it")
+}
+
+/// Runs every scenario through the installed programs, and holds what they tell against what is recorded;
 /// `METRICKIT_ALERTING_RECORD=1` records it anew.
 #[test]
-#[ignore = "takes a minute and a half of real time: make test-alerting-live"]
-fn live() {
+#[ignore = "takes three minutes of real time: make test-alerting-live"]
+fn live_pair() {
     let (Some(prometheus), Some(alertmanager)) =
         (support::foreign("prometheus"), support::foreign("prometheus-alertmanager"))
     else {
         return;
     };
     let is_recording = std::env::var_os("METRICKIT_ALERTING_RECORD").is_some();
-    let wanted = std::env::var("METRICKIT_ALERTING_ONLY").unwrap_or_default();
-    let all: Vec<Scenario> = scenarios::all().into_iter().filter(|one| one.name.contains(&wanted)).collect();
-    let results: Vec<(&Scenario, Vec<Told>)> = std::thread::scope(|scope| {
-        let programs = (prometheus.as_path(), alertmanager.as_path());
-        let runs: Vec<_> = all.iter().map(|one| (one, scope.spawn(move || pair::run(one, programs)))).collect();
-        runs.into_iter().map(|(one, run)| (one, run.join().expect("a live run ends"))).collect()
-    });
+    let all = wanted();
     let mut wrong = Vec::new();
-    for (one, told) in results {
+    for (one, told) in together(&all, |one| pair::run(one, (&prometheus, &alertmanager))) {
         println!("{}: {} notifications", one.name, told.len());
-        if let Some(Decided { why, group, at_s }) = one.decided {
-            println!("  MetricKit tells {group:?} at {at_s:?}: {why}");
-        }
         if is_recording {
             let text = serde_json::to_string_pretty(&told).expect("plain data");
             std::fs::write(recorded(one.name), text + "\n").expect("recorded");
@@ -58,6 +80,35 @@ fn live() {
         wrong.extend(found.into_iter().map(|found| format!("{}: {found}", one.name)));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What `run` tells in `all`, held against what is recorded, apart from what is decided otherwise.
+#[expect(clippy::print_stdout, reason = "whoever runs it by hand wants to see")]
+fn hold(all: &[Scenario], run: impl Fn(&Scenario) -> Vec<Told> + Sync) {
+    let mut wrong = Vec::new();
+    for (one, told) in together(all, run) {
+        println!("{}: {} notifications", one.name, told.len());
+        for scenario::Decided { why, group: (path, group), at_s } in one.decided {
+            println!("  {path} {group} at {at_s:?}: {why}");
+        }
+        let found = differences(&one.as_decided(read_recorded(one.name)), &told);
+        wrong.extend(found.into_iter().map(|found| format!("{}: {found}", one.name)));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Runs every scenario through MetricKit's own server.
+#[test]
+#[ignore = "takes three minutes of real time: make test-alerting-live"]
+fn live_server() {
+    hold(&wanted(), server::run);
+}
+
+/// The same for one that is short: the whole way from a sample to a webhook, with real HTTP and real time.
+#[test]
+fn the_server_tells_what_the_pair_tells() {
+    let all: Vec<Scenario> = scenarios::all().into_iter().filter(|one| one.name == "quick").collect();
+    hold(&all, server::run);
 }
 
 #[test]

@@ -10,14 +10,14 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// A rule file.
     pub(crate) rules: &'static str,
-    /// A file of Alertmanager, where `SINK` stands for the address of the receivers: `SINK/NAME`.
+    /// A file of Alertmanager, as [`filled`] takes it.
     pub(crate) routes: &'static str,
     /// What happens when, in seconds.
     pub(crate) steps: Vec<(u32, Step)>,
     /// How long it takes.
     pub(crate) seconds: u32,
     /// Where MetricKit tells the same at other times, by decision.
-    pub(crate) decided: Option<Decided>,
+    pub(crate) decided: &'static [Decided],
 }
 
 /// Why a group is told at other times, and at which.
@@ -28,6 +28,50 @@ pub(crate) struct Decided {
     pub(crate) group: (&'static str, &'static str),
     /// Its times, in seconds, in order.
     pub(crate) at_s: &'static [f64],
+}
+
+/// The second of a minute in which a scenario begins whose routes name minutes.
+pub(crate) const BEGIN_S: i64 = 20;
+/// How many minutes after the one it begins in routes may name.
+const MINUTES_MAX: i64 = 2;
+
+/// A file of routes in which `SINK` stands for the address of the receivers (`SINK/NAME`), and `MINUTE1` and `MINUTE2` for the first minutes
+/// that begin after `start_ms`: 40 and 100 seconds later.
+pub(crate) fn filled(routes: &str, sink: &str, start_ms: i64) -> String {
+    let minute = |ahead: i64| {
+        let of_day = (start_ms.div_euclid(60_000) + ahead).rem_euclid(24 * 60);
+        format!("{:02}:{:02}", of_day / 60, of_day % 60)
+    };
+    let text = routes.replace("SINK", sink);
+    (1..=MINUTES_MAX).fold(text, |text, ahead| text.replace(&format!("MINUTE{ahead}"), &minute(ahead)))
+}
+
+impl Scenario {
+    /// Whether it begins in a certain second of a minute.
+    pub(crate) fn names_minutes(&self) -> bool {
+        self.routes.contains("MINUTE")
+    }
+
+    /// When a run may begin, at `from_ms` or after it: where routes name minutes, in a certain second of one, and not around midnight.
+    pub(crate) fn begins_ms(&self, from_ms: i64) -> i64 {
+        if !self.names_minutes() {
+            return from_ms;
+        }
+        let mut begins_ms = from_ms.div_euclid(60_000) * 60_000 + BEGIN_S * 1000;
+        while begins_ms < from_ms || begins_ms.div_euclid(60_000).rem_euclid(24 * 60) >= 24 * 60 - MINUTES_MAX {
+            begins_ms += 60_000;
+        }
+        begins_ms
+    }
+
+    /// What MetricKit is to tell where the pair told `recorded`.
+    pub(crate) fn as_decided(&self, mut recorded: Vec<Told>) -> Vec<Told> {
+        for Decided { group, at_s, .. } in self.decided {
+            let of_group = recorded.iter_mut().filter(|one| (one.path.as_str(), one.group.as_str()) == *group);
+            of_group.zip(*at_s).for_each(|(one, at_s)| one.at_s = *at_s);
+        }
+        recorded
+    }
 }
 
 /// Something that happens.
@@ -170,7 +214,6 @@ impl Told {
 
     /// Whether both say the same at about the same time.
     fn is_like(&self, other: &Self) -> bool {
-        let near = |one: f64, other: f64| (one - other).abs() <= TOLERANCE_S;
         let same_alert = |(one, other): (&ToldAlert, &ToldAlert)| {
             one.labels == other.labels
                 && one.annotations == other.annotations
@@ -189,6 +232,10 @@ impl Told {
             && self.alerts.len() == other.alerts.len()
             && self.alerts.iter().zip(&other.alerts).all(same_alert)
     }
+}
+
+fn near(one: f64, other: f64) -> bool {
+    (one - other).abs() <= TOLERANCE_S
 }
 
 /// How what was told differs from what was to be told: of each address and group the order counts.

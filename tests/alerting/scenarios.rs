@@ -41,7 +41,7 @@ const SLOW_B: &str = r#"slow{host="b"}"#;
 /// All of them.
 #[expect(clippy::too_many_lines, reason = "a table of scenarios")]
 pub(crate) fn all() -> Vec<Scenario> {
-    let base = || Scenario { name: "", rules: RULES, routes: ROUTES, steps: Vec::new(), seconds: 30, decided: None };
+    let base = || Scenario { name: "", rules: RULES, routes: ROUTES, steps: Vec::new(), seconds: 30, decided: &[] };
     vec![
         Scenario { name: "new", steps: vec![(0, Set(A, 1.0)), (0, Set(B, 0.0)), (0, Set(SLOW_A, 1.0))], ..base() },
         Scenario {
@@ -101,11 +101,11 @@ receivers: [{name: all, webhook_configs: [{url: 'SINK/all'}]}]
                 (31, Set(B, 0.0)),
             ],
             seconds: 58,
-            decided: Some(Decided {
+            decided: &[Decided {
                 why: "the end of a silence is looked at when it comes, not at the group's next tick",
                 group: ("/all", r#"{}:{alertname="Trouble"}"#),
                 at_s: &[5.0, 20.0],
-            }),
+            }],
             ..base()
         },
         Scenario {
@@ -183,15 +183,119 @@ receivers:
                 (58, Set(C, 1.0)),
             ],
             seconds: 85,
-            decided: Some(Decided {
+            decided: &[Decided {
                 why: "groups keep their ticks when the file is read anew; Alertmanager begins all anew, at once",
                 group: ("/team", r#"{}:{alertname="Trouble"}"#),
                 at_s: &[43.0, 63.0],
-            }),
+            }],
+            ..base()
+        },
+        Scenario {
+            // A minute begins after 40 seconds and ends after 100.
+            name: "muted-for-a-minute",
+            routes: r"
+time_intervals:
+- name: minute
+  time_intervals: [{times: [{start_time: 'MINUTE1', end_time: 'MINUTE2'}]}]
+route:
+  receiver: all
+  group_by: [alertname]
+  group_wait: 2s
+  group_interval: 15s
+  repeat_interval: 1h
+  routes:
+  - {receiver: muted, matchers: [severity = page], mute_time_intervals: [minute], continue: true}
+  - {receiver: active, matchers: [severity = page], active_time_intervals: [minute]}
+  - {receiver: quiet, matchers: [severity = ticket], mute_time_intervals: [minute]}
+receivers:
+- {name: all, webhook_configs: [{url: 'SINK/all'}]}
+- {name: muted, webhook_configs: [{url: 'SINK/muted'}]}
+- {name: active, webhook_configs: [{url: 'SINK/active'}]}
+- {name: quiet, webhook_configs: [{url: 'SINK/quiet'}]}
+",
+            steps: vec![
+                (0, Set(A, 1.0)),
+                (0, Set(SLOW_A, 1.0)),
+                (55, Set(B, 1.0)),
+                (55, Set(SLOW_A, 0.0)),
+                (115, Set(C, 1.0)),
+            ],
+            seconds: 135,
+            decided: MUTE_DECIDED,
+            ..base()
+        },
+        Scenario {
+            // Short enough for every run of the tests: see `server`.
+            name: "quick",
+            rules: QUICK_RULES,
+            routes: QUICK_ROUTES,
+            // Prometheus has no Alertmanager for some seconds after it read its files anew, and what it tells then is lost for a minute.
+            steps: vec![
+                (0, Set(A, 1.0)),
+                (3, Rules(QUICK_RULES_CHANGED)),
+                (9, Set(B, 2.0)),
+                (14, Set(A, 0.0)),
+                (19, Set(B, 0.0)),
+            ],
+            seconds: 24,
             ..base()
         },
     ]
 }
+
+/// The end of a mute is looked at when it comes, and what ended within it is told then.
+const MUTE_DECIDED: &[Decided] = &[
+    Decided {
+        why: "the end of a mute is looked at when it comes, not at the group's next tick",
+        group: ("/muted", r#"{}/{severity="page"}:{alertname="Trouble"}"#),
+        at_s: &[4.0, 100.0],
+    },
+    Decided {
+        why: "the begin of active time is looked at when it comes, not at the group's next tick",
+        group: ("/active", r#"{}/{severity="page"}:{alertname="Trouble"}"#),
+        at_s: &[40.0],
+    },
+    Decided {
+        why: "an end within a mute is told when the mute ends; Alertmanager forgets it, until Prometheus says it again after a minute",
+        group: ("/quiet", r#"{}/{severity="ticket"}:{alertname="Slow"}"#),
+        at_s: &[3.0, 100.0],
+    },
+];
+
+/// One rule that does not wait.
+const QUICK_RULES: &str = r"
+groups:
+- name: trouble
+  rules:
+  - alert: Trouble
+    expr: trouble > 0
+    labels: {severity: page}
+    annotations: {summary: 'trouble {{ $value }} on {{ $labels.host }}'}
+";
+
+/// Another text.
+const QUICK_RULES_CHANGED: &str = r"
+groups:
+- name: trouble
+  rules:
+  - alert: Trouble
+    expr: trouble > 0
+    labels: {severity: page}
+    annotations: {summary: 'much trouble on {{ $labels.host }}'}
+";
+
+/// Ticks that are five seconds apart.
+const QUICK_ROUTES: &str = r"
+route:
+  receiver: all
+  group_by: [alertname]
+  group_wait: 2s
+  group_interval: 5s
+  repeat_interval: 1h
+receivers:
+- name: all
+  webhook_configs: [{url: 'SINK/all'}]
+";
 
 /// Another text, and one rule less.
 const RULES_CHANGED: &str = r"
