@@ -112,6 +112,7 @@ impl Serving {
     pub(crate) fn start(listener: TcpListener, mut settings: ServerSettings) -> anyhow::Result<Self> {
         let address = listener.local_addr().context("the listener has no address")?;
         settings.server.notify.load().map_err(|error| UsageError(format!("alerting_config: {error}")))?;
+        settings.server.alerting.targets().map_err(|error| UsageError(format!("alertmanagers_file: {error}")))?;
         if settings.server.alerting.external_url.is_empty() {
             settings.server.alerting.external_url = url_of(address);
         }

@@ -98,6 +98,56 @@ fn amtool_works_and_its_changes_survive() {
     assert!(expired.contains(id), "{expired}");
 }
 
+/// The rest of what `amtool` can do with a server.
+#[test]
+fn every_command_of_amtool_works() {
+    if !has_amtool() {
+        return;
+    }
+    let data = tempfile::tempdir().expect("a folder");
+    let server = start(data.path());
+    assert!(amtool(&server, &["cluster", "show"]).contains("disabled"));
+    let tree = amtool(&server, &["config", "routes", "test", "--tree", "team=web"]);
+    assert!(tree.contains("{team=\"web\"}  receiver: web"), "{tree}");
+    amtool(&server, &["config", "routes", "test", "--verify.receivers=web", "team=web"]);
+
+    let times = ["--start=2026-01-01T10:00:00Z", "--end=2100-01-01T10:00:00-05:00", "--generator-url=http://x"];
+    amtool(&server, &[&["alert", "add", "alertname=Slow", "team=web"], &times[..]].concat());
+    let alert: serde_json::Value =
+        serde_json::from_str(&amtool(&server, &["alert", "query", "-o", "json", "Slow"])).expect("JSON");
+    assert_eq!(
+        (&alert[0]["startsAt"], &alert[0]["endsAt"], &alert[0]["generatorURL"], &alert[0]["receivers"][0]["name"]),
+        (&"2026-01-01T10:00:00.000Z".into(), &"2100-01-01T15:00:00.000Z".into(), &"http://x".into(), &"web".into())
+    );
+    for (flags, is_there) in [
+        (&["--active"][..], true),
+        (&["--inhibited"], false),
+        (&["--silenced"], false),
+        (&["--unprocessed"], false),
+        (&["--receiver=web"], true),
+        (&["--receiver=ops"], false),
+    ] {
+        let told = amtool(&server, &[&["alert", "query"], flags].concat());
+        assert_eq!(told.contains("Slow"), is_there, "{flags:?}: {told}");
+    }
+
+    let add = ["silence", "add", "team=web", "job!=x", "--author=ann", "--comment=one", "--duration=1h"];
+    let id = amtool(&server, &add).trim().to_owned();
+    let updated = amtool(&server, &["silence", "update", &id, "--comment=two", "--duration=3h"]);
+    assert!(updated.contains(&id) && updated.contains("two"), "{updated}");
+    let kept = amtool(&server, &["silence", "query", "-o", "json", "team=web", "--created-by=ann"]);
+    let file = data.path().join("silences.json");
+    std::fs::write(&file, &kept).expect("a file");
+    assert_eq!(amtool(&server, &["silence", "query", "-q", "--within=2h"]).trim(), "");
+    amtool(&server, &["silence", "expire", &id]);
+    let imported = amtool(&server, &["silence", "import", file.to_str().expect("UTF-8")]);
+    assert!(!imported.contains(&id), "{imported}");
+    let both = amtool(&server, &["silence", "query", "-o", "extended", "--expired", "--within=1h"]);
+    assert!(both.contains(&id), "{both}");
+    let open = amtool(&server, &["silence", "query", "-o", "extended"]);
+    assert!(open.contains(imported.trim()) && open.contains("{team=\"web\",job!=\"x\"}"), "{open}");
+}
+
 #[test]
 fn our_commands_work() {
     let data = tempfile::tempdir().expect("a folder");

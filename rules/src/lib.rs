@@ -6,6 +6,7 @@ pub mod config;
 pub mod evaluate;
 pub mod event;
 pub mod file;
+pub mod forward;
 pub mod functions;
 pub mod interval;
 pub mod matchers;

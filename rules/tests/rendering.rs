@@ -107,6 +107,34 @@ fn only(settings: &str, notification: &Notification) -> (String, BTreeMap<String
 }
 
 #[test]
+fn a_webhook_with_a_body_of_its_own() {
+    let settings = r#"  webhook_configs:
+  - url: http://h/hunter2
+    payload:
+      title: '{{ .Status | toUpper }} {{ .CommonLabels.alertname }}'
+      priority: '{{ if eq .Status "firing" }}5{{ else }}0{{ end }}'
+      labels: '{{ .CommonLabels | toJson }}'
+      '{{ .GroupLabels.alertname }}s': [1, yes it is, '{{ len .Alerts }}', null, true]
+      says: '{{ (index .Alerts 0).Annotations.summary }}'
+"#;
+    let (_, _, body) = only(settings, &notification(vec![alert("Leak", "a:1", "{{ .Receiver }}: {x", None)]));
+    let want = json!({
+        "title": "FIRING Leak",
+        "priority": 5,
+        "labels": {"alertname": "Leak", "instance": "a:1", "severity": "page"},
+        "Leaks": [1, "yes it is", 1, null, true],
+        "says": "{{ .Receiver }}: {x",
+    });
+    assert_eq!(body, want);
+    let text = "  webhook_configs: [{url: 'http://h/hunter2', payload: '{\"a\": [{{ len .Alerts }}]}'}]";
+    assert_eq!(only(text, &firing()).2, json!({"a": [2]}));
+    let wrong =
+        "route: {receiver: a}\nreceivers: [{name: a, webhook_configs: [{url: 'http://h', payload: {a: ['{{ if']}}]}]";
+    let faults = read("a.yml", wrong).expect_err("no template");
+    assert!(faults[0].message.contains("template"), "{faults:?}");
+}
+
+#[test]
 fn webhook_version_4() {
     let settings = "  webhook_configs:\n  - url: http://h/{{ .CommonLabels.severity }}/hunter2\n    max_alerts: 1\n    http_config: {authorization: {credentials_file: token}, http_headers: {X-Team: {values: [web]}}}";
     let (url, headers, body) = only(settings, &firing());

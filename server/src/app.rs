@@ -241,6 +241,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/", get(pages::start))
         .route("/runbooks", get(runbooks::all))
         .route("/runbooks/{alert}", get(runbooks::one))
+        .route("/graph", get(pages::graph))
         .route("/-/healthy", get(pages::healthy))
         .route("/-/ready", get(pages::ready))
         .route("/federate", get(federate::federate))

@@ -97,9 +97,9 @@ pub(crate) struct SilenceAddArgs {
     /// What an alert has that is silenced; all must hold
     #[arg(value_name = "MATCHER", required = true)]
     pub(crate) matchers: Vec<String>,
-    /// How long from its start on
-    #[arg(long = "for", value_name = "DURATION", default_value = "1h")]
-    pub(crate) duration: String,
+    /// How long from its start on [default: 1h; 52w where it comes again]
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) duration: Option<String>,
     /// When it begins [default: now]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) start: Option<String>,

@@ -29,9 +29,8 @@ fn add(args: &SilenceAddArgs, output: &mut Output) -> anyhow::Result<()> {
     let now_ms = SystemClock.now().0;
     let start = args.start.as_deref().map(|text| parse_instant_ms(text, now_ms)).transpose();
     let starts_ms = start.map_err(|error| UsageError(format!("--start: {error}")))?.unwrap_or(now_ms);
-    let length_ms = parse_duration_ms(&args.duration).map_err(|error| UsageError(format!("--for: {error}")))?;
-    let ends_ms = starts_ms.saturating_add(length_ms);
     let recurrence = recurrence(args)?;
+    let ends_ms = starts_ms.saturating_add(length_ms(args)?);
     let shown = shown(recurrence.as_ref(), starts_ms, ends_ms, now_ms);
     if args.dry_run {
         output.text(&shown)?;
@@ -52,6 +51,13 @@ fn add(args: &SilenceAddArgs, output: &mut Output) -> anyhow::Result<()> {
     output.line(made["id"].as_str().unwrap_or_default())?;
     output.note(shown.trim_end())?;
     Ok(())
+}
+
+/// How long it lasts: one that comes again would seldom come within an hour.
+fn length_ms(args: &SilenceAddArgs) -> anyhow::Result<i64> {
+    let recurs = args.daily.is_some() || args.weekdays.is_some();
+    let text = args.duration.as_deref().unwrap_or(if recurs { "52w" } else { "1h" });
+    Ok(parse_duration_ms(text).map_err(|error| UsageError(format!("--for: {error}")))?)
 }
 
 /// Which times the arguments mean, if not all.
@@ -173,11 +179,25 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
 
-    fn times(line: &str) -> Result<Option<Recurrence>, String> {
+    fn args(line: &str) -> SilenceAddArgs {
         let line = format!("metrickit silence add a=b {line}");
         let cli = Cli::try_parse_from(line.split_whitespace()).expect("a command");
         let Command::Silence(SilenceCommand::Add(args)) = cli.command else { panic!("another command") };
-        recurrence(&args).map_err(|error| error.to_string())
+        args
+    }
+
+    fn times(line: &str) -> Result<Option<Recurrence>, String> {
+        recurrence(&args(line)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_comes_again_lasts_longer() {
+        const HOUR_MS: i64 = 3_600_000;
+        for (line, hours) in
+            [("", 1), ("--for 2h", 2), ("--daily 22:00-06:00", 52 * 168), ("--weekdays sunday --for 1d", 24)]
+        {
+            assert_eq!(length_ms(&args(line)).expect("a time"), hours * HOUR_MS, "{line}");
+        }
     }
 
     #[test]

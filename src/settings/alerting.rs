@@ -30,6 +30,11 @@ pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
     Ok(labels)
 }
 
+/// A file, unless the setting is off.
+fn file(resolved: &Resolved, key: &str) -> Option<PathBuf> {
+    Some(resolved.text(key)).filter(|file| *file != "off").map(PathBuf::from)
+}
+
 /// What alerting runs with. An external URL that nobody gave is empty.
 pub(super) fn options(resolved: &Resolved) -> AlertingOptions {
     AlertingOptions {
@@ -40,6 +45,7 @@ pub(super) fn options(resolved: &Resolved) -> AlertingOptions {
         external_url: Some(resolved.text("external_url")).filter(|url| *url != "auto").unwrap_or_default().to_owned(),
         external_labels: labels(resolved.text("external_labels")).unwrap_or_default(),
         alertmanagers: list(resolved.text("alertmanagers")),
+        alertmanagers_file: file(resolved, "alertmanagers_file"),
         ..AlertingOptions::default()
     }
 }
@@ -52,7 +58,7 @@ pub(super) fn check_alertmanagers(resolved: &Resolved) -> Result<(), String> {
 /// How people are told.
 pub(super) fn notify(resolved: &Resolved) -> NotifyOptions {
     NotifyOptions {
-        file: Some(resolved.text("alerting_config")).filter(|file| *file != "off").map(PathBuf::from),
+        file: file(resolved, "alerting_config"),
         events_dir: Some(PathBuf::from(resolved.text("data")).join("alerting")),
         events_bytes_max: resolved.bytes("alerting_events_bytes_max"),
     }

@@ -357,6 +357,12 @@ pub(crate) const TABLE: &[Setting] = &[
         help: "Alertmanagers elsewhere that get every alert: URLs such as http://am:9093, separated by ';', a list in the file",
     },
     Setting {
+        key: "alertmanagers_file",
+        default: "off",
+        kind: Kind::Text,
+        help: "File with Prometheus's section alerting:, prometheus.yml itself too: Alertmanagers that get every alert, with authentication, TLS and relabelling; read anew with the rules; off: none",
+    },
+    Setting {
         key: "alerting_config",
         default: "off",
         kind: Kind::Text,

@@ -26,13 +26,18 @@ pub(crate) struct Checker<'a> {
 
 impl<'a> Checker<'a> {
     /// Of the file called `file`, with nothing wrong yet.
-    pub(super) fn new(file: &'a str) -> Self {
+    pub(crate) fn new(file: &'a str) -> Self {
         Self { file, faults: Vec::new() }
     }
 
     /// The folder of the file, where its paths begin.
-    pub(super) fn folder(&self) -> &'a Path {
+    pub(crate) fn folder(&self) -> &'a Path {
         Path::new(self.file).parent().unwrap_or_else(|| Path::new(""))
+    }
+
+    /// `value`, unless something is wrong.
+    pub(crate) fn done<T>(self, value: T) -> Result<T, Vec<FileFault>> {
+        if self.faults.is_empty() { Ok(value) } else { Err(self.faults) }
     }
 
     /// The first thing that is wrong.
@@ -60,7 +65,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A duration above zero.
-    pub(super) fn some_time(&mut self, text: Option<&Spanned<String>>, what: &str) -> Option<i64> {
+    pub(crate) fn some_time(&mut self, text: Option<&Spanned<String>>, what: &str) -> Option<i64> {
         let ms = self.duration(text, what)?;
         if let (0, Some(text)) = (ms, text) {
             self.wrong(at(text), format!("{what}: it must be longer than 0s"));

@@ -7,6 +7,7 @@ mod hash;
 mod mail;
 mod outgoing;
 mod paging;
+mod payload;
 mod request;
 pub mod templates;
 mod verdict;
@@ -100,11 +101,30 @@ pub fn render(
     }
 }
 
+/// A POST of `body`, which is JSON, to `url`, with what `http` says of authentication and headers.
+///
+/// # Errors
+///
+/// When a secret cannot be read.
+pub fn post(
+    url: &str,
+    http: &HttpConfig,
+    timeout_ms: i64,
+    body: Vec<u8>,
+    files: &dyn SecretFiles,
+) -> Result<Request, RenderError> {
+    let making = Making { http, files, timeout_ms, api: Api::Plain };
+    making.request("POST", Secret::new(url), Vec::new(), body, Hide::default())
+}
+
 fn webhook_request(of: &Rendering<'_>, webhook: &Webhook) -> Result<Outgoing, RenderError> {
     let url = of.filled_secret(webhook.target.as_ref(), "url")?;
     let http = of.http(webhook.http_config.as_deref());
     let making = Making { http, files: of.files, timeout_ms: webhook.timeout_ms, api: Api::Plain };
-    let body = webhook::body(of.data, webhook.max_alerts);
+    let body = match &webhook.payload {
+        Some(payload) => serde_json::to_vec(&payload::filled(of, payload.value())?).unwrap_or_default(),
+        None => webhook::body(of.data, webhook.max_alerts),
+    };
     Ok(Outgoing::Http(vec![making.request("POST", url, Vec::new(), body, Hide::default())?]))
 }
 

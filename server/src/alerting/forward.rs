@@ -1,37 +1,35 @@
 //! Forwarding alerts to Alertmanagers that run elsewhere, as Prometheus does: every alert to each of them, in batches, by their API v2.
 //!
+//! They are named by URLs, and in a file with Prometheus's `alerting:` section, which says how they are reached and under which labels.
 //! What does not get through is not repeated from here: whoever tells alerts tells those that fire again at least once a minute, and those that ended
 //! for a quarter of an hour. Each Alertmanager has a queue and a thread of its own, so that one that hangs holds up no other.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::Read as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use model::MetricKind;
 use model::exposition::Family;
+use model::{Labels, MetricKind};
+use rules::forward::relabel::relabel;
+use rules::forward::{TARGETS_MAX, Target};
 use rules::posted::{Posted, Tell};
-use rules::receivers::shown_url;
+use rules::receivers::{Outgoing, Verdict, post, shown_url};
 use serde::Serialize;
+
+use super::deliver::{DiskSecrets, Sender};
 
 /// Most alerts that wait for one Alertmanager. Beyond them the oldest go.
 const QUEUE_MAX: usize = 10_000;
 /// Most alerts in one request.
 const BATCH_MAX: usize = 256;
-/// Most Alertmanagers.
-pub const ALERTMANAGERS_MAX: usize = 32;
-/// How long one request may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest answer that is read for people.
-const ANSWER_BYTES_MAX: u64 = 1024;
-/// The path of alerts in the API.
-const ALERTS_PATH: &str = "/api/v2/alerts";
 
 /// Alertmanagers that are told of every alert.
 #[derive(Debug)]
 pub struct Forwarder {
+    targets: Vec<Target>,
     ways: Vec<Arc<Way>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -39,7 +37,7 @@ pub struct Forwarder {
 /// One of them.
 #[derive(Debug)]
 struct Way {
-    url: String,
+    target: Target,
     state: Mutex<Waiting>,
     changed: Condvar,
     counts: Counts,
@@ -88,34 +86,64 @@ pub fn check_url(url: &str) -> Result<(), String> {
     }
 }
 
+/// The Alertmanagers at `urls`, and those of the `alerting:` section in `file`.
+///
+/// # Errors
+///
+/// What is wrong with an address, or all that is wrong in the file, with places.
+pub fn read_targets(urls: &[String], file: Option<&Path>) -> Result<Vec<Target>, String> {
+    let mut targets = Vec::new();
+    for url in urls {
+        check_url(url)?;
+        targets.push(Target::plain(url));
+    }
+    if let Some(file) = file {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+        let told = |faults: Vec<rules::config::FileFault>| {
+            faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        targets.extend(rules::forward::read(&name, &text).map_err(told)?);
+    }
+    if targets.len() > TARGETS_MAX {
+        return Err(format!("{} Alertmanagers; {TARGETS_MAX} are allowed", targets.len()));
+    }
+    Ok(targets)
+}
+
 impl Forwarder {
-    /// Tells the Alertmanagers at `urls`, such as `http://am:9093`, of alerts from now on.
+    /// Tells `targets` of alerts from now on.
     ///
     /// # Errors
     ///
-    /// When there are too many, one is no URL, or there is no thread for it.
-    pub fn new(urls: &[String]) -> Result<Self, String> {
-        if urls.len() > ALERTMANAGERS_MAX {
-            return Err(format!("{} Alertmanagers; {ALERTMANAGERS_MAX} are allowed", urls.len()));
-        }
+    /// When there is no thread for one of them.
+    pub fn new(targets: Vec<Target>) -> Result<Self, String> {
         let mut ways = Vec::new();
         let mut threads = Vec::new();
-        for url in urls {
-            check_url(url)?;
-            let url = url.trim_end_matches('/').to_owned();
+        for target in targets.clone() {
             let way =
-                Arc::new(Way { url, state: Mutex::default(), changed: Condvar::new(), counts: Counts::default() });
+                Arc::new(Way { target, state: Mutex::default(), changed: Condvar::new(), counts: Counts::default() });
             let own = Arc::clone(&way);
             let thread = std::thread::Builder::new().name("alerting-forward".to_owned()).spawn(move || own.work());
             threads.push(thread.map_err(|error| format!("no thread to forward alerts: {error}"))?);
             ways.push(way);
         }
-        Ok(Self { ways, threads: Mutex::new(threads) })
+        Ok(Self { targets, ways, threads: Mutex::new(threads) })
+    }
+
+    /// Who is told.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
     }
 
     /// The addresses that are told, as `/api/v1/alertmanagers` shows them.
     pub fn urls(&self) -> Vec<String> {
-        self.ways.iter().map(|way| format!("{}{ALERTS_PATH}", way.url)).collect()
+        self.targets.iter().map(|target| target.url.clone()).collect()
+    }
+
+    /// What the last request to each came to; empty where it was taken.
+    pub fn troubles(&self) -> Vec<String> {
+        self.ways.iter().map(|way| way.waiting().trouble.clone().unwrap_or_default()).collect()
     }
 
     /// Takes nothing more, and waits until what waits is sent, at most for `within`.
@@ -186,11 +214,12 @@ impl Way {
     }
 
     fn offer(&self, alerts: &[Posted]) {
+        let changed: Vec<Posted> = alerts.iter().filter_map(|alert| relabelled(&self.target, alert)).collect();
         let mut waiting = self.waiting();
         if waiting.stops_at.is_some() {
             return;
         }
-        waiting.alerts.extend(alerts.iter().cloned());
+        waiting.alerts.extend(changed);
         let beyond = waiting.alerts.len().saturating_sub(QUEUE_MAX);
         waiting.alerts.drain(..beyond);
         drop(waiting);
@@ -200,30 +229,23 @@ impl Way {
 
     /// Sends batch after batch until it is stopped.
     fn work(&self) {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .user_agent(concat!("metrickit/", env!("CARGO_PKG_VERSION")))
-            .timeout_global(Some(TIMEOUT));
-        let agent = config.build().new_agent();
+        let sender = Sender::default();
         while let Some(batch) = self.next_batch() {
             let count = batch.len() as u64;
-            let sent = self.send(&agent, &batch);
+            let sent = self.send(&sender, &batch);
             let mut waiting = self.waiting();
             match sent {
                 Ok(()) => {
                     self.counts.sent.fetch_add(count, Ordering::Relaxed);
                     if waiting.trouble.take().is_some() {
-                        tracing::info!(alertmanager = %shown_url(&self.url), "takes alerts again");
+                        tracing::info!(alertmanager = %shown_url(&self.target.url), "takes alerts again");
                     }
                 }
                 Err(trouble) => {
                     self.counts.failed.fetch_add(count, Ordering::Relaxed);
                     // Told once, not for each batch.
                     if waiting.trouble.is_none() {
-                        tracing::warn!(alertmanager = %shown_url(&self.url), "does not take alerts: {trouble}");
+                        tracing::warn!(alertmanager = %shown_url(&self.target.url), "does not take alerts: {trouble}");
                     }
                     waiting.trouble = Some(trouble);
                 }
@@ -246,23 +268,28 @@ impl Way {
         }
     }
 
-    fn send(&self, agent: &ureq::Agent, batch: &[Posted]) -> Result<(), String> {
+    fn send(&self, sender: &Sender, batch: &[Posted]) -> Result<(), String> {
+        let Target { url, http, timeout_ms, .. } = &self.target;
         let body: Vec<ApiAlert<'_>> = batch.iter().map(api_alert).collect();
         let body = serde_json::to_vec(&body).map_err(|error| error.to_string())?;
-        let url = format!("{}{ALERTS_PATH}", self.url);
-        let hidden = |text: String| text.replace(&self.url, &shown_url(&self.url));
-        let sent = agent.post(&url).header("Content-Type", "application/json").send(&body[..]);
-        let mut response = sent.map_err(|error| hidden(error.to_string()))?;
-        let status = response.status().as_u16();
-        let mut told = Vec::new();
-        // Read so that the connection can be used again; the status has said it all.
-        let _ = response.body_mut().as_reader().take(ANSWER_BYTES_MAX).read_to_end(&mut told);
-        if (200..300).contains(&status) {
-            return Ok(());
+        // Secrets in files are read each time, so that they may change.
+        let request = post(url, http, *timeout_ms, body, &DiskSecrets).map_err(|error| error.to_string())?;
+        let timeout = Duration::from_millis(timeout_ms.unsigned_abs());
+        match sender.send(&Outgoing::Http(vec![request]), timeout) {
+            Verdict::Taken(_) => Ok(()),
+            Verdict::Again { why, .. } | Verdict::Refused(why) => Err(why),
         }
-        let told = String::from_utf8_lossy(&told).replace(char::is_control, " ");
-        Err(hidden(format!("status {status}: {}", told.trim())))
     }
+}
+
+/// The alert as `target` is told it; `None`: it is not.
+fn relabelled(target: &Target, alert: &Posted) -> Option<Posted> {
+    if target.relabel.is_empty() {
+        return Some(alert.clone());
+    }
+    let labels = alert.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let labels = Labels::from_pairs(&relabel(&target.relabel, labels)?).ok()?;
+    (!labels.is_empty()).then(|| Posted { labels, ..alert.clone() })
 }
 
 fn api_alert(alert: &Posted) -> ApiAlert<'_> {

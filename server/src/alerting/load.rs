@@ -106,7 +106,7 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {}
 
 impl Alerting {
-    /// Reads the rule files anew. Groups that are evaluated are waited for; what is known of rules goes on in their successors.
+    /// Reads the rule files anew, and the file of Alertmanagers. Groups that are evaluated are waited for; what is known of rules goes on in their successors.
     ///
     /// # Errors
     ///
@@ -120,7 +120,12 @@ impl Alerting {
             let detail = "the log is being replayed; the rule files are read when it is".to_owned();
             return Err(LoadError::State(detail));
         }
-        let loaded = self.read_files().and_then(|files| self.replace(files, &mut parked));
+        let loaded = self.read_files().and_then(|files| {
+            let targets = self.options.targets().map_err(LoadError::File)?;
+            let told = self.replace(files, &mut parked)?;
+            self.forward_to(targets);
+            Ok(told)
+        });
         if let Err(error) = &loaded {
             self.reload_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             self.loaded.write().unwrap_or_else(PoisonError::into_inner).failed = true;

@@ -41,6 +41,7 @@ use query::QueryOptions;
 use rules::evaluate::kept::Kept;
 use rules::evaluate::{SETTLING_MS, Settings};
 use rules::event::{Event, EventKind, EventLog, NoEvents};
+use rules::forward::Target;
 use rules::posted::{Posted, Tell};
 use rules::shelf::Shelf;
 use storage::Engine;
@@ -82,6 +83,8 @@ pub struct AlertingOptions {
     pub external_labels: BTreeMap<String, String>,
     /// URLs of Alertmanagers that are told of every alert: see [`forward`].
     pub alertmanagers: Vec<String>,
+    /// File with Prometheus's `alerting:` section, whose Alertmanagers are told, too.
+    pub alertmanagers_file: Option<PathBuf>,
     /// Most groups that are evaluated at a time; 0: none is, and what is known of rules stays as it is.
     pub threads: usize,
 }
@@ -97,8 +100,20 @@ impl Default for AlertingOptions {
             external_url: String::new(),
             external_labels: BTreeMap::new(),
             alertmanagers: Vec::new(),
+            alertmanagers_file: None,
             threads: processors.min(4),
         }
+    }
+}
+
+impl AlertingOptions {
+    /// The Alertmanagers that are to be told, as the file says now.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward::read_targets`].
+    pub fn targets(&self) -> Result<Vec<Target>, String> {
+        forward::read_targets(&self.alertmanagers, self.alertmanagers_file.as_deref())
     }
 }
 
@@ -135,7 +150,7 @@ pub struct Alerting {
     stopping: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
     told: OnceLock<Arc<dyn Tell>>,
-    forwarder: OnceLock<Forwarder>,
+    forwarder: RwLock<Option<Arc<Forwarder>>>,
     events: OnceLock<Arc<dyn EventLog>>,
     reload_failures: AtomicU64,
 }
@@ -182,7 +197,7 @@ impl Alerting {
             stopping: AtomicBool::new(false),
             threads: Mutex::default(),
             told: OnceLock::new(),
-            forwarder: OnceLock::new(),
+            forwarder: RwLock::default(),
             events: OnceLock::new(),
             reload_failures: AtomicU64::new(0),
         }
@@ -204,19 +219,38 @@ impl Alerting {
                 tracing::error!("a thread that evaluates rules panicked");
             }
         }
-        if let Some(forwarder) = self.forwarder.get() {
+        if let Some(forwarder) = self.forwarder() {
             forwarder.stop(FORWARD_DRAIN);
         }
     }
 
     /// What forwarding says of itself.
     pub(crate) fn forward_families(&self) -> Vec<model::exposition::Family> {
-        self.forwarder.get().map(Forwarder::families).unwrap_or_default()
+        self.forwarder().map(|forwarder| forwarder.families()).unwrap_or_default()
     }
 
     /// Where alerts are forwarded to.
     pub(crate) fn alertmanagers(&self) -> Vec<String> {
-        self.forwarder.get().map(Forwarder::urls).unwrap_or_default()
+        self.forwarder().map(|forwarder| forwarder.urls()).unwrap_or_default()
+    }
+
+    fn forwarder(&self) -> Option<Arc<Forwarder>> {
+        self.forwarder.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells `targets` from now on. Where they are others than before, what waits for those is sent first.
+    fn forward_to(&self, targets: Vec<Target>) {
+        if self.forwarder().map_or(targets.is_empty(), |forwarder| forwarder.targets() == targets) {
+            return;
+        }
+        let made = Forwarder::new(targets).map_err(|error| tracing::error!("alerts are not forwarded: {error}"));
+        let before = std::mem::replace(
+            &mut *self.forwarder.write().unwrap_or_else(PoisonError::into_inner),
+            made.ok().map(Arc::new),
+        );
+        if let Some(before) = before {
+            before.stop(FORWARD_DRAIN);
+        }
     }
 
     fn is_stopping(&self) -> bool {
@@ -240,7 +274,7 @@ impl Alerting {
         if alerts.is_empty() {
             return;
         }
-        if let Some(forwarder) = self.forwarder.get() {
+        if let Some(forwarder) = self.forwarder() {
             forwarder.tell(alerts.clone());
         }
         if let Some(told) = self.told.get() {

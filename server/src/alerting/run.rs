@@ -12,7 +12,6 @@ use rules::event::{EventKind, event_labels, fingerprint_text};
 use rules::posted::fingerprint;
 use rules::shelf::Change;
 
-use super::forward::Forwarder;
 use super::load::Slot;
 use super::world::ServerWorld;
 use super::{Alerting, lock};
@@ -86,10 +85,9 @@ impl Unsaved {
 impl Alerting {
     /// Reads the rule files, waits for the engine to have everything, and evaluates from then on.
     pub fn start(self: &Arc<Self>) {
-        if self.options.threads > 0 && !self.options.alertmanagers.is_empty() {
-            match Forwarder::new(&self.options.alertmanagers) {
-                // Started once.
-                Ok(forwarder) => drop(self.forwarder.set(forwarder)),
+        if self.options.threads > 0 {
+            match self.options.targets() {
+                Ok(targets) => self.forward_to(targets),
                 Err(error) => tracing::error!("alerts are not forwarded: {error}"),
             }
         }

@@ -231,7 +231,7 @@ const RESERVED: [&str; 14] = [
 
 impl HttpConfig {
     /// Checks it, and lets its paths begin at `folder`.
-    pub(super) fn settle(&mut self, folder: &Path) -> Result<(), String> {
+    pub(crate) fn settle(&mut self, folder: &Path) -> Result<(), String> {
         let bearer = pick("bearer_token", self.bearer_token.as_ref(), self.bearer_token_file.as_ref())?;
         let ways = [self.basic_auth.is_some(), self.authorization.is_some(), self.oauth2.is_some(), bearer.is_some()];
         if ways.into_iter().filter(|way| *way).count() > 1 {

@@ -24,7 +24,7 @@ pub use http::{Authorization, BasicAuth, HeaderValues, HttpConfig, OAuth2, TlsCo
 pub(crate) use mail::host_and_port;
 pub use mail::{ByDate, Email, Threading};
 pub use paging::{Opsgenie, PagerDuty, PagerDutyImage, PagerDutyLink, Responder};
-pub use plain::{Exec, File, Webhook};
+pub use plain::{Exec, File, Payload, Webhook};
 pub use value::{HIDDEN, SECRET_FILE_BYTES_MAX, Secret, SecretFiles, SecretSource, TemplateText};
 
 use super::RECEIVERS_MAX;

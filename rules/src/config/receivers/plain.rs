@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::http::HttpConfig;
-use super::value::{Secret, SecretSource, TemplateText, ms, pick};
+use super::value::{Secret, SecretSource, TemplateText, check_template, ms, pick};
 use super::{Global, http_of, yes};
 
 /// A webhook: <https://prometheus.io/docs/alerting/latest/configuration/#webhook_config>.
@@ -25,6 +27,8 @@ pub struct Webhook {
     #[serde(default, with = "ms", rename = "timeout")]
     pub timeout_ms: i64,
     pub http_config: Option<Box<HttpConfig>>,
+    /// What is sent in place of the body that all webhooks have.
+    pub payload: Option<Payload>,
     /// Where the URL is; set once the file is checked.
     #[serde(skip)]
     pub(crate) target: Option<SecretSource>,
@@ -39,6 +43,37 @@ impl Webhook {
         }
         super::check_url(self.url.as_ref(), "url")?;
         http_of(&mut self.http_config, global, folder)
+    }
+}
+
+/// A body of the user's own: whatever YAML has, with templates in its texts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Payload(Value);
+
+impl Payload {
+    /// What it is made from.
+    pub fn value(&self) -> &Value {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        check_templates(&value).map_err(D::Error::custom)?;
+        Ok(Self(value))
+    }
+}
+
+/// Whether each text is a template.
+fn check_templates(value: &Value) -> Result<(), String> {
+    match value {
+        Value::String(text) => check_template(text),
+        Value::Array(items) => items.iter().try_for_each(check_templates),
+        Value::Object(entries) => {
+            entries.iter().try_for_each(|(key, value)| check_template(key).and_then(|()| check_templates(value)))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
     }
 }
 
