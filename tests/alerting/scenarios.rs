@@ -183,11 +183,14 @@ receivers:
                 (58, Set(C, 1.0)),
             ],
             seconds: 85,
-            decided: &[Decided {
-                why: "groups keep their ticks when the file is read anew; Alertmanager begins all anew, at once",
-                group: ("/team", r#"{}:{alertname="Trouble"}"#),
-                at_s: &[43.0, 63.0],
-            }],
+            decided: &[
+                Decided {
+                    why: "groups keep their ticks when the file is read anew; Alertmanager begins all anew, at once",
+                    group: ("/team", r#"{}:{alertname="Trouble"}"#),
+                    at_s: &[43.0, 63.0],
+                },
+                Decided { why: "the same", group: ("/team", r#"{}:{alertname="Slow"}"#), at_s: &[43.0] },
+            ],
             ..base()
         },
         Scenario {
