@@ -1,6 +1,6 @@
 //! A server of HTTP that answers as it is told, and remembers what it was sent.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -117,7 +117,8 @@ fn serve(stream: TcpStream, all: &Mutex<Vec<Got>>, ends: &AtomicBool, play: &dyn
     }
 }
 
-fn read(reader: &mut BufReader<TcpStream>) -> Option<Got> {
+/// Reads one request.
+pub(crate) fn read(reader: &mut impl BufRead) -> Option<Got> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
     let mut headers = Vec::new();
@@ -139,7 +140,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Got> {
     Some(Got { body, ..got })
 }
 
-fn chunked(reader: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
+fn chunked(reader: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let mut size = String::new();

@@ -1,7 +1,7 @@
 //! Mails through a small server of SMTP.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ impl Smtp {
         let said = Arc::new(Mutex::new(Vec::new()));
         let all = Arc::clone(&said);
         std::thread::spawn(move || {
-            for stream in listener.incoming().take(8).flatten() {
-                let _ = talk(&stream, &all, refuse);
+            for mut stream in listener.incoming().take(8).flatten() {
+                let _ = stream.write_all(b"220 here\r\n").and_then(|()| talk(stream, &all, refuse, false));
             }
         });
         Self { port, said }
@@ -35,23 +35,34 @@ impl Smtp {
     }
 }
 
-fn talk(mut stream: &TcpStream, all: &Mutex<Vec<String>>, refuse: Option<(&str, &str)>) -> std::io::Result<()> {
-    let lines = BufReader::new(stream.try_clone()?).lines().take(LINES_MAX);
-    stream.write_all(b"220 here\r\n")?;
+/// Answers a client that was greeted. With `offers_tls`, gives the connection back when it is to be encrypted.
+pub(crate) fn talk<S: Read + Write>(
+    stream: S,
+    all: &Mutex<Vec<String>>,
+    refuse: Option<(&str, &str)>,
+    offers_tls: bool,
+) -> std::io::Result<Option<S>> {
+    let mut stream = BufReader::new(stream);
     let mut in_data = false;
-    for line in lines {
-        let line = line?;
+    for _ in 0..LINES_MAX {
+        let mut line = String::new();
+        if stream.read_line(&mut line)? == 0 {
+            break;
+        }
+        let line = line.trim_end_matches(['\r', '\n']).to_owned();
         all.lock().expect("no panic").push(line.clone());
         if in_data {
             if line == "." {
                 in_data = false;
-                stream.write_all(b"250 queued as 42\r\n")?;
+                stream.get_mut().write_all(b"250 queued as 42\r\n")?;
             }
             continue;
         }
         let refused = refuse.filter(|(command, _)| line.starts_with(command));
         let answer = match refused {
             Some((_, answer)) => answer,
+            None if line.starts_with("EHLO") && offers_tls => "250-here\r\n250 STARTTLS",
+            None if line.starts_with("STARTTLS") => "220 go on",
             None if line.starts_with("EHLO") => "250-here\r\n250 AUTH PLAIN LOGIN",
             None if line.starts_with("AUTH") => "235 welcome",
             None if line.starts_with("DATA") => "354 go on",
@@ -59,9 +70,12 @@ fn talk(mut stream: &TcpStream, all: &Mutex<Vec<String>>, refuse: Option<(&str, 
             None => "250 fine",
         };
         in_data = line.starts_with("DATA") && refused.is_none();
-        stream.write_all(format!("{answer}\r\n").as_bytes())?;
+        stream.get_mut().write_all(format!("{answer}\r\n").as_bytes())?;
+        if offers_tls && line.starts_with("STARTTLS") {
+            return Ok(Some(stream.into_inner()));
+        }
     }
-    Ok(())
+    Ok(None)
 }
 
 fn settings(port: u16, more: &str) -> String {

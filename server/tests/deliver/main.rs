@@ -6,3 +6,4 @@ mod fake;
 mod forward;
 mod mail;
 mod stage;
+mod tls;

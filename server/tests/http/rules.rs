@@ -1,0 +1,180 @@
+//! Rules beside queries: telling of them waits for no evaluation, and neither side takes the other's memory.
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use ingest::{IngestLimits, IngestState};
+use model::{ManualClock, Matcher, SampleSink, SeriesSet, SeriesSource, SourceError, TimeRange, TimestampMs};
+use serde_json::Value;
+use server::{AlertingOptions, App, ServerOptions};
+
+use crate::fixed::Fixed;
+use crate::support::{NOW_MS, block_on};
+
+/// How long something may take that takes no time.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A door before the series named `slow`.
+#[derive(Debug, Default)]
+struct Door {
+    /// Whether it is shut, and how many wait before it.
+    state: Mutex<(bool, usize)>,
+    changed: Condvar,
+}
+
+impl Door {
+    fn shut(&self) {
+        self.state.lock().unwrap().0 = true;
+    }
+
+    fn open(&self) {
+        self.state.lock().unwrap().0 = false;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.1 += 1;
+        self.changed.notify_all();
+        state = self.changed.wait_while(state, |state| state.0).unwrap();
+        state.1 -= 1;
+    }
+
+    fn wait_for_somebody(&self) {
+        let state = self.state.lock().unwrap();
+        let (_state, waited) = self.changed.wait_timeout_while(state, PATIENCE, |state| state.1 == 0).unwrap();
+        assert!(!waited.timed_out(), "nobody comes to the door");
+    }
+}
+
+#[derive(Debug)]
+struct Guarded(Arc<Door>, Fixed);
+
+impl SeriesSource for Guarded {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        series_max: usize,
+    ) -> Result<Box<dyn SeriesSet>, SourceError> {
+        if matchers.iter().any(|matcher| matcher.matches("slow")) {
+            self.0.pass();
+        }
+        self.1.select(matchers, range, series_max)
+    }
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < until, "not so in {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A server that evaluates one group every second of its clock.
+struct Bench {
+    app: Arc<App>,
+    clock: Arc<ManualClock>,
+    door: Arc<Door>,
+    _folder: tempfile::TempDir,
+}
+
+const RULES: &str = "
+groups:
+- name: g
+  interval: 1s
+  rules:
+  - {alert: High, expr: slow > 1, annotations: {summary: 'it is {{ $value }}'}}
+";
+
+impl Bench {
+    fn start(mut options: ServerOptions) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let rules = folder.path().join("r.yml");
+        std::fs::write(&rules, RULES).unwrap();
+        let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
+        let data = Path::join(folder.path(), "data");
+        let engine_options = storage::EngineOptions { disk_reserve_bytes: 0, ..storage::EngineOptions::default() };
+        let engine = storage::Engine::open(&data, engine_options, clock.clone()).unwrap();
+        let sink = Arc::clone(&engine) as Arc<dyn SampleSink>;
+        let ingest = IngestState::new(sink, clock.clone(), IngestLimits::default());
+        let rule_files = vec![rules.display().to_string()];
+        options.alerting = AlertingOptions { rule_files, threads: 1, ..AlertingOptions::default() };
+        let door = Arc::new(Door::default());
+        let fixed = Fixed::default().with(&[("__name__", "slow"), ("a", "b")], &[(NOW_MS, 7.0)], &[]);
+        let source = Arc::new(Guarded(Arc::clone(&door), fixed));
+        let app = App::over(source, engine, ingest, clock.clone(), options);
+        app.alerting().start();
+        let bench = Self { app, clock, door, _folder: folder };
+        until("the group is there", || bench.group().is_some());
+        bench
+    }
+
+    /// The data of an answer, which must come at once.
+    fn get(&self, path: &'static str) -> Value {
+        use axum::body::Body;
+        use http_body_util::BodyExt as _;
+        use tower::ServiceExt as _;
+        let router = server::router(Arc::clone(&self.app));
+        let request = axum::http::Request::get(path).body(Body::empty()).unwrap();
+        let asked = async {
+            let answer = router.oneshot(request).await.unwrap();
+            answer.into_body().collect().await.unwrap().to_bytes()
+        };
+        let body = block_on(async { tokio::time::timeout(PATIENCE, asked).await });
+        let body = body.unwrap_or_else(|_| panic!("{path} is not answered"));
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    fn group(&self) -> Option<Value> {
+        self.get("/api/v1/rules")["data"]["groups"].get(0).cloned()
+    }
+
+    /// The rule as it is told, once it was evaluated.
+    fn evaluated(&self) -> Value {
+        self.clock.advance_ms(1000);
+        let rule = || self.group().unwrap()["rules"][0].clone();
+        until("the rule is evaluated", || rule()["health"] != "unknown");
+        rule()
+    }
+
+    fn stop(self) {
+        self.door.open();
+        self.app.alerting().stop();
+    }
+}
+
+#[test]
+fn rules_are_told_while_they_are_evaluated() {
+    let bench = Bench::start(ServerOptions::default());
+    let known = bench.evaluated();
+    assert_eq!((&known["state"], &known["health"]), (&"firing".into(), &"ok".into()), "{known}");
+    bench.door.shut();
+    bench.clock.advance_ms(1000);
+    bench.door.wait_for_somebody();
+    assert_eq!(bench.group().unwrap()["rules"][0], known, "as it was");
+    let alerts = bench.get("/api/v1/alerts");
+    assert_eq!(alerts["data"]["alerts"][0]["annotations"]["summary"], "it is 7", "{alerts}");
+    assert_eq!(alerts["data"]["alerts"], known["alerts"]);
+    bench.stop();
+}
+
+#[test]
+fn queries_of_people_leave_memory_to_rules() {
+    let mut options = ServerOptions::default();
+    let people = Arc::new(query::Resources::new(1 << 20, 0));
+    options.query.resources = Arc::clone(&people);
+    let bench = Bench::start(options);
+    let all = people.bytes_max();
+    assert_eq!((people.all_bytes_max(), all), (1 << 20, (1 << 20) / 8 * 7), "the reserve is within the whole");
+    people.take_bytes(all).unwrap();
+    let refused = bench.get("/api/v1/query?query=slow");
+    assert!(refused["error"].as_str().unwrap().contains(&all.to_string()), "{refused}");
+    let rule = bench.evaluated();
+    assert_eq!(rule["health"], "ok", "{rule}");
+    assert_eq!(people.all_bytes(), all, "rules gave back what they took");
+    people.give_bytes(all);
+    bench.stop();
+}
