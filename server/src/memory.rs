@@ -97,7 +97,7 @@ impl MemoryWatch {
             Part::Series => stats.series_bytes,
             Part::Head => stats.head_bytes,
             Part::Ingest => app.ingest.bytes_in_flight() as u64,
-            Part::Queries => app.options.query.resources.bytes() as u64,
+            Part::Queries => app.options.query.resources.all_bytes() as u64,
             Part::Maintenance => stats.maintenance_bytes,
             Part::Caches => stats.column_cache_bytes + stats.index.cache_bytes,
             Part::Exemplars => stats.exemplar_bytes,

@@ -78,7 +78,7 @@ impl Reading {
         self.look()?;
         let limits = &self.app.options.query;
         let own_bytes = limits.bytes_max.saturating_sub(self.held_bytes.load(Ordering::Relaxed));
-        let free_bytes = own_bytes.min(limits.resources.bytes_max().saturating_sub(limits.resources.bytes()));
+        let free_bytes = own_bytes.min(limits.resources.free_bytes());
         // What there is no memory for is refused before it is collected.
         let affordable = free_bytes / query::SELECTED_BYTES;
         match self.app.source.select(matchers, range, self.series_left.min(affordable)) {

@@ -70,7 +70,7 @@ pub(crate) async fn flags(State(app): State<Arc<App>>) -> Response {
         ("query.max-waiting", options.queries_waiting_max.to_string()),
         ("query.max-series", query.series_max.to_string()),
         ("query.max-bytes", query.bytes_max.to_string()),
-        ("query.max-total-bytes", query.resources.bytes_max().to_string()),
+        ("query.max-total-bytes", query.resources.all_bytes_max().to_string()),
         ("query.max-threads", query.threads_max.to_string()),
         ("query.slow-log", duration(i64::try_from(options.slow_log_ms).unwrap_or(i64::MAX))),
         ("query.max-points", query.points_max.saturating_sub(1).to_string()),

@@ -251,7 +251,7 @@ impl<'a> Guard<'a> {
     pub(crate) fn free_bytes(&self) -> usize {
         let options = self.budget.options;
         let own = options.bytes_max.saturating_sub(self.budget.bytes.load(Ordering::Relaxed));
-        own.min(options.resources.bytes_max().saturating_sub(options.resources.bytes()))
+        own.min(options.resources.free_bytes())
     }
 
     /// The failure of holding `bytes` more than there are.

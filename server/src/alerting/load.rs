@@ -11,6 +11,7 @@ use rules::event::EventKind;
 use rules::file::{FileFault, Group, RuleFile};
 
 use super::run::{Due, Unsaved};
+use super::shown::Shown;
 use super::world::ServerWorld;
 use super::{Alerting, lock};
 
@@ -25,6 +26,8 @@ pub(super) struct Slot {
     pub(super) interval_ms: i64,
     /// `None` once other rules have taken its place.
     pub(super) state: Mutex<Option<GroupState>>,
+    /// What is told of it; held for a moment only, other than the state.
+    pub(super) shown: Mutex<Arc<Shown>>,
     /// Changes that the shelf has not taken.
     pub(super) unsaved: Mutex<Unsaved>,
     pub(super) counts: Mutex<GroupCounts>,
@@ -33,6 +36,11 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// What is told of it.
+    pub(super) fn shown(&self) -> Arc<Shown> {
+        Arc::clone(&lock(&self.shown))
+    }
+
     /// What it is known by to people.
     pub(super) fn name(&self) -> String {
         format!("{};{}", self.file, self.group.name)
@@ -175,7 +183,9 @@ impl Alerting {
                 let unsaved = Mutex::new(Unsaved::of(unsaved.drain(..)));
                 let counts = Mutex::new(GroupCounts::default());
                 let troubles = Mutex::default();
-                Arc::new(Slot { file, group, interval_ms, state: Mutex::new(Some(state)), unsaved, counts, troubles })
+                let shown = Mutex::new(Arc::new(Shown::of(&state)));
+                let state = Mutex::new(Some(state));
+                Arc::new(Slot { file, group, interval_ms, state, shown, unsaved, counts, troubles })
             })
             .collect();
         self.carry_counts(&slots);

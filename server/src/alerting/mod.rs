@@ -25,6 +25,7 @@ pub(crate) mod routing;
 pub(crate) mod rules_api;
 mod run;
 mod shelf;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -60,8 +61,10 @@ pub use routing::{NotifyOptions, RoutingError, read_routing};
 const ROOM: &str = "alerts";
 /// Most bursts of one process in an hour that alerts ask for.
 pub(crate) const BURSTS_PER_HOUR_MAX: usize = 12;
-/// Part of the queries' memory that rules' queries may take beside them.
-const MEMORY_PART: usize = 4;
+/// Part of the queries' memory that is kept for the queries of rules, so that those of people cannot hold them up.
+const MEMORY_KEPT_PART: usize = 8;
+/// Part of it that the queries of rules take at most, where it is free.
+const MEMORY_MOST_PART: usize = 4;
 
 /// How long alerts that wait to be forwarded may take at the end.
 const FORWARD_DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
@@ -169,7 +172,10 @@ impl Alerting {
     /// Alerting that has no rules yet: see [`start`](Self::start).
     pub(crate) fn new(options: AlertingOptions, mut means: Means) -> Self {
         let query = &means.query;
-        let resources = query::Resources::new(query.resources.bytes_max() / MEMORY_PART, 0);
+        let (all, bytes_max) = (&query.resources, query.resources.bytes_max());
+        // Whoever evaluates nothing needs nothing.
+        let kept = if options.threads == 0 { 0 } else { bytes_max / MEMORY_KEPT_PART };
+        let resources = all.reserve(kept, bytes_max / MEMORY_MOST_PART);
         means.query = QueryOptions {
             // Groups are spread over threads; queries of rules are many and small.
             threads_max: 1,

@@ -1,5 +1,5 @@
 //! `/api/v1/rules`, `/api/v1/alerts` and `/-/reload`, as Prometheus answers them:
-//! <https://prometheus.io/docs/prometheus/latest/querying/api/#rules>.
+//! <https://prometheus.io/docs/prometheus/latest/querying/api/#rules>. Each group is told as it was after its last evaluation.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,6 @@ use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use model::{Labels, Matcher};
 use rules::alert::State;
-use rules::evaluate::{ActiveAlert, GroupState, RuleState};
 use rules::file::{Kind, Rule};
 use rules::template::{Style, format_float};
 use serde_json::{Map, Value, json};
@@ -18,6 +17,7 @@ use serde_json::{Map, Value, json};
 use super::load::Slot;
 use super::lock;
 use super::run::word;
+use super::shown::{ShownAlert, ShownRule};
 use crate::app::App;
 use crate::params::Params;
 use crate::reply::{ApiError, ErrorKind, success_json};
@@ -92,11 +92,11 @@ impl Wanted {
 pub(crate) async fn rules(AppState(app): AppState<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let params = Params::read(request, app.options.form_body_bytes_max).await?;
     let wanted = Wanted::read(&params)?;
-    waiting(move || rules_json(&app, &wanted).map(|data| success_json(&data))).await?
+    apart(move || rules_json(&app, &wanted).map(|data| success_json(&data))).await?
 }
 
-/// Runs `work`, which waits for groups that are being evaluated.
-async fn waiting<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+/// Runs `work`, which may take a while, where it holds up nobody.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))
 }
@@ -142,9 +142,8 @@ fn token_of(slot: &Slot) -> String {
 
 /// A group with those of its rules that are asked for; `None` without any.
 fn group_json(app: &App, slot: &Slot, wanted: &Wanted) -> Option<Value> {
-    let state = lock(&slot.state);
-    let state = state.as_ref()?;
-    let known = slot.group.rules.iter().zip(state.rules()).filter(|(rule, _)| wanted.wants(rule));
+    let shown = slot.shown();
+    let known = slot.group.rules.iter().zip(&shown.rules).filter(|(rule, _)| wanted.wants(rule));
     let rules: Vec<Value> = known.map(|(rule, known)| rule_json(rule, known, wanted)).collect();
     if rules.is_empty() {
         return None;
@@ -158,12 +157,12 @@ fn group_json(app: &App, slot: &Slot, wanted: &Wanted) -> Option<Value> {
         "limit": slot.group.limit,
         "queryOffset": seconds(app.alerting.settings.query_offset_ms(&slot.group)),
         "evaluationTime": counts.last_seconds,
-        "lastEvaluation": rfc3339(state.evaluated_ms()),
+        "lastEvaluation": rfc3339(shown.evaluated_ms),
     }))
 }
 
-fn rule_json(rule: &Rule, known: &RuleState, wanted: &Wanted) -> Value {
-    let report = known.report();
+fn rule_json(rule: &Rule, known: &ShownRule, wanted: &Wanted) -> Value {
+    let report = &known.report;
     let health = match (&report.evaluated_ms, &report.error) {
         (None, _) => "unknown",
         (Some(_), Some(_)) => "err",
@@ -188,34 +187,28 @@ fn rule_json(rule: &Rule, known: &RuleState, wanted: &Wanted) -> Value {
         put("type", "recording".into());
         return all.into();
     };
-    let active = || known.alerts().filter(|(_, alert)| alert.times.is_active());
-    let is_firing = active().any(|(_, alert)| alert.times.state == State::Firing);
-    let state = if is_firing {
-        "firing"
-    } else if active().next().is_some() {
-        "pending"
-    } else {
-        "inactive"
+    let is_firing = known.alerts.iter().any(|alert| alert.times.state == State::Firing);
+    let state = match known.alerts.is_empty() {
+        _ if is_firing => "firing",
+        false => "pending",
+        true => "inactive",
     };
     put("state", state.into());
     put("duration", seconds(alerting.waits.hold_ms));
     put("keepFiringFor", seconds(alerting.waits.keep_firing_ms));
     put("annotations", json!(alerting.annotations));
-    let alerts: Vec<Value> = if wanted.without_alerts {
-        Vec::new()
-    } else {
-        active().map(|(labels, one)| alert_json(labels, one)).collect()
-    };
+    let alerts: Vec<Value> =
+        if wanted.without_alerts { Vec::new() } else { known.alerts.iter().map(alert_json).collect() };
     put("alerts", alerts.into());
     put("type", "alerting".into());
     all.into()
 }
 
-fn alert_json(labels: &Labels, alert: &ActiveAlert) -> Value {
-    let labels: BTreeMap<&str, &str> = labels.iter().collect();
+fn alert_json(alert: &ShownAlert) -> Value {
+    let labels: BTreeMap<&str, &str> = alert.labels.iter().collect();
     let mut all = json!({
         "labels": labels,
-        "annotations": alert.texts(),
+        "annotations": alert.texts,
         "state": word(Some(alert.times.state)),
         "activeAt": rfc3339(Some(alert.times.active_at_ms)),
         "value": format_float(alert.value, Style::Exponent, None),
@@ -228,16 +221,14 @@ fn alert_json(labels: &Labels, alert: &ActiveAlert) -> Value {
 
 /// The alerts that are pending or firing.
 pub(crate) async fn alerts(AppState(app): AppState<Arc<App>>) -> Result<Response, ApiError> {
-    waiting(move || success_json(&json!({ "alerts": alerts_json(&app) }))).await
+    apart(move || success_json(&json!({ "alerts": alerts_json(&app) }))).await
 }
 
 fn alerts_json(app: &App) -> Vec<Value> {
     let slots = app.alerting.loaded().slots.clone();
     let mut alerts = Vec::new();
     for slot in &slots {
-        let state = lock(&slot.state);
-        let active = state.iter().flat_map(GroupState::rules).flat_map(RuleState::alerts);
-        alerts.extend(active.filter(|(_, alert)| alert.times.is_active()).map(|(labels, one)| alert_json(labels, one)));
+        alerts.extend(slot.shown().alerts().map(alert_json));
     }
     alerts
 }
@@ -250,7 +241,7 @@ pub(crate) async fn reload(AppState(app): AppState<Arc<App>>) -> Result<Response
         let rules = alerting.reload().map(drop).map_err(|error| error.to_string());
         rules.and(reloading.reload_routing().map_err(|error| error.to_string()))
     };
-    match waiting(reload).await? {
+    match apart(reload).await? {
         Ok(()) => Ok(StatusCode::OK.into_response()),
         Err(error) => {
             Ok((StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {error}\n")).into_response())

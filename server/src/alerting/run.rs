@@ -13,6 +13,7 @@ use rules::posted::fingerprint;
 use rules::shelf::Change;
 
 use super::load::Slot;
+use super::shown::Shown;
 use super::world::ServerWorld;
 use super::{Alerting, lock};
 
@@ -192,6 +193,7 @@ impl Alerting {
         let count =
             |state| known.rules().iter().flat_map(RuleState::alerts).filter(|one| one.1.times.state == state).count();
         let (pending, firing) = (count(State::Pending) as u64, count(State::Firing) as u64);
+        *lock(&slot.shown) = Arc::new(Shown::of(known));
         drop(state);
         let mut counts = lock(&slot.counts);
         counts.iterations += 1;

@@ -17,6 +17,7 @@ mod overload;
 mod query_api;
 mod remote_read;
 mod replay;
+mod rules;
 mod series_api;
 mod status_api;
 mod support;

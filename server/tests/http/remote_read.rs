@@ -266,6 +266,8 @@ fn memory_is_shared_with_queries() {
     let bytes_max = 70 + query::SELECTED_BYTES;
     let resources = Arc::new(query::Resources::new(bytes_max, 0));
     let mut options = ServerOptions::default();
+    // Without rules nothing is kept for them.
+    options.alerting.threads = 0;
     options.query.resources = Arc::clone(&resources);
     let one = Fixed::default().with(&[("__name__", "x")], &[(1, 1.0), (NOW_MS, 1.0)], &[]);
     let server = Server::with(options, Some(one.source()));
