@@ -117,6 +117,7 @@ impl Serving {
             settings.server.alerting.external_url = url_of(address);
         }
         listener.set_nonblocking(true).context("the listener cannot be used")?;
+        settings.server.self_metrics.instance = server::SelfMetricsOptions::instance_of(address);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("http")
             .enable_all()
@@ -223,6 +224,7 @@ async fn serve(
     let _ = agents.set(Arc::clone(app.agents()));
     let _ = slot.set(server::router(Arc::clone(&app)));
     let _profiles = AbortOnDrop(tokio::spawn(server::watch_profiles(Arc::clone(&app))));
+    let _self_metrics = AbortOnDrop(tokio::spawn(server::keep_self_metrics(Arc::clone(&app))));
     let alerting = Arc::clone(app.alerting());
     let _alerting = StopOnDrop(Arc::clone(&alerting));
     let _watch = AbortOnDrop(tokio::spawn(server::watch_memory(app, crate::allocator::release)));
@@ -240,8 +242,11 @@ async fn serve(
             served
         }
     };
-    // Rules write into the engine.
-    let stopping = move || alerted.stop_alerting();
+    // Both write into the engine.
+    let stopping = move || {
+        alerted.stop_alerting();
+        alerted.end_self_metrics();
+    };
     tokio::task::spawn_blocking(stopping).await.context("alerting did not end well")?;
     close(engine).await?;
     served.context("serving failed")

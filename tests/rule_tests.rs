@@ -123,3 +123,27 @@ fn history_tells_when_alerts_would_have_fired() {
     assert!(code == 0 && out.starts_with("no alert would have fired"), "{out}");
     server.stop();
 }
+
+/// What `/metrics` says is in the store, too, from the start until the server stops.
+#[test]
+fn the_server_keeps_its_own_metrics() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().join("data");
+    let soon = || (now_ms() / 1000 + 1).to_string();
+    let up = |server: &Server| server.query("up{job=\"metrickit\"}", &soon());
+    let server = Server::start(&data, &["--self-metrics-interval", "50ms"]);
+    let until = Instant::now() + PATIENCE;
+    while up(&server)[0]["value"][1] != "1" {
+        assert!(Instant::now() < until, "no metrics of its own in {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let instance = up(&server)[0]["metric"]["instance"].clone();
+    let port = server.url.rsplit(':').next().expect("a port").to_owned();
+    assert!(instance.as_str().is_some_and(|instance| instance.ends_with(&format!(":{port}"))), "{instance}");
+    server.stop();
+    let server = Server::start(&data, &[]);
+    assert_eq!(up(&server), serde_json::json!([]), "they end when the server does");
+    let kept = server.query("count(last_over_time(metrickit_series_created_total[5m]))", &soon());
+    assert_eq!(kept[0]["value"][1], "1");
+    server.stop();
+}

@@ -6,7 +6,8 @@
 use crate::file::{RuleFile, read};
 
 /// The files: name and text.
-pub const FILES: [(&str, &str); 3] = [
+pub const FILES: [(&str, &str); 4] = [
+    ("shipped/alerting.yml", include_str!("../shipped/alerting.yml")),
     ("shipped/go.yml", include_str!("../shipped/go.yml")),
     ("shipped/hosts.yml", include_str!("../shipped/hosts.yml")),
     ("shipped/metrickit.yml", include_str!("../shipped/metrickit.yml")),

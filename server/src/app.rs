@@ -27,6 +27,7 @@ use crate::gate::Gate;
 use crate::memory::{self, MemoryWatch};
 use crate::reply::Annotations;
 use crate::running::Running;
+use crate::self_metrics::{SelfMetrics, SelfMetricsOptions};
 use crate::slow::SlowLog;
 use crate::{
     admin_api, alertmanager_api, backup_api, cardinality_api, compress, deletes_api, exemplars_api, export, federate,
@@ -70,6 +71,8 @@ pub struct ServerOptions {
     pub alerting: AlertingOptions,
     /// How people are told of alerts.
     pub notify: NotifyOptions,
+    /// How the server keeps its own metrics.
+    pub self_metrics: SelfMetricsOptions,
     /// Further settings the program runs with, told as they are by `/api/v1/status/flags`. The retention belongs
     /// under `storage.tsdb.retention.time`, where clients look for it.
     pub settings: Vec<(String, String)>,
@@ -93,6 +96,7 @@ impl Default for ServerOptions {
             profiles: ProfileOptions::default(),
             alerting: AlertingOptions::default(),
             notify: NotifyOptions::default(),
+            self_metrics: SelfMetricsOptions::default(),
             settings: Vec::new(),
         }
     }
@@ -118,6 +122,7 @@ pub struct App {
     pub(crate) notifier_places: Arc<Semaphore>,
     pub(crate) running: Arc<Running>,
     pub(crate) counters: Counters,
+    pub(crate) self_metrics: SelfMetrics,
     pub(crate) slow_log: SlowLog,
     /// Whoever holds it works for an admin request.
     pub(crate) admin_place: Arc<Semaphore>,
@@ -186,6 +191,7 @@ impl App {
             backup_place: Arc::new(Semaphore::new(1)),
             export_places: Arc::new(Semaphore::new(export::EXPORTS_MAX)),
             counters: Counters::default(),
+            self_metrics: SelfMetrics::default(),
         })
     }
 }
@@ -212,7 +218,9 @@ impl App {
     ///
     /// What is wrong with the file.
     pub fn reload_routing(&self) -> Result<(), RoutingError> {
-        let (config, templates) = self.options.notify.load()?;
+        let loaded = self.options.notify.load();
+        self.counters.routing_read(loaded.is_ok());
+        let (config, templates) = loaded?;
         self.deliveries.configure(&config, templates, &self.options.alerting.external_url);
         self.notifier.set_config(Arc::new(config));
         Ok(())

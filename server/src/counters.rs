@@ -3,7 +3,7 @@
 //! Owns the numbers; `metrics_page` prints them.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +39,9 @@ pub(crate) struct Counters {
     pub(crate) query_chunk_bytes: AtomicU64,
     /// By route and status: bounded, for both come from short lists.
     requests: Mutex<BTreeMap<(String, u16), u64>>,
+    routing_failures: AtomicU64,
+    /// Whether the routing file was wrong when it was read last.
+    routing_failed: AtomicBool,
 }
 
 /// The histogram of query times at one moment.
@@ -75,6 +78,17 @@ impl Counters {
         } else {
             requests.insert((route.to_owned(), status), 1);
         }
+    }
+
+    /// Takes note of a reading of the routing file.
+    pub(crate) fn routing_read(&self, is_right: bool) {
+        self.routing_failed.store(!is_right, Ordering::Relaxed);
+        self.routing_failures.fetch_add(u64::from(!is_right), Ordering::Relaxed);
+    }
+
+    /// How often the routing file was wrong, and whether it was at last.
+    pub(crate) fn routing_failures(&self) -> (u64, bool) {
+        (self.routing_failures.load(Ordering::Relaxed), self.routing_failed.load(Ordering::Relaxed))
     }
 
     /// Queries by outcome.

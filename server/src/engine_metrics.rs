@@ -75,6 +75,9 @@ const GAUGES: &[Row<f64>] = &[
     ("metrickit_block_samples", "Samples in these blocks.", |of| whole(of.block_samples)),
     ("metrickit_deletes_pending", "Deletes whose samples are still stored.", |of| whole(of.deletes_pending)),
     ("metrickit_blocks_quarantined", "Block files that cannot be read.", |of| whole(of.blocks_quarantined)),
+    ("metrickit_disk_reserve_bytes", "What writes leave free on the disk of the data.", |of| {
+        whole(of.disk_reserve_bytes)
+    }),
     ("metrickit_log_segments", "Segment files of the log.", |of| whole(of.log_segments)),
     ("metrickit_log_unflushed_bytes", "Bytes of the log that no flush has covered.", |of| {
         whole(of.log_unflushed_bytes)
@@ -121,7 +124,17 @@ pub(crate) fn families(of: &EngineStats) -> Vec<Family> {
     let counters = COUNTERS.iter().map(|(name, help, value)| one_counter(name, help, value(of)));
     let gauges = GAUGES.iter().map(|(name, help, value)| one_gauge(name, help, value(of)));
     let times = TIMES.iter().map(|(name, help, value)| histogram(name, help, value(of)));
-    counters.chain(gauges).chain(times).chain([bytes]).chain(summary_families(of)).chain(limit_families(of)).collect()
+    let available = of.disk_available_bytes;
+    let available = available
+        .map(|bytes| one_gauge("metrickit_disk_available_bytes", "Free on the disk of the data.", whole(bytes)));
+    counters
+        .chain(gauges)
+        .chain(available)
+        .chain(times)
+        .chain([bytes])
+        .chain(summary_families(of))
+        .chain(limit_families(of))
+        .collect()
 }
 
 /// Limits on series: how many there may be, how many there are, what was refused.

@@ -40,6 +40,7 @@ mod reply;
 mod retention_api;
 mod runbooks;
 mod running;
+mod self_metrics;
 mod series_api;
 mod serve;
 mod slow;
@@ -56,4 +57,5 @@ pub use alerting::{Alerting, AlertingOptions, NotifyOptions, is_like, matching_f
 pub use app::{App, DELIVERED_WITHIN, ServerOptions, router};
 pub use captures::{CaptureOptions, Captures};
 pub use memory::watch_memory;
+pub use self_metrics::{SELF_JOB, SelfMetricsOptions, keep_self_metrics};
 pub use serve::{ServeOptions, serve, serve_with};

@@ -26,7 +26,8 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> 
     ([(CONTENT_TYPE, HeaderValue::from_static(format.content_type()))], page).into_response()
 }
 
-fn families(app: &App) -> Vec<Family> {
+/// All that this server says of itself.
+pub(crate) fn families(app: &App) -> Vec<Family> {
     let mut all = vec![
         gauge("metrickit_build_info", "Which release runs; always 1.")
             .with(&[("version", env!("CARGO_PKG_VERSION"))], 1.0),
@@ -43,6 +44,8 @@ fn families(app: &App) -> Vec<Family> {
     all.extend(app.alerting.forward_families());
     all.extend(app.notifier.families());
     all.extend(app.deliveries.families());
+    all.extend(routing_families(app));
+    all.extend(app.self_metrics.families());
     all.extend(process_families(app));
     all
 }
@@ -70,7 +73,7 @@ fn query_families(app: &App) -> Vec<Family> {
         one_gauge(
             "metrickit_query_memory_bytes",
             "Values and labels that queries hold.",
-            whole(app.options.query.resources.bytes() as u64),
+            whole(app.options.query.resources.all_bytes() as u64),
         ),
         one_counter("metrickit_query_samples_total", "Samples decoded for queries.", count(&counters.query_samples)),
         one_counter("metrickit_query_series_total", "Series read for queries.", count(&counters.query_series)),
@@ -104,6 +107,22 @@ fn request_family(app: &App) -> Family {
         family = family.with(&[("route", &route), ("status", &status.to_string())], whole(count));
     }
     family
+}
+
+fn routing_families(app: &App) -> [Family; 2] {
+    let (failures, failed) = app.counters.routing_failures();
+    [
+        one_counter(
+            "metrickit_routing_reload_failures_total",
+            "Readings of the routing file that found a fault, so that an older one is kept.",
+            failures,
+        ),
+        one_gauge(
+            "metrickit_routing_last_reload_successful",
+            "Whether alerts are routed by the file as it was read last.",
+            if failed { 0.0 } else { 1.0 },
+        ),
+    ]
 }
 
 fn ingest_families(app: &App) -> Vec<Family> {

@@ -97,6 +97,8 @@ impl Kind {
         match self {
             Self::MetricKit => {
                 command.args(["server", "--listen", "127.0.0.1:0", "--retention", "off", "--log-level", "warn"]);
+                // Only what the benchmark writes is measured.
+                command.args(["--self-metrics-interval", "off"]);
                 command.arg("--data").arg(folder);
                 if let Some(durability) = &options.durability {
                     command.args(["--durability", durability]);

@@ -257,7 +257,7 @@ pub(crate) const TABLE: &[Setting] = &[
         key: "query_all_bytes_max",
         default: "auto",
         kind: Kind::BytesOrAuto,
-        help: "Most memory all queries together may hold; auto: its share of memory_max, at most 2GiB",
+        help: "Most memory all queries together may hold, an eighth of it for rules alone; auto: its share of memory_max, at most 2GiB",
     },
     Setting {
         key: "query_threads",
@@ -373,6 +373,12 @@ pub(crate) const TABLE: &[Setting] = &[
         default: "64MiB",
         kind: Kind::Bytes,
         help: "Size of the log of what happened to alerts, in the folder alerting of the data; the oldest goes first",
+    },
+    Setting {
+        key: "self_metrics_interval",
+        default: "15s",
+        kind: Kind::DurationOrOff,
+        help: "Time between two writings of the server's own metrics into its store, with job=\"metrickit\"; off: they are on /metrics alone",
     },
     Setting {
         key: "stop_timeout",

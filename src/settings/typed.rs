@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ingest::IngestLimits;
-use server::{AdminAccess, CaptureOptions, ProfileOptions, ServeOptions, ServerOptions};
+use server::{AdminAccess, CaptureOptions, ProfileOptions, SelfMetricsOptions, ServeOptions, ServerOptions};
 use storage::{Durability, EngineOptions};
 
 use super::memory::Memory;
@@ -111,6 +111,11 @@ impl ServerSettings {
             },
             alerting: alerting::options(resolved),
             notify: alerting::notify(resolved),
+            self_metrics: SelfMetricsOptions {
+                interval_ms: resolved.duration_ms("self_metrics_interval").unwrap_or(0).unsigned_abs(),
+                // Known once the port is.
+                instance: String::new(),
+            },
             agents_waiting_max: resolved.count("connections_max") / 2,
             ..ServerOptions::default()
         };
@@ -202,6 +207,8 @@ mod tests {
             ..server::NotifyOptions::default()
         };
         assert_eq!(defaults.server.notify, notify);
+        assert_eq!(defaults.server.self_metrics.interval_ms, 15_000);
+        assert_eq!(settings(&[("self_metrics_interval", "off")]).server.self_metrics.interval_ms, 0);
         let serve = ServeOptions::default();
         assert_eq!((defaults.serve.connections_max, defaults.serve.drain_ms), (serve.connections_max, serve.drain_ms));
         assert_eq!(defaults.listen, SocketAddr::from(([127, 0, 0, 1], 9595)));

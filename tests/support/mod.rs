@@ -81,6 +81,8 @@ impl Server {
             .args(args)
             // Programs of the machine that runs the tests push elsewhere.
             .env("METRICKIT_AGENT_RECEIVE_SOCKET", "")
+            // Tests count what they wrote.
+            .env("METRICKIT_SELF_METRICS_INTERVAL", "off")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(if std::env::var_os("METRICKIT_TEST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() })

@@ -36,6 +36,10 @@ pub struct EngineStats {
     pub exemplars: u64,
     /// Appends refused because the disk was full.
     pub disk_full_refusals: u64,
+    /// What is free on the disk of the folder, in bytes; `None` where the file system does not say.
+    pub disk_available_bytes: Option<u64>,
+    /// What appends leave of it, in bytes.
+    pub disk_reserve_bytes: u64,
     /// Memory of the series that exist, in bytes: labels, index, and the fixed part of each in the head; an estimate.
     pub series_bytes: u64,
     /// Memory of the exemplars, in bytes; an estimate.
@@ -202,6 +206,8 @@ impl Core {
             series_bytes: self.series_bytes(),
             maintenance_bytes: self.work_memory.bytes(),
             disk_full_refusals: get(&counters.disk_full_refusals),
+            disk_available_bytes: self.files.available_bytes(&self.folder).ok(),
+            disk_reserve_bytes: self.options.disk_reserve_bytes,
             head_bytes: self.head.bytes(),
             log_bytes: get(&counters.log_bytes),
             log_segments: get(&counters.log_segments),

@@ -7,7 +7,8 @@ use std::time::Duration;
 use model::MetricKind;
 use model::exposition::Family;
 
-use super::{Book, Key};
+use super::{Book, Key, queue};
+use crate::metrics_page::{one_gauge, whole};
 
 /// Most integrations that are counted; what is sent beyond them is sent all the same.
 const COUNTED_MAX: usize = 2_000;
@@ -98,8 +99,13 @@ impl Metrics {
             let integration = book.receivers.get(&key.0).and_then(|all| all.get(key.1));
             integration.map_or_else(|| format!("gone[{}]", key.1), |integration| integration.name())
         };
-        let counts = self.counts().clone();
-        let mut families = Vec::with_capacity(FAMILIES.len() + 1);
+        let mut counts = self.counts().clone();
+        // What has not failed yet is there with a 0, so that the first failure is an increase.
+        let keys = book.receivers.iter().flat_map(|(name, all)| (0..all.len()).map(|at| (name.clone(), at)));
+        for key in keys.take(COUNTED_MAX) {
+            counts.entry(key).or_default();
+        }
+        let mut families = Vec::with_capacity(FAMILIES.len() + 2);
         for (name, help, take) in FAMILIES {
             families.push(counts.iter().fold(Family::new(name, MetricKind::Counter, help), |family, (key, counts)| {
                 family.with(&[("receiver", &key.0), ("integration", &labels(key))], take(counts))
@@ -114,6 +120,11 @@ impl Metrics {
             |family, (key, length)| family.with(&[("receiver", &key.0), ("integration", &labels(key))], *length as f64),
         );
         families.push(lengths);
+        families.push(one_gauge(
+            "metrickit_notification_queue_capacity",
+            "Most notifications that wait for one integration.",
+            whole(queue::QUEUE_MAX as u64),
+        ));
         families
     }
 }
