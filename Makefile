@@ -7,8 +7,10 @@ GO ?= $(or $(shell command -v go 2>/dev/null),$(wildcard /usr/local/go/bin/go))
 FUZZ_SECONDS ?= 30
 # How often `make kill-loop` kills; 1000 take about a quarter of an hour.
 METRICKIT_KILLS ?= 200
+# How often `make alert-kill-loop` kills: some five minutes.
+METRICKIT_ALERT_KILLS ?= 100
 
-.PHONY: test sdk lint docs fuzz fuzz-build bench kill-loop soak test-alerting-live go-layouts test-go-matrix test-go-many clean
+.PHONY: test sdk lint docs fuzz fuzz-build bench kill-loop alert-kill-loop soak test-alerting-live go-layouts test-go-matrix test-go-many clean
 
 ## every test: unit, property, script, end to end, fuzz seeds, the Go client
 test: sdk
@@ -47,6 +49,10 @@ bench:
 ## METRICKIT_KILLS random kills of the real server under load: nothing lost, nothing twice
 kill-loop:
 	METRICKIT_KILLS=$(METRICKIT_KILLS) $(CARGO) test --release --locked --test kill -- --nocapture
+
+## METRICKIT_ALERT_KILLS random kills of the real server while it tells of alerts: none lost, none begun anew, none told twice but what was on its way
+alert-kill-loop:
+	METRICKIT_ALERT_KILLS=$(METRICKIT_ALERT_KILLS) $(CARGO) test --release --locked --test alert_kill -- --nocapture
 
 ## a real Prometheus writes for ten minutes; its answers and ours are equal (needs prometheus, prometheus-node-exporter)
 soak:

@@ -55,6 +55,37 @@ fn an_end_is_told_again_after_a_restart_and_forgotten_in_time() {
     assert_eq!(keys, [b'g', b'r'], "its rule and group are still known");
 }
 
+/// The process may have ended before anybody was told.
+#[test]
+fn an_end_is_told_before_the_next_begin() {
+    for (restarts, want) in
+        [(false, &[(1, false), (2, true), (4, false)][..]), (true, &[(1, false), (2, true), (3, true), (4, false)])]
+    {
+        let mut bench = Bench::new(&text("g", "alert: A, expr: 'x > 5', for: 1m"));
+        bench.series("x", &[], "6 6 1 6 6");
+        bench.run(3);
+        if restarts {
+            bench.restart();
+        }
+        bench.run(2);
+        let is_end = |ends_ms| ends_ms == START_MS + 2 * MINUTE_MS;
+        let told: Vec<_> = bench.told().iter().map(|(minute, told)| (*minute, is_end(told.ends_ms))).collect();
+        assert_eq!(told, want);
+    }
+}
+
+/// Otherwise a series could tell of a begin that nobody knows of after the process ended.
+#[test]
+fn what_changed_can_be_kept_before_series_tell_of_it() {
+    let mut bench = Bench::new(&text("g", "alert: A, expr: 'x > 5', for: 1m"));
+    bench.series("x", &[], "6");
+    let (mut made, samples) = bench.groups[0].judge(&bench.files[0].groups[0], &bench.world, &bench.settings, START_MS);
+    let written = || bench.world.written.lock().expect("no panic").len();
+    assert_eq!((made.changes.len(), samples.len(), written()), (3, 2, 0));
+    made.write(&bench.world, samples);
+    assert_eq!((made.samples, written()), (2, 2));
+}
+
 #[test]
 fn time_without_a_process_is_told_and_counts() {
     let mut bench = Bench::new(&text("g", "alert: A, expr: 'x > 5', for: 10m"));

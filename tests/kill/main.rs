@@ -27,7 +27,6 @@ mod support;
 mod upkeep;
 mod work;
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -42,7 +41,7 @@ use imports::Imports;
 use ledger::{Ledger, SERIES};
 use model::remote_write::TimeSeries;
 use serde_json::Value;
-use support::{REMOTE_WRITE_HEADERS, Server, body, http, now_ms, request, try_post};
+use support::{KeptOnFailure, REMOTE_WRITE_HEADERS, Server, body, http, lasting_address, now_ms, request, try_post};
 use work::Seen;
 
 /// Writers at the same time; each has its own series and its own clock.
@@ -150,19 +149,6 @@ impl Written {
     }
 }
 
-/// A folder that stays where a test fails, for people to look at.
-struct KeptOnFailure(tempfile::TempDir);
-
-impl Drop for KeptOnFailure {
-    #[expect(clippy::print_stdout, reason = "where it is")]
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.disable_cleanup(true);
-            println!("kept: {}", self.0.path().display());
-        }
-    }
-}
-
 /// One life of the server, by its number.
 #[derive(Debug, Clone, Copy)]
 struct Plan(u64);
@@ -195,12 +181,6 @@ impl Plan {
         ];
         pairs.iter().flat_map(|(flag, value)| [(*flag).to_owned(), (*value).to_owned()]).collect()
     }
-}
-
-/// A loopback address that no client gets by chance, so that every life of the server can have it.
-fn lasting_address(random: &mut fastrand::Rng) -> String {
-    let mut tries = (0..1000).map(|_| format!("127.0.0.1:{}", random.u16(18_000..30_000)));
-    tries.find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
 }
 
 #[test]

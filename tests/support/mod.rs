@@ -305,6 +305,25 @@ pub fn free_address() -> String {
     listener.local_addr().expect("an address").to_string()
 }
 
+/// A loopback address that no client gets by chance, so that every life of the server can have it.
+pub fn lasting_address(random: &mut fastrand::Rng) -> String {
+    let mut tries = (0..1000).map(|_| format!("127.0.0.1:{}", random.u16(18_000..30_000)));
+    tries.find(|address| std::net::TcpListener::bind(address).is_ok()).expect("a free port")
+}
+
+/// A folder that stays where a test fails, for people to look at.
+#[derive(Debug)]
+pub struct KeptOnFailure(pub tempfile::TempDir);
+
+impl Drop for KeptOnFailure {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.disable_cleanup(true);
+            println!("kept: {}", self.0.path().display());
+        }
+    }
+}
+
 /// A program on the PATH that nobody of this project wrote, or a notice that the test is skipped.
 /// In CI nothing is skipped.
 pub fn foreign(program: &str) -> Option<PathBuf> {

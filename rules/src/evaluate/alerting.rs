@@ -154,6 +154,7 @@ impl RuleState {
             let is_new = known.as_ref().is_none_or(|alert| !alert.times.is_active());
             let mut alert = known.unwrap_or_else(|| ActiveAlert::new(seen.source.clone(), times));
             if is_new {
+                pass.tell_end(rule, &labels, &mut alert);
                 alert.evidence.clear();
             }
             (alert.times, alert.source) = (times, seen.source);
@@ -253,6 +254,15 @@ fn asked<'a>(rule: &'a Rule, labels: &Labels) -> &'a str {
 }
 
 impl Pass<'_> {
+    /// Tells of the end of an alert that begins anew, where nobody may have been told: the process ended in between.
+    fn tell_end(&mut self, rule: &Rule, labels: &Labels, alert: &mut ActiveAlert) {
+        if alert.times.state == State::Resolved && alert.told_ms.is_none() {
+            let url = generator_url(&self.settings.external_url, asked(rule, labels));
+            self.made.posted.extend(alert.told(labels, &url, self.settings, (self.at_ms, self.interval_ms)));
+            alert.told_ms = None;
+        }
+    }
+
     fn changed(&mut self, labels: &Labels, alert: &ActiveAlert, before: Option<State>, after: Option<State>) {
         // That the end of an alert was long ago is no news.
         let is_news = before != after && !(before == Some(State::Resolved) && after.is_none());

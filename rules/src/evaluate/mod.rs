@@ -248,6 +248,20 @@ impl GroupState {
 
     /// Evaluates `group`, which this is the state of, at `at_ms`.
     pub fn evaluate(&mut self, group: &Group, world: &dyn World, settings: &Settings, at_ms: i64) -> Evaluation {
+        let (mut made, out) = self.judge(group, world, settings, at_ms);
+        made.write(world, out);
+        made
+    }
+
+    /// As [`evaluate`](Self::evaluate); of what rules made, what no rule of the group reads is returned, to be [written](Evaluation::write)
+    /// when the changes are on the shelf. So series tell of no state that is not known after the process ended.
+    pub fn judge(
+        &mut self,
+        group: &Group,
+        world: &dyn World,
+        settings: &Settings,
+        at_ms: i64,
+    ) -> (Evaluation, Vec<RuleSample>) {
         let mut made = Evaluation::default();
         let interval_ms = settings.interval_ms(group);
         let query_ms = at_ms.saturating_sub(settings.query_offset_ms(group));
@@ -259,7 +273,7 @@ impl GroupState {
         let mut out = stale(std::mem::take(&mut self.leaving), query_ms);
         for (number, (rule, state)) in group.rules.iter().zip(&mut self.rules).enumerate() {
             if self.reads.get(number).is_some_and(|reads| *reads) {
-                write(world, &mut out, &mut made);
+                made.write(world, std::mem::take(&mut out));
             }
             let (before_us, before) = (world.moment_us(), out.len());
             let mut pass = Pass {
@@ -287,20 +301,22 @@ impl GroupState {
                 made.faults.push(RuleFault { rule: Some(number), message: error.clone() });
             }
         }
-        write(world, &mut out, &mut made);
         self.note(at_ms, &mut made);
-        made
+        (made, out)
     }
 }
 
-fn write(world: &dyn World, out: &mut Vec<RuleSample>, made: &mut Evaluation) {
-    if out.is_empty() {
-        return;
-    }
-    let samples = std::mem::take(out);
-    made.samples += samples.len();
-    if let Err(message) = world.write(samples) {
-        made.faults.push(RuleFault { rule: None, message: format!("what rules made could not be written: {message}") });
+impl Evaluation {
+    /// Writes what rules made.
+    pub fn write(&mut self, world: &dyn World, samples: Vec<RuleSample>) {
+        if samples.is_empty() {
+            return;
+        }
+        self.samples += samples.len();
+        if let Err(message) = world.write(samples) {
+            let message = format!("what rules made could not be written: {message}");
+            self.faults.push(RuleFault { rule: None, message });
+        }
     }
 }
 

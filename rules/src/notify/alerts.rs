@@ -4,6 +4,7 @@
 //! ends when the later message says, but a message without an end never shortens what one with an end said.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::decision::Fingerprint;
 use super::delivery::NotifiedAlert;
@@ -43,6 +44,8 @@ pub struct Kept {
     pub(super) shelved_ends_ms: i64,
     /// Whether its end was noticed.
     pub(super) ended: bool,
+    /// The groups that need not tell of its end any more.
+    pub(super) left: BTreeSet<Arc<str>>,
 }
 
 impl Kept {
@@ -51,7 +54,8 @@ impl Kept {
         let Incoming { posted, times_out } = incoming;
         let ended = posted.is_resolved(now_ms);
         let changes_ms = if ended { Vec::new() } else { vec![now_ms] };
-        Self { posted, times_out, updated_ms: now_ms, changes_ms, shelved_ends_ms: i64::MIN, ended }
+        let (shelved_ends_ms, left) = (i64::MIN, BTreeSet::new());
+        Self { posted, times_out, updated_ms: now_ms, changes_ms, shelved_ends_ms, ended, left }
     }
 
     fn merge(self, incoming: Incoming, now_ms: i64) -> Self {
@@ -71,6 +75,9 @@ impl Kept {
         new.ended = new.posted.is_resolved(now_ms);
         if new.ended != old.ended {
             new.changed(now_ms);
+        } else if new.ended && new.posted.starts_ms == old.posted.starts_ms {
+            // Its end is told again to whoever did not hear of it; these did.
+            new.left = old.left;
         }
         new
     }
@@ -182,6 +189,18 @@ impl Alerts {
         let put = Put { begins: !was_firing && !new.ended, ends: was_firing && new.ended, shelve };
         self.all.insert(alert, new);
         Some(put)
+    }
+
+    /// Takes note that the group `id` need not tell of the end of an alert any more; returns it.
+    pub(super) fn leaves(&mut self, alert: Fingerprint, id: &Arc<str>) -> Option<&Kept> {
+        let kept = self.all.get_mut(&alert).filter(|kept| kept.ended)?;
+        kept.left.insert(Arc::clone(id));
+        Some(kept)
+    }
+
+    /// Whether the group `id` has told of the end of an alert.
+    pub(super) fn has_left(&self, alert: Fingerprint, id: &str) -> bool {
+        self.all.get(&alert).is_some_and(|kept| kept.ended && kept.left.contains(id))
     }
 
     /// Alerts whose end has come.

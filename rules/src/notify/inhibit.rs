@@ -78,9 +78,9 @@ impl Inhibitor {
         }
     }
 
-    /// Takes note that it does not fire any more.
-    pub fn ends(&mut self, alert: Fingerprint) {
-        let Some(labels) = self.known.remove(&alert) else { return };
+    /// Takes note that it does not fire any more; whether it was a source.
+    pub fn ends(&mut self, alert: Fingerprint) -> bool {
+        let Some(labels) = self.known.remove(&alert) else { return false };
         for (rule, all) in self.rules.iter().zip(&mut self.sources) {
             let Some(key) = source_key(rule, labels.as_ref()) else { continue };
             if let Some(sources) = all.get_mut(&key) {
@@ -91,6 +91,7 @@ impl Inhibitor {
                 }
             }
         }
+        true
     }
 
     /// The rule and the alert that mute one with `labels`.
@@ -203,7 +204,7 @@ mod tests {
             for (number, (severity, job, zone, ends)) in alerts.into_iter().enumerate() {
                 let (id, labels) = (number as u64, make((severity, job, zone)));
                 inhibitor.fires(id, &labels);
-                if ends { inhibitor.ends(id) } else { firing.push(labels) }
+                if ends { inhibitor.ends(id); } else { firing.push(labels) }
             }
             let asked = make(asked);
             let pair = |rule: &InhibitRule, source: &Labels| {

@@ -32,7 +32,7 @@ pub(super) struct Entry {
     pub(super) since_ms: BTreeMap<Fingerprint, i64>,
     /// When it may be forgotten.
     pub(super) keep_until_ms: i64,
-    /// The alerts that fire in what is on its way.
+    /// The alerts that fire in what is on its way, and in what may have been heard before.
     pub(super) sending: Option<BTreeSet<Fingerprint>>,
     /// Whether that may have been heard or not.
     pub(super) unsure: bool,
@@ -88,7 +88,8 @@ impl NotificationLog {
             sending: None,
             unsure: false,
         });
-        entry.sending = Some(told.firing.clone());
+        let unsure = entry.sending.take().filter(|_| entry.unsure).unwrap_or_default();
+        entry.sending = Some(unsure.union(&told.firing).copied().collect());
         entry
     }
 
@@ -143,5 +144,21 @@ mod tests {
         assert_eq!(log.forget(0, 3), [key("0"), key("1")]);
         assert_eq!(log.forget(LOG_KEPT_MS + 2, 3), [key("2")]);
         assert!(log.get(&key("3")).is_some());
+    }
+
+    /// An alert was on its way when the process ended; its end fails, and is still to be told.
+    #[test]
+    fn what_may_have_been_heard_stays() {
+        let mut log = NotificationLog::default();
+        let key = LogKey { group_key: "a".to_owned(), receiver: "r".to_owned(), integration: 0, step: None };
+        let told = |firing: &[u64]| Told { at_ms: 10, firing: firing.iter().copied().collect(), ..Told::default() };
+        let sent = log.sends(&key, &told(&[1]), 0).clone();
+        log.restore(key.clone(), Entry { unsure: true, ..sent });
+        assert!(log.sends(&key, &told(&[]), 0).may_know_of(1));
+        assert!(log.failed(&key).is_some_and(|entry| entry.may_know_of(1)));
+        log.sends(&key, &told(&[2]), 0);
+        assert_eq!(log.write(&key, told(&[]), 0), None);
+        assert!(log.sends(&key, &told(&[2]), 0).sending == Some([2].into()));
+        assert_eq!(log.failed(&key), None);
     }
 }

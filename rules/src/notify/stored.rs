@@ -4,6 +4,8 @@
 
 #![warn(clippy::indexing_slicing)]
 
+use std::sync::Arc;
+
 use bincode::config::Configuration;
 use bincode::{Decode, Encode};
 use model::{Labels, MatchOp, Matcher};
@@ -33,21 +35,27 @@ const TOLD: u8 = b't';
 
 #[derive(Debug, Encode, Decode)]
 enum StoredAlert {
-    V1 {
-        labels: String,
-        annotations: Vec<(String, String)>,
-        starts_ms: i64,
-        ends_ms: i64,
-        generator_url: String,
-        times_out: bool,
-        updated_ms: i64,
-        changes_ms: Vec<i64>,
-    },
+    V1(AlertFields),
+    /// With the groups that need not tell of its end any more.
+    V2(AlertFields, Vec<String>),
+}
+
+#[derive(Debug, Encode, Decode)]
+struct AlertFields {
+    labels: String,
+    annotations: Vec<(String, String)>,
+    starts_ms: i64,
+    ends_ms: i64,
+    generator_url: String,
+    times_out: bool,
+    updated_ms: i64,
+    changes_ms: Vec<i64>,
 }
 
 #[derive(Debug, Encode, Decode)]
 enum StoredTimer {
     V1 { next_ms: i64, has_flushed: bool },
+    V2 { next_ms: i64, has_flushed: bool, recheck_ms: Option<i64> },
 }
 
 #[derive(Debug, Encode, Decode)]
@@ -92,6 +100,8 @@ type StoredKey = (String, String, u64, Option<u64>);
 pub(super) struct Timer {
     pub(super) next_ms: i64,
     pub(super) has_flushed: bool,
+    /// A look before the next regular one.
+    pub(super) recheck_ms: Option<i64>,
 }
 
 /// Something on the shelf.
@@ -149,7 +159,7 @@ pub(super) fn told_key(key: &LogKey) -> Vec<u8> {
 
 pub(super) fn alert_value(kept: &Kept) -> Vec<u8> {
     let Posted { labels, annotations, starts_ms, ends_ms, generator_url } = &kept.posted;
-    encode(StoredAlert::V1 {
+    let fields = AlertFields {
         labels: labels.packed().to_owned(),
         annotations: annotations.iter().map(|(name, text)| (name.clone(), text.clone())).collect(),
         starts_ms: *starts_ms,
@@ -158,11 +168,13 @@ pub(super) fn alert_value(kept: &Kept) -> Vec<u8> {
         times_out: kept.times_out,
         updated_ms: kept.updated_ms,
         changes_ms: kept.changes_ms.clone(),
-    })
+    };
+    encode(StoredAlert::V2(fields, kept.left.iter().map(ToString::to_string).collect()))
 }
 
 pub(super) fn timer_value(timer: Timer) -> Vec<u8> {
-    encode(StoredTimer::V1 { next_ms: timer.next_ms, has_flushed: timer.has_flushed })
+    let Timer { next_ms, has_flushed, recheck_ms } = timer;
+    encode(StoredTimer::V2 { next_ms, has_flushed, recheck_ms })
 }
 
 pub(super) fn told_value(entry: &Entry) -> Vec<u8> {
@@ -227,8 +239,11 @@ pub(super) fn item(key: &[u8], value: &[u8]) -> Option<Item> {
             Item::Alert(Some(kept).filter(|kept| Some(kept.posted.fingerprint()) == fingerprint())?)
         }
         GROUP => {
-            let StoredTimer::V1 { next_ms, has_flushed } = decode(value)?;
-            Item::Timer(text()?, Timer { next_ms, has_flushed })
+            let (next_ms, has_flushed, recheck_ms) = match decode(value)? {
+                StoredTimer::V1 { next_ms, has_flushed } => (next_ms, has_flushed, None),
+                StoredTimer::V2 { next_ms, has_flushed, recheck_ms } => (next_ms, has_flushed, recheck_ms),
+            };
+            Item::Timer(text()?, Timer { next_ms, has_flushed, recheck_ms })
         }
         TOLD => {
             let (group_key, receiver, integration, step): StoredKey = decode(rest)?;
@@ -257,22 +272,19 @@ pub(super) fn item(key: &[u8], value: &[u8]) -> Option<Item> {
 }
 
 fn alert(stored: StoredAlert) -> Option<Kept> {
-    let StoredAlert::V1 {
-        labels,
-        annotations,
-        starts_ms,
-        ends_ms,
-        generator_url,
-        times_out,
-        updated_ms,
-        mut changes_ms,
-    } = stored;
+    let (fields, left) = match stored {
+        StoredAlert::V1(fields) => (fields, Vec::new()),
+        StoredAlert::V2(fields, left) => (fields, left),
+    };
+    let AlertFields { labels, annotations, starts_ms, ends_ms, generator_url, times_out, updated_ms, mut changes_ms } =
+        fields;
     let labels = Labels::from_packed(&labels).ok()?;
     let annotations = annotations.into_iter().collect();
     let posted = Posted { labels, annotations, starts_ms, ends_ms, generator_url };
     changes_ms.truncate(FLAP_CHANGES_MAX);
     let mut kept = Kept::new(Incoming { posted, times_out }, updated_ms);
     (kept.changes_ms, kept.shelved_ends_ms) = (changes_ms, ends_ms);
+    kept.left = left.into_iter().map(Arc::from).collect();
     Some(kept)
 }
 
@@ -286,7 +298,7 @@ fn silence(id: String, stored: StoredSilence) -> Option<Silence> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
 
@@ -303,6 +315,7 @@ mod tests {
         };
         let mut kept = Kept::new(Incoming { posted, times_out: true }, 7);
         (kept.changes_ms, kept.shelved_ends_ms) = (vec![1, 2, 7], 1 << 40);
+        kept.left = [Arc::from("g\0x")].into();
         kept
     }
 
@@ -327,7 +340,7 @@ mod tests {
             recurrence: Some(Recurrence::parse("[{\"weekdays\":[\"sunday\"]}]").expect("times")),
         };
         let ack = Ack { owner: "ann".to_owned(), note: String::new(), at_ms: 1, expires_ms: 2 };
-        let timer = Timer { next_ms: 8, has_flushed: true };
+        let timer = Timer { next_ms: 8, has_flushed: true, recheck_ms: Some(-2) };
         vec![
             (alert_key(kept().posted.fingerprint()), alert_value(&kept()), Item::Alert(kept())),
             (timer_key("g\0x"), timer_value(timer), Item::Timer("g\0x".to_owned(), timer)),
@@ -352,7 +365,14 @@ mod tests {
     /// Bytes that were written once stay readable.
     #[test]
     fn old_bytes_are_read() {
-        assert_eq!(timer_value(Timer { next_ms: 8, has_flushed: true }), [0, 16, 1]);
+        let timer = Timer { next_ms: 8, has_flushed: true, recheck_ms: None };
+        assert_eq!(timer_value(timer), [1, 16, 1, 0]);
+        let mut alert = alert_value(&Kept { left: BTreeSet::new(), ..kept() });
+        assert_eq!((alert.remove(0), alert.pop()), (1, Some(0)), "the version and no groups");
+        alert.insert(0, 0);
+        let read = item(&alert_key(kept().posted.fingerprint()), &alert);
+        assert_eq!(read, Some(Item::Alert(Kept { left: BTreeSet::new(), ..kept() })));
+        assert_eq!(item(b"gx", &[0, 16, 1]), Some(Item::Timer("x".to_owned(), timer)));
         assert_eq!(
             ack_value(&Ack { owner: "a".to_owned(), note: String::new(), at_ms: 1, expires_ms: 2 }),
             [0, 1, b'a', 0, 2, 4]

@@ -3,4 +3,5 @@
 mod killed;
 mod lives;
 mod model;
+mod restarts;
 mod stage;

@@ -41,6 +41,8 @@ struct Group {
     flushed: bool,
     empty_rounds: usize,
     told: Option<(i64, Vec<u8>, Vec<u8>)>,
+    /// When something was sent last.
+    sent: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -86,7 +88,7 @@ impl Model {
             self.round = now;
             self.groups.retain(|_, group| {
                 // What was just said is still on its way.
-                let waits = group.told.as_ref().is_some_and(|(at, ..)| *at == now);
+                let waits = group.sent == Some(now);
                 group.empty_rounds += usize::from(group.members.is_empty() && !waits);
                 group.empty_rounds < 2
             });
@@ -127,6 +129,7 @@ impl Model {
                     group.told = Some((now, firing, resolved));
                     self.log.extend(group.told.clone().map(|told| (name, told)));
                     if !shown.is_empty() {
+                        group.sent = Some(now);
                         self.told.push(format!("{now} {receiver}/0 {reason}: {}", shown.join(" ")));
                     }
                 }

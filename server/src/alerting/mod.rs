@@ -9,8 +9,8 @@
 //! - [`rules_api`] and [`metrics`] tell of it.
 //! - [`notifier`] is the thread that tells people, by the file that [`routing`] reads; [`events`] keeps what happened, [`notify_api`] tells it.
 //!
-//! Order of one evaluation: samples are written, the state is on disk, then people are told. So after a crash nothing was told that is
-//! not known any more, and what is told again is the same.
+//! Order of one evaluation: the state is on disk, samples are written (those that rules of the same group read, before), then people are told. So after
+//! a crash nothing was told, nor is in a series, that is not known any more, and what is told again is the same.
 
 pub mod deliver;
 pub mod events;

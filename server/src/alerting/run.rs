@@ -188,8 +188,9 @@ impl Alerting {
         let mut state = lock(&slot.state);
         let Some(known) = state.as_mut() else { return false };
         let world = ServerWorld::new(&self.means, &self.settings.external_url);
-        let mut made = known.evaluate(&slot.group, &world, &self.settings, at_ms);
+        let (mut made, samples) = known.judge(&slot.group, &world, &self.settings, at_ms);
         let saved = self.save(slot, std::mem::take(&mut made.changes));
+        made.write(&world, samples);
         let count =
             |state| known.rules().iter().flat_map(RuleState::alerts).filter(|one| one.1.times.state == state).count();
         let (pending, firing) = (count(State::Pending) as u64, count(State::Firing) as u64);

@@ -65,12 +65,14 @@ impl Dispatcher {
         if *change == "created" {
             return;
         }
-        for (id, group) in &mut self.groups {
+        let Self { groups, queue, changed: unshelved, .. } = self;
+        for (id, group) in groups {
             let by_it = |why: &Option<Suppression>| matches!(why, Some(Suppression::Silence { ids }) if ids.contains(&silence.id));
             if group.options.reevaluate_after_mute && group.members.values().any(|member| by_it(&member.suppressed)) {
                 let before_ms = group.due_ms();
                 group.look_at(now_ms);
-                Self::requeue(&mut self.queue, id, before_ms, group.due_ms());
+                Self::requeue(queue, id, before_ms, group.due_ms());
+                Self::shelve_timer(unshelved, id, group);
             }
         }
     }

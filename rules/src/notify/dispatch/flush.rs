@@ -68,15 +68,19 @@ impl Dispatcher {
     pub(super) fn flush(&mut self, id: &GroupId, now_ms: i64, out: &mut Vec<Outgoing>) {
         let Some(mut group) = self.groups.remove(id) else { return };
         self.queue.remove(&(group.due_ms(), id.clone()));
-        if group.looked(now_ms) {
-            self.changed.insert(stored::timer_key(id), Some(stored::timer_value(group.timer())));
-        }
+        group.looked(now_ms);
         if !group.members.is_empty() {
             self.decide_all(id, &mut group, now_ms, out);
             self.settle(id, &mut group);
         }
+        self.put_back(id.clone(), group);
+    }
+
+    /// Puts a group back that was taken out to be changed.
+    fn put_back(&mut self, id: GroupId, mut group: Group) {
+        Self::shelve_timer(&mut self.changed, &id, &mut group);
         self.queue.insert((group.due_ms(), id.clone()));
-        self.groups.insert(id.clone(), group);
+        self.groups.insert(id, group);
     }
 
     fn decide_all(&mut self, id: &GroupId, group: &mut Group, now_ms: i64, out: &mut Vec<Outgoing>) {
@@ -224,6 +228,9 @@ impl Dispatcher {
             if self.alerts.get(alert).is_none_or(|kept| kept.updated_ms == updated_ms) {
                 group.members.remove(&alert);
                 self.leave(alert, id);
+                if let Some(kept) = self.alerts.leaves(alert, id) {
+                    self.changed.insert(stored::alert_key(alert), Some(stored::alert_value(kept)));
+                }
             }
         }
     }
@@ -253,8 +260,7 @@ impl Dispatcher {
             group.look_at(now_ms.saturating_add(first.after_ms));
         }
         self.settle(&id, &mut group);
-        self.queue.insert((group.due_ms(), id.clone()));
-        self.groups.insert(id, group);
+        self.put_back(id, group);
     }
 
     fn record_delivery(&self, flight: &Flight, delivered: &Delivered, now_ms: i64) {

@@ -25,7 +25,7 @@ pub(super) struct Seen {
 
 impl Seen {
     /// What is recorded of it.
-    fn noted(&self) -> Option<Suppression> {
+    pub(super) fn noted(&self) -> Option<Suppression> {
         self.suppressed.clone().or(self.held.map(|changes| Suppression::Flapping { changes }))
     }
 

@@ -50,6 +50,8 @@ pub(super) struct Group {
     pub(super) flights: BTreeMap<LogKey, bool>,
     /// When it was found without members.
     was_empty: std::cell::Cell<bool>,
+    /// What the shelf has of its times.
+    shelved: Option<Timer>,
 }
 
 impl Group {
@@ -66,16 +68,24 @@ impl Group {
             open: None,
             flights: BTreeMap::new(),
             was_empty: std::cell::Cell::new(false),
+            shelved: None,
         }
     }
 
     pub(super) fn timer(&self) -> Timer {
-        Timer { next_ms: self.next_ms, has_flushed: self.has_flushed }
+        Timer { next_ms: self.next_ms, has_flushed: self.has_flushed, recheck_ms: self.recheck_ms }
+    }
+
+    /// Its times, where they are others than those on the shelf.
+    pub(super) fn unshelved(&mut self) -> Option<Timer> {
+        let timer = self.timer();
+        (self.shelved.replace(timer) != Some(timer)).then_some(timer)
     }
 
     /// Goes on where one like it was.
     pub(super) fn resume(&mut self, timer: Timer) {
-        (self.next_ms, self.has_flushed) = (timer.next_ms, timer.has_flushed);
+        (self.next_ms, self.has_flushed, self.recheck_ms) = (timer.next_ms, timer.has_flushed, timer.recheck_ms);
+        self.shelved = Some(timer);
     }
 
     pub(super) fn due_ms(&self) -> i64 {
@@ -104,18 +114,17 @@ impl Group {
         self.recheck_ms = Some(self.recheck_ms.map_or(at_ms, |before_ms| before_ms.min(at_ms)));
     }
 
-    /// Takes note of a look at `now_ms`; whether it is a regular one.
-    pub(super) fn looked(&mut self, now_ms: i64) -> bool {
+    /// Takes note of a look at `now_ms`, which may be an early one.
+    pub(super) fn looked(&mut self, now_ms: i64) {
         self.recheck_ms = None;
         if now_ms < self.next_ms {
-            return false;
+            return;
         }
         // The rhythm is kept, unless a whole interval was missed.
         let late_ms = now_ms.saturating_sub(self.next_ms);
         let from_ms = if self.has_flushed && late_ms < self.options.interval_ms { self.next_ms } else { now_ms };
         self.next_ms = from_ms.saturating_add(self.options.interval_ms).max(now_ms.saturating_add(1));
         self.has_flushed = true;
-        true
     }
 
     /// Whether it can be forgotten: it has been empty since the question before.
@@ -157,13 +166,19 @@ mod tests {
         assert_eq!(group.key, "{}:{alertname=\"A\", job=\"x\\\"y\"}");
         group.insert(1, 999, 1000);
         assert_eq!(group.due_ms(), 1030);
-        assert!(group.looked(1032) && group.due_ms() == 1132, "the first look sets the rhythm");
-        assert!(group.looked(1140) && group.due_ms() == 1232, "late, but in time");
+        let look = |group: &mut Group, now_ms| {
+            group.looked(now_ms);
+            group.due_ms()
+        };
+        assert_eq!(look(&mut group, 1032), 1132, "the first look sets the rhythm");
+        assert_eq!(look(&mut group, 1140), 1232, "late, but in time");
         group.look_at(1200);
         group.look_at(1210);
         assert_eq!(group.due_ms(), 1200);
-        assert!(!group.looked(1200) && group.due_ms() == 1232);
-        assert!(group.looked(5000) && group.due_ms() == 5100, "others slept");
+        assert!(group.unshelved().is_some_and(|timer| timer.recheck_ms == Some(1200)));
+        assert_eq!(group.unshelved(), None);
+        assert_eq!(look(&mut group, 1200), 1232);
+        assert_eq!(look(&mut group, 5000), 5100, "others slept");
         let mut late = Group::new(&route, Labels::empty(), 1000);
         late.insert(1, 960, 1000);
         assert_eq!((late.due_ms(), late.key.as_str()), (1000, "{}:{}"));

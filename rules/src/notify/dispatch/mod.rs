@@ -27,7 +27,7 @@ use super::silence::{Recurrence, Silence};
 use super::silences::Silences;
 use super::stored::{self, Item, Timer};
 use crate::config::Config;
-use crate::event::{Event, EventKind, EventLog, event_labels, fingerprint_text};
+use crate::event::{Event, EventKind, EventLog, Suppression, event_labels, fingerprint_text};
 use crate::route::Route;
 use crate::shelf::{Change, Shelf, ShelfError};
 use group::{Group, GroupId};
@@ -104,6 +104,8 @@ pub struct Dispatcher {
     silences: Silences,
     acks: Acks,
     log: NotificationLog,
+    /// Sources of inhibition that have ended just now.
+    released: BTreeSet<Fingerprint>,
     groups: BTreeMap<GroupId, Group>,
     /// When each group is due.
     queue: BTreeSet<(i64, GroupId)>,
@@ -150,6 +152,7 @@ impl Dispatcher {
             silences: Silences::default(),
             acks: Acks::default(),
             log: NotificationLog::default(),
+            released: BTreeSet::new(),
             groups: BTreeMap::new(),
             queue: BTreeSet::new(),
             groups_of: HashMap::new(),
@@ -200,10 +203,33 @@ impl Dispatcher {
             self.alerts.restore(kept);
             self.assign(alert, &timers, now_ms);
         }
+        self.resume(now_ms);
         for group in timers.keys().filter(|group| !self.groups.contains_key(group.as_str())) {
             self.changed.insert(stored::timer_key(group), None);
         }
         Ok(())
+    }
+
+    /// Groups of which something was on its way are looked at now, and why alerts are quiet is known as it was.
+    fn resume(&mut self, now_ms: i64) {
+        let ids: Vec<GroupId> =
+            self.groups.iter().filter(|(_, group)| group.has_flushed).map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            let Some(mut group) = self.groups.remove(&id) else { continue };
+            let before_ms = group.due_ms();
+            let (seen, _) = self.look(&group, now_ms);
+            for one in seen {
+                if let Some(member) = group.members.get_mut(&one.fingerprint()) {
+                    member.suppressed = one.noted();
+                }
+            }
+            let is_unsure = |key: LogKey| self.log.get(&key).is_some_and(|entry| entry.unsure);
+            if self.targets(&group.options).iter().any(|target| is_unsure(target.key(&group.key))) {
+                group.look_at(now_ms);
+            }
+            Self::requeue(&mut self.queue, &id, before_ms, group.due_ms());
+            self.groups.insert(id, group);
+        }
     }
 
     /// What it works by.
@@ -266,6 +292,7 @@ impl Dispatcher {
                 self.record_route(alert, now_ms);
             }
         }
+        self.release(now_ms);
     }
 
     /// When something is due next; the time may be over already.
@@ -310,14 +337,42 @@ impl Dispatcher {
     }
 
     fn sweep(&mut self, now_ms: i64) {
-        for alert in self.alerts.sweep(now_ms) {
+        let ended = self.alerts.sweep(now_ms);
+        if !ended.is_empty() {
+            // By it is known after a restart that they had ended.
+            self.changed.insert(stored::lived_key(), Some(stored::lived_value(now_ms)));
+        }
+        for alert in ended {
             self.ended(alert, now_ms);
+        }
+        self.release(now_ms);
+    }
+
+    /// Groups with alerts that were quiet because of others that have ended are looked at, if their routes say so, after the time that an
+    /// alert waits that begins: where cause and effect end together, nobody is to be told of the effect.
+    fn release(&mut self, now_ms: i64) {
+        let released = std::mem::take(&mut self.released);
+        if released.is_empty() {
+            return;
+        }
+        let sources: BTreeSet<String> = released.into_iter().map(fingerprint_text).collect();
+        let Self { groups, queue, changed, .. } = self;
+        for (id, group) in groups.iter_mut().filter(|(_, group)| group.options.reevaluate_after_mute) {
+            let by_them = |why: &Option<Suppression>| matches!(why, Some(Suppression::Inhibition { source, .. }) if sources.contains(source));
+            if group.members.values().any(|member| by_them(&member.suppressed)) {
+                let before_ms = group.due_ms();
+                group.look_at(now_ms.saturating_add(group.options.wait_ms));
+                Self::requeue(queue, id, before_ms, group.due_ms());
+                Self::shelve_timer(changed, id, group);
+            }
         }
     }
 
     /// Takes note that an alert has ended.
     fn ended(&mut self, alert: Fingerprint, now_ms: i64) {
-        self.inhibitor.ends(alert);
+        if self.inhibitor.ends(alert) {
+            self.released.insert(alert);
+        }
         if let Some(ack) = self.acks.remove(alert) {
             self.changed.insert(stored::ack_key(alert), None);
             self.record_ack(alert, &ack, "resolved", now_ms);
@@ -332,15 +387,17 @@ impl Dispatcher {
         for route in config.route.matching(labels.as_ref()) {
             let group_labels = route.group_labels(labels.as_ref());
             let id = GroupId::from(format!("{}\0{}", route.id, group_labels.packed()));
+            if self.alerts.has_left(alert, &id) {
+                continue;
+            }
             if !self.groups.contains_key(&id) {
                 if self.groups.len() >= self.limits.groups_max {
                     self.refused.groups += 1;
                     continue;
                 }
                 let mut group = Group::new(route, group_labels, now_ms);
-                match timers.get(&*id) {
-                    Some(timer) => group.resume(*timer),
-                    None => drop(self.changed.insert(stored::timer_key(&id), Some(stored::timer_value(group.timer())))),
+                if let Some(timer) = timers.get(&*id) {
+                    group.resume(*timer);
                 }
                 self.queue.insert((group.due_ms(), id.clone()));
                 self.groups.insert(id.clone(), group);
@@ -354,6 +411,14 @@ impl Dispatcher {
             let before_ms = group.due_ms();
             group.insert(alert, starts_ms, now_ms);
             Self::requeue(&mut self.queue, &id, before_ms, group.due_ms());
+            Self::shelve_timer(&mut self.changed, &id, group);
+        }
+    }
+
+    /// Has the shelf take a group's times, where it has others.
+    fn shelve_timer(changed: &mut BTreeMap<Vec<u8>, Option<Vec<u8>>>, id: &GroupId, group: &mut Group) {
+        if let Some(timer) = group.unshelved() {
+            changed.insert(stored::timer_key(id), Some(stored::timer_value(timer)));
         }
     }
 
