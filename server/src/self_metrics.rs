@@ -1,4 +1,4 @@
-//! The server keeps its own metrics: what [`metrics_page`](crate::metrics_page) says is written into the engine at intervals, with
+//! The server keeps its own metrics: what [`metrics_page`] says is written into the engine at intervals, with
 //! the labels a scrape would give it, so that rules and queries see this server as they see any other.
 //!
 //! Samples go straight to the engine, past the limits of the write routes, and are refused where the engine refuses all. A round
