@@ -217,9 +217,15 @@ pub(crate) async fn order_state(
     }
     let until = Instant::now() + Duration::from_millis(wait_ms.unsigned_abs());
     loop {
-        let order = app.captures.orders.get(number).ok_or_else(|| {
-            ApiError::new(ErrorKind::NotFound, format!("no order {number} is known, or it ended long ago"))
-        })?;
+        let Some(order) = app.captures.orders.get(number) else {
+            // Notifications link to orders, and are read longer than orders are remembered.
+            let kept = app.captures.store().ok().and_then(|store| store.of_order(number));
+            return kept.map(|kept| success_json(&fulfilled_record(number, &kept))).ok_or_else(|| {
+                let message =
+                    format!("no order {number} is known: it came to nothing long ago, or its capture is gone");
+                ApiError::new(ErrorKind::NotFound, message)
+            });
+        };
         if app.captures.state_of(&order).is_over() || Instant::now() >= until {
             return Ok(success_json(&order_record(&app.captures, &order)));
         }
@@ -246,6 +252,23 @@ fn order_record(captures: &Captures, order: &Order) -> Value {
         record["error"] = error.into();
     }
     record
+}
+
+/// What [`order_record`] says, as far as the capture that came of the order tells it.
+fn fulfilled_record(order: u64, kept: &Kept) -> Value {
+    let about = &kept.about;
+    json!({
+        "id": order,
+        "state": State::Done.text(),
+        "agent": about.agent,
+        "instance": about.instance,
+        "job": about.job,
+        "what": about.what,
+        "seconds": about.seconds,
+        "reason": about.reason,
+        "by": about.by.text(),
+        "capture": kept.id,
+    })
 }
 
 fn record(kept: &Kept) -> Value {

@@ -210,7 +210,11 @@ impl Captures {
     fn take(&self, what: CaptureKind, mut about: About, body: &[u8]) -> Result<Kept, CaptureError> {
         let (store, now_ms) = (self.store()?, self.clock.now().0);
         let order = about.order.and_then(|id| self.orders.get(id));
-        let order = order.filter(|order| order.what == what && order.process.instance == about.instance);
+        let fits = |order: &Order| order.what == what && order.process.instance == about.instance;
+        if order.as_ref().is_some_and(|order| !fits(order)) {
+            about.order = None;
+        }
+        let order = order.filter(|_| about.order.is_some());
         about.pinned = false;
         if let Some(order) = &order {
             (about.reason, about.by) = (order.reason.clone(), order.by);

@@ -153,6 +153,11 @@ impl Store {
         self.lock().get(id).cloned()
     }
 
+    /// The capture that was taken for the order of that number, the newest if there are more.
+    pub(crate) fn of_order(&self, order: u64) -> Option<Kept> {
+        self.lock().values().rev().find(|own| own.about.order == Some(order)).cloned()
+    }
+
     /// The file of `capture`, whole.
     ///
     /// # Errors

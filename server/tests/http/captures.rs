@@ -75,6 +75,14 @@ async fn an_order_becomes_a_capture() {
     assert_eq!(name, "attachment; filename=\"api-web1-0-stacks-20150701T200320Z.txt\"");
     let about = server.get(&format!("/api/v1/captures/{id}?about=true")).await.json()["data"].take();
     assert_eq!(&about, record);
+    let after_a_restart = self::server(&folder, 30);
+    let found = after_a_restart.get(&path).await.json()["data"].take();
+    assert_eq!((found["state"].as_str(), found["capture"].as_str()), (Some("done"), Some(id.as_str())), "{found}");
+    for key in ["id", "agent", "instance", "job", "what", "seconds", "reason", "by"] {
+        assert_eq!(found[key], done[key], "{key}");
+    }
+    let unknown = after_a_restart.get("/api/v1/captures/orders/1").await;
+    assert_eq!(unknown.status, 404, "{}", unknown.body);
     assert!(server.metric("metrickit_captures_bytes").await > 100.0);
     assert!((server.metric(r#"metrickit_capture_orders_total{by="request"}"#).await - 1.0).abs() < 0.1);
 
