@@ -10,6 +10,8 @@ use crate::support::{Running, binary};
 pub(super) fn start_and_kill(data: &Path, args: &[&str], ready: Duration, random: &mut fastrand::Rng) {
     let child = binary()
         .args(["server", "--listen", "127.0.0.1:0", "--data"])
+        // What it counts is what it was sent.
+        .env("METRICKIT_SELF_METRICS_INTERVAL", "off")
         .arg(data)
         .args(args)
         .stdin(Stdio::null())
