@@ -38,7 +38,9 @@ pub(crate) use deletes::{DeleteArgs, ServerArgs, UndeleteArgs};
 pub(crate) use go::{BurstArgs, DiffArgs, GoCommand, InspectArgs, LeaksArgs, PsArgs};
 pub(crate) use moving::{ExportArgs, ExportFormat, ImportArgs, ImportFormat};
 pub(crate) use notify::{NotifyArgs, NotifyCommand, PreviewArgs};
-pub(crate) use rules::{RulesBacktestArgs, RulesCheckArgs, RulesCommand, RulesShippedArgs, RulesTestArgs};
+pub(crate) use rules::{
+    RulesBacktestArgs, RulesCheckArgs, RulesCommand, RulesExplainArgs, RulesShippedArgs, RulesTestArgs,
+};
 pub(crate) use top::TopArgs;
 
 const EXAMPLES: &str = "\
@@ -133,7 +135,7 @@ pub(crate) enum Command {
     /// Profiles and stacks of Go processes: list them, fetch them, have them taken
     #[command(subcommand, after_help = captures::EXAMPLES)]
     Captures(CapturesCommand),
-    /// Look over rule files, run their unit tests, list the rules that come with the program
+    /// Look over rule files, run their unit tests, tell why alerts fire, list the rules that come with the program
     #[command(subcommand, after_help = rules::EXAMPLES)]
     Rules(RulesCommand),
     /// Tell of alerts: which fire, and what happened to them

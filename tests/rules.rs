@@ -154,3 +154,66 @@ fn rule_files_are_checked() {
     assert!(out.contains("double: the server has no series x") && !out.contains("no series double"), "{out}");
     server.stop();
 }
+
+#[test]
+fn an_alert_is_explained() {
+    const RULES: &str = "
+groups:
+- name: fast
+  interval: 1s
+  rules:
+  - alert: High
+    expr: x > $limit
+    for: 1h
+    params: {limit: 10}
+    overrides:
+    - {match: '{host=\"a\"}', params: {limit: 5}, labels: {severity: page}}
+    labels: {severity: info}
+";
+    let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let path = rules.path().join("r.yml");
+    std::fs::write(&path, RULES).expect("written");
+    let server = start(data.path(), rules.path());
+    let explained = "/api/v1/rules/explain?name=High&label=host%3Da";
+    let pending = |answer: &Value| {
+        let rule = &answer["data"]["rules"][0];
+        (rule["counts"]["pending"] == 1).then(|| rule.clone())
+    };
+    let rule = until(&server, 6.0, explained, pending);
+    let (reading, one) = (&rule["reading"], &rule["instances"][0]);
+    assert_eq!((&reading["expr"], &reading["override_line"]), (&"x > 5".into(), &11.into()));
+    assert_eq!((&one["labels"]["severity"], &one["compared"][0]["left_value"]), (&"page".into(), &"6".into()));
+    assert_eq!(one["fires_at_ms"].as_i64(), one["active_since_ms"].as_i64().map(|at_ms| at_ms + 3_600_000));
+    let url = ["--url", &server.url];
+    let (status, out, _) = run(&[&["rules", "explain", "High", "host=a", "severity=page"], &url[..]].concat());
+    assert_eq!(status, 0, "{out}");
+    for wanted in [
+        "High\n  rule            alerting, ",
+        "r.yml:6, group fast, every 1s\n",
+        "  $limit          5 by the override in line 11; 10 without it\n",
+        "1 pending\n",
+        " ago) ┆ fires in 59m",
+        " ┆ 6 > 5 ✓ ┆ host=a severity=page",
+        "metrickit route explain alertname=High host=a severity=page\n",
+    ] {
+        assert!(out.contains(wanted), "{wanted} in\n{out}");
+    }
+    let (status, out, _) = run(&[&["rules", "explain", "High", "host=other"], &url[..]].concat());
+    assert!(status == 0 && out.contains("no series that it looks at has data now"), "{out}");
+    let (status, _, err) = run(&[&["rules", "explain", "hihg"], &url[..]].concat());
+    assert!(status == 1 && err.contains("did you mean High?"), "{err}");
+    let (status, _, err) = run(&[&["rules", "explain", "NoData"], &url[..]].concat());
+    assert!(status == 1 && err.contains("its label `rule`"), "{err}");
+    assert_eq!(server.get("/api/v1/rules/explain?name=High&label=x").status, 400);
+    // The file alone says as much as it can.
+    let file = path.display().to_string();
+    let (status, out, _) = run(&["rules", "explain", "High", "host=b", "--file", &file]);
+    assert!(status == 0 && out.contains("  asks            x > 10\n") && out.contains("no: host is"), "{out}");
+    assert!(!out.contains("evaluated") && !out.contains("no series"), "{out}");
+    let (status, _, err) = run(&["rules", "explain", "Low", "--file", &file]);
+    assert!(status == 2 && err.contains("no rule of these files is called \"Low\""), "{err}");
+    let (status, out, _) = run(&["rules", "explain", "GoGcSevere", "env=dev", "--shipped", "--json"]);
+    let told: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((status, &told["rules"][0]["overrides"][0]["verdict"]), (0, &"chosen".into()), "{out}");
+    server.stop();
+}

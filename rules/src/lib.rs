@@ -2,6 +2,7 @@
 //! clocks, queries, files and senders come from outside.
 
 pub mod alert;
+mod coding;
 pub mod config;
 pub mod evaluate;
 pub mod event;

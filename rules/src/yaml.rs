@@ -1,7 +1,11 @@
 //! YAML to our types: complaints with their place, limits on size and on what references repeat.
 
+use model::time::parse_duration_ms;
 use serde::de::DeserializeOwned;
 use serde_saphyr::{Location, Spanned};
+
+/// Most faults that are told of one file.
+const FAULTS_MAX: usize = 200;
 
 /// Longest file.
 pub(crate) const FILE_BYTES_MAX: usize = 8 << 20;
@@ -26,6 +30,70 @@ pub struct FileFault {
 impl FileFault {
     pub(crate) fn new(file: &str, at: Location, message: impl Into<String>) -> Self {
         Self { file: file.to_owned(), line: at.line().max(1), column: at.column().max(1), message: message.into() }
+    }
+}
+
+/// Collects what is wrong with a file.
+#[derive(Debug)]
+pub(crate) struct Faults<'a> {
+    file: &'a str,
+    found: Vec<FileFault>,
+    /// How many there are, the untold too.
+    count: usize,
+}
+
+impl<'a> Faults<'a> {
+    /// Of the file called `file`, with nothing wrong yet.
+    pub(crate) fn of(file: &'a str) -> Self {
+        Self { file, found: Vec::new(), count: 0 }
+    }
+
+    /// Takes note of something wrong.
+    pub(crate) fn wrong(&mut self, at: Location, message: impl Into<String>) {
+        self.count += 1;
+        if self.found.len() < FAULTS_MAX {
+            self.found.push(FileFault::new(self.file, at, message));
+        }
+    }
+
+    /// A duration in milliseconds; `None` when it is not there or none.
+    pub(crate) fn duration(&mut self, text: Option<&Spanned<String>>, what: &str) -> Option<i64> {
+        let text = text?;
+        match parse_duration_ms(&text.value) {
+            Ok(ms) => Some(ms),
+            Err(error) => {
+                self.wrong(at(text), format!("{what}: {error}"));
+                None
+            }
+        }
+    }
+
+    /// How many there are so far.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The first thing that is wrong.
+    pub(crate) fn first(self) -> Option<String> {
+        self.found.into_iter().next().map(|fault| fault.message)
+    }
+
+    /// Whether the file is right.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it, in its order; of very many the first found, and how many more there are.
+    pub(crate) fn none_or_all(mut self) -> Result<(), Vec<FileFault>> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        self.found.sort_by_key(|fault| (fault.line, fault.column));
+        if let (more @ 1.., Some(last)) = (self.count - self.found.len(), self.found.last()) {
+            let message = format!("and {more} more; {FAULTS_MAX} are told of one file");
+            let last = FileFault { message, ..last.clone() };
+            self.found.push(last);
+        }
+        Err(self.found)
     }
 }
 
@@ -60,5 +128,22 @@ fn plain(message: &str) -> String {
     match told.split_once(": ") {
         Some((place, rest)) if place.starts_with("line ") => rest.to_owned(),
         _ => told.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn very_many_faults_are_counted() {
+        let groups = |count: usize| format!("groups:\n{}", "- {name: g, rules: [{record: a}]}\n".repeat(count));
+        // Of each group but the first its name is a fault, too.
+        let faults = crate::file::read("r.yml", &groups(2)).expect_err("faults");
+        let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+        let faults = crate::file::read("r.yml", &groups(1000)).expect_err("faults");
+        assert_eq!(faults.len(), FAULTS_MAX + 1);
+        assert_eq!(faults.last().map(|last| last.message.as_str()), Some("and 1799 more; 200 are told of one file"));
     }
 }

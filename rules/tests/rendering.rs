@@ -350,6 +350,18 @@ fn programs_and_files() {
     assert_eq!((command.command.join(" ").as_str(), command.timeout_ms), ("/bin/x -y", 3000));
     assert_eq!((command.env["SEV"].as_str(), command.env["METRICKIT_STATUS"].as_str()), ("page", "firing"));
     assert_eq!(serde_json::from_slice::<Value>(&command.stdin).expect("JSON")["version"], "4");
+    // Neither what is shown of it nor what it answers has what the file says of its environment.
+    let secretive = outgoing(
+        "  exec_configs: [{command: [/bin/x], env: {SEV: '{{ .CommonLabels.severity }}', TOKEN: hunter2, PIN: '471', AUTH: 'Bearer {{ .Status }}'}}]",
+        &firing(),
+    );
+    let shown = secretive.shown();
+    for wanted in ["SEV=page\n", "TOKEN=<secret>\n", "PIN=<secret>\n", "AUTH=<secret>\n", "METRICKIT_STATUS=firing\n"] {
+        assert!(shown.contains(wanted), "{wanted} in\n{shown}");
+    }
+    assert!(shown.contains("  \"status\": \"firing\"") && !shown.contains("hunter2"), "{shown}");
+    assert_eq!(secretive.hidden("no hunter2 here"), "no <secret> here");
+    assert!(!format!("{secretive:?}").contains("hunter2"));
     let Outgoing::Line(line) = outgoing("  file_configs: [{path: out.jsonl}]", &firing()) else { panic!("a line") };
     assert_eq!(line.path, Path::new("/etc/am/out.jsonl"));
     assert_eq!(line.line.split(|byte| *byte == b'\n').map(<[u8]>::is_empty).collect::<Vec<_>>(), [false, true]);

@@ -49,15 +49,48 @@ fn good_files_are_good() {
     assert_ne!(promtool(&folder().join("good.yml")), Some(false));
 }
 
+/// A rule file as Prometheus reads it: without our own keys, each a line or a list of lines, and with the parameters put in.
+fn plain(name: &str, text: &str) -> String {
+    let file = rules::file::read(name, text).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let mut rules = file.groups.iter().flat_map(|group| &group.rules).peekable();
+    let mut params = Vec::new();
+    let mut plain = String::new();
+    for (number, line) in (1_u64..).zip(text.lines()) {
+        if rules.peek().is_some_and(|rule| rule.line == number) {
+            let usual = rules.next().and_then(|rule| rule.cases.last()).expect("every rule reads in some way");
+            params = usual.params.iter().collect();
+            params.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+        }
+        let key = line.trim_start();
+        if ["params:", "overrides:", "- {match:"].iter().any(|own| key.starts_with(own)) {
+            continue;
+        }
+        let put_in = |line: String, (name, value): &(&String, &String)| line.replace(&format!("${name}"), value);
+        plain.push_str(&params.iter().fold(line.to_owned(), put_in));
+        plain.push('\n');
+    }
+    plain
+}
+
 #[test]
 fn shipped_rules_do_what_their_tests_say() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shipped/tests");
     let mut tested = Vec::new();
+    let copied = tempfile::tempdir().expect("a folder");
+    fs::create_dir(copied.path().join("tests")).expect("made");
+    for (name, text) in rules::shipped::FILES {
+        fs::write(copied.path().join(name.trim_start_matches("shipped/")), plain(name, text)).expect("written");
+    }
     for entry in fs::read_dir(folder).expect("the tests are there") {
         let path = entry.expect("listed").path();
         let found = failures(&path);
         assert!(found.is_empty(), "{}: {found:#?}", path.display());
-        assert_ne!(promtool(&path), Some(false), "{}", path.display());
+        // It knows no overrides.
+        if path.file_name().is_some_and(|name| name != "environments.yml") {
+            let copy = copied.path().join("tests").join(path.file_name().expect("a name"));
+            fs::copy(&path, &copy).expect("copied");
+            assert_ne!(promtool(&copy), Some(false), "{}", path.display());
+        }
         let file = read("t", &fs::read_to_string(&path).expect("read")).expect("a file of tests");
         let cases = file.tests.into_iter().flat_map(|test| test.alerts).filter(|case| !case.expected.is_empty());
         tested.extend(cases.map(|case| case.alertname));
@@ -216,9 +249,10 @@ fn a_clock_that_is_ahead_is_told() {
     let files = rules::shipped::files();
     let rules = files.iter().flat_map(|file| &file.groups).flat_map(|group| &group.rules);
     let rule = rules.into_iter().find(|rule| rule.name == "ClockAhead").expect("it is shipped");
+    let text = rule.queries[0].text.as_str();
     // With nine minutes of samples to come, and with none.
-    assert_eq!(values(&series, &rule.text, 660_000), [510.0]);
-    assert_eq!(values(&series, &rule.text, 1_200_000), Vec::<f64>::new());
+    assert_eq!(values(&series, text, 660_000), [510.0]);
+    assert_eq!(values(&series, text, 1_200_000), Vec::<f64>::new());
 }
 
 fn values(series: &model::MemorySeries, expr: &str, time_ms: i64) -> Vec<f64> {

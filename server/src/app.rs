@@ -278,6 +278,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/captures/{id}", get(captures::get))
         .route("/api/v1/captures/orders/{id}", get(captures::order_state))
         .route("/api/v1/rules", get(alerting::rules_api::rules).post(alerting::rules_api::rules))
+        .route("/api/v1/rules/explain", get(alerting::explain_api::explain))
         .route("/api/v1/alerts", get(alerting::rules_api::alerts))
         .route("/api/v1/alertmanagers", get(status_api::alertmanagers))
         .route("/api/v1/targets", get(status_api::targets))

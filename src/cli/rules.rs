@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::TargetArgs;
+use super::{ServerArgs, TargetArgs};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -12,6 +12,7 @@ Examples:
   metrickit rules check rules/*.yml --lint           and what is seldom meant
   metrickit rules check rules/*.yml --url http://127.0.0.1:9595   and series that the server does not have
   metrickit rules test rules/tests/*.yml             unit tests, in files of promtool
+  metrickit rules explain HighLatency job=api        why an alert fires or does not, and what its thresholds are
   metrickit rules shipped                            which rules come with the program
   metrickit rules shipped go.yml > my-go.yml         one of its files, to change
 
@@ -37,6 +38,17 @@ Rules are evaluated at every step of the time as a server evaluates them, `for`,
 files record is seen by other rules only as far as the server has it. Alerts that are pending at the start begin there.
 Exit status: 0 evaluated, 1 a rule could not be, or the server failed, 2 wrong use.";
 
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  metrickit rules explain HighLatency                         every series it looks at: state, since when, what comes next, its value
+  metrickit rules explain HighLatency job=api env=prod        only those with these labels, and which override they are judged by
+  metrickit rules explain HighLatency env=prod --file rules/api.yml     what the file says, without a server
+  metrickit rules explain GoGcSevere env=dev --shipped        the same of the rules that come with the program
+
+An alert's name and labels can be taken over as `metrickit alerts list` shows them. Values are those of now, also where the condition is false;
+states are those of the last evaluation.
+Exit status: 0 explained, 1 the server failed or has no such rule, 2 wrong use.";
+
 /// What to do with rule files.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RulesCommand {
@@ -48,6 +60,9 @@ pub(crate) enum RulesCommand {
     /// Tell when alerts would have fired over the history that a server has
     #[command(after_help = BACKTEST_EXAMPLES)]
     Backtest(RulesBacktestArgs),
+    /// Tell why an alert fires or does not: its rule, thresholds, overrides, times and values
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(RulesExplainArgs),
     /// List the rules that come with the program, or print one of their files
     Shipped(RulesShippedArgs),
 }
@@ -84,6 +99,29 @@ pub(crate) struct RulesTestArgs {
     /// Print what came of each test as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Arguments of `rules explain`.
+#[derive(Debug, Args)]
+pub(crate) struct RulesExplainArgs {
+    /// Name of an alert, or of a series that a rule records
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Only alerts and series with these labels
+    #[arg(value_name = "LABEL=VALUE")]
+    pub(crate) labels: Vec<String>,
+    /// Look into this rule file instead of asking a server; may be given several times
+    #[arg(long = "file", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Look into the rules that come with the program instead of asking a server
+    #[arg(long)]
+    pub(crate) shipped: bool,
+    /// Most series of a rule
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub(crate) limit: usize,
+    /// Where to ask
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 }
 
 /// Arguments of `rules shipped`.

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use model::labels::is_label_name;
-use model::time::parse_duration_ms;
 use model::{MatchOp, Matcher};
 use serde_saphyr::{Location, Spanned};
 
@@ -12,22 +11,19 @@ use super::raw::{RawConfig, RawHeartbeat, RawSilence, TextMap, Texts};
 use super::{Config, FileFault, FileText, HEARTBEAT_MS_MIN, Heartbeat, INTERVALS_MAX, RecurringSilence};
 use super::{inhibit, receivers, routes, times};
 use crate::matchers::parse_matchers;
-use crate::yaml::at;
-
-/// Most faults that are told of one file.
-const FAULTS_MAX: usize = 200;
+use crate::yaml::{Faults, at};
 
 /// Collects what is wrong with a file.
 #[derive(Debug)]
 pub(crate) struct Checker<'a> {
     file: &'a str,
-    faults: Vec<FileFault>,
+    faults: Faults<'a>,
 }
 
 impl<'a> Checker<'a> {
     /// Of the file called `file`, with nothing wrong yet.
     pub(crate) fn new(file: &'a str) -> Self {
-        Self { file, faults: Vec::new() }
+        Self { file, faults: Faults::of(file) }
     }
 
     /// The folder of the file, where its paths begin.
@@ -37,31 +33,22 @@ impl<'a> Checker<'a> {
 
     /// `value`, unless something is wrong.
     pub(crate) fn done<T>(self, value: T) -> Result<T, Vec<FileFault>> {
-        if self.faults.is_empty() { Ok(value) } else { Err(self.faults) }
+        self.faults.none_or_all().map(|()| value)
     }
 
     /// The first thing that is wrong.
     pub(super) fn first_fault(self) -> Option<String> {
-        self.faults.into_iter().next().map(|fault| fault.message)
+        self.faults.first()
     }
 
     /// Takes note of something wrong.
     pub(crate) fn wrong(&mut self, at: Location, message: impl Into<String>) {
-        if self.faults.len() < FAULTS_MAX {
-            self.faults.push(FileFault::new(self.file, at, message));
-        }
+        self.faults.wrong(at, message);
     }
 
     /// A duration in milliseconds; `None` when it is not there or none.
     pub(crate) fn duration(&mut self, text: Option<&Spanned<String>>, what: &str) -> Option<i64> {
-        let text = text?;
-        match parse_duration_ms(&text.value) {
-            Ok(ms) => Some(ms),
-            Err(error) => {
-                self.wrong(at(text), format!("{what}: {error}"));
-                None
-            }
-        }
+        self.faults.duration(text, what)
     }
 
     /// A duration above zero.
@@ -220,8 +207,8 @@ pub(super) fn config(name: &str, text: &str, raw: RawConfig) -> Result<Config, V
         }
         silences.push(silence);
     }
-    match route {
-        Some(route) if checker.faults.is_empty() => Ok(Config {
+    match (checker.faults.none_or_all(), route) {
+        (Ok(()), Some(route)) => Ok(Config {
             route,
             inhibit,
             receivers,
@@ -233,6 +220,6 @@ pub(super) fn config(name: &str, text: &str, raw: RawConfig) -> Result<Config, V
             silences,
             text: FileText(text.to_owned()),
         }),
-        _ => Err(checker.faults),
+        (faults, _) => Err(faults.err().unwrap_or_default()),
     }
 }

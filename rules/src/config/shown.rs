@@ -57,6 +57,8 @@ const OPEN_KEYS: [&str; 44] = [
 ];
 /// What keys of secrets have in their names.
 const SECRET_WORDS: [&str; 5] = ["key", "token", "password", "secret", "credentials"];
+/// The key of a program's environment.
+const ENV: &str = "env";
 /// Kinds whose `url` or `api_url` is a service's, which everybody knows.
 const OPEN_URLS: [&str; 4] = ["pagerduty_configs", "opsgenie_configs", "telegram_configs", "global"];
 
@@ -81,6 +83,8 @@ pub fn shown(text: &str) -> String {
 
 fn hide(value: &mut Value, key: &str, kind: &str) {
     match value {
+        // The names of variables are anybody's.
+        Value::Object(entries) if key == ENV => entries.values_mut().for_each(|value| hide(value, ENV, kind)),
         Value::Object(entries) => entries.iter_mut().for_each(|(key, value)| hide(value, key, kind)),
         Value::Array(items) => items.iter_mut().for_each(|item| hide(item, key, kind)),
         Value::String(text) => {
@@ -95,7 +99,9 @@ fn hide(value: &mut Value, key: &str, kind: &str) {
             }
         }
         // A key or password of digits alone.
-        Value::Number(_) if SECRET_WORDS.iter().any(|word| key.contains(word)) && !key.ends_with("_file") => {
+        Value::Number(_)
+            if key == ENV || SECRET_WORDS.iter().any(|word| key.contains(word)) && !key.ends_with("_file") =>
+        {
             *value = Value::String(HIDDEN.to_owned());
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -162,6 +168,7 @@ receivers:
   webhook_configs: [{url: 'http://x/hunter2', http_config: {basic_auth: {username: u, password: hunter2, password_file: /p}}, send_resolved: true}]
   pagerduty_configs: [{routing_key: hunter2, url: 'https://e/', details: {a: hunter2}}]
   new_configs: ['hunter2']
+  exec_configs: [{command: [x, hunter2], env: {text: hunter2, PIN: 4711471147}}]
 ";
         let shown = shown(text);
         assert!(!shown.contains("hunter2") && !shown.contains("4711471147"), "{shown}");

@@ -70,9 +70,7 @@ impl RuleState {
         let mut found = Found::default();
         for (case, element) in ask(rule, pass.world, pass.query_ms)? {
             let value = number(&element.value);
-            let params = rule.cases.get(case).map(|case| &case.params);
-            let none = BTreeMap::new();
-            let (labels, annotations) = texts.of(&element.labels, value, params.unwrap_or(&none))?;
+            let (labels, annotations) = texts.of(&element.labels, value, rule.cases.get(case))?;
             let seen = Seen { source: Some(element.labels), value, annotations };
             if found.seen.insert(labels, seen).is_some() {
                 return Err("vector contains metrics with the same labelset after applying alert labels".to_owned());

@@ -6,14 +6,17 @@
 //!
 //! - [`recording`] and [`alerting`] evaluate one rule. What rules make is written in batches: before a rule that reads what
 //!   those before it made ([`stages`]), and at the end.
+//! - [`explain`] tells why a rule's alerts are as they are.
 //! - [`kept`] is what outlives the process and reloads.
 //! - [`schedule`] says when groups are evaluated.
 
 mod active;
 mod alerting;
+pub mod explain;
 pub mod kept;
 mod recording;
 pub mod schedule;
+mod sides;
 mod stages;
 mod stored;
 mod texts;

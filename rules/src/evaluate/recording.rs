@@ -45,7 +45,7 @@ impl RuleState {
 }
 
 /// The labels of what the rule records of `labels`.
-fn labelled(builder: &mut LabelsBuilder, rule: &Rule, labels: &Labels) -> Result<Labels, String> {
+pub(super) fn labelled(builder: &mut LabelsBuilder, rule: &Rule, labels: &Labels) -> Result<Labels, String> {
     builder.clear();
     builder.push(METRIC_NAME, &rule.name);
     for (name, value) in labels.iter().filter(|(name, _)| *name != METRIC_NAME && !rule.labels.contains_key(*name)) {

@@ -3,23 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use bincode::config::Configuration;
 use bincode::{Decode, Encode};
 use model::Labels;
 
 use super::ActiveAlert;
 use super::kept::Identity;
 use crate::alert::{State, Times};
+use crate::coding::{decode, encode};
 
-/// Most bytes that one value may make the decoder reserve.
-const VALUE_BYTES_MAX: usize = 4 << 20;
 /// Longest value that is put on the shelf; of one that would be longer the texts are left out.
 const STORED_BYTES_MAX: usize = 512 << 10;
-const CODING: Configuration<
-    bincode::config::LittleEndian,
-    bincode::config::Varint,
-    bincode::config::Limit<VALUE_BYTES_MAX>,
-> = bincode::config::standard().with_limit();
 
 /// First byte of the keys of alerts.
 const ALERT: u8 = b'a';
@@ -117,18 +110,6 @@ fn state_number(state: State) -> u8 {
         State::Pending => 0,
         State::Firing => 1,
         State::Resolved => 2,
-    }
-}
-
-fn encode(value: &impl Encode) -> Vec<u8> {
-    bincode::encode_to_vec(value, CODING).expect("plain values below the limit always encode")
-}
-
-fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, String> {
-    match bincode::decode_from_slice(bytes, CODING) {
-        Ok((value, used)) if used == bytes.len() => Ok(value),
-        Ok(_) => Err("bytes are left over".to_owned()),
-        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::{Labels, LabelsBuilder, METRIC_NAME, SampleValue};
 
 use super::{Settings, World};
-use crate::file::{Alerting, Params, Rule};
+use crate::file::{Alerting, Case, Params, Rule};
 use crate::functions::{Ask, RuleFunctions, VectorSample};
 use crate::template::{Limits, Value};
 
@@ -84,19 +84,45 @@ impl<'a> Texts<'a> {
         &mut self,
         source: &Labels,
         value: f64,
-        params: &Params,
+        case: Option<&Case>,
     ) -> Result<(Labels, BTreeMap<String, String>), String> {
-        let filled = self.has_templates.then(|| Filled::new(self, source, value, params));
+        let filled = self.filled(source, value, case);
+        let labels = self.labels(source, case, filled.as_ref())?;
+        let alerting = self.alerting;
+        let annotation =
+            |(name, text): (&String, &String)| (name.clone(), self.fill("annotation", name, text, filled.as_ref()));
+        Ok((labels, alerting.annotations.iter().map(annotation).collect()))
+    }
+
+    /// The labels alone of the alert about `source`.
+    pub(super) fn labels_of(&mut self, source: &Labels, value: f64, case: Option<&Case>) -> Result<Labels, String> {
+        let filled = self.filled(source, value, case);
+        self.labels(source, case, filled.as_ref())
+    }
+
+    fn filled(&self, source: &Labels, value: f64, case: Option<&Case>) -> Option<Filled> {
+        let none = Params::new();
+        self.has_templates.then(|| Filled::new(self, source, value, case.map_or(&none, |case| &case.params)))
+    }
+
+    fn labels(&mut self, source: &Labels, case: Option<&Case>, filled: Option<&Filled>) -> Result<Labels, String> {
+        let none = BTreeMap::new();
+        let other = case.map_or(&none, |case| &case.labels);
         let mut builder = LabelsBuilder::new();
         for (name, value) in source {
-            if name != METRIC_NAME && name != ALERT_NAME && !self.rule.labels.contains_key(name) {
+            let is_set = name == ALERT_NAME || self.rule.labels.contains_key(name) || other.contains_key(name);
+            if name != METRIC_NAME && !is_set {
                 builder.push(name, value);
             }
         }
-        let alerting = self.alerting;
-        for (name, text) in self.rule.labels.iter().filter(|(name, _)| *name != ALERT_NAME) {
-            let value = self.fill("label", name, text, filled.as_ref());
+        let rule = self.rule;
+        let is_own = |name: &String| name != ALERT_NAME && !other.contains_key(name);
+        for (name, text) in rule.labels.iter().filter(|(name, _)| is_own(name)) {
+            let value = self.fill("label", name, text, filled);
             builder.push(name, &value);
+        }
+        for (name, text) in other.iter().filter(|(name, _)| *name != ALERT_NAME) {
+            builder.push(name, text);
         }
         builder.push(ALERT_NAME, &self.rule.name);
         let labels = builder.build().map_err(|error| error.to_string())?;
@@ -104,9 +130,7 @@ impl<'a> Texts<'a> {
             let found = labels.packed().len();
             return Err(format!("labels of {found} bytes; {} are allowed", super::ALERT_LABELS_BYTES_MAX));
         }
-        let annotation =
-            |(name, text): (&String, &String)| (name.clone(), self.fill("annotation", name, text, filled.as_ref()));
-        Ok((labels, alerting.annotations.iter().map(annotation).collect()))
+        Ok(labels)
     }
 
     /// The labels of an alert `name` that speaks of the rule as a whole: those of the rule that are no templates, and which rule it is.

@@ -3,23 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::labels::{is_label_name, is_metric_name};
-use model::time::parse_duration_ms;
 use serde_saphyr::{Location, Spanned};
 
-use super::extend::{Level, Scope, values};
+use super::extend::{Scope, values};
+use super::params::Level;
 use super::raw::{RawFile, RawGroup, RawRule, Texts};
 use super::{Alerting, FileFault, GROUPS_MAX, Group, Kind, RULES_MAX, Rule, RuleFile, RuleQuery, VARIABLES};
 use crate::alert::Waits;
 use crate::functions::RuleFunctions;
 use crate::template::Library;
-use crate::yaml::at;
+use crate::yaml::{Faults, at};
 
 /// Only names matter when templates are read.
 const FUNCTIONS: RuleFunctions<'static> = RuleFunctions { ask: None, now_seconds: 0.0, external_url: "" };
 
 pub(super) struct Checker<'a> {
-    file: &'a str,
-    pub(super) faults: Vec<FileFault>,
+    faults: Faults<'a>,
 }
 
 /// What is said around a rule.
@@ -31,7 +30,7 @@ struct Around<'a> {
 
 /// Checks a whole file.
 pub(super) fn file(name: &str, raw: RawFile) -> Result<RuleFile, Vec<FileFault>> {
-    let mut checker = Checker { file: name, faults: Vec::new() };
+    let mut checker = Checker { faults: Faults::of(name) };
     let mut names = BTreeSet::new();
     let mut groups = Vec::new();
     let scope = checker.scope(&Scope::default(), raw.params, raw.overrides, Level::File);
@@ -45,24 +44,17 @@ pub(super) fn file(name: &str, raw: RawFile) -> Result<RuleFile, Vec<FileFault>>
         }
         groups.extend(checker.group(group, &scope));
     }
-    checker.faults.sort_by_key(|fault| (fault.line, fault.column));
-    if checker.faults.is_empty() { Ok(RuleFile { name: name.to_owned(), groups }) } else { Err(checker.faults) }
+    checker.faults.none_or_all()?;
+    Ok(RuleFile { name: name.to_owned(), groups })
 }
 
 impl Checker<'_> {
     pub(super) fn wrong(&mut self, at: Location, message: impl Into<String>) {
-        self.faults.push(FileFault::new(self.file, at, message));
+        self.faults.wrong(at, message);
     }
 
     pub(super) fn duration(&mut self, text: Option<&Spanned<String>>, what: &str) -> Option<i64> {
-        let text = text?;
-        match parse_duration_ms(&text.value) {
-            Ok(ms) => Some(ms),
-            Err(error) => {
-                self.wrong(at(text), format!("{what}: {error}"));
-                None
-            }
-        }
+        self.faults.duration(text, what)
     }
 
     fn group(&mut self, raw: RawGroup, of_file: &Scope) -> Option<Group> {
@@ -95,7 +87,7 @@ impl Checker<'_> {
     }
 
     /// Names and values whose names may be those of labels.
-    fn names(&mut self, texts: Texts, what: &str) -> BTreeMap<String, Spanned<String>> {
+    pub(super) fn names(&mut self, texts: Texts, what: &str) -> BTreeMap<String, Spanned<String>> {
         let texts = texts.unwrap_or_default();
         for (name, value) in &texts {
             if !is_label_name(name) || (name == "__name__" && what == "label") {
@@ -106,7 +98,7 @@ impl Checker<'_> {
     }
 
     fn rule(&mut self, raw: Spanned<RawRule>, around: &Around<'_>) -> Option<Rule> {
-        let before = self.faults.len();
+        let before = self.faults.count();
         let place = at(&raw);
         let mut raw = raw.value;
         let name = self.rule_name(&raw, place, around.group)?;
@@ -118,7 +110,7 @@ impl Checker<'_> {
         let mut found = None;
         match &raw.expr {
             None => self.wrong(place, format!("rule {:?} has no `expr`", name.value)),
-            Some(expr) => found = self.cases(&name.value, expr, waits, &scope),
+            Some(expr) => found = self.cases((&name.value, place.line()), expr, waits, &scope),
         }
         let text = raw.expr.take().map(|expr| expr.value).unwrap_or_default();
         let mut labels = around.labels.clone();
@@ -130,7 +122,7 @@ impl Checker<'_> {
             let queries = found.as_ref().map(|(queries, _)| queries.as_slice());
             Kind::Alerting(Box::new(self.alerting(raw, waits, &labels, queries)))
         };
-        if self.faults.len() > before {
+        if self.faults.count() > before {
             return None;
         }
         let (queries, cases) = found?;

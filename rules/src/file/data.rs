@@ -6,24 +6,32 @@
 
 use query::ast::{Binary, BinaryOp, Expr, ExprKind, Matching};
 
+/// Most comparisons of comparisons that are followed, because each doubles the expression.
+const CHAIN_MAX: usize = 4;
+
 /// The expression that has a sample for each series with data, as text too, which its places are in; `None` where `expr` compares
 /// nothing at its top.
 pub(super) fn data_query(expr: &Expr) -> Option<(String, Expr)> {
-    let text = data_of(expr)?.to_string();
+    let text = data_of(expr, CHAIN_MAX)?.to_string();
     let expr = query::parse(&text).ok()?;
     Some((text, expr))
 }
 
-fn data_of(expr: &Expr) -> Option<Expr> {
+fn data_of(expr: &Expr, chain: usize) -> Option<Expr> {
     match &expr.kind {
-        ExprKind::Paren(inner) => data_of(inner),
-        ExprKind::Binary(binary) if binary.op.is_comparison() && !binary.returns_bool => {
-            let opposite = Binary { op: opposite(binary.op)?, ..(**binary).clone() };
-            let opposite = Expr { span: expr.span, kind: ExprKind::Binary(Box::new(opposite)) };
-            Some(joined(BinaryOp::Or, None, expr.clone(), opposite))
+        ExprKind::Paren(inner) => data_of(inner, chain),
+        ExprKind::Binary(binary) if is_filter(binary) => {
+            // What the first comparison of `a > 1 <= 2` leaves out has data all the same.
+            let left = chain.checked_sub(1).and_then(|chain| data_of(&binary.left, chain)).map(in_parens);
+            let left = left.unwrap_or_else(|| binary.left.clone());
+            let compared = |op| {
+                let binary = Binary { op, left: left.clone(), ..(**binary).clone() };
+                Expr { span: expr.span, kind: ExprKind::Binary(Box::new(binary)) }
+            };
+            Some(joined(BinaryOp::Or, None, compared(binary.op), compared(opposite(binary.op)?)))
         }
         ExprKind::Binary(binary) => {
-            let (left, right) = (data_of(&binary.left), data_of(&binary.right));
+            let (left, right) = (data_of(&binary.left, chain), data_of(&binary.right, chain));
             match binary.op {
                 // What is left out by either side's comparison has data all the same.
                 BinaryOp::And if left.is_some() || right.is_some() => {
@@ -59,9 +67,17 @@ fn opposite(op: BinaryOp) -> Option<BinaryOp> {
 
 fn joined(op: BinaryOp, matching: Option<Matching>, left: Expr, right: Expr) -> Expr {
     let span = left.span;
-    let paren = |expr: Expr| Expr { span: expr.span, kind: ExprKind::Paren(Box::new(expr)) };
-    let binary = Binary { op, returns_bool: false, matching, left: paren(left), right: paren(right) };
+    let binary = Binary { op, returns_bool: false, matching, left: in_parens(left), right: in_parens(right) };
     Expr { span, kind: ExprKind::Binary(Box::new(binary)) }
+}
+
+fn in_parens(expr: Expr) -> Expr {
+    Expr { span: expr.span, kind: ExprKind::Paren(Box::new(expr)) }
+}
+
+/// Whether it leaves out what is not so.
+pub(super) fn is_filter(binary: &Binary) -> bool {
+    binary.op.is_comparison() && !binary.returns_bool
 }
 
 #[cfg(test)]
@@ -78,6 +94,7 @@ mod tests {
             ("a unless b > 1", Some("a")),
             ("a > 1 unless b", Some("(a > 1) or (a <= 1)")),
             ("absent(a) or a == 0", Some("(absent(a)) or ((a == 0) or (a != 0))")),
+            ("a > 1 <= 2", Some("(((a > 1) or (a <= 1)) <= 2) or (((a > 1) or (a <= 1)) > 2)")),
             ("a > bool 1", None),
             ("absent(a)", None),
             ("a", None),

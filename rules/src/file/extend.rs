@@ -8,20 +8,12 @@ use serde_saphyr::{Location, Spanned};
 
 use super::check::Checker;
 use super::data::data_query;
-use super::params::{OVERRIDES_MAX, PARAMS_MAX, is_value, put_in, specificity};
+use super::params::{Level, OVERRIDES_MAX, PARAMS_MAX, is_value, put_in, specificity};
 use super::raw::{RawOverride, Texts};
 use super::{Capture, Case, OnError, OnNoData, Params, RuleQuery};
 use crate::alert::Waits;
 use crate::matchers::parse_matchers;
 use crate::yaml::at;
-
-/// Where parameters and overrides are said; what is said further inside wins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Level {
-    File,
-    Group,
-    Rule,
-}
 
 /// The parameters and overrides at some place of a file, those around it among them.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +28,7 @@ struct Override {
     place: Location,
     matchers: Vec<Matcher>,
     params: Params,
+    labels: BTreeMap<String, String>,
     hold_ms: Option<i64>,
     keep_firing_ms: Option<i64>,
 }
@@ -76,9 +69,21 @@ impl Checker<'_> {
             {
                 self.wrong(place, format!("the rule has no parameter {name:?}"));
             }
-            scope.overrides.push(Override { level, place, matchers, params, hold_ms, keep_firing_ms });
+            let labels = self.override_labels(raw.labels);
+            scope.overrides.push(Override { level, place, matchers, params, labels, hold_ms, keep_firing_ms });
         }
         scope
+    }
+
+    fn override_labels(&mut self, texts: Texts) -> BTreeMap<String, String> {
+        let labels = self.names(texts, "label");
+        for (name, value) in labels.iter().filter(|(_, value)| value.value.contains("{{")) {
+            self.wrong(
+                at(value),
+                format!("label {name:?}: overrides take plain texts, templates are for the rule's labels"),
+            );
+        }
+        values(&labels)
     }
 
     fn params(&mut self, texts: Texts) -> Params {
@@ -99,7 +104,7 @@ impl Checker<'_> {
     /// The expressions of a rule, and which series are judged by which.
     pub(super) fn cases(
         &mut self,
-        rule: &str,
+        (rule, line): (&str, u64),
         expr: &Spanned<String>,
         waits: Waits,
         scope: &Scope,
@@ -117,11 +122,23 @@ impl Checker<'_> {
                 hold_ms: one.hold_ms.unwrap_or(waits.hold_ms),
                 keep_firing_ms: one.keep_firing_ms.unwrap_or(waits.keep_firing_ms),
             };
-            cases.push(Case { matchers: one.matchers.clone(), params, query, waits });
+            cases.push(Case {
+                level: one.level,
+                line: one.place.line(),
+                matchers: one.matchers.clone(),
+                params,
+                labels: one.labels.clone(),
+                query,
+                waits,
+            });
         }
-        cases.push(Case { matchers: Vec::new(), params: scope.params.clone(), query: default, waits });
+        let (level, line, params) = (Level::Rule, line, scope.params.clone());
+        let (matchers, labels) = (Vec::new(), BTreeMap::new());
+        cases.push(Case { level, line, matchers, params, labels, query: default, waits });
         // Those of a file or group often have nothing to do with a rule.
-        let same = |case: &Case| case.query == default && case.waits == waits && case.params == scope.params;
+        let same = |case: &Case| {
+            case.query == default && case.waits == waits && case.params == scope.params && case.labels.is_empty()
+        };
         if cases.iter().all(same) {
             cases.drain(..cases.len() - 1);
         }

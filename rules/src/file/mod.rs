@@ -5,8 +5,10 @@
 //! `on_no_data`, `on_error`, `capture` and `burst`.
 
 mod check;
+mod compared;
 mod data;
 mod extend;
+mod judged;
 pub mod lint;
 pub mod params;
 mod raw;
@@ -18,7 +20,9 @@ use model::{CaptureKind, LabelsRef};
 use crate::alert::Waits;
 use crate::template::Library;
 pub use crate::yaml::FileFault;
-pub use params::{Case, Params, RuleQuery};
+pub use compared::{Comparison, Joined, comparisons};
+pub use judged::Verdict;
+pub use params::{Case, Level, Params, RuleQuery};
 
 /// Most groups in a file.
 pub const GROUPS_MAX: usize = 10_000;
@@ -118,7 +122,8 @@ pub struct Alerting {
 }
 
 /// What becomes of alerts whose series have no data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OnNoData {
     /// They end, as those whose condition is false.
     #[default]
@@ -132,7 +137,8 @@ pub enum OnNoData {
 }
 
 /// What becomes of a rule's alerts when its expression cannot be computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OnError {
     /// They stay as they are.
     #[default]

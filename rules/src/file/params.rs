@@ -8,6 +8,7 @@
 //!   - match: '{env="dev"}'
 //!     params: {limit: 50000}
 //!     for: 30m
+//!     labels: {severity: info}
 //!   - match: '{env="prod", job="gateway"}'
 //!     params: {limit: 80000}
 //! ```
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 
 use model::{LabelsRef, Matcher};
 use query::ast::Expr;
+use serde::Serialize;
 
 use crate::alert::Waits;
 
@@ -33,13 +35,29 @@ pub const PARAMS_MAX: usize = 64;
 /// Parameters as they are written: numbers, or durations such as `5m`.
 pub type Params = BTreeMap<String, String>;
 
+/// Where parameters and overrides are said; what is said further inside wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Level {
+    File,
+    Group,
+    Rule,
+}
+
 /// How a rule reads for series that match.
 #[derive(Debug, Clone)]
 pub struct Case {
+    /// Where it is said.
+    pub level: Level,
+    /// The line it is said in, from 1: of an override, else of the rule.
+    pub line: u64,
     /// All must match the labels of the result; none matches every series.
     pub matchers: Vec<Matcher>,
     /// Every parameter of the rule with its value here.
     pub params: Params,
+    /// Labels that alerts have here whatever the rule says: plain texts.
+    pub labels: BTreeMap<String, String>,
     /// Which of the rule's [queries](super::Rule::queries) it asks.
     pub query: usize,
     /// `for` and `keep_firing_for`.
@@ -66,7 +84,7 @@ pub struct RuleQuery {
 }
 
 /// How specific matchers are: more is more.
-pub(super) fn specificity(matchers: &[Matcher]) -> (usize, usize) {
+pub(crate) fn specificity(matchers: &[Matcher]) -> (usize, usize) {
     let equal = matchers.iter().filter(|matcher| matcher.op() == model::MatchOp::Equal).count();
     (equal, matchers.len())
 }

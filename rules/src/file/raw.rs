@@ -68,6 +68,8 @@ pub(super) struct RawOverride {
     pub(super) matchers: Spanned<String>,
     #[serde(default)]
     pub(super) params: Texts,
+    #[serde(default)]
+    pub(super) labels: Texts,
     #[serde(rename = "for")]
     pub(super) hold: Option<Spanned<String>>,
     pub(super) keep_firing_for: Option<Spanned<String>>,

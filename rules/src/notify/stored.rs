@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use bincode::config::Configuration;
 use bincode::{Decode, Encode};
 use model::{Labels, MatchOp, Matcher};
 
@@ -15,16 +14,9 @@ use super::alerts::{Incoming, Kept};
 use super::decision::{Fingerprint, Told};
 use super::log::{Entry, LogKey};
 use super::silence::{Recurrence, Silence};
+use crate::coding::{decode, encode};
 use crate::config::FLAP_CHANGES_MAX;
 use crate::posted::Posted;
-
-/// Most bytes that one value may make the decoder reserve.
-const VALUE_BYTES_MAX: usize = 16 << 20;
-const CODING: Configuration<
-    bincode::config::LittleEndian,
-    bincode::config::Varint,
-    bincode::config::Limit<VALUE_BYTES_MAX>,
-> = bincode::config::standard().with_limit();
 
 const ALERT: u8 = b'a';
 const GROUP: u8 = b'g';
@@ -113,16 +105,6 @@ pub(super) enum Item {
     Silence(Silence),
     Ack(Fingerprint, Ack),
     Lived(i64),
-}
-
-fn encode(value: impl Encode) -> Vec<u8> {
-    // Writing plain values into memory does not fail.
-    bincode::encode_to_vec(value, CODING).unwrap_or_default()
-}
-
-fn decode<T: Decode<()>>(bytes: &[u8]) -> Option<T> {
-    let (value, used) = bincode::decode_from_slice(bytes, CODING).ok()?;
-    (used == bytes.len()).then_some(value)
 }
 
 fn with_tag(tag: u8, rest: &[u8]) -> Vec<u8> {
@@ -235,21 +217,21 @@ pub(super) fn item(key: &[u8], value: &[u8]) -> Option<Item> {
     let text = || std::str::from_utf8(rest).ok().map(str::to_owned);
     Some(match *tag {
         ALERT => {
-            let kept = alert(decode(value)?)?;
+            let kept = alert(decode(value).ok()?)?;
             Item::Alert(Some(kept).filter(|kept| Some(kept.posted.fingerprint()) == fingerprint())?)
         }
         GROUP => {
-            let (next_ms, has_flushed, recheck_ms) = match decode(value)? {
+            let (next_ms, has_flushed, recheck_ms) = match decode(value).ok()? {
                 StoredTimer::V1 { next_ms, has_flushed } => (next_ms, has_flushed, None),
                 StoredTimer::V2 { next_ms, has_flushed, recheck_ms } => (next_ms, has_flushed, recheck_ms),
             };
             Item::Timer(text()?, Timer { next_ms, has_flushed, recheck_ms })
         }
         TOLD => {
-            let (group_key, receiver, integration, step): StoredKey = decode(rest)?;
+            let (group_key, receiver, integration, step): StoredKey = decode(rest).ok()?;
             let step = step.map(usize::try_from).transpose().ok()?;
             let key = LogKey { group_key, receiver, integration: usize::try_from(integration).ok()?, step };
-            let StoredTold::V1 { at_ms, firing, resolved, keep_until_ms, sending } = decode(value)?;
+            let StoredTold::V1 { at_ms, firing, resolved, keep_until_ms, sending } = decode(value).ok()?;
             let told = Told {
                 at_ms,
                 firing: firing.iter().map(|(alert, _)| *alert).collect(),
@@ -258,13 +240,13 @@ pub(super) fn item(key: &[u8], value: &[u8]) -> Option<Item> {
             let (unsure, sending) = (sending.is_some(), sending.map(|alerts| alerts.into_iter().collect()));
             Item::Told(key, Entry { told, since_ms: firing.into_iter().collect(), keep_until_ms, sending, unsure })
         }
-        SILENCE => Item::Silence(silence(text()?, decode(value)?)?),
+        SILENCE => Item::Silence(silence(text()?, decode(value).ok()?)?),
         ACK => {
-            let StoredAck::V1 { owner, note, at_ms, expires_ms } = decode(value)?;
+            let StoredAck::V1 { owner, note, at_ms, expires_ms } = decode(value).ok()?;
             Item::Ack(fingerprint()?, Ack { owner, note, at_ms, expires_ms })
         }
         LIVED => {
-            let StoredLived::V1 { at_ms } = decode(value)?;
+            let StoredLived::V1 { at_ms } = decode(value).ok()?;
             Item::Lived(at_ms)
         }
         _ => return None,

@@ -140,8 +140,14 @@ fn command(of: &Rendering<'_>, exec: &Exec) -> Result<Outgoing, RenderError> {
         .map(|(name, value)| (name.to_owned(), value.to_owned())),
     );
     env.insert("METRICKIT_ALERTS".to_owned(), of.data.alerts.len().to_string());
+    let mut hide = Hide::default();
     for (name, text) in &exec.env {
-        env.insert(name.clone(), of.text(&format!("env.{name}"), text)?);
+        let value = of.text(&format!("env.{name}"), text)?;
+        // What comes of a template is of the notification; what is written out may be a token.
+        if !text.is_template_alone() {
+            hide.add(&Secret::new(value.as_str()));
+        }
+        env.insert(name.clone(), value);
     }
     for value in env.values_mut() {
         // A process cannot be started with it.
@@ -153,6 +159,7 @@ fn command(of: &Rendering<'_>, exec: &Exec) -> Result<Outgoing, RenderError> {
         working_dir: exec.working_dir.clone(),
         stdin: webhook::body(of.data, 0),
         timeout_ms: exec.timeout_ms,
+        hide,
     }))
 }
 

@@ -87,7 +87,7 @@ pub struct Mail {
 }
 
 /// A program to start.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Command {
     /// The program and its arguments.
     pub command: Vec<String>,
@@ -99,6 +99,8 @@ pub struct Command {
     pub stdin: Vec<u8>,
     /// After which it is ended.
     pub timeout_ms: i64,
+    /// What must not be shown: values of its environment that are written in the file as they are.
+    pub hide: Hide,
 }
 
 /// A line for a file.
@@ -119,9 +121,14 @@ pub struct Line {
 pub struct Hide(Vec<Secret>);
 
 impl Hide {
+    /// Whether all of `text` is a secret.
+    fn has(&self, text: &str) -> bool {
+        self.0.iter().any(|secret| secret.expose() == text)
+    }
+
     /// Hides `secret` from now on.
     pub fn add(&mut self, secret: &Secret) {
-        if secret.expose().len() >= SECRET_BYTES_MIN && !self.0.contains(secret) {
+        if !secret.expose().is_empty() && !self.0.contains(secret) {
             self.0.push(secret.clone());
             // The longest first, so that of a secret in another nothing is left.
             self.0.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
@@ -144,7 +151,7 @@ impl Hide {
     /// `text` without the secrets, neither as they are nor as JSON and URLs write them.
     pub fn hidden(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for secret in &self.0 {
+        for secret in self.0.iter().filter(|secret| secret.expose().len() >= SECRET_BYTES_MIN) {
             let plain = secret.expose();
             let json = serde_json::to_string(plain).unwrap_or_default();
             let json = json.trim_matches('"');
@@ -193,13 +200,29 @@ impl Request {
             let value = if public { value.expose() } else { HIDDEN };
             shown.push_str(&[name, ": ", value, "\n"].concat());
         }
-        let body = match serde_json::from_slice::<serde_json::Value>(&self.body) {
-            Ok(json) => serde_json::to_string_pretty(&json).unwrap_or_default(),
-            Err(_) => String::from_utf8_lossy(&self.body).into_owned(),
-        };
         shown.push('\n');
-        shown.push_str(&self.hide.hidden(&body));
+        shown.push_str(&self.hide.hidden(&readable(&self.body)));
         shown
+    }
+}
+
+/// A body, JSON in lines.
+fn readable(body: &[u8]) -> String {
+    match serde_json::from_slice::<serde_json::Value>(body) {
+        Ok(json) => serde_json::to_string_pretty(&json).unwrap_or_default(),
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
+    }
+}
+
+impl Command {
+    fn shown(&self) -> String {
+        let mut shown = format!("run {:?}\n", self.command);
+        for (name, value) in &self.env {
+            // Short ones are not looked for in texts, and are secrets all the same.
+            let value = if self.hide.has(value) { HIDDEN } else { value };
+            shown.push_str(&[name, "=", value, "\n"].concat());
+        }
+        format!("{shown}\n{}", self.hide.hidden(&readable(&self.stdin)))
     }
 }
 
@@ -209,14 +232,8 @@ impl Outgoing {
         match self {
             Self::Http(requests) => requests.iter().map(Request::shown).collect::<Vec<_>>().join("\n\n"),
             Self::Mail(mail) => mail.shown(),
-            Self::Exec(command) => {
-                let mut shown = format!("run {:?}\n", command.command);
-                for (name, value) in &command.env {
-                    shown.push_str(&[name, "=", value, "\n"].concat());
-                }
-                format!("{shown}\n{}", String::from_utf8_lossy(&command.stdin))
-            }
-            Self::Line(line) => format!("append to {}\n\n{}", line.path.display(), String::from_utf8_lossy(&line.line)),
+            Self::Exec(command) => command.shown(),
+            Self::Line(line) => format!("append to {}\n\n{}", line.path.display(), readable(&line.line)),
         }
     }
 
@@ -235,7 +252,8 @@ impl Outgoing {
         match self {
             Self::Http(requests) => requests.iter().fold(text.to_owned(), |text, request| request.hide.hidden(&text)),
             Self::Mail(mail) => mail.hide.hidden(text),
-            Self::Exec(_) | Self::Line(_) => text.to_owned(),
+            Self::Exec(command) => command.hide.hidden(text),
+            Self::Line(_) => text.to_owned(),
         }
     }
 }
@@ -264,6 +282,12 @@ impl Mail {
 impl std::fmt::Debug for Request {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} ({} bytes)", self.method, shown_url(self.url.expose()), self.body.len())
+    }
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "run {:?}", self.command)
     }
 }
 

@@ -2,28 +2,26 @@
 
 use std::collections::BTreeSet;
 
-use model::time::parse_duration_ms;
 use model::{FullSample, Labels};
 use query::script::{ExpectedHistogram, read_labels, read_series};
 use serde_saphyr::{Location, Spanned};
 
 use super::raw::{RawAlertCase, RawExprCase, RawFile, RawSample, RawSeries, RawTest};
 use super::{AlertCase, AlertText, EVALUATIONS_MAX, Expected, ExprCase, POINTS_MAX, Test, TestFile};
-use crate::yaml::{FileFault, at};
+use crate::yaml::{Faults, FileFault, at};
 
 /// The interval of a file that names none.
 const INTERVAL_MS: i64 = 60_000;
 
 struct Checker<'a> {
-    file: &'a str,
-    faults: Vec<FileFault>,
+    faults: Faults<'a>,
     interval_ms: i64,
     points: usize,
 }
 
 /// Checks a whole file.
 pub(super) fn file(name: &str, raw: RawFile) -> Result<TestFile, Vec<FileFault>> {
-    let mut checker = Checker { file: name, faults: Vec::new(), interval_ms: INTERVAL_MS, points: 0 };
+    let mut checker = Checker { faults: Faults::of(name), interval_ms: INTERVAL_MS, points: 0 };
     if let Some(interval_ms) = checker.duration(raw.evaluation_interval.as_ref(), "evaluation_interval") {
         // As for Prometheus, 0 is as good as none.
         checker.interval_ms = if interval_ms == 0 { INTERVAL_MS } else { interval_ms };
@@ -35,9 +33,7 @@ pub(super) fn file(name: &str, raw: RawFile) -> Result<TestFile, Vec<FileFault>>
         }
     }
     let tests = raw.tests.unwrap_or_default().into_iter().map(|test| checker.test(test)).collect();
-    if !checker.faults.is_empty() {
-        return Err(checker.faults);
-    }
+    checker.faults.none_or_all()?;
     Ok(TestFile {
         name: name.to_owned(),
         rule_files: raw.rule_files.unwrap_or_default(),
@@ -50,18 +46,11 @@ pub(super) fn file(name: &str, raw: RawFile) -> Result<TestFile, Vec<FileFault>>
 
 impl Checker<'_> {
     fn wrong(&mut self, at: Location, message: impl Into<String>) {
-        self.faults.push(FileFault::new(self.file, at, message));
+        self.faults.wrong(at, message);
     }
 
     fn duration(&mut self, text: Option<&Spanned<String>>, what: &str) -> Option<i64> {
-        let text = text?;
-        match parse_duration_ms(&text.value) {
-            Ok(ms) => Some(ms),
-            Err(error) => {
-                self.wrong(at(text), format!("{what}: {error}"));
-                None
-            }
-        }
+        self.faults.duration(text, what)
     }
 
     /// A time of a case, which is bounded so that a slip of the pen does not take a day.

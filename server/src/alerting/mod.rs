@@ -6,7 +6,7 @@
 //! - [`run`] evaluates groups that are due, on a few threads of their own that run at lower priority than ingestion.
 //! - [`world`] answers the rules' queries and writes their samples; [`shelf`] keeps state in a room of the engine's catalog.
 //! - [`deliver`] sends notifications to receivers, [`forward`] alerts to Alertmanagers elsewhere.
-//! - [`rules_api`] and [`metrics`] tell of it.
+//! - [`rules_api`], [`explain_api`] and [`metrics`] tell of it.
 //! - [`notifier`] is the thread that tells people, by the file that [`routing`] reads; [`events`] keeps what happened, [`notify_api`] tells it.
 //!
 //! Order of one evaluation: the state is on disk, samples are written (those that rules of the same group read, before), then people are told. So after
@@ -14,6 +14,7 @@
 
 pub mod deliver;
 pub mod events;
+pub(crate) mod explain_api;
 pub mod forward;
 mod glob;
 mod load;

@@ -198,7 +198,7 @@ pub(crate) async fn expire(State(app): State<Arc<App>>, Path(id): Path<String>) 
 /// The way of an alert that has the labels of every `label`, `name=value`.
 pub(crate) async fn route(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let params = Params::of_url(request.uri())?;
-    let labels = labels(&params)?;
+    let labels = labels_of(&params)?;
     let shown = apart(&app, move |app| {
         app.notifier.look(|dispatcher, now_ms| {
             let steps: Vec<Value> = dispatcher.explain(labels.as_ref()).iter().map(step).collect();
@@ -212,7 +212,8 @@ pub(crate) async fn route(State(app): State<Arc<App>>, request: Request) -> Resu
     Ok(success_json(&shown))
 }
 
-fn labels(params: &Params) -> Result<Labels, ApiError> {
+/// The labels that every `label`, `name=value`, names.
+pub(super) fn labels_of(params: &Params) -> Result<Labels, ApiError> {
     let mut labels = LabelsBuilder::new();
     for pair in params.all("label") {
         let (name, value) =

@@ -106,7 +106,7 @@ fn groups(files: &[RuleFile]) -> impl Iterator<Item = &Group> {
     files.iter().flat_map(|file| &file.groups)
 }
 
-fn read(path: &Path) -> anyhow::Result<RuleFile> {
+pub(super) fn read(path: &Path) -> anyhow::Result<RuleFile> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).with_context(|| format!("{name} cannot be read"))?;
     rules::file::read(&name, &text)

@@ -2,6 +2,7 @@
 
 mod backtest;
 mod check;
+mod explain;
 mod shipped;
 mod test;
 
@@ -14,6 +15,7 @@ pub(crate) fn run(command: &RulesCommand, output: &mut Output) -> anyhow::Result
         RulesCommand::Check(args) => check::run(args, output),
         RulesCommand::Test(args) => test::run(args, output),
         RulesCommand::Backtest(args) => backtest::run(args, output),
+        RulesCommand::Explain(args) => explain::run(args, output).map(|()| true),
         RulesCommand::Shipped(args) => shipped::run(args, output).map(|()| true),
     }
 }

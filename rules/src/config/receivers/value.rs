@@ -122,6 +122,12 @@ impl TemplateText {
         &self.0
     }
 
+    /// Whether all of it comes of templates, so that nothing in it is written out.
+    pub fn is_template_alone(&self) -> bool {
+        let text = self.0.trim();
+        text.starts_with("{{") && text.ends_with("}}")
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -126,6 +126,7 @@ mod tests {
             working_dir: None,
             stdin: vec![b'x'; 300_000],
             timeout_ms,
+            hide: rules::receivers::Hide::default(),
         };
         run(&command, Duration::from_secs(30))
     }
@@ -150,6 +151,7 @@ mod tests {
             working_dir: None,
             stdin: Vec::new(),
             timeout_ms: 1000,
+            hide: rules::receivers::Hide::default(),
         };
         assert!(matches!(run(&command, Duration::from_secs(1)), Verdict::Refused(_)));
     }

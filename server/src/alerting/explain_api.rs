@@ -1,0 +1,86 @@
+//! `/api/v1/rules/explain`: how a rule reads, which override holds, and why its alerts are as they are.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State as AppState};
+use axum::response::Response;
+use model::Labels;
+use rules::evaluate::explain::{Explained, Known, Place, nearest};
+use serde_json::{Value, json};
+
+use super::load::Slot;
+use super::lock;
+use super::notify_api::{apart, labels_of};
+use super::world::ServerWorld;
+use crate::app::App;
+use crate::params::Params;
+use crate::reply::{ApiError, ErrorKind, success_json};
+
+/// Instances of a rule that are told unless asked for.
+const INSTANCES_DEFAULT: usize = 100;
+/// Most of them.
+const INSTANCES_MAX: usize = 10_000;
+/// Most rules of one name.
+const RULES_MAX: usize = 50;
+/// Alerts that speak of another rule, which their label `rule` names.
+const OF_ANOTHER: [&str; 2] = ["NoData", "RuleError"];
+
+/// Rules called `name`, for series or alerts with every `label`, `name=value`.
+pub(crate) async fn explain(AppState(app): AppState<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let params = Params::of_url(request.uri())?;
+    let name = params.required("name")?.to_owned();
+    let labels = labels_of(&params)?;
+    let limit = params.first("limit").map_or(Ok(INSTANCES_DEFAULT), |_| params.limit("limit"))?.min(INSTANCES_MAX);
+    let told = apart(&app, move |app| explained(app, &name, &labels, limit)).await??;
+    Ok(success_json(&told))
+}
+
+fn explained(app: &App, name: &str, labels: &Labels, limit: usize) -> Result<Value, ApiError> {
+    let slots = app.alerting.loaded().slots.clone();
+    let is_known = |name: &str| rules_of(&slots).any(|(_, _, known)| known == name);
+    let (name, subject) = match labels.get("rule") {
+        Some(rule) if OF_ANOTHER.contains(&name) && !is_known(name) => (rule, without(labels, "rule")),
+        _ => (name, without(labels, "alertname")),
+    };
+    let settings = &app.alerting.settings;
+    let now_ms = app.alerting.now_ms();
+    let world = ServerWorld::new(&app.alerting.means, &settings.external_url);
+    let mut told = Vec::new();
+    for (slot, number, _) in rules_of(&slots).filter(|(_, _, known)| *known == name).take(RULES_MAX) {
+        let Some(rule) = slot.group.rules.get(number) else { continue };
+        let place = Place { file: &slot.file, group: &slot.group, rule };
+        let mut explained = Explained::new(place, settings, &subject);
+        let known = lock(&slot.state).as_ref().and_then(|state| state.rules().get(number).map(Known::from));
+        if let Some(known) = known {
+            explained.look(place, &known, (&world, settings), now_ms, limit);
+        }
+        told.push(explained);
+    }
+    if told.is_empty() {
+        return Err(ApiError::new(ErrorKind::NotFound, unknown(name, &slots)));
+    }
+    Ok(json!({ "now_ms": now_ms, "rules": told }))
+}
+
+fn rules_of(slots: &[Arc<Slot>]) -> impl Iterator<Item = (&Arc<Slot>, usize, &str)> {
+    slots.iter().flat_map(|slot| {
+        slot.group.rules.iter().enumerate().map(move |(number, rule)| (slot, number, rule.name.as_str()))
+    })
+}
+
+fn unknown(name: &str, slots: &[Arc<Slot>]) -> String {
+    let hint = if OF_ANOTHER.contains(&name) {
+        "; such an alert is about the rule that its label `rule` names: give that label, too".to_owned()
+    } else if let Some(near) = nearest(name, rules_of(slots).map(|(_, _, known)| known)) {
+        format!("; did you mean {near}?")
+    } else {
+        format!(", of {} that are evaluated", rules_of(slots).count())
+    };
+    format!("no rule is called {name:?}{hint}")
+}
+
+/// `labels` but for one of them.
+fn without(labels: &Labels, name: &str) -> Labels {
+    let others = labels.iter().filter(|(label, _)| *label != name);
+    Labels::from_pairs(others).unwrap_or_default()
+}
