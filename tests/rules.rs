@@ -138,7 +138,7 @@ fn rule_files_are_checked() {
     std::fs::write(&bad, RULES.replace("x * 2", "x *").replace("1h", "one")).expect("written");
     let (good, bad) = (good.display().to_string(), bad.display().to_string());
     let (status, out, _) = run(&["rules", "check", &good]);
-    assert_eq!((status, out), (0, format!("{good}: 2 alerting and 1 recording rules in 1 groups\n")));
+    assert_eq!((status, out), (0, format!("{good}: 2 alerting rules and 1 recording rule in 1 group\n")));
     let (status, out, _) = run(&["rules", "check", &good, &bad]);
     assert_eq!(status, 1);
     assert!(out.contains(&format!("{bad}:6:28: rule \"double\": expr:")), "{out}");

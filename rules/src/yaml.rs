@@ -125,6 +125,8 @@ pub(crate) fn read<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Fil
 fn plain(message: &str) -> String {
     let first = message.lines().next().unwrap_or_default();
     let told = first.strip_prefix("error: ").unwrap_or(first);
+    let told =
+        told.rsplit_once(" at line ").filter(|(_, place)| place.contains("column")).map_or(told, |(told, _)| told);
     match told.split_once(": ") {
         Some((place, rest)) if place.starts_with("line ") => rest.to_owned(),
         _ => told.to_owned(),
@@ -134,6 +136,12 @@ fn plain(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_are_told_once() {
+        let fault = read::<serde_json::Value>("r.yml", "a: {b: c[1m] > 5}").expect_err("no YAML");
+        assert_eq!((fault.line, fault.message.contains("line")), (1, false), "{fault}");
+    }
 
     #[test]
     fn very_many_faults_are_counted() {

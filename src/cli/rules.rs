@@ -40,13 +40,13 @@ Exit status: 0 evaluated, 1 a rule could not be, or the server failed, 2 wrong u
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
-  metrickit rules explain HighLatency                         every series it looks at: state, since when, what comes next, its value
-  metrickit rules explain HighLatency job=api env=prod        only those with these labels, and which override they are judged by
-  metrickit rules explain HighLatency env=prod --file rules/api.yml     what the file says, without a server
-  metrickit rules explain GoGcSevere env=dev --shipped        the same of the rules that come with the program
+  metrickit rules explain HighLatency                    all it looks at: states, times, values
+  metrickit rules explain HighLatency job=api env=prod   these alone, and which override holds
+  metrickit rules explain HighLatency env=prod --file rules/api.yml     without a server
+  metrickit rules explain GoGcSevere env=dev --shipped   of the rules that come with the program
 
-An alert's name and labels can be taken over as `metrickit alerts list` shows them. Values are those of now, also where the condition is false;
-states are those of the last evaluation.
+Name and labels can be taken over as `metrickit alerts list` shows them. Values are those of now,
+also where the condition is false; states are those of the last evaluation.
 Exit status: 0 explained, 1 the server failed or has no such rule, 2 wrong use.";
 
 /// What to do with rule files.

@@ -137,7 +137,7 @@ fn told_alerts(alerts: &[Json], width: Option<usize>) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = alerts.iter().map(row).collect();
-    table::columns(&["alert", "since (UTC)", "told to", "quiet by", "taken on by"], &rows, width)
+    table::aligned(&["alert", "since (UTC)", "told to", "quiet by", "taken on by"], &rows, 0, width)
 }
 
 /// An event as one line.

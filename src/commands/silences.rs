@@ -159,7 +159,7 @@ fn told(all: &[Json], width: Option<usize>) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
-    table::columns(&["id", "state", "matchers", "from (UTC)", "to (UTC)", "by", "comment"], &rows, width)
+    table::aligned(&["id", "state", "matchers", "from (UTC)", "to (UTC)", "by", "comment"], &rows, 0, width)
 }
 
 fn expire(args: &SilenceExpireArgs, output: &mut Output) -> anyhow::Result<()> {

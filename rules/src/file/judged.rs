@@ -42,9 +42,9 @@ fn less_specific(case: &Case, chosen: &Case) -> String {
     if case.matchers.is_empty() {
         "an override matches".to_owned()
     } else if equal < chosen_equal {
-        format!("it has {equal} matchers with =, the chosen one {chosen_equal}")
+        format!("fewer matchers with =: {equal}, the chosen one has {chosen_equal}")
     } else if all < chosen_all {
-        format!("it has {all} matchers, the chosen one {chosen_all}")
+        format!("fewer matchers: {all}, the chosen one has {chosen_all}")
     } else if case.level < chosen.level {
         format!("as specific, but it is said {}, the chosen one {}", said(case.level), said(chosen.level))
     } else {
@@ -98,11 +98,11 @@ groups:
             told(&[("env", "prod"), ("job", "api")]),
             [
                 "16:7 Chosen ",
-                "15:6 LessSpecific it has 1 matchers with =, the chosen one 2",
-                "14:5 LessSpecific it has 1 matchers with =, the chosen one 2",
-                "13:4 LessSpecific it has 1 matchers with =, the chosen one 2",
-                "7:3 LessSpecific it has 1 matchers with =, the chosen one 2",
-                "3:2 LessSpecific it has 1 matchers with =, the chosen one 2",
+                "15:6 LessSpecific fewer matchers with =: 1, the chosen one has 2",
+                "14:5 LessSpecific fewer matchers with =: 1, the chosen one has 2",
+                "13:4 LessSpecific fewer matchers with =: 1, the chosen one has 2",
+                "7:3 LessSpecific fewer matchers with =: 1, the chosen one has 2",
+                "3:2 LessSpecific fewer matchers with =: 1, the chosen one has 2",
                 "9:1 LessSpecific an override matches",
             ]
         );

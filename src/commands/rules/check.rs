@@ -9,6 +9,7 @@ use rules::file::{Kind, RuleFile, read};
 use crate::UsageError;
 use crate::cli::RulesCheckArgs;
 use crate::client::Client;
+use crate::commands::admin::counted as plurals;
 use crate::output::Output;
 
 /// Most selectors that a server is asked for.
@@ -54,11 +55,16 @@ pub(super) fn run(args: &RulesCheckArgs, output: &mut Output) -> anyhow::Result<
     Ok(is_good && (found.is_empty() || !args.strict))
 }
 
+fn plural(count: usize, what: &str) -> String {
+    plurals(count as u64, what)
+}
+
 fn counted(file: &RuleFile) -> String {
     let rules = || file.groups.iter().flat_map(|group| &group.rules);
     let alerts = rules().filter(|rule| rule.alerting().is_some()).count();
     let recording = rules().count() - alerts;
-    format!("{alerts} alerting and {recording} recording rules in {} groups", file.groups.len())
+    let (alerts, recording) = (plural(alerts, "alerting rule"), plural(recording, "recording rule"));
+    format!("{alerts} and {recording} in {}", plural(file.groups.len(), "group"))
 }
 
 /// Rules that select what the server does not have, and no rule makes.

@@ -23,6 +23,8 @@ use crate::when::show_instant;
 
 /// How instants are shown.
 const TIME_PATTERN: &str = "%Y-%m-%d %H:%M:%S";
+/// States in the order in which they matter.
+const STATES: [&str; 5] = ["firing", "pending", "resolved", "inactive", "recorded"];
 /// Width of the names of facts.
 const NAMES_WIDTH: usize = 16;
 /// Most characters of a number before it is rounded.
@@ -193,6 +195,7 @@ fn told_overrides(overrides: &[Json], of_many: bool, width: Option<usize>) -> St
         let held = match text_of(&one["verdict"]).as_str() {
             _ if of_many => text_of(&one["instances"]),
             "chosen" => "chosen".to_owned(),
+            "less_specific" if is_usual => text_of(&one["why"]),
             "less_specific" => format!("matches; {}", text_of(&one["why"])),
             _ => format!("no: {}", text_of(&one["why"])),
         };
@@ -210,10 +213,11 @@ fn told_overrides(overrides: &[Json], of_many: bool, width: Option<usize>) -> St
 fn told_instances(rule: &Json, now_ms: i64, width: Option<usize>) -> String {
     let instances = list(&rule["instances"]);
     let counts = rule["counts"].as_object().into_iter().flatten();
-    let total: u64 = counts.clone().filter_map(|(_, count)| count.as_u64()).sum();
+    let total: u64 = counts.filter_map(|(_, count)| count.as_u64()).sum();
     if total == 0 {
         return "no series that it looks at has data now, and it has no alerts\n".to_owned();
     }
+    let counts = STATES.iter().filter_map(|state| Some((state, rule["counts"][state].as_u64()?)));
     let counts: Vec<String> = counts.map(|(state, count)| format!("{count} {state}")).collect();
     let mut text = format!("{}\n", counts.join(", "));
     let row = |one: &Json| {
@@ -226,7 +230,7 @@ fn told_instances(rule: &Json, now_ms: i64, width: Option<usize>) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = instances.iter().map(row).collect();
-    text.push_str(&table::aligned(&["state", "since", "next", "now", "labels"], &rows, 0, width));
+    text.push_str(&table::aligned(&["state", "since (UTC)", "next", "now", "labels"], &rows, 0, width));
     let left_out = total.saturating_sub(instances.len() as u64);
     if left_out > 0 {
         append(&mut text, format_args!("and {left_out} more: name labels of those you mean, or use --limit\n"));
@@ -414,20 +418,20 @@ High
   on_error        keep: alerts stay as they are
 
 overrides, the most specific first
-┌───────────┬─────────────────┬─────────────────────┬──────────────────────────────┐
-│ line      ┆ for series with ┆ sets                ┆ here                         │
-╞═══════════╪═════════════════╪═════════════════════╪══════════════════════════════╡
-│ 3 (group) ┆ {env=\"dev\"}     ┆ $limit = 50, for 1h, severity=info ┆ chosen                       │
-│ 5 (rule)  ┆ all others      ┆ $limit = 5          ┆ matches; an override matches │
-└───────────┴─────────────────┴─────────────────────┴──────────────────────────────┘
+┌───────────┬─────────────────┬────────────────────────────────────┬─────────────────────┐
+│ line      ┆ for series with ┆ sets                               ┆ here                │
+╞═══════════╪═════════════════╪════════════════════════════════════╪═════════════════════╡
+│ 3 (group) ┆ {env=\"dev\"}     ┆ $limit = 50, for 1h, severity=info ┆ chosen              │
+│ 5 (rule)  ┆ all others      ┆ $limit = 5                         ┆ an override matches │
+└───────────┴─────────────────┴────────────────────────────────────┴─────────────────────┘
 
-1 firing, 7 inactive, 1 pending
-┌─────────────────┬────────────────────────────────┬───────────────────────┬─────────────────────────────────────┬──────────┐
-│ state           ┆ since                          ┆ next                  ┆ now                                 ┆ labels   │
-╞═════════════════╪════════════════════════════════╪═══════════════════════╪═════════════════════════════════════╪══════════╡
-│ firing, no data ┆ 2023-11-14 21:11:40 (1h1m ago) ┆ goes on by on_no_data ┆ no data; the last value was 60      ┆ host=a b │
+1 firing, 1 pending, 7 inactive
+┌─────────────────┬────────────────────────────────┬───────────────────────┬────────────────────────────────────────┬──────────┐
+│ state           ┆ since (UTC)                    ┆ next                  ┆ now                                    ┆ labels   │
+╞═════════════════╪════════════════════════════════╪═══════════════════════╪════════════════════════════════════════╪══════════╡
+│ firing, no data ┆ 2023-11-14 21:11:40 (1h1m ago) ┆ goes on by on_no_data ┆ no data; the last value was 60         ┆ host=a b │
 │ pending         ┆ 2023-11-14 22:12:20 (1m ago)   ┆ fires in 1m30s        ┆ 51.123 > 50 ✓ and cpus: 9 <= 8 (max) ✗ ┆ host=b   │
-└─────────────────┴────────────────────────────────┴───────────────────────┴─────────────────────────────────────┴──────────┘
+└─────────────────┴────────────────────────────────┴───────────────────────┴────────────────────────────────────────┴──────────┘
 and 7 more: name labels of those you mean, or use --limit
 
 who is told, and what keeps it quiet: metrickit route explain alertname=High host='a b'
