@@ -1,6 +1,7 @@
 //! `/api/v1/rules/explain`: how a rule reads, which override holds, and why its alerts are as they are.
 
-use std::sync::Arc;
+use std::sync::{Arc, TryLockError};
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State as AppState};
 use axum::response::Response;
@@ -9,7 +10,6 @@ use rules::evaluate::explain::{Explained, Known, Place, nearest};
 use serde_json::{Value, json};
 
 use super::load::Slot;
-use super::lock;
 use super::notify_api::{apart, labels_of};
 use super::world::ServerWorld;
 use crate::app::App;
@@ -20,6 +20,10 @@ use crate::reply::{ApiError, ErrorKind, success_json};
 const INSTANCES_DEFAULT: usize = 100;
 /// Most of them.
 const INSTANCES_MAX: usize = 10_000;
+/// How long an evaluation under way is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Time between two looks at whether it is over.
+const LOOK: Duration = Duration::from_millis(10);
 /// Most rules of one name.
 const RULES_MAX: usize = 50;
 /// Alerts that speak of another rule, which their label `rule` names.
@@ -50,9 +54,10 @@ fn explained(app: &App, name: &str, labels: &Labels, limit: usize) -> Result<Val
         let Some(rule) = slot.group.rules.get(number) else { continue };
         let place = Place { file: &slot.file, group: &slot.group, rule };
         let mut explained = Explained::new(place, settings, &subject);
-        let known = lock(&slot.state).as_ref().and_then(|state| state.rules().get(number).map(Known::from));
-        if let Some(known) = known {
-            explained.look(place, &known, (&world, settings), now_ms, limit);
+        match known(slot, number) {
+            Ok(Some(known)) => explained.look(place, &known, (&world, settings), now_ms, limit),
+            Ok(None) => {}
+            Err(fault) => explained.fault = Some(fault),
         }
         told.push(explained);
     }
@@ -60,6 +65,25 @@ fn explained(app: &App, name: &str, labels: &Labels, limit: usize) -> Result<Val
         return Err(ApiError::new(ErrorKind::NotFound, unknown(name, &slots)));
     }
     Ok(json!({ "now_ms": now_ms, "rules": told }))
+}
+
+/// What is known of a rule; `None` when other rules have taken its place. An evaluation under way is waited for, but not for long.
+fn known(slot: &Slot, number: usize) -> Result<Option<Known>, String> {
+    let began = Instant::now();
+    loop {
+        match slot.state.try_lock() {
+            Ok(state) => return Ok(state.as_ref().and_then(|state| state.rules().get(number).map(Known::from))),
+            Err(TryLockError::Poisoned(state)) => {
+                let state = state.into_inner();
+                return Ok(state.as_ref().and_then(|state| state.rules().get(number).map(Known::from)));
+            }
+            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => std::thread::sleep(LOOK),
+            Err(TryLockError::WouldBlock) => {
+                let seconds = PATIENCE.as_secs();
+                return Err(format!("its group has been under evaluation for more than {seconds} s; ask again"));
+            }
+        }
+    }
 }
 
 fn rules_of(slots: &[Arc<Slot>]) -> impl Iterator<Item = (&Arc<Slot>, usize, &str)> {

@@ -121,7 +121,8 @@ fn told_rule(rule: &Json, now_ms: Option<i64>, width: Option<usize>) -> String {
         text.push_str("\noverrides, the most specific first\n");
         text.push_str(&told_overrides(overrides, subject.is_empty() && now_ms.is_some(), width));
     }
-    if let Some(now_ms) = now_ms {
+    // Without an evaluation its alerts are not known.
+    if let Some(now_ms) = now_ms.filter(|_| rule["evaluation"].is_object()) {
         text.push('\n');
         text.push_str(&told_instances(rule, now_ms, width));
     }
