@@ -77,6 +77,11 @@ fn refusal(access: AdminAccess, client: Option<IpAddr>, headers: &HeaderMap) -> 
         }
         AdminAccess::On => {}
     }
+    page_of_elsewhere(access, headers)
+}
+
+/// Why a request that a browser sends for a web page is refused, if it is: pages of this server alone may send.
+pub(crate) fn page_of_elsewhere(access: AdminAccess, headers: &HeaderMap) -> Option<String> {
     let origin = headers.get(ORIGIN)?;
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let authority = origin.to_str().ok().and_then(|origin| Some(origin.split_once("://")?.1));
@@ -84,7 +89,7 @@ fn refusal(access: AdminAccess, client: Option<IpAddr>, headers: &HeaderMap) -> 
     let own = authority == Some(host) && (access == AdminAccess::On || names_this_machine(host));
     (!own).then(|| {
         let origin = String::from_utf8_lossy(origin.as_bytes());
-        format!("the admin API takes no requests from web pages of elsewhere, and this one is from {origin:?}")
+        format!("this takes no requests from web pages of elsewhere, and this one is from {origin:?}")
     })
 }
 

@@ -1,7 +1,8 @@
 //! The alerts that are known: merged by fingerprint, ended by time, bounded in number.
 //!
 //! Merging is Alertmanager's (`provider/mem`, `types.Alert.Merge`): where the times of two overlap, the alert began when the earlier began, and
-//! ends when the later message says, but a message without an end never shortens what one with an end said.
+//! ends when the later message says, but a message without an end never shortens what one with an end said. What a rule of this process says of
+//! an alert holds until the rule says that it ended, or says nothing any more: meanwhile what others say of it changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,11 +22,14 @@ pub struct Incoming {
     pub posted: Posted,
     /// Whether its end is a guess, because its sender did not say one.
     pub times_out: bool,
+    /// Whether a rule of this process says so.
+    pub by_rule: bool,
 }
 
 impl From<Posted> for Incoming {
+    /// What a rule says.
     fn from(posted: Posted) -> Self {
-        Self { posted, times_out: false }
+        Self { posted, times_out: false, by_rule: true }
     }
 }
 
@@ -40,6 +44,8 @@ pub struct Kept {
     pub updated_ms: i64,
     /// When it began and ended lately, the newest last; at most [`FLAP_CHANGES_MAX`].
     pub changes_ms: Vec<i64>,
+    /// Until when it fires by the last word of a rule of this process; not written down, as rules speak again soon after a start.
+    pub(super) rule_holds_until_ms: i64,
     /// The end that was written down last.
     pub(super) shelved_ends_ms: i64,
     /// Whether its end was noticed.
@@ -51,11 +57,12 @@ pub struct Kept {
 impl Kept {
     /// Of a message that came at `now_ms`, with nothing before it.
     pub(super) fn new(incoming: Incoming, now_ms: i64) -> Self {
-        let Incoming { posted, times_out } = incoming;
+        let Incoming { posted, times_out, by_rule } = incoming;
         let ended = posted.is_resolved(now_ms);
         let changes_ms = if ended { Vec::new() } else { vec![now_ms] };
+        let rule_holds_until_ms = if by_rule { posted.ends_ms } else { i64::MIN };
         let (shelved_ends_ms, left) = (i64::MIN, BTreeSet::new());
-        Self { posted, times_out, updated_ms: now_ms, changes_ms, shelved_ends_ms, ended, left }
+        Self { posted, times_out, updated_ms: now_ms, changes_ms, rule_holds_until_ms, shelved_ends_ms, ended, left }
     }
 
     fn merge(self, incoming: Incoming, now_ms: i64) -> Self {
@@ -155,6 +162,10 @@ impl Alerts {
     /// Takes a message; nothing when its alert is not known and there is no place for it.
     pub(super) fn put(&mut self, incoming: Incoming, alerts_max: usize, now_ms: i64) -> Option<Put> {
         let alert = incoming.posted.fingerprint();
+        let holds = |old: &Kept| !incoming.by_rule && old.rule_holds_until_ms > now_ms;
+        if self.all.get(&alert).is_some_and(holds) {
+            return Some(Put { begins: false, ends: false, shelve: false });
+        }
         let old = self.all.remove(&alert);
         if old.is_none() && self.all.len() >= alerts_max {
             return None;
@@ -238,7 +249,7 @@ mod tests {
     fn incoming(starts_ms: i64, ends_ms: i64, times_out: bool) -> Incoming {
         let labels = Labels::from_pairs([("alertname", "A")]).expect("labels");
         let posted = Posted { labels, annotations: BTreeMap::new(), starts_ms, ends_ms, generator_url: String::new() };
-        Incoming { posted, times_out }
+        Incoming { posted, times_out, by_rule: false }
     }
 
     #[test]
@@ -260,6 +271,23 @@ mod tests {
             let posted = &alerts.iter().next().expect("an alert").1.posted;
             assert_eq!((posted.starts_ms, posted.ends_ms), want);
         }
+    }
+
+    #[test]
+    fn rules_have_the_last_word() {
+        let by_rule = |starts_ms, ends_ms| Incoming { by_rule: true, ..incoming(starts_ms, ends_ms, false) };
+        let mut alerts = Alerts::default();
+        let mut put = |incoming, now_ms| {
+            let put = alerts.put(incoming, 1, now_ms).expect("a place");
+            (put.begins, put.ends)
+        };
+        assert_eq!(put(incoming(0, 50, false), 0), (true, false));
+        assert_eq!(put(incoming(0, 5, false), 5), (false, true), "nobody but its sender says anything");
+        assert_eq!(put(by_rule(10, 240), 10), (true, false));
+        assert_eq!(put(incoming(0, 19, false), 20), (false, false), "the rule says that it fires");
+        assert_eq!(put(by_rule(10, 30), 30), (false, true));
+        assert_eq!(put(incoming(0, 60, false), 40), (true, false), "the rule says that it ended");
+        assert_eq!(put(incoming(0, 41, false), 41), (false, true));
     }
 
     #[test]

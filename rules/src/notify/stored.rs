@@ -264,7 +264,7 @@ fn alert(stored: StoredAlert) -> Option<Kept> {
     let annotations = annotations.into_iter().collect();
     let posted = Posted { labels, annotations, starts_ms, ends_ms, generator_url };
     changes_ms.truncate(FLAP_CHANGES_MAX);
-    let mut kept = Kept::new(Incoming { posted, times_out }, updated_ms);
+    let mut kept = Kept::new(Incoming { posted, times_out, by_rule: false }, updated_ms);
     (kept.changes_ms, kept.shelved_ends_ms) = (changes_ms, ends_ms);
     kept.left = left.into_iter().map(Arc::from).collect();
     Some(kept)
@@ -295,7 +295,7 @@ mod tests {
             ends_ms: 1 << 40,
             generator_url: "http://x".to_owned(),
         };
-        let mut kept = Kept::new(Incoming { posted, times_out: true }, 7);
+        let mut kept = Kept::new(Incoming { posted, times_out: true, by_rule: false }, 7);
         (kept.changes_ms, kept.shelved_ends_ms) = (vec![1, 2, 7], 1 << 40);
         kept.left = [Arc::from("g\0x")].into();
         kept

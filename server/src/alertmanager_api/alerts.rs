@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use model::labels::is_label_name;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{BODY_BYTES_MAX, Refused, answer, apart, shapes};
+use crate::admin_guard::{AdminAccess, page_of_elsewhere};
 use crate::app::App;
 use crate::params::{Params, read_body};
 
@@ -132,6 +134,9 @@ pub(crate) async fn groups(State(app): State<Arc<App>>, request: Request) -> Res
 
 /// Takes alerts. Good ones are taken also where others of the request are not. They are on disk when this answers.
 pub(crate) async fn post(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    if let Some(refused) = refusal(app.options.admin, request.headers()) {
+        return Err(refused);
+    }
     let body = read_body(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| Refused::bad(error.message))?;
     let sent: Vec<Sent> = serde_json::from_slice(&body).map_err(Refused::bad)?;
     if sent.len() > ALERTS_MAX {
@@ -152,6 +157,18 @@ pub(crate) async fn post(State(app): State<Arc<App>>, request: Request) -> Resul
     })
     .await??;
     if wrong.is_empty() { Ok(StatusCode::OK.into_response()) } else { Err(Refused::bad(wrong.join("; "))) }
+}
+
+/// Why a request is not one of a program. A page in somebody's browser reaches this port too; what it may send without asking is never JSON, and names
+/// where the page is from.
+fn refusal(access: AdminAccess, headers: &HeaderMap) -> Option<Refused> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        let message = format!("alerts are sent as application/json, not as {kind:?}");
+        return Some(Refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    page_of_elsewhere(access, headers).map(|reason| Refused(StatusCode::FORBIDDEN, reason))
 }
 
 fn incoming(sent: Sent, now_ms: i64, timeout_ms: i64) -> Result<Incoming, String> {
@@ -182,7 +199,7 @@ fn incoming(sent: Sent, now_ms: i64, timeout_ms: i64) -> Result<Incoming, String
         ends_ms: ends_ms.unwrap_or_else(|| now_ms.saturating_add(timeout_ms)),
         generator_url,
     };
-    Ok(Incoming { posted, times_out: ends_ms.is_none() })
+    Ok(Incoming { posted, times_out: ends_ms.is_none(), by_rule: false })
 }
 
 /// A time; the year 1, which stands for none in Go, is none.

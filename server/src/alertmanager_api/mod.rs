@@ -54,7 +54,7 @@ async fn apart<T: Send + 'static>(app: &Arc<App>, work: impl FnOnce(&App) -> T +
     notify_api::apart(app, work).await.map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error.message))
 }
 
-/// All routes. What keeps alerts quiet is behind the guard of the admin API.
+/// All routes. What keeps alerts quiet is behind the guard of the admin API; alerts themselves are taken of every program that reaches the port.
 pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
     let guarded = Router::new()
         .route("/api/v2/silences", post(silences::set))

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test that calls them")]
 
 mod admin;
+mod alertmanager_api;
 mod agents;
 mod captures;
 mod chunk_decoder;
