@@ -120,6 +120,8 @@ pub struct App {
     pub(crate) deliveries: Arc<Deliveries>,
     /// Whoever holds one waits for the notifier or its disk.
     pub(crate) notifier_places: Arc<Semaphore>,
+    /// Room for alerts that are sent.
+    pub(crate) posted_alerts: alertmanager_api::alerts::PostedAlerts,
     pub(crate) running: Arc<Running>,
     pub(crate) counters: Counters,
     pub(crate) self_metrics: SelfMetrics,
@@ -181,6 +183,7 @@ impl App {
             notifier,
             deliveries,
             notifier_places: Arc::new(Semaphore::new(NOTIFIER_PLACES)),
+            posted_alerts: alertmanager_api::alerts::PostedAlerts::default(),
             clock,
             gate: Gate::new(options.queries_running_max, options.queries_waiting_max, Arc::clone(&memory)),
             memory,

@@ -119,11 +119,27 @@ impl Kept {
 }
 
 /// All of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Alerts {
     all: BTreeMap<Fingerprint, Kept>,
     /// When those that fire end.
     ends: BTreeSet<(i64, Fingerprint)>,
+    count_max: usize,
+    bytes_max: usize,
+    /// What they take, about.
+    bytes: usize,
+}
+
+/// What an alert takes beside its texts, about.
+const ALERT_BYTES: usize = 512;
+
+/// What an alert takes, about.
+fn bytes(posted: &Posted) -> usize {
+    /// Of a text in a map, beside itself.
+    const ANNOTATION_BYTES: usize = 64;
+    let one = |(name, text): (&String, &String)| name.len() + text.len() + ANNOTATION_BYTES;
+    let annotations: usize = posted.annotations.iter().map(one).sum();
+    ALERT_BYTES + posted.labels.packed().len() + annotations + posted.generator_url.len()
 }
 
 /// What a message changed.
@@ -138,6 +154,11 @@ pub(super) struct Put {
 }
 
 impl Alerts {
+    /// None yet, and never more than `count_max`, nor more than about `bytes_max` bytes of them.
+    pub(super) fn new(count_max: usize, bytes_max: usize) -> Self {
+        Self { all: BTreeMap::new(), ends: BTreeSet::new(), count_max, bytes_max, bytes: 0 }
+    }
+
     pub(super) fn get(&self, alert: Fingerprint) -> Option<&Kept> {
         self.all.get(&alert)
     }
@@ -156,20 +177,28 @@ impl Alerts {
         if !kept.ended {
             self.ends.insert((kept.posted.ends_ms, alert));
         }
-        self.all.insert(alert, kept);
+        self.bytes += bytes(&kept.posted);
+        if let Some(before) = self.all.insert(alert, kept) {
+            self.bytes -= bytes(&before.posted);
+        }
     }
 
-    /// Takes a message; nothing when its alert is not known and there is no place for it.
-    pub(super) fn put(&mut self, incoming: Incoming, alerts_max: usize, now_ms: i64) -> Option<Put> {
+    /// Takes a message; nothing when there is no place for its alert, or for what the alert grows by.
+    pub(super) fn put(&mut self, incoming: Incoming, now_ms: i64) -> Option<Put> {
         let alert = incoming.posted.fingerprint();
         let holds = |old: &Kept| !incoming.by_rule && old.rule_holds_until_ms > now_ms;
         if self.all.get(&alert).is_some_and(holds) {
             return Some(Put { begins: false, ends: false, shelve: false });
         }
-        let old = self.all.remove(&alert);
-        if old.is_none() && self.all.len() >= alerts_max {
+        let known = self.all.get(&alert);
+        let (before_bytes, new_bytes) = (known.map_or(0, |known| bytes(&known.posted)), bytes(&incoming.posted));
+        let all_bytes = self.bytes - before_bytes + new_bytes;
+        let has_place = known.is_some() || self.all.len() < self.count_max;
+        if !has_place || (new_bytes > before_bytes && all_bytes > self.bytes_max) {
             return None;
         }
+        self.bytes = all_bytes;
+        let old = self.all.remove(&alert);
         let was_firing = old.as_ref().is_some_and(|old| !old.ended);
         if let Some(old) = &old {
             self.ends.remove(&(old.posted.ends_ms, alert));
@@ -234,7 +263,9 @@ impl Alerts {
         let gone: Vec<Fingerprint> =
             self.all.iter().filter(|(alert, kept)| old(kept) && !used(**alert)).map(|(alert, _)| *alert).collect();
         for alert in &gone {
-            self.all.remove(alert);
+            if let Some(kept) = self.all.remove(alert) {
+                self.bytes -= bytes(&kept.posted);
+            }
         }
         gone
     }
@@ -264,10 +295,10 @@ mod tests {
             (incoming(10, 60, false), incoming(50, 300, false), (10, 300)),
             (incoming(10, 60, false), incoming(70, 300, false), (70, 300)),
         ] {
-            let mut alerts = Alerts::default();
-            alerts.put(before, 1, 20).expect("a place");
+            let mut alerts = Alerts::new(1, 1 << 20);
+            alerts.put(before, 20).expect("a place");
             alerts.sweep(100);
-            alerts.put(next, 1, 100).expect("a place");
+            alerts.put(next, 100).expect("a place");
             let posted = &alerts.iter().next().expect("an alert").1.posted;
             assert_eq!((posted.starts_ms, posted.ends_ms), want);
         }
@@ -276,9 +307,9 @@ mod tests {
     #[test]
     fn rules_have_the_last_word() {
         let by_rule = |starts_ms, ends_ms| Incoming { by_rule: true, ..incoming(starts_ms, ends_ms, false) };
-        let mut alerts = Alerts::default();
+        let mut alerts = Alerts::new(9, 1 << 20);
         let mut put = |incoming, now_ms| {
-            let put = alerts.put(incoming, 1, now_ms).expect("a place");
+            let put = alerts.put(incoming, now_ms).expect("a place");
             (put.begins, put.ends)
         };
         assert_eq!(put(incoming(0, 50, false), 0), (true, false));
@@ -292,16 +323,16 @@ mod tests {
 
     #[test]
     fn ends_come_by_message_and_by_time() {
-        let mut alerts = Alerts::default();
+        let mut alerts = Alerts::new(9, 1 << 20);
         let alert = incoming(0, 0, false).posted.fingerprint();
         let flags = |put: Option<Put>| put.map(|put| (put.begins, put.ends, put.shelve));
-        assert_eq!(flags(alerts.put(incoming(0, 240, false), 9, 0)), Some((true, false, true)));
-        assert_eq!(flags(alerts.put(incoming(0, 300, false), 9, 60)), Some((false, false, false)), "the end moves on");
-        assert_eq!(flags(alerts.put(incoming(0, 380, false), 9, 140)), Some((false, false, true)), "half is used up");
+        assert_eq!(flags(alerts.put(incoming(0, 240, false), 0)), Some((true, false, true)));
+        assert_eq!(flags(alerts.put(incoming(0, 300, false), 60)), Some((false, false, false)), "the end moves on");
+        assert_eq!(flags(alerts.put(incoming(0, 380, false), 140)), Some((false, false, true)), "half is used up");
         assert!(alerts.sweep(379).is_empty());
         assert_eq!(alerts.sweep(380), [alert]);
-        assert_eq!(flags(alerts.put(incoming(390, 600, false), 9, 400)), Some((true, false, true)));
-        assert_eq!(flags(alerts.put(incoming(390, 410, false), 9, 410)), Some((false, true, true)));
+        assert_eq!(flags(alerts.put(incoming(390, 600, false), 400)), Some((true, false, true)));
+        assert_eq!(flags(alerts.put(incoming(390, 410, false), 410)), Some((false, true, true)));
         let kept = alerts.get(alert).expect("it is known");
         assert_eq!(kept.changes_ms, [0, 380, 400, 410]);
         assert_eq!(kept.flaps(4, 100, 420), None);
@@ -309,6 +340,25 @@ mod tests {
         assert_eq!(kept.flaps(3, 100, 480), None);
         assert!(alerts.forget(430, 20, |_| false).is_empty() && alerts.forget(431, 20, |_| true).is_empty());
         assert_eq!(alerts.forget(431, 20, |_| false), [alert]);
-        assert_eq!(alerts.put(incoming(0, 9, false), 0, 5), None, "no place");
+        assert_eq!(alerts.bytes, 0);
+        assert_eq!(Alerts::new(0, 1 << 20).put(incoming(0, 9, false), 5), None, "no place");
+    }
+
+    #[test]
+    fn bytes_are_bounded() {
+        let of = |name: &str, text_bytes: usize| {
+            let mut incoming = incoming(0, 99, false);
+            incoming.posted.labels = Labels::from_pairs([("alertname", name)]).expect("labels");
+            incoming.posted.annotations = BTreeMap::from([("text".to_owned(), "x".repeat(text_bytes))]);
+            incoming
+        };
+        let mut alerts = Alerts::new(9, 10_000);
+        let mut put = |name, text_bytes| alerts.put(of(name, text_bytes), 1).is_some();
+        assert!(put("a", 4000) && put("b", 4000));
+        assert!(!put("c", 4000) && !put("b", 6000), "no place, nor any to grow");
+        assert!(put("b", 4000) && put("b", 0), "none is needed");
+        assert!(put("c", 4000));
+        let sum: usize = alerts.iter().map(|(_, kept)| bytes(&kept.posted)).sum();
+        assert_eq!(alerts.bytes, sum);
     }
 }

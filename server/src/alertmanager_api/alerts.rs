@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
@@ -14,8 +14,9 @@ use rules::notify::alerts::Incoming;
 use rules::notify::dispatch::{ALERT_LABELS_BYTES_MAX, ALERT_TEXTS_BYTES_MAX, AlertView, Dispatcher};
 use rules::posted::Posted;
 use rules::route::all_match;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use serde_json::{Value, json};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use super::{BODY_BYTES_MAX, Refused, answer, apart, shapes};
 use crate::admin_guard::{AdminAccess, page_of_elsewhere};
@@ -24,6 +25,8 @@ use crate::params::{Params, read_body};
 
 /// Most alerts in one request.
 const ALERTS_MAX: usize = 20_000;
+/// Most KiB of bodies at once. What they stand for takes a few times that.
+const BODIES_KIB_MAX: usize = 32 << 10;
 
 /// An alert as clients send it.
 #[derive(Debug, Deserialize)]
@@ -36,6 +39,68 @@ struct Sent {
     ends_at: Option<String>,
     #[serde(rename = "generatorURL", default)]
     generator_url: String,
+}
+
+/// The alerts of a request: no more than are allowed, before they take memory.
+#[derive(Debug)]
+struct SentAlerts(Vec<Sent>);
+
+impl<'de> Deserialize<'de> for SentAlerts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = SentAlerts;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of alerts")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<SentAlerts, A::Error> {
+                let mut all = Vec::new();
+                while let Some(sent) = list.next_element()? {
+                    if all.len() >= ALERTS_MAX {
+                        return Err(de::Error::custom(format!("{ALERTS_MAX} alerts are allowed in one request")));
+                    }
+                    all.push(sent);
+                }
+                Ok(SentAlerts(all))
+            }
+        }
+        deserializer.deserialize_seq(Visitor)
+    }
+}
+
+/// Room for the bodies of requests with alerts, so that many at once are bounded too.
+#[derive(Debug)]
+pub(crate) struct PostedAlerts(Arc<Semaphore>);
+
+/// Room for one body.
+#[derive(Debug)]
+struct Place {
+    bytes_max: usize,
+    _kib: OwnedSemaphorePermit,
+}
+
+impl Default for PostedAlerts {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(BODIES_KIB_MAX)))
+    }
+}
+
+impl PostedAlerts {
+    /// Waits for room for the body that `headers` announce; one of unknown length may have the greatest.
+    async fn acquire(&self, headers: &HeaderMap) -> Result<Place, Refused> {
+        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        let bytes_max = length.unwrap_or(BODY_BYTES_MAX);
+        if bytes_max > BODY_BYTES_MAX {
+            let message = format!("a body of {bytes_max} bytes; {BODY_BYTES_MAX} are allowed");
+            return Err(Refused(StatusCode::PAYLOAD_TOO_LARGE, message));
+        }
+        let kib = u32::try_from(bytes_max.div_ceil(1024).max(1)).expect("a body is at most 16 MiB");
+        let acquired = Arc::clone(&self.0).acquire_many_owned(kib).await;
+        let closed = |error: AcquireError| Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+        Ok(Place { bytes_max, _kib: acquired.map_err(closed)? })
+    }
 }
 
 /// Which alerts are asked for.
@@ -137,11 +202,11 @@ pub(crate) async fn post(State(app): State<Arc<App>>, request: Request) -> Resul
     if let Some(refused) = refusal(app.options.admin, request.headers()) {
         return Err(refused);
     }
-    let body = read_body(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| Refused::bad(error.message))?;
-    let sent: Vec<Sent> = serde_json::from_slice(&body).map_err(Refused::bad)?;
-    if sent.len() > ALERTS_MAX {
-        return Err(Refused::bad(format!("{} alerts in one request; {ALERTS_MAX} are allowed", sent.len())));
-    }
+    // The place comes first: bodies that wait for one take no memory.
+    let place = app.posted_alerts.acquire(request.headers()).await?;
+    let body = read_body(request.into_body(), place.bytes_max).await.map_err(|error| Refused::bad(error.message))?;
+    let SentAlerts(sent) = serde_json::from_slice(&body).map_err(Refused::bad)?;
+    drop(body);
     let wrong = apart(&app, move |app| {
         let (mut good, mut wrong) = (Vec::new(), Vec::new());
         let now_ms = app.clock.now().0;
@@ -156,6 +221,7 @@ pub(crate) async fn post(State(app): State<Arc<App>>, request: Request) -> Resul
         written.map(|()| wrong).map_err(|error| Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))
     })
     .await??;
+    drop(place);
     if wrong.is_empty() { Ok(StatusCode::OK.into_response()) } else { Err(Refused::bad(wrong.join("; "))) }
 }
 
@@ -208,4 +274,26 @@ fn time(text: Option<String>) -> Result<Option<i64>, String> {
         return Ok(None);
     };
     text.parse::<Timestamp>().map(|time| Some(time.as_millisecond())).map_err(|_| format!("{text:?} is no time"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn bodies_take_places() {
+        let posted = PostedAlerts::default();
+        let left = || posted.0.available_permits();
+        let unknown = HeaderMap::new();
+        let one = posted.acquire(&unknown).await.expect("a place");
+        let _other = posted.acquire(&unknown).await.expect("a place");
+        assert_eq!((one.bytes_max, left()), (BODY_BYTES_MAX, 0));
+        drop(one);
+        for (length, kib) in [("0", 1), ("1024", 1), ("1025", 2), ("16777216", 16_384)] {
+            let headers = HeaderMap::from_iter([(CONTENT_LENGTH, length.parse().expect("a value"))]);
+            let before = left();
+            let _place = posted.acquire(&headers).await.expect("a place");
+            assert_eq!(before - left(), kib, "{length}");
+        }
+    }
 }

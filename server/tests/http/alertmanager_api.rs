@@ -40,3 +40,18 @@ async fn alerts_are_taken_of_programs_alone() {
     assert_eq!(post(&server, path, &program, &of("Program")).await.status, 200);
     assert_eq!(names(&server).await, ["Own", "Program"]);
 }
+
+#[tokio::test]
+async fn what_is_posted_is_bounded() {
+    let server = Server::new();
+    let path = "/api/v2/alerts";
+    let announced = post(&server, path, &[JSON, ("content-length", "16777217")], &json!([])).await;
+    assert_eq!(announced.status, 413, "{}", announced.body);
+    let many = Value::from(vec![json!({ "labels": {} }); 20_001]);
+    let answer = post(&server, path, &[JSON], &many).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.contains("20000 alerts are allowed"), "{}", answer.body);
+    // A body that is longer than it was said to be has no place.
+    let longer = post(&server, path, &[JSON, ("content-length", "2")], &json!([{ "labels": { "a": "b" } }])).await;
+    assert_eq!(longer.status, 400, "{}", longer.body);
+}

@@ -48,6 +48,8 @@ pub const ALERT_TEXTS_BYTES_MAX: usize = 128 << 10;
 pub struct Limits {
     /// Most alerts, ended ones among them until they are forgotten.
     pub alerts_max: usize,
+    /// Most bytes of their labels and annotations, about.
+    pub alerts_bytes_max: usize,
     /// Most groups.
     pub groups_max: usize,
     /// Most alerts of a group: what is told of all of them fits one value on the shelf.
@@ -64,6 +66,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             alerts_max: 100_000,
+            alerts_bytes_max: 256 << 20,
             groups_max: 50_000,
             group_alerts_max: 20_000,
             silences_max: 10_000,
@@ -148,7 +151,7 @@ impl Dispatcher {
             config,
             limits,
             events,
-            alerts: Alerts::default(),
+            alerts: Alerts::new(limits.alerts_max, limits.alerts_bytes_max),
             silences: Silences::default(),
             acks: Acks::default(),
             log: NotificationLog::default(),
@@ -274,7 +277,7 @@ impl Dispatcher {
                 continue;
             }
             let alert = incoming.posted.fingerprint();
-            let Some(put) = self.alerts.put(incoming, self.limits.alerts_max, now_ms) else {
+            let Some(put) = self.alerts.put(incoming, now_ms) else {
                 self.refused.alerts += 1;
                 continue;
             };
