@@ -1,10 +1,13 @@
-//! Any text as a routing file: faults have places in it; what is taken routes alerts, can be shown without secrets, and is taken again.
+//! Any text as a routing file: faults have places in it; what is taken routes alerts, can be shown without secrets, and is taken again. And as a
+//! section `alerting:`: what is taken changes labels within bounds.
 
 use std::sync::Arc;
 
 use model::Labels;
-use rules::config::{read, shown};
+use rules::config::{FileFault, read, shown};
 use rules::event::NoEvents;
+use rules::forward;
+use rules::forward::relabel::relabel;
 use rules::notify::alerts::Incoming;
 use rules::notify::delivery::Delivered;
 use rules::notify::dispatch::{Dispatcher, Limits};
@@ -16,21 +19,42 @@ const FILE_BYTES_MAX: usize = 64 << 10;
 /// 2026-11-23 10:00 UTC.
 const NOW_MS: i64 = 1_795_428_000_000;
 
+/// Longest label value that steps may make.
+const VALUE_BYTES_MAX: usize = 64 << 10;
+
+fn have_places(text: &str, faults: &[FileFault]) {
+    assert!(!faults.is_empty(), "a file is refused without a reason");
+    // A carriage return alone ends a line of YAML, too.
+    let lines = text.matches(['\n', '\r']).count() as u64 + 1;
+    assert!(faults.iter().all(|fault| (1..=lines).contains(&fault.line)), "{faults:?}");
+}
+
+/// The text as a section `alerting:`.
+fn forwards(text: &str) {
+    let targets = match forward::read("p.yml", text) {
+        Ok(targets) => targets,
+        Err(faults) => return have_places(text, &faults),
+    };
+    assert!(targets.len() <= forward::TARGETS_MAX, "{}", targets.len());
+    for target in targets {
+        assert!(target.url.starts_with("http"), "{}", target.url);
+        let labels = [("alertname", "A"), ("severity", "page"), ("replica", "b")];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let Some(changed) = relabel(&target.relabel, labels.into()) else { continue };
+        assert!(changed.values().all(|value| (1..=VALUE_BYTES_MAX).contains(&value.len())), "a value out of bounds");
+    }
+}
+
 /// The bytes are the file.
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if text.len() > FILE_BYTES_MAX {
         return;
     }
+    forwards(text);
     let config = match read("am.yml", text) {
         Ok(config) => Arc::new(config),
-        Err(faults) => {
-            assert!(!faults.is_empty(), "a file is refused without a reason");
-            // A carriage return alone ends a line of YAML, too.
-            let lines = text.matches(['\n', '\r']).count() as u64 + 1;
-            assert!(faults.iter().all(|fault| (1..=lines).contains(&fault.line)), "{faults:?}");
-            return;
-        }
+        Err(faults) => return have_places(text, &faults),
     };
     assert!(!shown(text).is_empty(), "what is read can be shown");
     let shelf = MemoryShelf::default();

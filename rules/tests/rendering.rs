@@ -128,6 +128,8 @@ fn a_webhook_with_a_body_of_its_own() {
     assert_eq!(body, want);
     let text = "  webhook_configs: [{url: 'http://h/hunter2', payload: '{\"a\": [{{ len .Alerts }}]}'}]";
     assert_eq!(only(text, &firing()).2, json!({"a": [2]}));
+    let text = text.replace("payload:", "max_alerts: 1, payload:");
+    assert_eq!(only(&text, &firing()).2, json!({"a": [1]}));
     let wrong =
         "route: {receiver: a}\nreceivers: [{name: a, webhook_configs: [{url: 'http://h', payload: {a: ['{{ if']}}]}]";
     let faults = read("a.yml", wrong).expect_err("no template");

@@ -196,8 +196,11 @@ fn entry(checker: &mut Checker<'_>, raw: Spanned<RawAlertmanager>) -> Vec<Target
             let Some(labels) = relabel(&find, labels) else { continue };
             let get = |name: &str| labels.get(name).map_or("", String::as_str);
             let url = format!("{}://{}{}", get(SCHEME), get(ADDRESS), get(PATH));
+            let is_way = matches!(get(SCHEME), "http" | "https") && get(PATH).starts_with('/');
             if !is_address(get(ADDRESS)) {
                 checker.wrong(at(&address), format!("{:?} is no address such as alertmanager:9093", address.value));
+            } else if !is_way {
+                checker.wrong(at(&address), format!("relabel_configs make {url:?} of it, which is no address"));
             }
             targets.push(Target { url, http: http.clone(), timeout_ms, relabel: change.clone() });
         }
@@ -296,6 +299,10 @@ alerting:
                 "p.yml:3:5: password and password_file exclude each other",
                 "p.yml:3:33: \"http://am:9093\" is no address such as alertmanager:9093",
             ],
+        );
+        check_refused(
+            "alerting:\n  alertmanagers:\n  - static_configs: [{targets: [am]}]\n    relabel_configs: [{target_label: __scheme__, replacement: ftp}]\n",
+            &["p.yml:3:33: relabel_configs make \"ftp://am/api/v2/alerts\" of it, which is no address"],
         );
         check_refused(
             "alerting:\n  alert_relabel_configs:\n  - {action: hashmod, modulus: 2}\n  - {action: replace}\n  - {regex: '('}\n  - {action: labeldrop, target_label: x}\n",

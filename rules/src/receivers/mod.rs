@@ -89,7 +89,7 @@ pub fn render(
     let default_http = HttpConfig::default();
     let of = Rendering { data: &data, filler: templates.filler(&data), files, default_http: &default_http };
     match &integration.settings {
-        Settings::Webhook(settings) => webhook_request(&of, settings),
+        Settings::Webhook(settings) => webhook_request(&of, settings, templates),
         Settings::Email(settings) => mail::email(&of, settings),
         Settings::PagerDuty(settings) => paging::pagerduty(&of, settings),
         Settings::Opsgenie(settings) => paging::opsgenie(&of, settings),
@@ -117,12 +117,15 @@ pub fn post(
     making.request("POST", Secret::new(url), Vec::new(), body, Hide::default())
 }
 
-fn webhook_request(of: &Rendering<'_>, webhook: &Webhook) -> Result<Outgoing, RenderError> {
+fn webhook_request(of: &Rendering<'_>, webhook: &Webhook, templates: &Templates) -> Result<Outgoing, RenderError> {
     let url = of.filled_secret(webhook.target.as_ref(), "url")?;
     let http = of.http(webhook.http_config.as_deref());
     let making = Making { http, files: of.files, timeout_ms: webhook.timeout_ms, api: Api::Plain };
     let body = match &webhook.payload {
-        Some(payload) => serde_json::to_vec(&payload::filled(of, payload.value())?).unwrap_or_default(),
+        Some(payload) => {
+            let filler = templates.filler(&of.data.truncated(webhook.max_alerts).0);
+            serde_json::to_vec(&payload::filled(&filler, payload.value())?).unwrap_or_default()
+        }
         None => webhook::body(of.data, webhook.max_alerts),
     };
     Ok(Outgoing::Http(vec![making.request("POST", url, Vec::new(), body, Hide::default())?]))

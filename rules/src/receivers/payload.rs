@@ -5,15 +5,16 @@
 
 use serde_json::{Map, Value};
 
-use super::{RenderError, Rendering};
+use super::RenderError;
+use super::templates::Filler;
 
 /// `payload` with its templates filled.
-pub(super) fn filled(of: &Rendering<'_>, payload: &Value) -> Result<Value, RenderError> {
+pub(super) fn filled(filler: &Filler<'_>, payload: &Value) -> Result<Value, RenderError> {
     Ok(match payload {
-        Value::String(text) => read_again(of.filler.plain("payload", text)?),
-        Value::Array(items) => items.iter().map(|item| filled(of, item)).collect::<Result<_, _>>()?,
+        Value::String(text) => read_again(filler.plain("payload", text)?),
+        Value::Array(items) => items.iter().map(|item| filled(filler, item)).collect::<Result<_, _>>()?,
         Value::Object(entries) => {
-            let entry = |(key, value): (&String, &Value)| Ok((of.filler.plain("payload", key)?, filled(of, value)?));
+            let entry = |(key, value): (&String, &Value)| Ok((filler.plain("payload", key)?, filled(filler, value)?));
             Value::Object(entries.iter().map(entry).collect::<Result<Map<_, _>, RenderError>>()?)
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => payload.clone(),
