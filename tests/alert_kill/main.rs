@@ -152,6 +152,15 @@ fn live(world: &mut World, url: &str, sink: &Sink, stop: &AtomicBool) -> Vec<Sta
     told
 }
 
+/// Ends the world when it is dropped, also where a test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn kills_lose_reset_and_double_nothing() {
     let kills = setting("METRICKIT_ALERT_KILLS", 6);
@@ -170,6 +179,7 @@ fn kills_lose_reset_and_double_nothing() {
     let (began, stop) = (Instant::now(), AtomicBool::new(false));
     let last = std::thread::scope(|scope| {
         let answered = scope.spawn(|| live(&mut world, &url, &sink, &stop));
+        let ending = Stop(&stop);
         for _ in 0..kills {
             if random.u8(0..4) == 0 {
                 lives.start_and_kill(&mut random);
@@ -183,7 +193,7 @@ fn kills_lose_reset_and_double_nothing() {
             *moments.entry(moment.name()).or_default() += 1;
         }
         let (_, server) = lives.start();
-        stop.store(true, Ordering::Relaxed);
+        drop(ending);
         evidence.answers = answered.join().expect("the world ends");
         server
     });
