@@ -289,8 +289,8 @@ alerting:
             "alerting:\n  alertmanagers:\n  - dns_sd_configs: [{names: [am]}]\n    scheme: ftp\n    api_version: v1\n",
             &[
                 "p.yml:3:21: discovery is not supported: name the addresses in static_configs",
-                "p.yml:5:18: api_version: \"v1\" is not supported; there is v2",
                 "p.yml:4:13: scheme: \"ftp\" is neither http nor https",
+                "p.yml:5:18: api_version: \"v1\" is not supported; there is v2",
             ],
         );
         check_refused(
