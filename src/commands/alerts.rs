@@ -1,12 +1,13 @@
 //! `metrickit alerts`, `ack` and `route`: what fires, what happened to it, who has it, where it goes.
 
-use model::time::{Clock, SystemClock};
+use model::time::{Clock, ShowDuration, SystemClock};
 use serde_json::Value as Json;
 
 use super::admin::server;
 use crate::UsageError;
 use crate::cli::{AckArgs, AlertsCommand, AlertsListArgs, AlertsLogArgs, RouteCommand, RouteExplainArgs};
 use crate::output::Output;
+use crate::render::text::visible;
 use crate::render::{append, table};
 use crate::when::{api_seconds, parse_instant_ms, show_instant};
 
@@ -99,8 +100,9 @@ pub(crate) fn route(command: &RouteCommand, output: &mut Output) -> anyhow::Resu
     Ok(())
 }
 
+/// As it is shown: labels and answers are of others, and may hold what steers a terminal.
 fn text_of(value: &Json) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    visible(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }
 
 fn texts(value: &Json) -> Vec<String> {
@@ -112,7 +114,7 @@ pub(super) fn told_labels(labels: &Json) -> String {
     let Some(labels) = labels.as_object() else { return String::new() };
     let name = labels.get("alertname").map(text_of).unwrap_or_default();
     let others = labels.iter().filter(|(name, _)| *name != "alertname");
-    let others: Vec<String> = others.map(|(name, value)| format!("{name}={}", text_of(value))).collect();
+    let others: Vec<String> = others.map(|(name, value)| format!("{}={}", visible(name), text_of(value))).collect();
     if others.is_empty() { name } else { format!("{name} {}", others.join(" ")).trim_start().to_owned() }
 }
 
@@ -156,13 +158,18 @@ fn told_event(event: &Json) -> String {
             let (receiver, reason, answer) = (of("receiver"), of("reason"), of("answer"));
             format!("{receiver} {how} of {firing} firing, {resolved} resolved ({reason}): {answer}")
         }
+        "attempt" => {
+            let again = ShowDuration(event["again_after_ms"].as_i64().unwrap_or_default());
+            let (receiver, attempt, answer) = (of("receiver"), of("attempt"), of("answer"));
+            format!("{receiver} was not reached at attempt {attempt}, the next follows after {again}: {answer}")
+        }
         "silence" => {
             format!("silence {} {} by {}: {} {}", of("id"), of("change"), of("by"), of("matchers"), of("comment"))
         }
         "ack" => format!("{labels} acknowledgement {} ({}) {}", of("change"), of("owner"), of("note")),
         "group_trouble" => format!("{} {}: {}", of("group"), of("rule"), of("message")),
         "note" => of("message"),
-        _ => event.to_string(),
+        _ => visible(&event.to_string()),
     };
     format!("{at}  {}", told.trim_end())
 }
@@ -241,7 +248,15 @@ mod tests {
                 json!({"at_ms": 0, "event": "delivery", "receiver": "ops", "reason": "first notification", "firing": ["1"], "resolved": [], "ok": false, "answer": "500"}),
                 "1970-01-01 00:00:00  ops was NOT told of 1 firing, 0 resolved (first notification): 500",
             ),
+            (
+                json!({"at_ms": 0, "event": "attempt", "receiver": "ops", "attempt": 2, "answer": "503", "again_after_ms": 4000}),
+                "1970-01-01 00:00:00  ops was not reached at attempt 2, the next follows after 4s: 503",
+            ),
             (json!({"at_ms": 0, "event": "note", "message": "m"}), "1970-01-01 00:00:00  m"),
+            (
+                json!({"at_ms": 0, "event": "alert_state", "labels": {"alertname": "A\u{1b}[2J", "job": "x\ny"}, "from": "pending", "to": "firing"}),
+                "1970-01-01 00:00:00  A\\u{1b}[2J job=x\\ny: pending → firing",
+            ),
         ] {
             assert_eq!(told_event(&event), want);
         }

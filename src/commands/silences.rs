@@ -15,6 +15,8 @@ use crate::when::{api_seconds, parse_instant_ms, show_instant};
 const TIME_PATTERN: &str = "%a %Y-%m-%d %H:%M";
 /// Most occurrences that are shown.
 const OCCURRENCES_MAX: usize = 5;
+/// What is shown of a silence whose times are all outside of it.
+const NEVER: &str = "it never mutes\n";
 
 /// Does what is asked for.
 pub(crate) fn run(command: &SilenceCommand, output: &mut Output) -> anyhow::Result<()> {
@@ -32,6 +34,10 @@ fn add(args: &SilenceAddArgs, output: &mut Output) -> anyhow::Result<()> {
     let recurrence = recurrence(args)?;
     let ends_ms = starts_ms.saturating_add(length_ms(args)?);
     let shown = shown(recurrence.as_ref(), starts_ms, ends_ms, now_ms);
+    if shown == NEVER {
+        let (from, to) = (show_instant(starts_ms, TIME_PATTERN), show_instant(ends_ms, TIME_PATTERN));
+        return Err(UsageError(format!("none of its times is between {from} and {to} UTC: it never mutes")).into());
+    }
     if args.dry_run {
         output.text(&shown)?;
         return Ok(());
@@ -112,7 +118,7 @@ fn shown(recurrence: Option<&Recurrence>, starts_ms: i64, ends_ms: i64, now_ms: 
         append(&mut text, format_args!("mutes {} to {} UTC\n", at(*from_ms), at(*to_ms)));
     }
     if spans.is_empty() {
-        text.push_str("it never mutes\n");
+        text.push_str(NEVER);
     } else if spans.len() > OCCURRENCES_MAX {
         append(&mut text, format_args!("and so on until {} UTC\n", at(ends_ms)));
     }
@@ -212,7 +218,7 @@ mutes Thu 1970-01-01 22:00 to Fri 1970-01-02 06:00 UTC
 ";
         assert_eq!(shown(nightly.as_ref(), 0, 40 * HOUR_MS, 0), want);
         let weekend = times("--weekdays saturday,sunday").expect("times");
-        assert_eq!(shown(weekend.as_ref(), 0, 24 * HOUR_MS, 0), "it never mutes\n");
+        assert_eq!(shown(weekend.as_ref(), 0, 24 * HOUR_MS, 0), NEVER);
         let text = shown(weekend.as_ref(), 0, 24 * 365 * HOUR_MS, 0);
         assert!(text.starts_with("mutes Sat 1970-01-03 00:00 to Mon 1970-01-05 00:00 UTC\n"), "{text}");
         assert!(text.ends_with("and so on until Fri 1971-01-01 00:00 UTC\n"), "{text}");

@@ -29,7 +29,8 @@ async fn alerts_are_taken_of_programs_alone() {
         assert_eq!(answer.status, 415, "{kind}: {}", answer.body);
     }
     assert_eq!(post(&server, path, &[], &of("Blob")).await.status, 415);
-    for (origin, host) in [("http://evil.example", "127.0.0.1:9595"), ("null", "127.0.0.1:9595"), ("http://e:1", "e:1")] {
+    for (origin, host) in [("http://evil.example", "127.0.0.1:9595"), ("null", "127.0.0.1:9595"), ("http://e:1", "e:1")]
+    {
         let answer = post(&server, path, &[JSON, ("origin", origin), ("host", host)], &of("Page")).await;
         assert_eq!(answer.status, 403, "{origin}: {}", answer.body);
     }

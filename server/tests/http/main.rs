@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test that calls them")]
 
 mod admin;
-mod alertmanager_api;
 mod agents;
+mod alertmanager_api;
 mod captures;
 mod chunk_decoder;
 mod compress;

@@ -32,6 +32,11 @@ impl Outcome {
         self.tests.iter().map(|test| test.failures.len()).sum()
     }
 
+    /// Whether no test of it was run, and nothing is wrong with it.
+    fn is_idle(&self) -> bool {
+        self.faults.is_empty() && self.tests.is_empty()
+    }
+
     fn is_good(&self) -> bool {
         self.faults.is_empty() && self.failures() == 0
     }
@@ -42,11 +47,15 @@ pub(crate) fn run(args: &RulesTestArgs, output: &mut Output) -> anyhow::Result<b
     let mut outcomes = Vec::new();
     for file in &args.files {
         let outcome = run_file(file, args.only.as_deref());
-        if !args.json {
+        let is_left_out = args.only.is_some() && outcome.is_idle();
+        if !args.json && !is_left_out {
             let columns = if output.is_terminal { output.width() } else { COLUMNS };
             output.text(&told(&outcome, columns, output.color))?;
         }
         outcomes.push(outcome);
+    }
+    if let Some(only) = args.only.as_deref().filter(|_| outcomes.iter().all(Outcome::is_idle)) {
+        anyhow::bail!("no test is like --only {only:?}");
     }
     if args.json {
         output.line(&json!({ "files": outcomes.iter().map(as_json).collect::<Vec<_>>() }).to_string())?;
