@@ -114,11 +114,10 @@ impl Reader<'_> {
         let value = if self.peek() == Some('"') {
             self.quoted()?
         } else {
-            let value = self.bare(|c| c == ',' || (braced && c == '}'));
-            if let Some(quote) = value.find('"') {
-                return Err((value_at + quote, "a quote inside of a value that does not begin with one".to_owned()));
-            }
-            value.trim_end().to_owned()
+            // Of several braces the last one of the text ends the matchers.
+            let end = self.text.trim_end().len();
+            let value = self.bare_until(|at, c| c == ',' || (braced && c == '}' && at + 1 == end));
+            unescaped(value.trim_end()).map_err(|(at, message)| (value_at + at, message.to_owned()))?
         };
         Matcher::new(name, op, value).map_err(|error| (value_at, error.to_string()))
     }
@@ -143,14 +142,18 @@ impl Reader<'_> {
     }
 
     fn bare(&mut self, ends: impl Fn(char) -> bool) -> String {
+        self.bare_until(|_, c| ends(c))
+    }
+
+    fn bare_until(&mut self, ends: impl Fn(usize, char) -> bool) -> String {
         let mut text = String::new();
-        while let Some((_, c)) = self.chars.next_if(|(_, c)| !ends(*c)) {
+        while let Some((_, c)) = self.chars.next_if(|(at, c)| !ends(*at, *c)) {
             text.push(c);
         }
         text
     }
 
-    /// A text in double quotes, with the escapes `\"`, `\\` and `\n`.
+    /// A text in double quotes, with escapes.
     fn quoted(&mut self) -> Result<String, Wrong> {
         let start = self.at();
         self.chars.next();
@@ -159,17 +162,39 @@ impl Reader<'_> {
             match c {
                 '"' => return Ok(text),
                 '\\' => match self.chars.next() {
-                    Some((_, '"')) => text.push('"'),
-                    Some((_, '\\')) => text.push('\\'),
-                    Some((_, 'n')) => text.push('\n'),
-                    // A regular expression's own: it stays as it is.
-                    Some((_, other)) => text.extend(['\\', other]),
+                    Some((_, escaped)) => push_escaped(&mut text, escaped),
                     None => return Err((at, "an escape without a character".to_owned())),
                 },
                 _ => text.push(c),
             }
         }
         Err((start, "a quote that does not end".to_owned()))
+    }
+}
+
+/// A text without quotes around it, its escapes read.
+fn unescaped(raw: &str) -> Result<String, (usize, &'static str)> {
+    let mut text = String::with_capacity(raw.len());
+    let mut chars = raw.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Err((at, "a quote inside of a value that does not begin with one")),
+            '\\' => match chars.next() {
+                Some((_, escaped)) => push_escaped(&mut text, escaped),
+                None => text.push(c),
+            },
+            _ => text.push(c),
+        }
+    }
+    Ok(text)
+}
+
+/// What `c` behind a backslash stands for: `\"`, `\\` and `\n` are known, others are a regular expression's own and stay as they are.
+fn push_escaped(text: &mut String, c: char) {
+    match c {
+        '"' | '\\' => text.push(c),
+        'n' => text.push('\n'),
+        _ => text.extend(['\\', c]),
     }
 }
 
@@ -214,6 +239,11 @@ mod tests {
             (r#"a="x\"y\\z\n""#, "a=\"x\\\"y\\\\z\\n\""),
             (r#"a=~"\d+""#, "a=~\"\\\\d+\""),
             ("a=b=c", "a=\"b=c\""),
+            (r"a=~web\\d+", "a=~\"web\\\\d+\""),
+            (r"a=\d+\n\", "a=\"\\\\d+\\n\\\\\""),
+            (r#"{a=b\"c}"#, "a=\"b\\\"c\""),
+            ("{a=~x{2}}", "a=~\"x{2}\""),
+            ("{a=~x{2},b=y{3}} ", "a=~\"x{2}\" b=\"y{3}\""),
             ("", "1: a matcher is missing"),
             ("{a=b", "5: `}` is missing"),
             ("a", "2: one of = != =~ !~ is wanted"),
@@ -222,7 +252,8 @@ mod tests {
             ("a=\"b", "3: a quote that does not end"),
             ("a=b\"c", "4: a quote inside of a value that does not begin with one"),
             ("a=\"b\" c", "7: more than matchers"),
-            ("{a=b} c", "7: more than matchers"),
+            ("{a=b} c", "8: `}` is missing"),
+            ("{a=\"b\"} c", "9: more than matchers"),
         ] {
             assert_eq!(told(text), want, "{text}");
         }

@@ -55,13 +55,13 @@ groups:
 - name: a
   interval: 0s
   rules:
-  - record: x y
+  - record: x{y}
     expr: sum(
     for: 5m
   - alert: A
     expr: up
     for: soon
-    labels: {"a-b": c, __name__: d}
+    labels: {"": c, "a-b": e, __name__: d}
     annotations:
       text: '{{ $valu }}'
   - expr: up
@@ -76,12 +76,12 @@ groups:
         faults(text),
         [
             "r.yml:4:13: interval: 0s is no time between two evaluations",
-            "r.yml:6:13: record: \"x y\" is no name of a metric",
-            "r.yml:7:11: rule \"x y\": expr: 1:5: parse error: unexpected end of input",
-            "r.yml:8:10: `for` is for alerts; rule \"x y\" records",
+            "r.yml:6:13: record: \"x{y}\" is no name of a metric",
+            "r.yml:7:11: rule \"x{y}\": expr: 1:5: parse error: unexpected end of input",
+            "r.yml:8:10: `for` is for alerts; rule \"x{y}\" records",
             "r.yml:11:10: for: \"soon\" is not a duration; write it like 90s, 1h30m or 15d (units y w d h m s ms, longest first)",
-            "r.yml:12:21: \"a-b\" is no name of a label",
-            "r.yml:12:34: \"__name__\" is no name of a label",
+            "r.yml:12:18: \"\" is no name of a label",
+            "r.yml:12:41: \"__name__\" is no name of a label",
             "r.yml:14:13: template of annotation \"text\", line 1, column 4: there is no variable $valu",
             "r.yml:15:5: a rule of group \"a\" has neither `record` nor `alert`",
             "r.yml:16:5: a rule of group \"a\" has both `record` and `alert`",

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use model::labels::is_label_name;
 use model::{MatchOp, Matcher};
 use serde_saphyr::{Location, Spanned};
 
@@ -95,7 +94,7 @@ impl<'a> Checker<'a> {
         value: &str,
         what: &str,
     ) {
-        if !is_label_name(name) {
+        if name.is_empty() {
             self.wrong(at(place), format!("{what}: {name:?} is no name of a label"));
             return;
         }
@@ -109,7 +108,7 @@ impl<'a> Checker<'a> {
     pub(super) fn labels(&mut self, labels: TextMap, what: &str) -> BTreeMap<String, String> {
         let mut checked = BTreeMap::new();
         for (name, value) in labels.unwrap_or_default() {
-            if !is_label_name(&name) {
+            if name.is_empty() {
                 self.wrong(at(&value), format!("{what}: {name:?} is no name of a label"));
             }
             checked.insert(name, value.value);

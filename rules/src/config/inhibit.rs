@@ -1,6 +1,5 @@
 //! Inhibition rules, those by labels that are equal and those by topology.
 
-use model::labels::is_label_name;
 use serde_saphyr::Spanned;
 
 use super::INHIBIT_RULES_MAX;
@@ -33,7 +32,7 @@ fn by_labels(checker: &mut Checker<'_>, raw: RawInhibit) -> InhibitRule {
     let target = checker.matchers(raw.target_matchers, raw.target_match, raw.target_match_re, "target_matchers");
     let mut equal = Vec::new();
     for label in raw.equal.unwrap_or_default() {
-        if !is_label_name(&label.value) {
+        if label.value.is_empty() {
             checker.wrong(at(&label), format!("equal: {:?} is no name of a label", label.value));
         }
         equal.push(label.value);
@@ -49,7 +48,7 @@ fn by_topology(checker: &mut Checker<'_>, raw: Spanned<RawTopology>) -> InhibitR
     if source.is_empty() {
         checker.wrong(place, "source_matchers: they tell which alerts mean that all beneath is gone");
     }
-    if let Some(label) = label.as_ref().filter(|label| !is_label_name(&label.value)) {
+    if let Some(label) = label.as_ref().filter(|label| label.value.is_empty()) {
         checker.wrong(at(label), format!("label: {:?} is no name of a label", label.value));
     }
     if let Some(separator) = separator.as_ref().filter(|separator| separator.value.is_empty()) {

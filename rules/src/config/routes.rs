@@ -123,7 +123,7 @@ impl Tree<'_, '_> {
                 }
                 return Some(GroupBy::All);
             }
-            if !is_label_name(&name.value) {
+            if name.value.is_empty() {
                 self.checker.wrong(at(name), format!("group_by: {:?} is no name of a label", name.value));
             }
             match sorted.binary_search(&name.value) {

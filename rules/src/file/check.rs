@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::labels::{is_label_name, is_metric_name};
 use serde_saphyr::{Location, Spanned};
 
 use super::extend::{Scope, values};
@@ -90,7 +89,7 @@ impl Checker<'_> {
     pub(super) fn names(&mut self, texts: Texts, what: &str) -> BTreeMap<String, Spanned<String>> {
         let texts = texts.unwrap_or_default();
         for (name, value) in &texts {
-            if !is_label_name(name) || (name == "__name__" && what == "label") {
+            if name.is_empty() || (name == "__name__" && what == "label") {
                 self.wrong(at(value), format!("{name:?} is no name of a {what}"));
             }
         }
@@ -174,7 +173,8 @@ impl Checker<'_> {
                 self.wrong(place, format!("`{what}` is for alerts; rule {:?} records", name.value));
             }
         }
-        if !is_metric_name(&name.value) {
+        // What has braces is an expression at the wrong place.
+        if name.value.is_empty() || name.value.contains(['{', '}']) {
             self.wrong(at(name), format!("record: {:?} is no name of a metric", name.value));
         }
     }
