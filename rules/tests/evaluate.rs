@@ -93,7 +93,9 @@ groups:
     );
     bench.series("x", &[("host", "a")], "1 9 9");
     bench.series("x", &[("host", "b")], "1 1 9");
-    bench.run(3);
+    let lines = bench.run(3);
+    let of_many: Vec<&String> = lines.iter().filter(|line| line.contains(": Many")).collect();
+    assert_eq!(of_many, ["1: Many{a} - firing", "2: Many{a} firing -"], "one beyond the limit never begins");
     let faults = |minute: usize| bench.faults(minute);
     assert_eq!(
         faults(0),
@@ -146,6 +148,39 @@ fn no_data_is_told_from_no_alert() {
             "4: NoData{v,A} firing resolved"
         ]
     );
+}
+
+#[test]
+fn names_are_any_text() {
+    let mut bench = Bench::new(
+        "groups: [{name: g, rules: [{record: x.y z, expr: x, labels: {a-b: v}}, {alert: 'A b', expr: x, labels: {a.c: v}}]}]",
+    );
+    bench.series("x", &[], "6");
+    assert_eq!(bench.run(1), ["0: A b{v} - firing"]);
+    assert_eq!(bench.samples(r#"{"x.y z", "a-b"="v"}"#), "0=6");
+    assert_eq!(bench.samples(r#"ALERTS{"a.c"="v", alertname="A b", alertstate="firing"}"#), "0=1");
+}
+
+#[test]
+fn a_value_that_is_no_number_is_data() {
+    let mut bench = Bench::new("groups: [{name: g, rules: [{alert: A, expr: 'x / y > 5', on_no_data: keep}]}]");
+    bench.series("x", &[], "6 0 6");
+    bench.series("y", &[], "1 0 1");
+    assert_eq!(bench.run(3), ["0: A{} - firing", "1: A{} firing resolved", "2: A{} resolved firing"]);
+}
+
+/// Or whoever was told of them takes them for over.
+#[test]
+fn alerts_of_a_rule_that_fails_are_told_on() {
+    let mut bench = Bench::new("groups: [{name: g, rules: [{alert: A, expr: 'x > 5'}]}]");
+    bench.series("x", &[], "6");
+    bench.run(1);
+    for minute in 1..8 {
+        bench.fail(minute);
+        assert_eq!(bench.run(1), Vec::<String>::new());
+    }
+    let told: Vec<_> = bench.told().iter().map(|(_, told)| (told.ends_ms - START_MS) / MINUTE_MS).collect();
+    assert_eq!(told, (4..12).collect::<Vec<_>>(), "once a minute, for four more");
 }
 
 #[test]

@@ -131,6 +131,25 @@ fn after_a_start_missing_data_is_no_evidence() {
     assert_eq!(bench.run(3), ["3: A{a} firing resolved"]);
 }
 
+/// Alerts that speak of their rule as a whole too.
+#[test]
+fn after_a_start_the_alert_about_missing_data_stays() {
+    for (policy, alert) in [("alert", "A{}"), ("nodata", "NoData{A}")] {
+        let rule = format!("alert: A, expr: 'x > 5', for: 1m, on_no_data: {policy}");
+        let mut bench = Bench::new(&text("g", &rule));
+        // With `nodata` there is a series that its alert is about, with `alert` none that fired.
+        let first = if policy == "alert" { "1 1" } else { "6 6" };
+        bench.series("x", &[], &format!("{first} _ _ _ _ _ _ 1 1"));
+        let lines = bench.run(5);
+        assert!(lines.contains(&format!("3: {alert} pending firing")), "{policy}: {lines:?}");
+        bench.restart();
+        bench.settings.settling_until_ms = START_MS + 9 * MINUTE_MS;
+        assert_eq!(bench.run(3), Vec::<String>::new(), "{policy}");
+        let lines = bench.run(1);
+        assert!(lines.contains(&format!("8: {alert} firing resolved")), "{policy}: data is evidence: {lines:?}");
+    }
+}
+
 #[test]
 fn a_changed_rule_keeps_what_is_unchanged() {
     let first = "alert: A, expr: 'x > 5', for: 3m, labels: {severity: page}";

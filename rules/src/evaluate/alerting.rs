@@ -49,18 +49,28 @@ struct Found {
 impl RuleState {
     pub(super) fn alert(&mut self, rule: &Rule, alerting: &Alerting, pass: &mut Pass<'_>) -> Result<(), String> {
         let mut texts = Texts::new(rule, alerting, pass.settings, pass.world, pass.at_ms);
-        let (found, error) = match self.look(rule, alerting, pass, &mut texts) {
-            Ok(found) => (found, None),
-            Err(error) if alerting.on_error == OnError::Alert => (self.failed(rule, &texts, &error)?, Some(error)),
-            Err(error) => return Err(error),
+        let found = match self.look(rule, alerting, pass, &mut texts) {
+            Ok(found) => Ok((found, None)),
+            Err(error) if alerting.on_error == OnError::Alert => {
+                self.failed(rule, &texts, &error).map(|found| (found, Some(error)))
+            }
+            Err(error) => Err(error),
+        };
+        let (found, error) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                // What nobody repeats ends where it was told.
+                self.tell(rule, pass)?;
+                return Err(error);
+            }
         };
         if let Some(fault) = texts.fault.take() {
             pass.made
                 .faults
                 .push(RuleFault { rule: Some(pass.rule), message: format!("a template is not filled: {fault}") });
         }
+        self.limited(rule, &found, pass)?;
         self.step(rule, alerting, found, pass);
-        self.limited(pass)?;
         self.tell(rule, pass)?;
         error.map_or(Ok(()), Err)
     }
@@ -118,6 +128,10 @@ impl RuleState {
             };
             found.unseen.insert(labels, unseen);
         }
+        if missing && is_settling {
+            let whole = self.alerts.iter().filter(|(_, alert)| alert.source.is_none() && alert.times.is_active());
+            found.unseen.extend(whole.map(|(labels, _)| (labels.clone(), Unseen::Held)));
+        }
         if !missing || is_settling {
             return Ok(());
         }
@@ -140,6 +154,29 @@ impl RuleState {
         let seen = Seen { source: None, value: f64::NAN, annotations: about(rule, error) };
         found.seen.insert(texts.of_rule(RULE_ERROR)?, seen);
         Ok(found)
+    }
+
+    /// More alerts than the group allows are none, before anything is done for them.
+    fn limited(&mut self, rule: &Rule, found: &Found, pass: &mut Pass<'_>) -> Result<(), String> {
+        let stays = |(labels, alert): &(&Labels, &ActiveAlert)| match found.unseen.get(labels) {
+            _ if found.seen.contains_key(labels) => false,
+            Some(Unseen::Held | Unseen::GoesOn) => alert.times.is_active(),
+            Some(Unseen::Over) | None => {
+                let next = alert.times.unseen(pass.at_ms, waits_of(rule, alert.source.as_ref()));
+                next.is_some_and(|times| times.is_active())
+            }
+        };
+        let active = found.seen.len() + self.alerts.iter().filter(stays).count();
+        if pass.limit == 0 || active <= pass.limit {
+            return Ok(());
+        }
+        for (labels, alert) in std::mem::take(&mut self.alerts) {
+            pass.changed(&labels, &alert, Some(alert.times.state), None);
+            if alert.stored.is_some() {
+                pass.made.changes.push((super::stored::alert_key(self.id, &labels), None));
+            }
+        }
+        Err(format!("exceeded limit of {} with {active} alerts", pass.limit))
     }
 
     /// Takes all alerts to their next states.
@@ -196,20 +233,6 @@ impl RuleState {
                 pass.made.changes.push((super::stored::alert_key(self.id, &labels), None));
             }
         }
-    }
-
-    /// More alerts than the group allows are none.
-    fn limited(&mut self, pass: &mut Pass<'_>) -> Result<(), String> {
-        let active = self.alerts.values().filter(|alert| alert.times.is_active()).count();
-        if pass.limit == 0 || active <= pass.limit {
-            return Ok(());
-        }
-        for (labels, alert) in std::mem::take(&mut self.alerts) {
-            if alert.stored.is_some() {
-                pass.made.changes.push((super::stored::alert_key(self.id, &labels), None));
-            }
-        }
-        Err(format!("exceeded limit of {} with {active} alerts", pass.limit))
     }
 
     /// Samples of active alerts, what is to be told, and what the shelf is to keep.

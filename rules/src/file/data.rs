@@ -1,8 +1,8 @@
 //! Whether the series that a rule is about have data, whatever their values.
 //!
 //! An alert without a sample is over when its condition is false, and is not known when there is nothing to compare. What tells them apart
-//! is the expression with its comparisons made true: `a > b` becomes `(a > b) or (a <= b)`, through `and`, `or` and
-//! `unless`, so that labels come out as those of the alert do.
+//! is the expression with its comparisons made true: `a > b` becomes `(a == b) or (a != b)`, which holds of all values, NaN among them, through
+//! `and`, `or` and `unless`, so that labels come out as those of the alert do.
 
 use query::ast::{Binary, BinaryOp, Expr, ExprKind, Matching};
 
@@ -28,7 +28,7 @@ fn data_of(expr: &Expr, chain: usize) -> Option<Expr> {
                 let binary = Binary { op, left: left.clone(), ..(**binary).clone() };
                 Expr { span: expr.span, kind: ExprKind::Binary(Box::new(binary)) }
             };
-            Some(joined(BinaryOp::Or, None, compared(binary.op), compared(opposite(binary.op)?)))
+            Some(joined(BinaryOp::Or, None, compared(BinaryOp::Equal), compared(BinaryOp::NotEqual)))
         }
         ExprKind::Binary(binary) => {
             let (left, right) = (data_of(&binary.left, chain), data_of(&binary.right, chain));
@@ -50,19 +50,6 @@ fn data_of(expr: &Expr, chain: usize) -> Option<Expr> {
         }
         _ => None,
     }
-}
-
-/// What is true of two numbers where `op` is not; of a number that is none, `!=` alone is true.
-fn opposite(op: BinaryOp) -> Option<BinaryOp> {
-    Some(match op {
-        BinaryOp::Equal => BinaryOp::NotEqual,
-        BinaryOp::NotEqual => BinaryOp::Equal,
-        BinaryOp::Less => BinaryOp::GreaterEqual,
-        BinaryOp::LessEqual => BinaryOp::Greater,
-        BinaryOp::Greater => BinaryOp::LessEqual,
-        BinaryOp::GreaterEqual => BinaryOp::Less,
-        _ => return None,
-    })
 }
 
 fn joined(op: BinaryOp, matching: Option<Matching>, left: Expr, right: Expr) -> Expr {
@@ -87,14 +74,14 @@ mod tests {
     #[test]
     fn comparisons_are_made_true() {
         for (expr, want) in [
-            ("a > 1", Some("(a > 1) or (a <= 1)")),
+            ("a > 1", Some("(a == 1) or (a != 1)")),
             ("(a == 1)", Some("(a == 1) or (a != 1)")),
-            ("a >= 2 and on (job) b < 3", Some("((a >= 2) or (a < 2)) and on (job) ((b < 3) or (b >= 3))")),
-            ("a and b > 1", Some("(a) and ((b > 1) or (b <= 1))")),
+            ("a >= 2 and on (job) b < 3", Some("((a == 2) or (a != 2)) and on (job) ((b == 3) or (b != 3))")),
+            ("a and b > 1", Some("(a) and ((b == 1) or (b != 1))")),
             ("a unless b > 1", Some("a")),
-            ("a > 1 unless b", Some("(a > 1) or (a <= 1)")),
+            ("a > 1 unless b", Some("(a == 1) or (a != 1)")),
             ("absent(a) or a == 0", Some("(absent(a)) or ((a == 0) or (a != 0))")),
-            ("a > 1 <= 2", Some("(((a > 1) or (a <= 1)) <= 2) or (((a > 1) or (a <= 1)) > 2)")),
+            ("a > 1 <= 2", Some("(((a == 1) or (a != 1)) == 2) or (((a == 1) or (a != 1)) != 2)")),
             ("a > bool 1", None),
             ("absent(a)", None),
             ("a", None),
