@@ -79,6 +79,16 @@ pub fn compile_captures(pattern: &str) -> Result<Regex, RegexError> {
     compile(pattern, &translated)
 }
 
+/// Compiles `pattern` to be looked for anywhere in a text, with `.` matching no newline, as Go's package `regexp` does.
+///
+/// # Errors
+///
+/// When `pattern` is no valid expression, too long, or compiles too large.
+pub fn compile_search(pattern: &str) -> Result<Regex, RegexError> {
+    let (translated, _) = parse(pattern)?;
+    build(pattern, &translated)
+}
+
 /// The expression in the dialect of the `regex` crate, and its meaning. It is complete in itself, so that nothing in it
 /// can reach the anchors that [`compile`] puts around it.
 fn parse(pattern: &str) -> Result<(String, Hir), RegexError> {
@@ -97,9 +107,13 @@ fn parse(pattern: &str) -> Result<(String, Hir), RegexError> {
 }
 
 fn compile(pattern: &str, translated: &str) -> Result<Regex, RegexError> {
-    let anchored = format!("^(?s:{translated})$");
+    build(pattern, &format!("^(?s:{translated})$"))
+}
+
+/// Compiles `text`, which `pattern` became.
+fn build(pattern: &str, text: &str) -> Result<Regex, RegexError> {
     // The anchors and the group around the expression are one level more.
-    let built = RegexBuilder::new(&anchored).size_limit(PROGRAM_BYTES_MAX).nest_limit(NEST_MAX + 2).build();
+    let built = RegexBuilder::new(text).size_limit(PROGRAM_BYTES_MAX).nest_limit(NEST_MAX + 2).build();
     built.map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => {
             RegexError::TooLarge { fragment: shorten(pattern), limit_bytes: PROGRAM_BYTES_MAX }

@@ -96,6 +96,12 @@ fn numbers_for_people() {
             ),
             ("{{ now }}", "1.435065584128e+09"),
             ("{{ humanizeTimestamp 1e30 }}", "error: …"),
+            // As many milliseconds as are over, and nothing that 64 bits of nanoseconds do not hold.
+            (
+                "{{ humanizeTimestamp 1.9996 }} {{ (toTime -1.9996).Format \"05.000\" }}",
+                "1970-01-01 00:00:01.999 +0000 UTC 58.001",
+            ),
+            ("{{ toTime 1e10 }}", "error: …"),
         ],
         rule,
     );
@@ -136,6 +142,16 @@ fn texts() {
                 "true false acac",
             ),
             ("{{ match \"(\" \"a\" }}", "error: t:1:4: match: …"),
+            // As in RE2 a brace that counts nothing is one, and a digit is one of ten.
+            ("{{ reReplaceAll \"{.*}\" \"\" \"a{b}c\" }}", "ac"),
+            (
+                "{{ match \"^\\\\d\" \"\u{663}\" }} {{ match \"\\\\bé\" \"é\" }} {{ match \"a.c\" \"a\\nc\" }}",
+                "false false false",
+            ),
+            ("{{ reReplaceAll \"x*\" \"-\" \"axxb\" }}", "-a-b-"),
+            // However long it might have become.
+            ("{{ len (reReplaceAll \"a\" (printf \"%1000s\" \"b\") (printf \"%2000s%1000s\" \"\" \"a\")) }}", "2999"),
+            ("{{ title \"it's x_y 1st a-b\" }}", "It'S X_y 1st A-B"),
             (
                 "{{ stripPort \"a:80\" }} {{ stripPort \"[::1]:80\" }} {{ stripPort \"::1\" }} {{ stripPort \"a\" }}",
                 "a ::1 ::1 a",
@@ -172,10 +188,7 @@ fn notifications() {
     let dot = Value::map([("Labels", Pairs(pairs.into()).value()), ("At", at), ("N", Value::Float(1.5))]);
     same(
         &[
-            (
-                "{{ .Labels.severity }} {{ .Labels.none }}|{{ .Labels }}",
-                "page |map[alertname:Down severity:page zone:a]",
-            ),
+            ("{{ .Labels.severity }} {{ .Labels.none }}|{{ .Labels }}", "page |alertname=Down, severity=page, zone=a"),
             (
                 "{{ range .Labels.SortedPairs }}{{ .Name }}={{ .Value }} {{ end }}",
                 "alertname=Down severity=page zone=a ",
@@ -187,6 +200,12 @@ fn notifications() {
             ("{{ (.Labels.Remove (stringSlice \"zone\")).Names }} {{ len .Labels }}", "[alertname severity] 3"),
             ("{{ range $k, $v := .Labels }}{{ $k }}:{{ $v }};{{ end }}", "alertname:Down;severity:page;zone:a;"),
             ("{{ index .Labels \"zone\" }}", "a"),
+            (
+                "{{ .Labels.SortedPairs }}|{{ printf \"%s %v %T\" .Labels .Labels .Labels }}|{{ print .Labels }}",
+                "alertname=Down, severity=page, zone=a|alertname=Down, severity=page, zone=a \
+                 alertname=Down, severity=page, zone=a template.KV|alertname=Down, severity=page, zone=a",
+            ),
+            ("{{ title \"aa bb CC it's 1st a_b x.y a-b ÄRGER\" }}", "Aa Bb Cc It's 1St A_b X.y A-B Ärger"),
             (
                 "{{ toJson .Labels }} {{ toJson (dict \"a\" 1 \"b\" (list 1.5 true nil \"x\\\"\")) }}",
                 "{\"alertname\":\"Down\",\"severity\":\"page\",\"zone\":\"a\"} {\"a\":1,\"b\":[1.5,true,null,\"x\\\"\"]}",
@@ -223,13 +242,39 @@ fn limits_are_kept() {
         ("{{ range 100 }}0123456789{{ end }}{{ printf \"%1000d\" 1 }}", "1000 bytes"),
         ("{{ range 1000000000 }}{{ end }}", "5000 steps"),
         ("{{ define \"x\" }}{{ template \"x\" }}{{ end }}{{ template \"x\" }}", "8 templates"),
-        ("{{ reReplaceAll \"a\" \"bbbbbbbbbbbbbbbbbbbb\" (printf \"%100s\" \"a\") }}", "1000 bytes"),
+        ("{{ reReplaceAll \"a\" \"bbbbbbbbbbbbbbbbbbbb\" (printf \"%1000s\" \"a\") }}", "1000 bytes"),
     ] {
         let mut library = Library::default();
         library.add("t", text, &[], &functions).expect("a template");
         let fault = library.fill("t", &Value::Nil, &[], &functions, limits).expect_err("beyond a limit");
         assert!(fault.message.contains(want), "{text}: {fault}");
     }
+    for (text, want) in [
+        ("{{ $x := list }}{{ range 60000 }}{{ $x = list $x }}{{ end }}", "65 lists and maps"),
+        ("{{ $x := list }}{{ range 60000 }}{{ $x = append (list) $x }}{{ end }}", "65 lists and maps"),
+        ("{{ $x := list }}{{ range 60000 }}{{ $x = dict \"a\" $x }}{{ end }}", "65 lists and maps"),
+        ("{{ $s := \"x\" }}{{ range 40 }}{{ $s = join $s (list $s $s) }}{{ end }}", "1048576 bytes"),
+        ("{{ $s := \"x\" }}{{ range 60 }}{{ $s = base64encode $s }}{{ end }}", "1048576 bytes"),
+        ("{{ $l := list 1 }}{{ range 31 }}{{ $l = list $l $l }}{{ end }}{{ toJson $l }}", "1048576 bytes"),
+        ("{{ $l := list 1 }}{{ range 60 }}{{ $l = list $l $l }}{{ end }}{{ print $l }}", "1048576 bytes"),
+        (
+            "{{ $s := printf \"%1000d\" 1 }}{{ range 10 }}{{ $s = print $s $s }}{{ end }}\
+             {{ $l := list }}{{ range 1000 }}{{ $l = append $l (print $s \"x\") }}{{ end }}",
+            "67108864 are allowed",
+        ),
+        ("{{ $l := list }}{{ range 9999 }}{{ $l = append $l 1 }}{{ end }}", "67108864 are allowed"),
+    ] {
+        let fault = fill(text, &Value::Nil, &functions).expect_err("beyond a limit");
+        assert!(fault.contains(want), "{text}: {fault}");
+    }
+    let nested = rule("{{ $x := args 1 }}{{ range 60000 }}{{ $x = args $x }}{{ end }}").expect_err("too deep");
+    assert!(nested.contains("65 lists and maps"), "{nested}");
+    // However many choices there are, they are not inside each other.
+    let many: Vec<String> = (0..2000).map(|at| format!("{{{{ else if eq $.N {at} }}}}{at}")).collect();
+    let many = many.concat();
+    let text = format!("{{{{ if eq $.N -1 }}}}{many}{{{{ else }}}}none{{{{ end }}}}");
+    let of = |number| fill(&text, &Value::map([("N", Value::Int(number))]), &functions);
+    assert_eq!((of(1999).as_deref(), of(2000).as_deref()), (Ok("1999"), Ok("none")));
     let deep = format!("{}1{}", "(".repeat(100), ")".repeat(100));
     let fault = Library::default().add("t", &format!("{{{{ {deep} }}}}"), &[], &functions).expect_err("too deep");
     assert!(fault.message.contains("inside each other"), "{fault}");

@@ -336,6 +336,11 @@ fn mails_have_threads_and_no_injected_headers() {
     assert!(thread.ends_with(".2023-11-14@example.org>") && header("In-Reply-To") == Some(thread), "{thread}");
     assert!(mail.html.contains("evil@example.org &lt;b&gt;") && !mail.html.contains("<b>"), "{}", mail.html);
     assert!(mail.text.starts_with("[FIRING:1] Leak (page)\n\nFiring:\nalertname=Leak, instance=a:1"), "{}", mail.text);
+    // Nothing that a label says is run by a click.
+    notification.alerts[1].generator_url = "javascript:alert(1)".to_owned();
+    assert!(mail.html.matches("href=\"http://mon/graph").count() == 2, "{}", mail.html);
+    let Outgoing::Mail(mail) = outgoing(settings, &notification) else { panic!("a mail") };
+    assert!(mail.html.matches("href=\"http").count() == 2 && !mail.html.contains("javascript"), "{}", mail.html);
     let unthreaded = settings.replace("headers:", "threading: {enabled: false}, headers:");
     let Outgoing::Mail(mail) = outgoing(&unthreaded, &notification) else { panic!("a mail") };
     assert!(!mail.headers.iter().any(|(name, _)| name == "References"));

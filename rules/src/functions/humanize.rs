@@ -95,11 +95,16 @@ pub(super) fn humanize_percentage(ratio: f64) -> String {
     format!("{}%", short(ratio * 100.0))
 }
 
-/// The moment of Unix `seconds`, to milliseconds.
+/// The moment of Unix `seconds`, to whole milliseconds as far as nanoseconds reach.
 pub(super) fn timestamp(seconds: f64) -> Result<Timestamp, String> {
-    let ms = (seconds * 1000.0).round();
-    #[expect(clippy::cast_possible_truncation, reason = "beyond all moments it stays beyond them")]
-    Timestamp::from_millisecond(ms as i64).map_err(|_| format!("{seconds} seconds are beyond all moments"))
+    let ns = seconds * 1e9;
+    #[expect(clippy::cast_precision_loss, reason = "2^63 is exact")]
+    let end = -(i64::MIN as f64);
+    if !(-end..end).contains(&ns) {
+        return Err(format!("{seconds} seconds cannot be told in nanoseconds of 64 bits"));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "it is within them")]
+    Timestamp::from_millisecond(ns as i64 / 1_000_000).map_err(|error| error.to_string())
 }
 
 /// A moment of Unix seconds.

@@ -10,9 +10,10 @@ use model::json;
 
 use super::humanize::humanize_duration;
 use super::{list_of, number_of, one, one_text, text, text_of};
-use crate::template::{Call, Functions, Style, Value, format_float, format_time, parse_time, zero_time};
+use crate::template::{Call, Functions, Style, Value, format_float, format_time, parse_time, too_long, zero_time};
 
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
+    "title",
     "append",
     "base64decode",
     "base64encode",
@@ -53,6 +54,7 @@ impl Functions for NotificationFunctions {
             return text::call(name, args, call.bytes_max());
         }
         Ok(match (name, args) {
+            ("title", _) => Value::from(text::title_notification(one_text(args)?)),
             ("trimSpace", _) => Value::from(one_text(args)?.trim()),
             ("safeUrl", _) => Value::from(one_text(args)?),
             ("humanizeDuration", _) => Value::from(humanize_duration(one(args).and_then(number_of)?)),
@@ -71,27 +73,38 @@ impl Functions for NotificationFunctions {
             }
             ("tz", [zone, Value::Time(time)]) => in_zone(text_of(zone)?, time)?,
             ("join", [between, list]) => {
-                let items: Result<Vec<String>, String> =
-                    list_of(list)?.iter().map(|item| text_of(item).map(str::to_owned)).collect();
-                Value::from(items?.join(text_of(between)?))
+                let (items, between) = (list_of(list)?, text_of(between)?);
+                let items = items.iter().map(text_of).collect::<Result<Vec<&str>, String>>()?;
+                let bytes = items.iter().map(|item| item.len() + between.len()).sum::<usize>();
+                // One between less than there are items.
+                if bytes.saturating_sub(between.len()) > call.bytes_max() {
+                    return Err(too_long(call.bytes_max()));
+                }
+                Value::from(items.join(between))
             }
             ("stringSlice", _) => {
                 args.iter().try_for_each(|arg| text_of(arg).map(drop))?;
                 Value::from(args.to_vec())
             }
-            ("list", _) => Value::from(args.to_vec()),
+            ("list", _) => Value::from(args.to_vec()).flat_enough()?,
             ("append", [list, more @ ..]) => {
                 let mut items = list_of(list)?;
                 items.extend_from_slice(more);
-                Value::from(items)
+                Value::from(items).flat_enough()?
             }
             ("dict", _) => dict(args)?,
             ("toJson", _) => {
                 let mut out = Vec::new();
-                write_json(&mut out, one(args)?, 0)?;
+                write_json(&mut out, one(args)?, 0, call.bytes_max())?;
                 Value::from(String::from_utf8_lossy(&out).into_owned())
             }
-            ("base64encode", _) => Value::from(BASE64.encode(one_text(args)?)),
+            ("base64encode", _) => {
+                let text = one_text(args)?;
+                if text.len() > call.bytes_max() / 4 * 3 {
+                    return Err(too_long(call.bytes_max()));
+                }
+                Value::from(BASE64.encode(text))
+            }
             ("base64decode", _) => {
                 let bytes = BASE64.decode(one_text(args)?).map_err(|error| error.to_string())?;
                 Value::from(String::from_utf8_lossy(&bytes).into_owned())
@@ -124,12 +137,15 @@ fn dict(args: &[Value]) -> Result<Value, String> {
     for [name, value] in pairs {
         entries.push((text_of(name)?, value.clone()));
     }
-    Ok(Value::map(entries))
+    Value::map(entries).flat_enough()
 }
 
-fn write_json(out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<(), String> {
+fn write_json(out: &mut Vec<u8>, value: &Value, depth: usize, bytes_max: usize) -> Result<(), String> {
     if depth > JSON_DEPTH_MAX {
         return Err(format!("more than {JSON_DEPTH_MAX} lists and maps inside each other"));
+    }
+    if out.len() > bytes_max {
+        return Err(too_long(bytes_max));
     }
     match value {
         Value::Nil => out.extend_from_slice(b"null"),
@@ -144,7 +160,7 @@ fn write_json(out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<(), Stri
                 if at > 0 {
                     out.push(b',');
                 }
-                write_json(out, item, depth + 1)?;
+                write_json(out, item, depth + 1, bytes_max)?;
             }
             out.push(b']');
         }
@@ -156,13 +172,13 @@ fn write_json(out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<(), Stri
                 }
                 json::write_string(out, name);
                 out.push(b':');
-                write_json(out, value, depth + 1)?;
+                write_json(out, value, depth + 1, bytes_max)?;
             }
             out.push(b'}');
         }
         Value::Time(time) => json::write_string(out, &format_time(time, "2006-01-02T15:04:05.999999999Z07:00")),
         Value::Object(object) => match object.plain() {
-            Some(plain) => write_json(out, &plain, depth + 1)?,
+            Some(plain) => write_json(out, &plain, depth + 1, bytes_max)?,
             None => return Err(format!("a {} is not for JSON", object.kind())),
         },
     }

@@ -53,11 +53,15 @@ impl Object for Pairs {
 
     fn plain(&self) -> Option<Value> {
         let entries = self.0.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
-        Some(Value::Map(Arc::new(Map { entries, missing: Missing::Empty })))
+        Some(Value::Map(Arc::new(Map::new(entries, Missing::Empty))))
+    }
+
+    fn tells_itself(&self) -> bool {
+        true
     }
 
     fn print(&self) -> String {
-        self.plain().unwrap_or_default().to_string()
+        told(self.sorted().into_iter())
     }
 }
 
@@ -86,8 +90,16 @@ impl Object for Sorted {
         Some(Value::from(self.0.iter().map(pair).collect::<Vec<_>>()))
     }
 
-    fn print(&self) -> String {
-        let told: Vec<String> = self.0.iter().map(|(name, value)| format!("{{{name} {value}}}")).collect();
-        format!("[{}]", told.join(" "))
+    fn tells_itself(&self) -> bool {
+        true
     }
+
+    fn print(&self) -> String {
+        told(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// `alertname=Down, severity=page`
+fn told<'a>(pairs: impl Iterator<Item = (&'a String, &'a String)>) -> String {
+    pairs.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
 }

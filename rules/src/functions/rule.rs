@@ -14,7 +14,8 @@ use super::humanize::{
 use super::{list_of, number_of, one, one_text, text, text_of};
 use crate::template::{Call, Functions, Map, Missing, Value};
 
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 25] = [
+    "title",
     "query",
     "first",
     "label",
@@ -41,6 +42,9 @@ const NAMES: [&str; 24] = [
     "pathPrefix",
 ];
 
+/// What a sample takes as a value, without its labels.
+const SAMPLE_BYTES: usize = 256;
+
 /// A sample of an instant vector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VectorSample {
@@ -53,8 +57,14 @@ pub struct VectorSample {
 impl VectorSample {
     fn as_value(&self) -> Value {
         let entries = self.labels.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
-        let labels = Value::Map(Arc::new(Map { entries, missing: Missing::Empty }));
+        let labels = Value::Map(Arc::new(Map::new(entries, Missing::Empty)));
         Value::map([("Labels", labels), ("Value", Value::Float(self.value))])
+    }
+
+    /// About what it takes as a value.
+    fn bytes(&self) -> usize {
+        let text = |(name, value): (&String, &String)| name.len() + value.len() + size_of::<(String, Value)>();
+        self.labels.iter().map(text).sum::<usize>() + SAMPLE_BYTES
     }
 }
 
@@ -96,6 +106,7 @@ impl Functions for RuleFunctions<'_> {
         }
         let number = || one(args).and_then(number_of);
         Ok(match name {
+            "title" => Value::from(text::title_rule(one_text(args)?)),
             "humanize" => Value::from(humanize(number()?)),
             "humanize1024" => Value::from(humanize_1024(number()?)),
             "humanizeDuration" => Value::from(humanize_duration(number()?)),
@@ -114,7 +125,7 @@ impl Functions for RuleFunctions<'_> {
             "pathPrefix" => Value::from(path_of(self.external_url)),
             "args" => {
                 let names: Vec<String> = (0..args.len()).map(|at| format!("arg{at}")).collect();
-                Value::map(names.iter().map(String::as_str).zip(args.iter().cloned()))
+                Value::map(names.iter().map(String::as_str).zip(args.iter().cloned())).flat_enough()?
             }
             "tmpl" => match args {
                 [name, data] => {
@@ -122,38 +133,37 @@ impl Functions for RuleFunctions<'_> {
                 }
                 _ => return Err("a template's name and its data are wanted".to_owned()),
             },
-            _ => return self.vector(name, args),
+            "query" => {
+                let ask = self.ask.ok_or("queries are not answered here")?;
+                let samples = ask.ask(one_text(args)?)?;
+                call.make(samples.iter().map(VectorSample::bytes).sum())?;
+                Value::from(samples.iter().map(VectorSample::as_value).collect::<Vec<_>>())
+            }
+            _ => return vector(name, args),
         })
     }
 }
 
-impl RuleFunctions<'_> {
-    /// Functions over instant vectors.
-    fn vector(&self, name: &str, args: &[Value]) -> Result<Value, String> {
-        match (name, args) {
-            ("query", _) => {
-                let ask = self.ask.ok_or("queries are not answered here")?;
-                let samples = ask.ask(one_text(args)?)?;
-                Ok(Value::from(samples.iter().map(VectorSample::as_value).collect::<Vec<_>>()))
-            }
-            ("first", _) => {
-                let items = list_of(one(args)?)?;
-                items.into_iter().next().ok_or_else(|| "the vector has no elements".to_owned())
-            }
-            ("value", [sample]) => Ok(part(sample, "Value")?),
-            ("strvalue", [sample]) => label(sample, "__value__"),
-            ("label", [name, sample]) => label(sample, text_of(name)?),
-            ("sortByLabel", [name, vector]) => {
-                let name = text_of(name)?;
-                let mut keyed = Vec::new();
-                for sample in list_of(vector)? {
-                    keyed.push((label(&sample, name)?.to_string(), sample));
-                }
-                keyed.sort_by(|a, b| a.0.cmp(&b.0));
-                Ok(Value::from(keyed.into_iter().map(|(_, sample)| sample).collect::<Vec<_>>()))
-            }
-            _ => Err(format!("it does not take {} arguments", args.len())),
+/// Functions over instant vectors.
+fn vector(name: &str, args: &[Value]) -> Result<Value, String> {
+    match (name, args) {
+        ("first", _) => {
+            let items = list_of(one(args)?)?;
+            items.into_iter().next().ok_or_else(|| "the vector has no elements".to_owned())
         }
+        ("value", [sample]) => Ok(part(sample, "Value")?),
+        ("strvalue", [sample]) => label(sample, "__value__"),
+        ("label", [name, sample]) => label(sample, text_of(name)?),
+        ("sortByLabel", [name, vector]) => {
+            let name = text_of(name)?;
+            let mut keyed = Vec::new();
+            for sample in list_of(vector)? {
+                keyed.push((label(&sample, name)?.to_string(), sample));
+            }
+            keyed.sort_by(|a, b| a.0.cmp(&b.0));
+            Ok(Value::from(keyed.into_iter().map(|(_, sample)| sample).collect::<Vec<_>>()))
+        }
+        _ => Err(format!("it does not take {} arguments", args.len())),
     }
 }
 

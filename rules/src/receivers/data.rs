@@ -196,7 +196,7 @@ impl Object for Record {
 
     fn plain(&self) -> Option<Value> {
         let entries = self.fields.iter().map(|(_, json, value)| ((*json).to_owned(), value.clone())).collect();
-        Some(Value::Map(Arc::new(Map { entries, missing: Missing::Nil })))
+        Some(Value::Map(Arc::new(Map::new(entries, Missing::Nil))))
     }
 
     fn print(&self) -> String {

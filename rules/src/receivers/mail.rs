@@ -8,8 +8,10 @@ use super::{RenderError, Rendering};
 use crate::config::receivers::{ByDate, Email, TemplateText, host_and_port};
 use crate::template::format_time;
 
-/// Longest value of a header, characters.
+/// Longest value of a header that is text, characters.
 const HEADER_CHARS_MAX: usize = 900;
+/// Headers of addresses, of which none is to be cut.
+const ADDRESSES: [&str; 6] = ["from", "to", "cc", "bcc", "reply-to", "sender"];
 
 /// On which port TLS begins with the first byte.
 const IMPLICIT_TLS_PORT: u16 = 465;
@@ -53,9 +55,11 @@ fn addresses(list: &str) -> Vec<String> {
 }
 
 /// One line, not too long: whatever a label holds, it makes no header of its own.
-fn one_line(text: &str) -> String {
+fn one_line(name: &str, text: &str) -> String {
     let words = text.split(|c: char| c.is_control()).filter(|part| !part.is_empty());
-    words.collect::<Vec<_>>().join(" ").chars().take(HEADER_CHARS_MAX).collect()
+    let line = words.collect::<Vec<_>>().join(" ");
+    let is_addresses = ADDRESSES.iter().any(|of| of.eq_ignore_ascii_case(name));
+    if is_addresses { line } else { line.chars().take(HEADER_CHARS_MAX).collect() }
 }
 
 fn headers(of: &Rendering<'_>, email: &Email, from: &str, to: &str) -> Result<Vec<(String, String)>, RenderError> {
@@ -94,7 +98,11 @@ fn headers(of: &Rendering<'_>, email: &Email, from: &str, to: &str) -> Result<Ve
         headers.push(("In-Reply-To".to_owned(), take("in-reply-to", &thread)));
     }
     headers.extend(own.into_values());
-    Ok(headers.into_iter().map(|(name, text)| (name, one_line(&text))).collect())
+    let told = headers.into_iter().map(|(name, text)| {
+        let line = one_line(&name, &text);
+        (name, line)
+    });
+    Ok(told.collect())
 }
 
 #[cfg(test)]
@@ -104,6 +112,8 @@ mod tests {
     #[test]
     fn lists_of_addresses() {
         assert_eq!(addresses("a@b, \"Doe, J\" <c@d>,, e@f "), ["a@b", "\"Doe, J\" <c@d>", "e@f"]);
-        assert_eq!(one_line("a\r\nBcc: x\u{0}y"), "a Bcc: x y");
+        assert_eq!(one_line("Subject", "a\r\nBcc: x\u{0}y"), "a Bcc: x y");
+        let many = vec!["somebody@example.com"; 100].join(",");
+        assert_eq!((one_line("To", &many), one_line("Subject", &many).len()), (many.clone(), 900));
     }
 }

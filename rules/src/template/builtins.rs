@@ -149,7 +149,7 @@ fn slice(args: &[Value]) -> Result<Value, String> {
             Ok(Value::from(String::from_utf8_lossy(bytes).into_owned()))
         }
         Value::List(items) => {
-            Ok(Value::List(items.get(from..to).ok_or_else(|| format!("from {from} to {to}"))?.into()))
+            Ok(Value::from(items.get(from..to).ok_or_else(|| format!("from {from} to {to}"))?.to_vec()))
         }
         _ => Ok(Value::Nil),
     }

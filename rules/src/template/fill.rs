@@ -1,6 +1,6 @@
 //! Filling: nodes and data to text, within limits.
 
-use super::tree::{Branch, Command, Node, Operand, Pipe, Term};
+use super::tree::{Branch, Choice, Command, Node, Operand, Pipe, Term};
 use super::value::{Value, is_safe};
 use super::{Fault, Functions, Library, Source, Template, Wrong, builtins};
 
@@ -14,6 +14,9 @@ pub struct Limits {
     /// Most templates inside each other.
     pub depth_max: usize,
 }
+
+/// Most bytes of all that functions make in one filling, since variables can keep it.
+const MADE_BYTES_MAX: usize = 64 << 20;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -70,7 +73,7 @@ pub(super) fn fill(
     functions: &dyn Functions,
     limits: Limits,
 ) -> Result<String, Fault> {
-    let mut call = Call { library, functions, limits, escape: Escape::Nothing, steps: 0, depth: 0 };
+    let mut call = Call { library, functions, limits, escape: Escape::Nothing, steps: 0, depth: 0, made_bytes: 0 };
     call.template(name, dot, variables)
 }
 
@@ -83,7 +86,7 @@ pub(super) fn fill_alone(
     limits: Limits,
     escape: Escape,
 ) -> Result<String, Fault> {
-    let mut call = Call { library, functions, limits, escape, steps: 0, depth: 0 };
+    let mut call = Call { library, functions, limits, escape, steps: 0, depth: 0, made_bytes: 0 };
     call.run(template, dot, &[])
 }
 
@@ -96,12 +99,27 @@ pub struct Call<'a> {
     escape: Escape,
     steps: usize,
     depth: usize,
+    /// What functions made, in bytes.
+    made_bytes: usize,
 }
 
 impl Call<'_> {
     /// Longest text that is made.
     pub fn bytes_max(&self) -> usize {
         self.limits.bytes_max
+    }
+
+    /// Notes that a function made so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// When all functions together made too many.
+    pub fn make(&mut self, bytes: usize) -> Result<(), String> {
+        self.made_bytes = self.made_bytes.saturating_add(bytes);
+        if self.made_bytes > MADE_BYTES_MAX {
+            return Err(format!("functions made {} bytes; {MADE_BYTES_MAX} are allowed", self.made_bytes));
+        }
+        Ok(())
     }
 
     /// Fills template `name` with `dot`.
@@ -184,8 +202,7 @@ impl Filler<'_, '_> {
                     self.set(pipe, vec![value]);
                 }
             }
-            Node::If(branch) => return self.branch(branch, dot, false),
-            Node::With(branch) => return self.branch(branch, dot, true),
+            Node::Choice(choice) => return self.choice(choice, dot),
             Node::Range(branch) => return self.range(branch, dot),
             Node::Template { at, name, pipe } => {
                 self.call.step(*at)?;
@@ -205,7 +222,7 @@ impl Filler<'_, '_> {
     fn tell(&mut self, at: usize, text: &str) -> Result<(), Stop> {
         self.call.step(at)?;
         if self.out.len() + text.len() > self.call.limits.bytes_max {
-            return Err(Wrong::new(at, format!("more than {} bytes of text", self.call.limits.bytes_max)).into());
+            return Err(Wrong::new(at, too_long(self.call.limits.bytes_max)).into());
         }
         self.out.push_str(text);
         Ok(())
@@ -222,14 +239,21 @@ impl Filler<'_, '_> {
         }
     }
 
-    fn branch(&mut self, branch: &Branch, dot: &Value, changes_dot: bool) -> Result<Flow, Stop> {
+    fn choice(&mut self, choice: &Choice, dot: &Value) -> Result<Flow, Stop> {
         let scope = self.variables.len();
-        let value = self.pipe(&branch.pipe, dot)?;
-        self.set(&branch.pipe, vec![value.clone()]);
-        let flow = match value.is_true() {
-            true if changes_dot => self.nodes(&branch.then, &value),
-            true => self.nodes(&branch.then, dot),
-            false => self.nodes(&branch.other, dot),
+        let mut chosen = None;
+        for arm in &choice.arms {
+            let value = self.pipe(&arm.pipe, dot)?;
+            self.set(&arm.pipe, vec![value.clone()]);
+            if value.is_true() {
+                chosen = Some((arm, value));
+                break;
+            }
+        }
+        let flow = match chosen {
+            Some((arm, value)) if arm.changes_dot => self.nodes(&arm.then, &value),
+            Some((arm, _)) => self.nodes(&arm.then, dot),
+            None => self.nodes(&choice.other, dot),
         };
         self.variables.truncate(scope);
         flow
@@ -360,7 +384,14 @@ impl Filler<'_, '_> {
         } else {
             builtins::call(name, args, self.call.limits.bytes_max)
         };
-        called.map_err(|message| Wrong::new(at, format!("{name}: {message}")).into())
+        let checked = called.and_then(|value| {
+            let bytes = value.own_bytes();
+            if matches!(value, Value::Text(_)) && bytes > self.call.limits.bytes_max {
+                return Err(too_long(self.call.limits.bytes_max));
+            }
+            self.call.make(bytes).map(|()| value)
+        });
+        checked.map_err(|message| Wrong::new(at, format!("{name}: {message}")).into())
     }
 }
 
@@ -387,6 +418,11 @@ fn field(value: &Value, name: &str, args: &[Value]) -> Result<Value, String> {
         Value::Duration(ns) => super::moments::of_duration(*ns, name, args),
         other => Err(format!("{} has no field or method {name}", other.kind())),
     }
+}
+
+/// That a text is longer than texts may be.
+pub(crate) fn too_long(bytes_max: usize) -> String {
+    format!("more than {bytes_max} bytes of text")
 }
 
 /// Where a pipe is.

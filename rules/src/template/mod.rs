@@ -22,13 +22,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 pub(crate) use builtins::escape_query;
+pub(crate) use fill::too_long;
 pub use fill::{Call, Escape, Limits};
 pub use layout::format_time;
 pub use layout_parse::parse_time;
 pub(crate) use layout_parse::zero_time;
 pub use number::{Style, format_float};
 pub(crate) use value::safe;
-pub use value::{Map, Missing, Object, Value};
+pub use value::{List, Map, Missing, Object, VALUE_DEPTH_MAX, Value};
 
 use tree::Node;
 

@@ -1,7 +1,7 @@
 //! Tokens to nodes.
 
 use super::lex::{self, Token, Word};
-use super::tree::{Branch, Command, Node, Operand, Pipe, Term};
+use super::tree::{Arm, Branch, Choice, Command, Node, Operand, Pipe, Term};
 use super::{Functions, Wrong, builtins};
 
 /// Most actions and parentheses inside each other.
@@ -131,9 +131,13 @@ impl<'a> Parser<'a> {
         let at = self.at();
         let Some(Word::Name(name)) = self.word() else { return self.told_or_set().map(Some) };
         let node = match name.as_str() {
-            "if" | "with" | "range" => {
+            "if" | "with" => {
                 self.next += 1;
-                self.control(name)?
+                self.choice(name)?
+            }
+            "range" => {
+                self.next += 1;
+                self.range()?
             }
             "template" => {
                 self.next += 1;
@@ -175,50 +179,71 @@ impl<'a> Parser<'a> {
         Ok(Node::Action(pipe))
     }
 
-    /// `if`, `with` or `range`, behind that word.
-    fn control(&mut self, kind: &str) -> Result<Node, Wrong> {
+    /// `if` or `with`, behind that word, and all of its `else if` and `else with`, which have one `end`.
+    fn choice(&mut self, kind: &str) -> Result<Node, Wrong> {
         let scope = self.known.len();
-        let is_range = kind == "range";
-        let pipe = self.pipe(if is_range { 2 } else { 1 })?;
-        self.expect(&Word::Close, "`}}`")?;
-        self.loops += usize::from(is_range);
-        let inner = self.known.len();
-        let then = self.nodes();
-        self.loops -= usize::from(is_range);
-        let (then, mut end) = then?;
-        self.known.truncate(inner);
+        let mut kind = kind.to_owned();
+        let mut choice = Choice { arms: Vec::new(), other: Vec::new() };
+        let end = loop {
+            let (pipe, then, end) = self.arm(1)?;
+            choice.arms.push(Arm { changes_dot: kind == "with", pipe, then });
+            if end != Stop::Else {
+                break end;
+            }
+            match self.word() {
+                Some(Word::Name(name)) if name == "if" || name == "with" => kind.clone_from(name),
+                _ => {
+                    let (other, end) = self.other()?;
+                    choice.other = other;
+                    break end;
+                }
+            }
+            self.next += 1;
+        };
+        self.known.truncate(scope);
+        self.ended(&end, &kind)?;
+        Ok(Node::Choice(choice))
+    }
+
+    /// `range`, behind that word.
+    fn range(&mut self) -> Result<Node, Wrong> {
+        let scope = self.known.len();
+        self.loops += 1;
+        let arm = self.arm(2);
+        self.loops -= 1;
+        let (pipe, then, mut end) = arm?;
         let mut other = Vec::new();
         if end == Stop::Else {
-            // `else if` is an `if` that has the `end` to itself.
-            let chained = match self.word() {
-                Some(Word::Name(name)) if kind != "range" && (name == kind || name == "if" || name == "with") => {
-                    Some(name.clone())
-                }
-                _ => None,
-            };
-            if let Some(name) = chained {
-                self.next += 1;
-                self.deeper()?;
-                other.push(self.control(&name)?);
-                self.depth -= 1;
-                end = Stop::End;
-            } else {
-                self.expect(&Word::Close, "`}}`")?;
-                (other, end) = self.nodes()?;
-            }
+            (other, end) = self.other()?;
         }
         self.known.truncate(scope);
+        self.ended(&end, "range")?;
+        Ok(Node::Range(Branch { pipe, then, other }))
+    }
+
+    /// A pipe, and the nodes for when it has a value.
+    fn arm(&mut self, variables_max: usize) -> Result<(Pipe, Vec<Node>, Stop), Wrong> {
+        let pipe = self.pipe(variables_max)?;
+        self.expect(&Word::Close, "`}}`")?;
+        let inner = self.known.len();
+        let (then, end) = self.nodes()?;
+        self.known.truncate(inner);
+        Ok((pipe, then, end))
+    }
+
+    /// The nodes behind an `else`.
+    fn other(&mut self) -> Result<(Vec<Node>, Stop), Wrong> {
+        self.expect(&Word::Close, "`}}`")?;
+        self.nodes()
+    }
+
+    /// What `kind` ends with is its `end`.
+    fn ended(&self, end: &Stop, kind: &str) -> Result<(), Wrong> {
         match end {
-            Stop::End => {}
-            Stop::Else => return Err(self.wrong_here_before("a second `else`")),
-            Stop::Text => return self.wrong(format!("the `end` of this template's `{kind}` is missing")),
+            Stop::End => Ok(()),
+            Stop::Else => Err(self.wrong_here_before("a second `else`")),
+            Stop::Text => self.wrong(format!("the `end` of this template's `{kind}` is missing")),
         }
-        let branch = Branch { pipe, then, other };
-        Ok(match kind {
-            "if" => Node::If(branch),
-            "with" => Node::With(branch),
-            _ => Node::Range(branch),
-        })
     }
 
     /// `template`'s name and what it is given.

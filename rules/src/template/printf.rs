@@ -60,24 +60,91 @@ struct Spec {
     precision: Option<usize>,
 }
 
+/// The arguments of a format, and which of them is next.
+struct Args<'a> {
+    all: &'a [Value],
+    next: usize,
+    /// Whether the format says itself which ones it takes.
+    numbered: bool,
+    /// Whether what it says of the verb at hand is right.
+    good: bool,
+}
+
+impl<'a> Args<'a> {
+    fn take(&mut self) -> Option<&'a Value> {
+        let arg = self.all.get(self.next);
+        self.next += 1;
+        arg
+    }
+
+    /// `[2]`, which makes the second the next; whether there is such a number.
+    fn number<'t>(&mut self, rest: &'t str) -> (bool, &'t str) {
+        let Some(behind) = rest.strip_prefix('[') else { return (false, rest) };
+        self.numbered = true;
+        let Some((digits, behind)) = behind.split_once(']') else {
+            self.good = false;
+            return (false, behind);
+        };
+        let number = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = number.and_then(|digits| digits.parse::<usize>().ok());
+        match number.and_then(|number| number.checked_sub(1)).filter(|next| *next < self.all.len()) {
+            Some(next) => self.next = next,
+            None => self.good = false,
+        }
+        (number.is_some(), behind)
+    }
+
+    /// A number, or `*` for one of the arguments.
+    fn size<'t>(&mut self, rest: &'t str) -> (Option<usize>, &'t str) {
+        if let Some(behind) = rest.strip_prefix('*') {
+            let given = match self.take() {
+                Some(Value::Int(size)) => usize::try_from(*size).ok().filter(|size| *size <= WIDTH_MAX),
+                _ => None,
+            };
+            return (given, behind);
+        }
+        let length = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (digits, behind) = rest.split_at(length);
+        (digits.parse().ok().map(|size: usize| size.min(WIDTH_MAX)), behind)
+    }
+
+    /// What stands between `%` and the verb. A number of an argument is right before a `*` or the verb.
+    fn spec<'t>(&mut self, rest: &'t str) -> (Spec, &'t str) {
+        self.good = true;
+        let mut spec = Spec::default();
+        let (mut is_numbered, mut rest) = self.number(flags(rest, &mut spec));
+        let is_star = rest.starts_with('*');
+        (spec.width, rest) = self.size(rest);
+        self.good &= !(is_numbered && !is_star && spec.width.is_some());
+        is_numbered &= !is_star;
+        if let Some(behind) = rest.strip_prefix('.') {
+            self.good &= !is_numbered;
+            (is_numbered, rest) = self.number(behind);
+            let is_star = rest.starts_with('*');
+            let given;
+            (given, rest) = self.size(rest);
+            is_numbered &= !is_star;
+            spec.precision = given.or(Some(0));
+        }
+        if !is_numbered {
+            (_, rest) = self.number(rest);
+        }
+        (spec, rest)
+    }
+}
+
 /// `args` as `format` says. What does not fit is told in the text, as Go does.
 pub(super) fn printf(format: &str, args: &[Value], bytes_max: usize) -> String {
     let mut out = String::new();
     let mut rest = format;
-    let mut next = 0;
+    let mut args = Args { all: args, next: 0, numbered: false, good: true };
     while let Some(at) = rest.find('%') {
         if out.len() > bytes_max {
             return out;
         }
         out.push_str(rest.get(..at).unwrap_or_default());
-        rest = rest.get(at + 1..).unwrap_or_default();
-        let mut spec = Spec::default();
-        rest = flags(rest, &mut spec);
-        (spec.width, rest) = size(rest, args, &mut next);
-        if let Some(behind) = rest.strip_prefix('.') {
-            (spec.precision, rest) = size(behind, args, &mut next);
-            spec.precision = spec.precision.or(Some(0));
-        }
+        let mut spec;
+        (spec, rest) = args.spec(rest.get(at + 1..).unwrap_or_default());
         let Some(verb) = rest.chars().next() else {
             out.push_str("%!(NOVERB)");
             break;
@@ -89,20 +156,19 @@ pub(super) fn printf(format: &str, args: &[Value], bytes_max: usize) -> String {
             out.push('%');
             continue;
         }
-        let Some(arg) = args.get(next) else {
-            out.push_str("%!");
-            out.push(verb);
-            out.push_str("(MISSING)");
-            continue;
-        };
-        next += 1;
-        one(&mut out, verb, &spec, arg, bytes_max);
+        if let Some(arg) = args.good.then(|| args.take()).flatten() {
+            one(&mut out, verb, &spec, arg, bytes_max);
+        } else {
+            let why = if args.good { "(MISSING)" } else { "(BADINDEX)" };
+            out.extend(["%!", verb.encode_utf8(&mut [0; 4]), why]);
+        }
     }
     out.push_str(rest);
-    if next < args.len() {
+    let left = args.all.get(args.next..).unwrap_or_default();
+    if !left.is_empty() && !args.numbered {
         out.push_str("%!(EXTRA ");
-        for (at, arg) in args.iter().enumerate().skip(next) {
-            if at > next {
+        for (at, arg) in left.iter().enumerate() {
+            if at > 0 {
                 out.push_str(", ");
             }
             if !matches!(arg, Value::Nil) {
@@ -130,26 +196,12 @@ fn flags<'a>(mut rest: &'a str, spec: &mut Spec) -> &'a str {
     }
 }
 
-/// A number, or `*` for one of the arguments.
-fn size<'a>(rest: &'a str, args: &[Value], next: &mut usize) -> (Option<usize>, &'a str) {
-    if let Some(behind) = rest.strip_prefix('*') {
-        let given = match args.get(*next) {
-            Some(Value::Int(size)) => usize::try_from(*size).ok().filter(|size| *size <= WIDTH_MAX),
-            _ => None,
-        };
-        *next += 1;
-        return (given, behind);
-    }
-    let length = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let (digits, behind) = rest.split_at(length);
-    (digits.parse().ok().map(|size: usize| size.min(WIDTH_MAX)), behind)
-}
-
 fn one(out: &mut String, verb: char, spec: &Spec, arg: &Value, bytes_max: usize) {
     if out.len() > bytes_max {
         return;
     }
     let plain = match arg {
+        Value::Object(object) if object.tells_itself() && "vsqxX".contains(verb) => Some(Value::from(object.print())),
         Value::Object(object) => object.plain(),
         _ => None,
     };

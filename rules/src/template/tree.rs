@@ -6,8 +6,7 @@ pub(super) enum Node {
     Text(String),
     /// Told, unless it declares or assigns.
     Action(Pipe),
-    If(Branch),
-    With(Branch),
+    Choice(Choice),
     Range(Branch),
     Template {
         at: usize,
@@ -23,6 +22,23 @@ impl Node {
     pub(super) fn is_blank(&self) -> bool {
         matches!(self, Self::Text(text) if text.trim().is_empty())
     }
+}
+
+/// `if` and `with`, and all `else if` and `else with` behind them: of many pieces the first whose pipe has a value, or another. It is flat, so that
+/// however many there are nothing goes deep.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Choice {
+    pub(super) arms: Vec<Arm>,
+    pub(super) other: Vec<Node>,
+}
+
+/// A piece for when a pipe has a value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Arm {
+    /// Whether that is what is filled in then.
+    pub(super) changes_dot: bool,
+    pub(super) pipe: Pipe,
+    pub(super) then: Vec<Node>,
 }
 
 /// A piece for when a pipe has a value, and one for when it has none.

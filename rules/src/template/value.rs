@@ -24,7 +24,7 @@ pub enum Value {
     /// A string.
     Text(Arc<str>),
     /// Values in an order.
-    List(Arc<[Value]>),
+    List(List),
     /// Values by name.
     Map(Arc<Map>),
     /// A moment with its zone.
@@ -52,6 +52,11 @@ pub trait Object: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether `printf` takes it for the string that it is told as, not for what it is made of: in Go it has a method `String`.
+    fn tells_itself(&self) -> bool {
+        false
+    }
+
     /// How it is told.
     fn print(&self) -> String;
 }
@@ -65,6 +70,24 @@ pub enum Missing {
     Nil,
 }
 
+/// Most lists and maps inside each other: what goes through a value goes as deep.
+pub const VALUE_DEPTH_MAX: usize = 64;
+
+/// Values in an order.
+#[derive(Debug, Clone)]
+pub struct List {
+    items: Arc<[Value]>,
+    depth: usize,
+}
+
+impl std::ops::Deref for List {
+    type Target = [Value];
+
+    fn deref(&self) -> &[Value] {
+        &self.items
+    }
+}
+
 /// Values by name.
 #[derive(Debug, Clone)]
 pub struct Map {
@@ -72,6 +95,20 @@ pub struct Map {
     pub entries: BTreeMap<String, Value>,
     /// For other names.
     pub missing: Missing,
+    depth: usize,
+}
+
+impl Map {
+    /// Of `entries`.
+    pub fn new(entries: BTreeMap<String, Value>, missing: Missing) -> Self {
+        let depth = depth_of(entries.values());
+        Self { entries, missing, depth }
+    }
+}
+
+/// How deep a list or map of `values` is.
+fn depth_of<'a>(values: impl Iterator<Item = &'a Value>) -> usize {
+    1 + values.map(Value::depth).max().unwrap_or(0)
 }
 
 impl Value {
@@ -83,13 +120,13 @@ impl Value {
     /// A map of strings.
     pub fn texts<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let entries = pairs.into_iter().map(|(name, value)| (name.to_owned(), Self::text(value))).collect();
-        Self::Map(Arc::new(Map { entries, missing: Missing::Empty }))
+        Self::Map(Arc::new(Map::new(entries, Missing::Empty)))
     }
 
     /// A map of anything.
     pub fn map<'a>(pairs: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
         let entries = pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self::Map(Arc::new(Map { entries, missing: Missing::Nil }))
+        Self::Map(Arc::new(Map::new(entries, Missing::Nil)))
     }
 
     /// Whether conditions take it for true: not zero, not empty.
@@ -121,6 +158,39 @@ impl Value {
             Self::Time(_) => "time.Time",
             Self::Duration(_) => "time.Duration",
             Self::Object(object) => object.kind(),
+        }
+    }
+
+    /// How many lists and maps are inside each other in it, itself among them.
+    fn depth(&self) -> usize {
+        match self {
+            Self::List(list) => list.depth,
+            Self::Map(map) => map.depth,
+            _ => 0,
+        }
+    }
+
+    /// What a function that made it took for it, without the values in it, which were there before.
+    pub(super) fn own_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::List(items) => size_of::<Self>() * items.len(),
+            Self::Map(map) => map.entries.keys().map(|name| size_of::<(String, Self)>() + name.len()).sum(),
+            _ => 0,
+        }
+    }
+
+    /// Itself, unless it is too deep.
+    ///
+    /// # Errors
+    ///
+    /// When more than [`VALUE_DEPTH_MAX`] lists and maps are inside each other.
+    pub(crate) fn flat_enough(self) -> Result<Self, String> {
+        match self.depth() {
+            depth if depth > VALUE_DEPTH_MAX => {
+                Err(format!("{depth} lists and maps inside each other; {VALUE_DEPTH_MAX} are allowed"))
+            }
+            _ => Ok(self),
         }
     }
 
@@ -214,7 +284,8 @@ impl From<bool> for Value {
 
 impl From<Vec<Value>> for Value {
     fn from(items: Vec<Value>) -> Self {
-        Self::List(items.into())
+        let depth = depth_of(items.iter());
+        Self::List(List { items: items.into(), depth })
     }
 }
 
