@@ -5,13 +5,14 @@
 
 use std::ops::RangeInclusive;
 
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan, Zoned};
+use jiff::{Timestamp, Zoned};
 
 /// Minutes of a day.
 const DAY_MINUTES: u16 = 24 * 60;
-/// How far [`Interval::next_change`] looks.
-const LOOKED_DAYS_MAX: u16 = 800;
+/// How many days, and times of them, [`Interval::next_change`] looks at; days in other years and months than wanted are none.
+pub(crate) const STEPS_MAX: usize = 800;
 const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 const MONTHS: [&str; 12] = [
     "january",
@@ -70,7 +71,7 @@ impl Interval {
     }
 
     fn contains_local(&self, time: &Zoned) -> bool {
-        let minute = u16::from(time.hour().unsigned_abs()) * 60 + u16::from(time.minute().unsigned_abs());
+        let minute = minute_of(time);
         (self.times.is_empty() || self.times.iter().any(|(from, to)| (*from..*to).contains(&minute)))
             && self.contains_day(time)
     }
@@ -86,30 +87,61 @@ impl Interval {
 
     /// The next time after `time` at which it begins or ends; `None` if that is far off.
     pub fn next_change(&self, time: Timestamp) -> Option<Timestamp> {
+        self.next_change_within(time, &mut { STEPS_MAX })
+    }
+
+    /// The same, taking its steps from `steps_left`.
+    pub(crate) fn next_change_within(&self, time: Timestamp, steps_left: &mut usize) -> Option<Timestamp> {
         let mut at = time.to_zoned(self.zone.clone());
         let now = self.contains_local(&at);
         let mut edges: Vec<u16> =
             self.times.iter().flat_map(|(from, to)| [*from, *to]).filter(|edge| *edge < DAY_MINUTES).collect();
         edges.sort_unstable();
         edges.dedup();
-        for _ in 0..LOOKED_DAYS_MAX {
+        loop {
+            *steps_left = steps_left.checked_sub(1)?;
             let day = at.date();
-            let later = edges.iter().filter_map(|edge| {
-                let (hour, minute) = (i8::try_from(edge / 60).ok()?, i8::try_from(edge % 60).ok()?);
-                day.at(hour, minute, 0, 0).to_zoned(self.zone.clone()).ok()
-            });
-            for edge in later.filter(|edge| *edge > at) {
-                if self.contains_local(&edge) != now {
-                    return Some(edge.timestamp());
+            let next = if self.contains_day(&at) {
+                let passed = edges.partition_point(|edge| *edge < minute_of(&at));
+                for edge in edges.iter().skip(passed) {
+                    let (hour, minute) = (i8::try_from(edge / 60).ok()?, i8::try_from(edge % 60).ok()?);
+                    let edge = day.at(hour, minute, 0, 0).to_zoned(self.zone.clone()).ok()?;
+                    *steps_left = steps_left.checked_sub(1)?;
+                    if edge > at && self.contains_local(&edge) != now {
+                        return Some(edge.timestamp());
+                    }
                 }
-            }
-            at = day.checked_add(1.day()).ok()?.to_zoned(self.zone.clone()).ok()?;
+                day.tomorrow().ok()?
+            } else {
+                self.day_after(day)?
+            };
+            at = next.to_zoned(self.zone.clone()).ok()?;
             if self.contains_local(&at) != now {
                 return Some(at.timestamp());
             }
         }
-        None
     }
+
+    /// The first day behind `day` in a year and a month that it can hold in; `None`: there is none.
+    fn day_after(&self, day: Date) -> Option<Date> {
+        let (mut year, mut month) = (day.year(), day.month());
+        if any(&self.years, &year) {
+            if any(&self.months, &month.unsigned_abs()) {
+                return day.tomorrow().ok();
+            }
+            let next = (month + 1..=12).find(|month| any(&self.months, &month.unsigned_abs()));
+            (year, month) = next.map_or_else(|| Some((year.checked_add(1)?, 1)), |next| Some((year, next)))?;
+        } else {
+            year = self.years.iter().map(|range| *range.start()).filter(|start| *start > year).min()?;
+            month = 1;
+        }
+        Date::new(year, month, 1).ok()
+    }
+}
+
+/// Which minute of its day a time is in.
+fn minute_of(time: &Zoned) -> u16 {
+    u16::from(time.hour().unsigned_abs()) * 60 + u16::from(time.minute().unsigned_abs())
 }
 
 /// Whether `day` of a month of `days` is in `range`.
@@ -117,7 +149,7 @@ fn holds_day(range: &RangeInclusive<i8>, day: i8, days: i8) -> bool {
     let of = |end: i8| if end < 0 { days + end + 1 } else { end };
     let (from, to) = (of(*range.start()), of(*range.end()));
     // A range that begins behind the month's end is not in it; others are cut to it.
-    from <= days && (from.max(1)..=to.clamp(1, days)).contains(&day)
+    from <= days && (from.max(1)..=to.min(days)).contains(&day)
 }
 
 /// Minutes of the day of `HH:MM`; `24:00` is its end.
@@ -127,7 +159,8 @@ fn holds_day(range: &RangeInclusive<i8>, day: i8, days: i8) -> bool {
 /// When it is none.
 pub fn parse_time(text: &str) -> Result<u16, String> {
     let wrong = || format!("{text:?} is no time of day such as 09:30; 24:00 is the day's end");
-    let number = |part: &str| (part.len() == 2).then(|| part.parse::<u16>().ok()).flatten().ok_or_else(wrong);
+    let digits = |part: &&str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let number = |part: &str| Some(part).filter(digits).and_then(|part| part.parse::<u16>().ok()).ok_or_else(wrong);
     let (hours, minutes) = text.split_once(':').ok_or_else(wrong)?;
     let total = number(hours)? * 60 + number(minutes)?;
     if total > DAY_MINUTES || number(minutes)? > 59 { Err(wrong()) } else { Ok(total) }
@@ -205,6 +238,7 @@ fn place(names: &[&str], name: &str) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::ToSpan as _;
     use jiff::civil::{Weekday, date};
     use proptest::prelude::*;
 
@@ -250,14 +284,24 @@ mod tests {
         assert!(holds(&last("-1"), 2028, 2, 29) && !holds(&last("-1"), 2028, 2, 28) && holds(&last("-1"), 2027, 2, 28));
         assert!(holds(&last("-3:-1"), 2026, 11, 28) && !holds(&last("-3:-1"), 2026, 11, 27));
         assert!(holds(&last("25:31"), 2026, 2, 28) && !holds(&last("30:31"), 2026, 2, 28));
+        assert!(
+            holds(&last("-31"), 2026, 1, 1) && !holds(&last("-31"), 2026, 2, 1) && !holds(&last("-31:-29"), 2026, 2, 1)
+        );
         assert!(holds(&last("15:-1"), 2026, 2, 28) && !holds(&last("15:-1"), 2026, 2, 14));
     }
 
     #[test]
     fn what_is_none_is_refused() {
-        for (text, wrong) in
-            [("9:00", true), ("24:00", false), ("24:01", true), ("12:60", true), ("ab:cd", true), ("00:00", false)]
-        {
+        for (text, wrong) in [
+            ("9:00", true),
+            ("24:00", false),
+            ("24:01", true),
+            ("12:60", true),
+            ("ab:cd", true),
+            ("00:00", false),
+            ("+9:30", true),
+            ("09:+3", true),
+        ] {
             assert_eq!(parse_time(text).is_err(), wrong, "{text}");
         }
         assert_eq!(parse_months("may:8"), Ok(5..=8));
@@ -267,6 +311,28 @@ mod tests {
             assert!(parse_days_of_month(text).is_err(), "{text}");
         }
         assert!(parse_years("2030:2026").is_err() && parse_years("20x").is_err());
+    }
+
+    /// Years and months that it cannot hold in cost nothing.
+    #[test]
+    fn what_is_far_off_takes_few_steps() {
+        let steps = |interval: &Interval, want: Option<Timestamp>| {
+            let mut left = STEPS_MAX;
+            let from = at(2026, 11, 23, 12, 0, &TimeZone::UTC);
+            assert_eq!(interval.next_change_within(from, &mut left), want);
+            STEPS_MAX - left
+        };
+        let years = |years: &str, months: &[&str]| Interval {
+            years: vec![parse_years(years).expect("years")],
+            months: months.iter().map(|months| parse_months(months).expect("months")).collect(),
+            ..Interval::default()
+        };
+        assert_eq!(steps(&years("1999", &[]), None), 1);
+        assert_eq!(steps(&years("2077", &["may"]), Some(at(2077, 5, 1, 0, 0, &TimeZone::UTC))), 2);
+        assert_eq!(steps(&years("2026", &["may"]), None), 2);
+        let many: Vec<(u16, u16)> = (0..720).map(|at| (2 * at, 2 * at + 2)).collect();
+        assert_eq!(steps(&Interval { times: many, ..Interval::default() }, None), STEPS_MAX);
+        assert_eq!(steps(&Interval::default(), None), STEPS_MAX);
     }
 
     fn intervals() -> impl Strategy<Value = Interval> {

@@ -1,10 +1,10 @@
 //! What receivers were told last: the notification log.
 //!
-//! An entry in which nothing fires says the same as no entry, so only what was told to fire is kept; and what nobody asked about for long
-//! is forgotten. What is about to be said is written down before it is: where the process ended meanwhile, nobody knows whether it was heard, so the
+//! An entry in which nothing fires says the same as no entry, so only what was told to fire is kept; and what was told long ago is forgotten,
+//! unless its group has alerts that it is about. What is about to be said is written down before it is: where the process ended meanwhile, nobody knows whether it was heard, so the
 //! next look says how things are, whatever was told before.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::decision::{Fingerprint, Told};
 
@@ -105,10 +105,33 @@ impl NotificationLog {
         self.0.get(key)
     }
 
-    /// Forgets what is old, and the oldest beyond `max`.
-    pub(super) fn forget(&mut self, now_ms: i64, max: usize) -> Vec<LogKey> {
-        let mut gone: Vec<LogKey> =
-            self.0.extract_if(.., |_, entry| entry.keep_until_ms <= now_ms).map(|(key, _)| key).collect();
+    /// The alerts that anybody may know of.
+    pub(super) fn alerts(&self) -> HashSet<Fingerprint> {
+        let of =
+            |entry: &Entry| entry.told.firing.iter().chain(entry.sending.iter().flatten()).copied().collect::<Vec<_>>();
+        self.0.values().flat_map(of).collect()
+    }
+
+    /// The groups of which something was on its way that may have been heard or not.
+    pub(super) fn unsure(&self) -> HashSet<String> {
+        let unsure = self.0.iter().filter(|(_, entry)| entry.unsure || entry.sending.is_some());
+        unsure.map(|(key, _)| key.group_key.clone()).collect()
+    }
+
+    /// Whether anything is old.
+    pub(super) fn is_old(&self, now_ms: i64) -> bool {
+        self.0.values().any(|entry| entry.keep_until_ms <= now_ms)
+    }
+
+    /// Forgets what is old, unless `is_needed`, and the oldest beyond `max`.
+    pub(super) fn forget(
+        &mut self,
+        now_ms: i64,
+        max: usize,
+        is_needed: impl Fn(&LogKey, &Entry) -> bool,
+    ) -> Vec<LogKey> {
+        let is_gone = |key: &LogKey, entry: &mut Entry| entry.keep_until_ms <= now_ms && !is_needed(key, entry);
+        let mut gone: Vec<LogKey> = self.0.extract_if(.., is_gone).map(|(key, _)| key).collect();
         if self.0.len() > max {
             let mut by_age: Vec<(i64, LogKey)> =
                 self.0.iter().map(|(key, entry)| (entry.told.at_ms, key.clone())).collect();
@@ -141,8 +164,9 @@ mod tests {
         for at in 0..5 {
             log.write(&key(&at.to_string()), told(at, &[1]), 0);
         }
-        assert_eq!(log.forget(0, 3), [key("0"), key("1")]);
-        assert_eq!(log.forget(LOG_KEPT_MS + 2, 3), [key("2")]);
+        assert_eq!(log.forget(0, 3, |_, _| false), [key("0"), key("1")]);
+        assert_eq!(log.forget(LOG_KEPT_MS + 2, 3, |key, _| key.group_key == "2"), []);
+        assert_eq!(log.forget(LOG_KEPT_MS + 2, 3, |_, _| false), [key("2")]);
         assert!(log.get(&key("3")).is_some());
     }
 

@@ -15,8 +15,12 @@ pub const TEXT_BYTES_MAX: usize = 4096;
 
 /// Longest text of all matchers.
 const MATCHERS_BYTES_MAX: usize = 64 << 10;
-/// How many edges of its times are looked at for the next change of a silence.
-const CHANGES_LOOKED_AT: usize = 1_000;
+/// Most intervals of a recurrence, and most spans of one kind in one of them.
+const SPANS_MAX: usize = 16;
+/// How many days and edges of its times are looked at for the next change of a silence.
+const STEPS_MAX: usize = 20_000;
+/// When to look again, at the earliest, where that did not find it.
+const LOOK_AGAIN_MS: i64 = 3_600_000;
 
 /// Times that come again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +41,17 @@ impl Recurrence {
         if text.len() > TEXT_BYTES_MAX {
             return Err(format!("a recurrence of {} bytes; {TEXT_BYTES_MAX} are allowed", text.len()));
         }
-        Ok(Self { text: text.to_owned(), intervals: crate::config::parse_intervals(text)? })
+        let intervals = crate::config::parse_intervals(text)?;
+        if intervals.len() > SPANS_MAX {
+            return Err(format!("a recurrence of {} intervals; {SPANS_MAX} are allowed", intervals.len()));
+        }
+        for Interval { times, weekdays, days_of_month, months, years, .. } in &intervals {
+            let spans = [times.len(), weekdays.len(), days_of_month.len(), months.len(), years.len()];
+            if let Some(spans) = spans.into_iter().find(|spans| *spans > SPANS_MAX) {
+                return Err(format!("an interval with {spans} spans of one kind; {SPANS_MAX} are allowed"));
+            }
+        }
+        Ok(Self { text: text.to_owned(), intervals })
     }
 }
 
@@ -93,6 +107,17 @@ pub enum Change {
     Another,
 }
 
+/// What is ahead of a silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ahead {
+    /// It is in another state from then on.
+    Changes(i64),
+    /// It stays as it is, or changes far off.
+    Never,
+    /// It does not change up to then; what is behind was not looked at.
+    Unknown(i64),
+}
+
 impl Silence {
     /// Where it is at `now_ms`.
     pub fn state(&self, now_ms: i64) -> State {
@@ -113,21 +138,55 @@ impl Silence {
 
     /// When it is next in another state; `None` when that is far off or never.
     pub fn next_change_ms(&self, now_ms: i64) -> Option<i64> {
+        match self.ahead(now_ms, &mut { STEPS_MAX }) {
+            Ahead::Changes(at_ms) => Some(at_ms),
+            Ahead::Never | Ahead::Unknown(_) => None,
+        }
+    }
+
+    /// Until when nothing is to be asked of it: until it is in another state, or, where that takes too long to find out, at least for a while.
+    pub(super) fn look_again_ms(&self, now_ms: i64) -> Option<i64> {
+        match self.ahead(now_ms, &mut { STEPS_MAX }) {
+            Ahead::Changes(at_ms) => Some(at_ms),
+            Ahead::Unknown(at_ms) => Some(at_ms.max(now_ms.saturating_add(LOOK_AGAIN_MS))),
+            Ahead::Never => None,
+        }
+    }
+
+    fn ahead(&self, now_ms: i64, steps_left: &mut usize) -> Ahead {
         let state = self.state(now_ms);
+        if state == State::Expired {
+            return Ahead::Never;
+        }
+        let intervals = self.recurrence.as_ref().map_or(&[][..], |recurrence| &recurrence.intervals);
         let mut at_ms = now_ms;
-        // Intervals may take turns without anything changing.
-        for _ in 0..CHANGES_LOOKED_AT {
-            let ends = [self.starts_ms, self.ends_ms].into_iter().filter(|end| *end > at_ms).min();
-            let edge = Timestamp::from_millisecond(at_ms).ok().and_then(|time| {
-                let intervals = self.recurrence.as_ref().map_or(&[][..], |recurrence| &recurrence.intervals);
-                intervals.iter().filter_map(|interval| interval.next_change(time)).min()
-            });
-            at_ms = [ends, edge.map(Timestamp::as_millisecond)].into_iter().flatten().min()?;
+        // Of each interval the next edge: those of the past are looked for anew.
+        let mut edges = vec![Some(now_ms); intervals.len()];
+        loop {
+            for (edge, interval) in
+                edges.iter_mut().zip(intervals).filter(|(edge, _)| edge.is_some_and(|edge| edge <= at_ms))
+            {
+                let mut own_left = crate::interval::STEPS_MAX.min(*steps_left);
+                *steps_left -= own_left;
+                let time = Timestamp::from_millisecond(at_ms).ok();
+                let next = time.and_then(|time| interval.next_change_within(time, &mut own_left));
+                *edge = next.map(Timestamp::as_millisecond);
+                *steps_left += own_left;
+            }
+            // Telling the state looks at every interval.
+            *steps_left = steps_left.saturating_sub(1 + intervals.len());
+            if *steps_left == 0 {
+                return Ahead::Unknown(at_ms);
+            }
+            let ends = [self.starts_ms, self.ends_ms].into_iter().filter(|end| *end > at_ms);
+            match ends.chain(edges.iter().flatten().copied()).min() {
+                None => return Ahead::Never,
+                Some(next_ms) => at_ms = next_ms,
+            }
             if self.state(at_ms) != state {
-                return Some(at_ms);
+                return Ahead::Changes(at_ms);
             }
         }
-        None
     }
 
     /// The next spans in which it mutes, begin and end, of those that begin before `until_ms`, and no more than `max`.
@@ -278,6 +337,38 @@ mod tests {
         assert_eq!(nightly.next_change_ms(100 * HOUR_MS), None);
         assert_eq!(silence("a=b", 5, 9).next_change_ms(6), Some(9));
         assert!(Recurrence::parse("[]").is_err() && Recurrence::parse("[{\"times\": 3}]").is_err());
+    }
+
+    /// Its text is short; what it asks for is bounded all the same.
+    #[test]
+    fn a_recurrence_takes_few_steps() {
+        let spans = |count: usize| {
+            let spans =
+                (0..count).map(|hour| format!(r#"{{"start_time": "{hour:02}:00", "end_time": "{hour:02}:30"}}"#));
+            spans.collect::<Vec<_>>().join(", ")
+        };
+        let never = vec![r#"{"years": ["1999"]}"#; 15].join(", ");
+        for (text, want) in [
+            (format!("[{never}, {never}]"), Some("30 intervals; 16")),
+            (format!(r#"[{{"times": [{}]}}]"#, spans(17)), Some("17 spans of one kind; 16")),
+            (format!(r#"[{never}, {{"times": [{}]}}]"#, spans(16)), None),
+        ] {
+            let error = Recurrence::parse(&text).err();
+            assert_eq!(error.is_some(), want.is_some(), "{error:?}");
+            assert!(error.unwrap_or_default().contains(want.unwrap_or_default()));
+        }
+        // Those of a file may be many: here nothing ever changes, and one interval keeps changing.
+        let mut silence = silence("job=api", 0, i64::MAX);
+        let many = Interval { times: (0..700).map(|at| (2 * at, 2 * at + 1)).collect(), ..Interval::default() };
+        let mut intervals = vec![Interval::default(), many];
+        intervals.extend(vec![Interval { years: vec![1999..=1999], ..Interval::default() }; 180]);
+        silence.recurrence = Some(Recurrence { text: String::new(), intervals });
+        let mut left = STEPS_MAX;
+        assert!(matches!(silence.ahead(0, &mut left), Ahead::Unknown(at_ms) if at_ms > 0));
+        assert_eq!((left, silence.next_change_ms(0)), (0, None));
+        assert!(silence.look_again_ms(0) >= Some(LOOK_AGAIN_MS));
+        silence.ends_ms = 10;
+        assert_eq!(silence.look_again_ms(0), Some(10));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The silences there are, and which of them mute an alert.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 use model::{LabelsRef, MatchOp};
 
@@ -43,6 +44,8 @@ pub(super) struct Silences {
     by_pair: HashMap<(String, String), Vec<String>>,
     /// Ids of the rest.
     general: Vec<String>,
+    /// When each was looked at, and until when that holds.
+    looked: Mutex<HashMap<String, (i64, Option<i64>)>>,
 }
 
 impl Silences {
@@ -87,15 +90,18 @@ impl Silences {
                 changed.push(Changed { silence: wanted, change: "updated" });
                 return Ok((id, changed));
             }
-            if old.expire(now_ms) {
-                changed.push(Changed { silence: old.clone(), change: "expired" });
-            }
         }
         // A new one does not mute what was.
         wanted.starts_ms = wanted.starts_ms.max(now_ms);
         wanted.check(now_ms).map_err(SilenceError::Invalid)?;
         if self.all.len() >= max {
             return Err(SilenceError::Full(max));
+        }
+        // It takes the place of the old one, which does not end without it.
+        if let Some(old) = self.all.get_mut(&wanted.id)
+            && old.expire(now_ms)
+        {
+            changed.push(Changed { silence: old.clone(), change: "expired" });
         }
         wanted.id.clone_from(&new_id);
         self.all.insert(new_id.clone(), wanted.clone());
@@ -113,7 +119,9 @@ impl Silences {
         if !silence.expire(now_ms) {
             return Err(SilenceError::Expired(id.to_owned()));
         }
-        Ok(Changed { silence: silence.clone(), change: "expired" })
+        let changed = Changed { silence: silence.clone(), change: "expired" };
+        self.index();
+        Ok(changed)
     }
 
     /// Forgets those that were over at `before_ms`.
@@ -136,7 +144,24 @@ impl Silences {
         found.filter(|silence| silence.state(now_ms) == State::Active && silence.matches(labels)).collect()
     }
 
+    /// Until when nothing is to be asked of a silence; `None`: ever. Looked for once until then.
+    pub(super) fn look_again_ms(&self, silence: &Silence, now_ms: i64) -> Option<i64> {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        match looked.get(&silence.id) {
+            Some((from_ms, until_ms)) if now_ms >= *from_ms && until_ms.is_none_or(|until_ms| now_ms < until_ms) => {
+                *until_ms
+            }
+            _ => {
+                let until_ms = silence.look_again_ms(now_ms);
+                looked.insert(silence.id.clone(), (now_ms, until_ms));
+                until_ms
+            }
+        }
+    }
+
+    /// Orders them anew, after any of them changed.
     fn index(&mut self) {
+        self.looked.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         let (mut by_pair, mut general) = (HashMap::<_, Vec<_>>::new(), Vec::new());
         for silence in self.iter() {
             for set in &silence.sets {
@@ -190,12 +215,29 @@ mod tests {
         let other = Silence { sets: silence("a=c", 0, 0).sets, ..longer };
         let (id, changed) = all.set(other, "2".into(), 2, 120).expect("another");
         assert_eq!((id.as_str(), told(&changed).as_str()), ("2", "expired 1, created 2"));
+        // One that finds no place does not end the one whose place it was to take.
+        let third = Silence { id, ..silence("a=d", 120, 300) };
+        assert_eq!(all.set(third, "3".into(), 2, 125), Err(SilenceError::Full(2)));
+        assert_eq!(all.get("2").map(|one| one.state(126)), Some(State::Active));
         assert_eq!(all.set(silence("a=d", 0, 200), "3".into(), 2, 120), Err(SilenceError::Full(2)));
         assert_eq!(all.expire("1", 130), Err(SilenceError::Expired("1".into())));
         assert_eq!(all.expire("9", 130), Err(SilenceError::Unknown("9".into())));
         assert!(all.expire("2", 130).is_ok());
         assert_eq!(all.forget(120), ["1"]);
         assert_eq!(all.forget(130), ["2"]);
+    }
+
+    #[test]
+    fn what_a_silence_changes_at_is_looked_for_once() {
+        let mut all = Silences::default();
+        let (id, _) = all.set(silence("a=b", 0, 200), "1".into(), 9, 100).expect("a silence");
+        let again = |all: &Silences, now_ms| all.look_again_ms(all.get("1").expect("a silence"), now_ms);
+        assert_eq!((again(&all, 100), again(&all, 150)), (Some(200), Some(200)));
+        assert_eq!(again(&all, 200), None, "it is over then");
+        all.set(Silence { id, ..silence("a=b", 100, 300) }, "2".into(), 9, 150).expect("longer");
+        assert_eq!(again(&all, 150), Some(300));
+        all.expire("1", 160).expect("it goes on");
+        assert_eq!(again(&all, 160), None);
     }
 
     #[test]

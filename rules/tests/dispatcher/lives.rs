@@ -247,3 +247,60 @@ fn a_restart_neither_ends_alerts_nor_tells_twice() {
     assert_eq!(stage.until(320).heard(), ["310 ops/0 new alerts added: 1 2"]);
     assert_eq!(stage.until(620).heard(), ["550 ops/0 all alerts resolved: +1 +2"]);
 }
+
+/// What was told is remembered while it is about alerts that are there.
+#[test]
+fn long_silences_and_acks_forget_nothing() {
+    const DAY: i64 = 24 * 3_600;
+    let text = PLAIN.replace("group_interval: 60s", "group_interval: 1h");
+    let mut stage = Stage::new(&text);
+    let both = ["a=1,g=x", "a=2,g=y"].map(|text| alert(text, 0, Some(20 * DAY * 1000)));
+    stage.dispatcher.put(both, 0);
+    assert_eq!(stage.until(3500).heard(), ["10 ops/0 first notification: 1", "10 ops/0 first notification: 2"]);
+    let until_ms = (7 * DAY + 10) * 1000;
+    let ack = Ack { owner: "ann".to_owned(), note: String::new(), at_ms: stage.now_ms, expires_ms: until_ms };
+    stage.dispatcher.acknowledge(&parse_matchers("a=1").expect("matchers"), &ack, stage.now_ms).expect("it fires");
+    stage.dispatcher.set_silence(silence("a=2", 0, until_ms), "s".to_owned(), stage.now_ms).expect("a silence");
+    stage.until(6 * DAY).restart();
+    stage.end("a=2,g=y");
+    assert_eq!(stage.until(7 * DAY).heard(), Vec::<String>::new());
+    let heard = stage.until(7 * DAY + 2 * 3600).heard();
+    let words: Vec<&str> = heard.iter().filter_map(|line| line.split_once(' ').map(|(_, rest)| rest)).collect();
+    assert!(words.contains(&"ops/0 all alerts resolved: +2"), "{heard:?}");
+    assert!(words.contains(&"ops/0 repeat interval elapsed: 1"), "{heard:?}");
+}
+
+#[test]
+fn what_a_reload_removes_leaves_no_trace() {
+    let mut stage = Stage::new(PLAIN);
+    stage.put("a=1,g=x");
+    stage.put("a=2,g=y");
+    stage.until(20);
+    stage.end("a=2,g=y");
+    assert_eq!(stage.until(71).heard().len(), 3);
+    let timers = |stage: &Stage| {
+        let kept = rules::shelf::Shelf::load(&*stage.shelf).expect("memory");
+        kept.iter().filter(|(key, _)| key.first() == Some(&b'g')).count()
+    };
+    stage.dispatcher.set_config(config(&PLAIN.replace("[g]", "[a]")), stage.now_ms);
+    stage.write();
+    // The group of the ended alert is not made again, and nothing is left of the groups of before.
+    assert_eq!((stage.dispatcher.counts().1, timers(&stage)), (1, 1));
+    stage.restart();
+    stage.write();
+    assert_eq!((stage.dispatcher.counts().1, timers(&stage)), (1, 1));
+}
+
+/// An end that nobody was told of goes with what was on its way when the process ended.
+#[test]
+fn what_was_on_its_way_is_said_as_it_was() {
+    let mut stage = Stage::new(PLAIN);
+    stage.put("a=1,g=x");
+    assert_eq!(stage.until(20).heard(), ["10 ops/0 first notification: 1"]);
+    stage.end("a=2,g=x");
+    stage.now_ms = 70_000;
+    assert_eq!(stage.dispatcher.due(stage.now_ms).len(), 1, "some alerts resolved");
+    stage.write();
+    stage.restart();
+    assert_eq!(stage.until(200).heard(), ["70 ops/0 some alerts resolved: 1 +2"]);
+}

@@ -62,7 +62,7 @@ impl Dispatcher {
                 let silences = self.silences.muting(alert.labels.as_ref(), now_ms);
                 if group.options.reevaluate_after_mute {
                     for silence in &silences {
-                        sooner(silence.next_change_ms(now_ms));
+                        sooner(self.silences.look_again_ms(silence, now_ms));
                     }
                 }
                 let ids: Vec<String> = silences.iter().map(|silence| silence.id.clone()).collect();

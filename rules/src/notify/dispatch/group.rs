@@ -59,7 +59,7 @@ impl Group {
         Self {
             next_ms: now_ms.saturating_add(route.options.wait_ms),
             options: Arc::new(route.options.clone()),
-            key: format!("{}:{}", route.key, show(&labels)),
+            key: key(route, &labels),
             route_id: route.id.clone(),
             labels,
             members: BTreeMap::new(),
@@ -132,6 +132,11 @@ impl Group {
         let is_empty = self.members.is_empty() && self.flights.is_empty();
         is_empty && self.was_empty.replace(true)
     }
+}
+
+/// The key of a group of `route`, as notifications have it.
+pub(super) fn key(route: &Route, labels: &Labels) -> String {
+    format!("{}:{}", route.key, show(labels))
 }
 
 /// Labels as the keys of groups have them.

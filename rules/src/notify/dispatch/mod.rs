@@ -22,7 +22,7 @@ use super::alerts::{Alerts, ENDED_KEPT_MS, Incoming};
 use super::decision::{Fingerprint, Told};
 use super::delivery::Notification;
 use super::inhibit::Inhibitor;
-use super::log::{LogKey, NotificationLog};
+use super::log::{Entry, LogKey, NotificationLog};
 use super::silence::{Recurrence, Silence};
 use super::silences::Silences;
 use super::stored::{self, Item, Timer};
@@ -193,6 +193,7 @@ impl Dispatcher {
             self.record(now_ms, EventKind::Note { message });
         }
         self.silences.restore(silences);
+        let (known, unsure) = (self.log.alerts(), self.log.unsure());
         for mut kept in alerts {
             // What fired when the process ended fires until its sender had the time to say so again.
             if kept.posted.ends_ms > lived_ms {
@@ -203,14 +204,28 @@ impl Dispatcher {
             if !kept.ended {
                 self.inhibitor.fires(alert, &kept.posted.labels);
             }
+            // What was on its way may have told the end of an alert, too; other ends are of no interest to any group.
+            let labels = kept.posted.labels.as_ref();
+            let was_sent = || {
+                let mut routes = self.config.route.matching(labels).into_iter();
+                routes.any(|route| unsure.contains(&group::key(route, &route.group_labels(labels))))
+            };
+            let rejoins = !kept.ended || known.contains(&alert) || (!unsure.is_empty() && was_sent());
             self.alerts.restore(kept);
-            self.assign(alert, &timers, now_ms);
+            if rejoins {
+                self.assign(alert, &timers, now_ms);
+            }
         }
         self.resume(now_ms);
+        self.forget_timers(&timers);
+        Ok(())
+    }
+
+    /// Forgets `timers` of groups that are no more.
+    fn forget_timers(&mut self, timers: &BTreeMap<String, Timer>) {
         for group in timers.keys().filter(|group| !self.groups.contains_key(group.as_str())) {
             self.changed.insert(stored::timer_key(group), None);
         }
-        Ok(())
     }
 
     /// Groups of which something was on its way are looked at now, and why alerts are quiet is known as it was.
@@ -258,13 +273,17 @@ impl Dispatcher {
         self.inhibitor = Inhibitor::new(config.inhibit.clone());
         self.config = config;
         self.silences.set_of_file(silences_of(&self.config));
-        let alerts: Vec<Fingerprint> = self.alerts.iter().map(|(alert, _)| alert).collect();
+        // One that has ended and that nobody was told of is of no interest to any group.
+        let known = self.log.alerts();
+        let rejoining = self.alerts.iter().filter(|(alert, kept)| !kept.ended || known.contains(alert));
+        let alerts: Vec<Fingerprint> = rejoining.map(|(alert, _)| alert).collect();
         for alert in alerts {
             if let Some(kept) = self.alerts.get(alert).filter(|kept| !kept.ended) {
                 self.inhibitor.fires(alert, &kept.posted.labels);
             }
             self.assign(alert, &timers, now_ms);
         }
+        self.forget_timers(&timers);
         self.find_flights();
     }
 
@@ -474,7 +493,18 @@ impl Dispatcher {
         for id in self.silences.forget(now_ms.saturating_sub(self.limits.silences_kept_ms)) {
             self.changed.insert(stored::silence_key(&id), None);
         }
-        for key in self.log.forget(now_ms, self.limits.log_entries_max) {
+        let mut groups: BTreeMap<&str, Vec<&Group>> = BTreeMap::new();
+        if self.log.is_old(now_ms) {
+            for group in self.groups.values() {
+                groups.entry(&group.key).or_default().push(group);
+            }
+        }
+        // Of alerts that are still there: they may be silent, or taken on, for longer than anything is remembered.
+        let is_needed = |key: &LogKey, entry: &Entry| {
+            let of = groups.get(key.group_key.as_str()).into_iter().flatten();
+            of.flat_map(|group| group.members.keys()).any(|alert| entry.may_know_of(*alert))
+        };
+        for key in self.log.forget(now_ms, self.limits.log_entries_max, is_needed) {
             self.changed.insert(stored::told_key(&key), None);
         }
         for (alert, ack) in self.acks.expire(now_ms) {
