@@ -9,6 +9,7 @@ use model::LabelsRef;
 use serde::{Deserialize, Serialize};
 
 use crate::notify::decision::Fingerprint;
+use crate::notify::delivery::NotifiedAlert;
 
 /// Labels in an event.
 pub type EventLabels = BTreeMap<String, String>;
@@ -92,6 +93,9 @@ pub enum EventKind {
         firing: Vec<String>,
         /// Alerts in it that ended.
         resolved: Vec<String>,
+        /// What they are known by, as [`alerts_told`] has it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        alerts: Vec<EventLabels>,
         /// Whether the other side took it.
         ok: bool,
         /// Its answer, or why it failed.
@@ -107,6 +111,9 @@ pub enum EventKind {
         receiver: String,
         /// Which of its integrations, from 0.
         integration: usize,
+        /// What the alerts in it are known by, as [`alerts_told`] has it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        alerts: Vec<EventLabels>,
         /// Which attempt, from 1.
         attempt: u32,
         /// What the other side said, or why it was not reached; never a secret.
@@ -217,6 +224,17 @@ pub fn fingerprint_text(fingerprint: Fingerprint) -> String {
 /// `labels` as events have them.
 pub fn event_labels(labels: LabelsRef<'_>) -> EventLabels {
     labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The labels of `alerts` as events have them: those that come first, up to 16 KiB.
+pub fn alerts_told(alerts: &[NotifiedAlert]) -> Vec<EventLabels> {
+    const BYTES_MAX: usize = 16 << 10;
+    let mut bytes = 0;
+    let fits = |alert: &&NotifiedAlert| {
+        bytes += alert.labels.packed().len();
+        bytes <= BYTES_MAX
+    };
+    alerts.iter().take_while(fits).map(|alert| event_labels(alert.labels.as_ref())).collect()
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub(crate) struct Wanted {
     pub(crate) start_ms: Option<i64>,
     /// Up to this time.
     pub(crate) end_ms: Option<i64>,
-    /// Fields with these values; of `labels`, those within.
+    /// Fields with these values, or with lists of which one is it; what is no field is a label.
     pub(crate) fields: Vec<(String, String)>,
     /// A text that the line has somewhere.
     pub(crate) text: Option<String>,
@@ -143,16 +143,26 @@ impl Wanted {
         let at_ms = event.get("at_ms")?.as_i64()?;
         let in_time =
             self.start_ms.is_none_or(|start_ms| at_ms >= start_ms) && self.end_ms.is_none_or(|end_ms| at_ms <= end_ms);
-        let has = |(name, value): &(String, String)| {
-            let field = event.get(name).or_else(|| event.get("labels")?.get(name));
-            field.is_some_and(|field| {
-                field.as_str().map_or_else(
-                    || serde_json::from_str(value).is_ok_and(|value: Value| value == *field),
-                    |text| text == value,
-                )
-            })
+        let (own, of_labels): (Vec<_>, Vec<_>) = self.fields.iter().partition(|(name, _)| event.get(name).is_some());
+        let has = |labels: &Value| {
+            of_labels.iter().all(|(name, value)| labels.get(name).is_some_and(|label| is(label, value)))
         };
-        (in_time && self.fields.iter().all(has)).then_some(event)
+        // Of several alerts one has all the labels.
+        let mut labels =
+            event.get("labels").into_iter().chain(event.get("alerts").and_then(Value::as_array).into_iter().flatten());
+        let taken = in_time
+            && own.iter().all(|(name, value)| event.get(name).is_some_and(|field| is(field, value)))
+            && (of_labels.is_empty() || labels.any(has));
+        taken.then_some(event)
+    }
+}
+
+/// Whether a field is `value`, or a list of which one is.
+fn is(field: &Value, value: &str) -> bool {
+    match field {
+        Value::String(text) => text == value,
+        Value::Array(list) => list.iter().any(|one| is(one, value)),
+        other => serde_json::from_str(value).is_ok_and(|value: Value| value == *other),
     }
 }
 
@@ -186,7 +196,9 @@ fn files_of(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 
 #[cfg(test)]
 mod tests {
-    use rules::event::EventKind;
+    use model::Labels;
+    use rules::event::{EventKind, alerts_told, fingerprint_text};
+    use rules::notify::delivery::NotifiedAlert;
 
     use super::*;
 
@@ -222,6 +234,51 @@ mod tests {
         let files = EventFiles::new(Some(folder.path().join("alerting")), 1 << 20);
         files.record(note(7, "m7"));
         assert_eq!(found(&files, &Wanted { limit: 2, ..all }), ["m7", "m4"]);
+    }
+
+    #[test]
+    fn alerts_are_found_in_deliveries() {
+        let alert = |instance: &str| {
+            let labels = Labels::from_pairs([("alertname", "Down"), ("instance", instance)]).expect("labels");
+            NotifiedAlert {
+                fingerprint: rules::posted::fingerprint(labels.as_ref()),
+                labels,
+                annotations: std::collections::BTreeMap::new(),
+                starts_ms: 0,
+                ends_ms: None,
+                generator_url: String::new(),
+            }
+        };
+        let alerts: Vec<NotifiedAlert> = (0..1000).map(|number| alert(&format!("{number:032}"))).collect();
+        let firing: Vec<String> = alerts.iter().map(|alert| fingerprint_text(alert.fingerprint)).collect();
+        let told = alerts_told(&alerts);
+        let bytes: usize = alerts.iter().take(told.len()).map(|alert| alert.labels.packed().len()).sum();
+        assert!((15_000..=16_384).contains(&bytes), "{bytes}");
+        let kind = EventKind::Delivery {
+            group_key: "{}:{}".to_owned(),
+            receiver: "ops".to_owned(),
+            integration: 0,
+            reason: "first notification".to_owned(),
+            firing: firing.clone(),
+            resolved: Vec::new(),
+            alerts: told,
+            ok: true,
+            answer: "status 200".to_owned(),
+            attempts: 1,
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = EventFiles::new(Some(folder.path().to_owned()), 1 << 20);
+        files.record(Event { at_ms: 1, kind });
+        let count = |fields: &[(&str, &str)]| {
+            let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            files.find(&Wanted { fields, limit: 9, ..Wanted::default() }).expect("events").len()
+        };
+        let third = format!("{:032}", 3);
+        assert_eq!(count(&[("event", "delivery"), ("alertname", "Down"), ("instance", &third)]), 1);
+        assert_eq!(count(&[("alertname", "Down"), ("instance", "web1")]), 0);
+        assert_eq!(count(&[("alertname", "Up")]), 0);
+        assert_eq!(count(&[("firing", &firing[999])]), 1, "fingerprints are there of all");
+        assert_eq!((count(&[("firing", "0")]), count(&[("resolved", &firing[3])])), (0, 0));
     }
 
     #[test]

@@ -31,7 +31,7 @@ const ACK_MS_DEFAULT: i64 = 24 * 3_600_000;
 /// Parameters of the event log that are no fields of events.
 const OWN_PARAMS: [&str; 4] = ["start", "end", "limit", "text"];
 
-/// The newest events, the newest first. Parameters besides `start`, `end`, `limit` and `text` are fields that events have: `event=delivery`,
+/// The newest events, the newest first. Parameters besides `start`, `end`, `limit` and `text` are fields or labels that events have: `event=delivery`,
 /// `receiver=ops`, `alertname=Leak`.
 pub(crate) async fn events(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let params = Params::of_url(request.uri())?;

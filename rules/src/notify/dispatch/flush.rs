@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::gates::Seen;
 use super::group::{Group, GroupId, Open};
 use super::{Dispatcher, Flight, Outgoing};
-use crate::event::{EventKind, Suppression, fingerprint_text};
+use crate::event::{EventKind, Suppression, alerts_told, fingerprint_text};
 use crate::notify::decision::{self, Fingerprint, Reason, Told, Wishes, decide};
 use crate::notify::delivery::{Delivered, Notification, NotifiedAlert};
 use crate::notify::log::LogKey;
@@ -281,6 +281,7 @@ impl Dispatcher {
                 reason: flight.notification.reason.as_str().to_owned(),
                 firing: of(false),
                 resolved: of(true),
+                alerts: alerts_told(&flight.notification.alerts),
                 ok,
                 answer: answer.clone(),
                 attempts,

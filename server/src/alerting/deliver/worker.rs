@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use rules::event::{Event, EventKind};
+use rules::event::{Event, EventKind, alerts_told};
 use rules::notify::delivery::Delivered;
 use rules::receivers::{RenderError, Verdict, render};
 
@@ -148,6 +148,7 @@ fn record(deliveries: &Deliveries, item: &Item, why: &str, again_after_ms: i64) 
             group_key: notification.group_key.clone(),
             receiver: notification.receiver.clone(),
             integration: notification.integration,
+            alerts: alerts_told(&notification.alerts),
             attempt: item.attempts,
             answer: why.to_owned(),
             again_after_ms,
