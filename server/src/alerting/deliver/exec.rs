@@ -2,13 +2,15 @@
 //!
 //! Status 0 is taken, 75 (`EX_TEMPFAIL` of `sysexits.h`) is tried again, and so is a program that takes too long; every other status is refused.
 
-use std::io::{Read, Write as _};
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command as Process, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{Child, Command as Process, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rules::receivers::{Command, Verdict};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// "Come again later."
@@ -17,7 +19,7 @@ const TRY_AGAIN: i32 = 75;
 const OUTPUT_BYTES_MAX: usize = 2048;
 /// Between two looks at a program.
 const LOOK: Duration = Duration::from_millis(10);
-/// How long output is waited for once the program has ended: its children may hold it open.
+/// How long output is waited for once the program has ended: what it leaves running may hold it open.
 const OUTPUT_WAIT: Duration = Duration::from_millis(200);
 /// What a program has of this one's environment: settings of this one may be secrets.
 const KEPT_ENVIRONMENT: [&str; 6] = ["PATH", "HOME", "LANG", "TZ", "USER", "TMPDIR"];
@@ -46,17 +48,15 @@ pub(super) fn run(command: &Command, timeout: Duration) -> Verdict {
     };
     let own = Duration::from_millis(u64::try_from(command.timeout_ms).unwrap_or(0));
     let limit = own.min(timeout);
-    let output = Arc::new(Mutex::new(Vec::new()));
-    let mut pipes = vec![];
-    pipes.extend(child.stdout.take().map(|pipe| gather(pipe, &output)));
-    pipes.extend(child.stderr.take().map(|pipe| gather(pipe, &output)));
-    feed(&mut child, command.stdin.clone());
-    let ended = wait(&mut child, Instant::now() + limit);
-    let until = Instant::now() + OUTPUT_WAIT;
-    while pipes.iter().flatten().any(|pipe| !pipe.is_finished()) && Instant::now() < until {
-        std::thread::sleep(LOOK);
-    }
-    let output = output.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut pipes = match Pipes::of(&mut child, &command.stdin) {
+        Ok(pipes) => pipes,
+        Err(error) => {
+            let _ = end(&mut child);
+            return Verdict::Again { after_ms: None, why: format!("{program}: {error}") };
+        }
+    };
+    let ended = pipes.serve(&mut child, Instant::now() + limit);
+    let output = pipes.output;
     let output = String::from_utf8_lossy(&output).trim().replace(char::is_control, " ");
     let told = |status: String| if output.is_empty() { status } else { format!("{status}: {output}") };
     match ended {
@@ -70,47 +70,101 @@ pub(super) fn run(command: &Command, timeout: Duration) -> Verdict {
     }
 }
 
-/// Writes `stdin` beside: a program that does not read is not waited for.
-fn feed(child: &mut Child, stdin: Vec<u8>) {
-    if let Some(mut pipe) = child.stdin.take() {
-        let fed = std::thread::Builder::new().name("deliver-exec".to_owned()).spawn(move || {
-            // A program may end without reading all of it.
-            let _ = pipe.write_all(&stdin);
-        });
-        drop(fed);
+/// What is between this program and the other: closed with this, whoever else holds the other ends.
+struct Pipes<'a> {
+    input: Option<OwnedFd>,
+    /// What the program has not taken yet.
+    rest: &'a [u8],
+    outputs: Vec<OwnedFd>,
+    /// The beginning of what it said.
+    output: Vec<u8>,
+}
+
+impl<'a> Pipes<'a> {
+    fn of(child: &mut Child, stdin: &'a [u8]) -> io::Result<Self> {
+        let input = child.stdin.take().map(OwnedFd::from);
+        let outputs = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)];
+        let outputs: Vec<OwnedFd> = outputs.into_iter().flatten().collect();
+        for pipe in input.iter().chain(&outputs) {
+            fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
+        }
+        Ok(Self { input, rest: stdin, outputs, output: Vec::new() })
     }
-}
 
-/// Reads `pipe` to its end beside, and keeps its beginning.
-fn gather(mut pipe: impl Read + Send + 'static, output: &Arc<Mutex<Vec<u8>>>) -> Option<std::thread::JoinHandle<()>> {
-    let output = Arc::clone(output);
-    let read = move || {
-        let mut part = [0; 1024];
-        while let Ok(count @ 1..) = pipe.read(&mut part) {
-            let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
-            let room = OUTPUT_BYTES_MAX.saturating_sub(output.len()).min(count);
-            output.extend_from_slice(part.get(..room).unwrap_or_default());
-        }
-    };
-    std::thread::Builder::new().name("deliver-exec".to_owned()).spawn(read).ok()
-}
-
-/// Waits until `until`, then ends the program and what it started.
-fn wait(child: &mut Child, until: Instant) -> std::io::Result<Option<std::process::ExitStatus>> {
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if Instant::now() >= until {
-            let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-            if group.is_none_or(|group| kill_process_group(group, Signal::KILL).is_err()) {
-                child.kill()?;
+    /// Feeds the program and reads what it says until it ends, or until `until`, and is ended then with what it started.
+    fn serve(&mut self, child: &mut Child, until: Instant) -> io::Result<Option<ExitStatus>> {
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
             }
-            child.wait()?;
-            return Ok(None);
+            if Instant::now() >= until {
+                end(child)?;
+                self.read();
+                return Ok(None);
+            }
+            self.wait()?;
+        };
+        self.input = None;
+        let until = Instant::now() + OUTPUT_WAIT;
+        self.read();
+        while !self.outputs.is_empty() && Instant::now() < until {
+            self.wait()?;
         }
-        std::thread::sleep(LOOK);
+        Ok(Some(status))
     }
+
+    /// Waits for something to write or read, not for long, and does it.
+    fn wait(&mut self) -> io::Result<()> {
+        let time = Timespec { tv_sec: 0, tv_nsec: LOOK.subsec_nanos().into() };
+        let input = self.input.iter().map(|pipe| PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::OUT));
+        let outputs = self.outputs.iter().map(|pipe| PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN));
+        match poll(&mut input.chain(outputs).collect::<Vec<_>>(), Some(&time)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.write();
+        self.read();
+        Ok(())
+    }
+
+    fn write(&mut self) {
+        let Some(pipe) = &self.input else { return };
+        match rustix::io::write(pipe, self.rest) {
+            Ok(count) => self.rest = self.rest.get(count..).unwrap_or_default(),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            // A program may end, or close its input, without reading all of it.
+            Err(_) => self.rest = &[],
+        }
+        if self.rest.is_empty() {
+            self.input = None;
+        }
+    }
+
+    /// Reads what is there; what has come to its end is closed.
+    fn read(&mut self) {
+        let output = &mut self.output;
+        self.outputs.retain(|pipe| {
+            let mut part = [0; 16 << 10];
+            match rustix::io::read(pipe, &mut part) {
+                Ok(0) => false,
+                Ok(count) => {
+                    let room = OUTPUT_BYTES_MAX.saturating_sub(output.len()).min(count);
+                    output.extend_from_slice(part.get(..room).unwrap_or_default());
+                    true
+                }
+                Err(error) => matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR),
+            }
+        });
+    }
+}
+
+/// Ends the program and what is in its process group.
+fn end(child: &mut Child) -> io::Result<()> {
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    if group.is_none_or(|group| kill_process_group(group, Signal::KILL).is_err()) {
+        child.kill()?;
+    }
+    child.wait().map(drop)
 }
 
 #[cfg(test)]
@@ -141,6 +195,23 @@ mod tests {
         assert!(why.contains("ended after 100 ms"), "{why}");
         let Verdict::Taken(told) = shell("yes | head -c 1000000", 20_000) else { panic!("much output") };
         assert!(told.len() < 3000);
+    }
+
+    #[test]
+    fn what_programs_leave_running_is_not_listened_to() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let done = folder.path().join("done");
+        let script = "(trap '' PIPE; i=0; while [ $i -lt 300 ]; do sleep 0.2; echo x || break; i=$((i+1)); done 2>/dev/null; \
+                      echo $i > part; mv part done) & exit 0";
+        let told = shell(&format!("cd {}; {script}", folder.path().display()), 20_000);
+        assert!(matches!(told, Verdict::Taken(_)), "{told:?}");
+        let until = Instant::now() + Duration::from_mins(1);
+        while !done.exists() {
+            assert!(Instant::now() < until, "it did not end");
+            std::thread::sleep(LOOK);
+        }
+        let said: u32 = std::fs::read_to_string(done).expect("a number").trim().parse().expect("a number");
+        assert!(said < 300, "somebody listened to the end");
     }
 
     #[test]
