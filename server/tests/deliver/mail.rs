@@ -18,7 +18,11 @@ struct Smtp {
 
 impl Smtp {
     fn start(refuse: Option<(&'static str, &'static str)>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::start_at("127.0.0.1", refuse)
+    }
+
+    fn start_at(host: &str, refuse: Option<(&'static str, &'static str)>) -> Self {
+        let listener = TcpListener::bind((host, 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let said = Arc::new(Mutex::new(Vec::new()));
         let all = Arc::clone(&said);
@@ -137,4 +141,48 @@ fn what_servers_of_mail_refuse() {
         assert!(error.contains(wanted) && !error.contains("hunter2"), "{error}");
         assert_eq!(attempts > 1, again, "{error} {attempts}");
     }
+}
+
+#[test]
+fn passwords_are_not_told_without_tls() {
+    // Another machine for all that names say.
+    let smtp = Smtp::start_at("127.0.0.2", None);
+    let login = "require_tls: false, auth_username: mon, auth_password: hunter2";
+    let stage = Stage::new(&settings(smtp.port, login).replace("127.0.0.1", "127.0.0.2"));
+    stage.send("a", "g", Duration::from_mins(1));
+    let ended = stage.only();
+    let (error, attempts) = failed(&ended);
+    assert!(error.contains("no TLS") && attempts == 1, "{error}");
+    let said = smtp.said();
+    assert!(!said.iter().any(|line| line.starts_with("AUTH")), "{said:?}");
+    let stage = Stage::new(&settings(smtp.port, "require_tls: false").replace("127.0.0.1", "127.0.0.2"));
+    stage.send("a", "g", Duration::from_mins(1));
+    assert_eq!(taken(&stage.only()).1, 1);
+}
+
+#[test]
+fn attempts_to_send_mails_end_in_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        // A greeting without an end: each line comes well in time.
+        let mut stream = listener.accept().expect("a client").0;
+        while stream.write_all(b"220-here\r\n").is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let stage = Stage::new(&settings(port, "require_tls: false"));
+    stage.send("a", "g", Duration::from_millis(900));
+    let ended = stage.only();
+    let (error, _) = failed(&ended);
+    assert!(error.contains("it took longer than"), "{error}");
+}
+
+#[test]
+fn certificates_that_are_not_there_may_come() {
+    let stage = Stage::new(&settings(9, "tls_config: {ca_file: /nowhere/ca.pem}"));
+    stage.send("a", "g", Duration::from_millis(900));
+    let ended = stage.only();
+    let (error, attempts) = failed(&ended);
+    assert!(error.contains("/nowhere/ca.pem") && attempts > 1, "{attempts}: {error}");
 }

@@ -22,7 +22,7 @@ impl Sender {
             Outgoing::Http(requests) => self.requests(requests, timeout),
             Outgoing::Mail(mail) => mail::send(mail, timeout),
             Outgoing::Exec(command) => exec::run(command, timeout),
-            Outgoing::Line(line) => file::append(line),
+            Outgoing::Line(line) => file::append(line, timeout),
         };
         match verdict {
             Verdict::Taken(answer) => Verdict::Taken(outgoing.hidden(&answer)),
