@@ -211,3 +211,35 @@ fn tokens_are_asked_for_and_renewed() {
     let form = String::from_utf8(asked.body.clone()).expect("a form");
     assert_eq!(form, "grant_type=client_credentials&scope=x+y");
 }
+
+#[test]
+fn receivers_that_are_tried_again_later_hold_up_no_other() {
+    /// As many as there are workers.
+    const BUSY: usize = 512;
+    let fake = Fake::start(
+        |number| {
+            if number < BUSY { answer(503, "Retry-After: 3600\r\n", "") } else { answer(200, "", "") }
+        },
+    );
+    let all: String = (0..=BUSY).map(|number| webhook(&format!("r{number}"), &fake.url)).collect();
+    let all = all.replace(", timeout: 300ms", "");
+    let stage = Stage::new(&all);
+    for number in 0..BUSY {
+        stage.send(&format!("r{number}"), "g", Duration::from_hours(2));
+    }
+    while fake.got().len() < BUSY || stage.attempts().len() < BUSY {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    stage.send(&format!("r{BUSY}"), "g", Duration::from_hours(2));
+    let (name, ended) = stage.next();
+    assert_eq!((name.as_str(), taken(&ended)), ("r512/g", ("status 200", 1)));
+    // What comes for one that rests is sent at once, and what waited is out of date.
+    stage.send("r7", "g", Duration::from_hours(2));
+    let ends = [stage.next(), stage.next()];
+    assert!(ends.iter().all(|(name, _)| name == "r7/g"), "{ends:?}");
+    assert!(failed(&ends[0].1).0.contains("a newer notification"), "{ends:?}");
+    assert_eq!(taken(&ends[1].1), ("status 200", 1));
+    assert_eq!(stage.metric("metrickit_notification_queue_length"), BUSY as u64 - 1);
+    stage.deliveries.stop(Duration::from_secs(1));
+    assert!((1..BUSY).all(|_| failed(&stage.only()).0.starts_with("the server stops")));
+}

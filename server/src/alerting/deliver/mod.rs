@@ -1,6 +1,6 @@
-//! Sending notifications: a bounded queue and a worker for each integration, so that one that hangs holds up no other.
+//! Sending notifications: a bounded queue and a worker for each integration that has something due, so that one that hangs holds up no other.
 //!
-//! Workers are threads that start when something is to be sent and end when nothing is. What they send is rendered by [`rules::receivers`];
+//! Workers are threads that start when something is due and end when nothing is. What they send is rendered by [`rules::receivers`];
 //! [`Sender`] makes one attempt, [`Deliveries`] repeats it until it is taken, refused for good, or its time is over.
 
 mod exec;
@@ -14,7 +14,7 @@ mod sender;
 mod template_files;
 mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ use queue::{Item, Offered, Queue};
 pub use sender::{DiskSecrets, Sender};
 pub use template_files::load_templates;
 
-/// Most workers at once. An integration beyond them waits for one to end.
+/// Most workers at once. An integration beyond them waits for an attempt to end.
 const WORKERS_MAX: usize = 512;
 /// How long one attempt may take where nothing else is said.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -68,7 +68,11 @@ pub struct Deliveries {
 struct State {
     queues: BTreeMap<Key, Slot>,
     /// Integrations that have something to send, and no worker.
-    unserved: std::collections::VecDeque<Key>,
+    unserved: VecDeque<Key>,
+    /// Integrations whose next attempt is later, and when.
+    later: BTreeSet<(i64, Key)>,
+    /// Whether a thread looks after them.
+    has_timer: bool,
     workers: usize,
     /// Once it is set nothing new is taken, and nothing is tried after it.
     stops_at: Option<Instant>,
@@ -79,6 +83,8 @@ struct Slot {
     queue: Queue,
     /// Whether a worker serves it, or it waits for one.
     served: bool,
+    /// Under which time it is among [`State::later`].
+    later_ms: Option<i64>,
     /// Whether an attempt is under way.
     sending: bool,
 }
@@ -122,6 +128,13 @@ impl Deliveries {
         let until = Instant::now() + within;
         let mut state = self.state();
         state.stops_at = Some(until);
+        let stop_ms = worker::stop_ms(self.clock.now().0, until);
+        let too_late: Vec<Item> = state.queues.values_mut().flat_map(|slot| slot.queue.drain_later(stop_ms)).collect();
+        drop(state);
+        for item in too_late {
+            self.fail(item, "the server stops");
+        }
+        let mut state = self.state();
         self.changed.notify_all();
         while state.queues.values().any(|slot| slot.sending || slot.queue.len() > 0) {
             let left = until.saturating_duration_since(Instant::now());
@@ -199,7 +212,8 @@ impl Deliver for Deliveries {
         let item = Item { notification, done, came_ms: now_ms, due_ms: now_ms, attempts: 0, trouble: String::new() };
         self.metrics.came(&key);
         let unkept = {
-            let mut state = self.state();
+            let mut guard = self.state();
+            let state = &mut *guard;
             if state.stops_at.is_some() {
                 Unkept::Stopping(item)
             } else {
@@ -209,6 +223,9 @@ impl Deliver for Deliveries {
                     Offered::Replaced(older) => Unkept::OutOfDate(older),
                     Offered::Full(item) => Unkept::Full(item),
                 };
+                if let Some(later_ms) = slot.later_ms.take() {
+                    state.later.remove(&(later_ms, key.clone()));
+                }
                 if !slot.served {
                     slot.served = true;
                     state.unserved.push_back(key.clone());

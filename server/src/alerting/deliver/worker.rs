@@ -1,4 +1,5 @@
-//! Workers: a thread serves one integration until nothing waits for it, then the next one that nobody serves, then ends.
+//! Workers: a thread serves one integration until nothing is due for it, then the next one that nobody serves, then ends. One more thread keeps the
+//! times of integrations whose next attempt is later, so that those hold up no worker.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
@@ -49,6 +50,7 @@ fn work(deliveries: &Arc<Deliveries>, first: Key) {
         while let Some(item) = next(deliveries, &key) {
             serve(deliveries, &key, item);
         }
+        start_timer(deliveries);
         // Whoever is last to serve looks for others to serve: those that found no free worker.
         let mut state = deliveries.state();
         let Some(other) = state.unserved.pop_front() else {
@@ -59,38 +61,92 @@ fn work(deliveries: &Arc<Deliveries>, first: Key) {
     }
 }
 
-/// The next item of `key`, once it is due; `None` when nothing waits any more.
+/// The next item of `key` that is due; `None` when none is, and nobody serves `key` any more.
 fn next(deliveries: &Deliveries, key: &Key) -> Option<Item> {
     let mut given_up = Vec::new();
-    let mut state = deliveries.state();
-    let found = loop {
-        let now_ms = deliveries.clock.now().0;
-        let stops_at = state.stops_at;
-        let slot = state.queues.entry(key.clone()).or_default();
-        if let Some(stops_at) = stops_at {
-            let left = stops_at.saturating_duration_since(Instant::now());
-            let left_ms = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
-            given_up.extend(slot.queue.drain_later(now_ms.saturating_add(left_ms)));
-        }
-        if let Some(item) = slot.queue.take_due(now_ms) {
-            slot.sending = true;
-            break Some(item);
-        }
-        let Some(due_ms) = slot.queue.next_due_ms() else {
-            // An empty queue is not kept: receivers come and go with the file.
-            state.queues.remove(key);
-            break None;
-        };
-        let wait = Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0));
-        let wait = wait.clamp(Duration::from_millis(1), WAIT_MAX);
-        state = deliveries.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
-    };
-    drop(state);
+    let mut guard = deliveries.state();
+    let state = &mut *guard;
+    let now_ms = deliveries.clock.now().0;
+    let slot = state.queues.entry(key.clone()).or_default();
+    if let Some(stops_at) = state.stops_at {
+        given_up = slot.queue.drain_later(stop_ms(now_ms, stops_at));
+    }
+    let found = slot.queue.take_due(now_ms);
+    if found.is_some() {
+        slot.sending = true;
+    } else if let Some(due_ms) = slot.queue.next_due_ms() {
+        slot.served = false;
+        slot.later_ms = Some(due_ms);
+        state.later.insert((due_ms, key.clone()));
+    } else {
+        // An empty queue is not kept: receivers come and go with the file.
+        state.queues.remove(key);
+    }
+    drop(guard);
     deliveries.changed.notify_all();
     for item in given_up {
         deliveries.fail(item, "the server stops");
     }
     found
+}
+
+/// When a stop at `stops_at` is by the clock.
+pub(super) fn stop_ms(now_ms: i64, stops_at: Instant) -> i64 {
+    let left = stops_at.saturating_duration_since(Instant::now());
+    now_ms.saturating_add(i64::try_from(left.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Starts the thread that keeps times, if there are any to keep and it does not run.
+fn start_timer(deliveries: &Arc<Deliveries>) {
+    {
+        let mut state = deliveries.state();
+        if state.later.is_empty() || state.has_timer {
+            return;
+        }
+        state.has_timer = true;
+    }
+    let own = Arc::clone(deliveries);
+    let started = std::thread::Builder::new().name("alerting-later".to_owned()).spawn(move || keep_times(&own));
+    if let Err(error) = started {
+        let left: Vec<Item> = {
+            let mut state = deliveries.state();
+            state.has_timer = false;
+            let later: Vec<Key> = std::mem::take(&mut state.later).into_iter().map(|(_, key)| key).collect();
+            later.iter().filter_map(|key| state.queues.remove(key)).flat_map(|mut slot| slot.queue.drain()).collect()
+        };
+        for item in left {
+            deliveries.fail(item, &format!("no thread to keep its time: {error}"));
+        }
+    }
+}
+
+/// Has integrations served when their time comes, until none waits.
+fn keep_times(deliveries: &Arc<Deliveries>) {
+    let mut guard = deliveries.state();
+    loop {
+        let now_ms = deliveries.clock.now().0;
+        let state = &mut *guard;
+        while let Some((_, key)) = state.later.first().filter(|(due_ms, _)| *due_ms <= now_ms).cloned() {
+            state.later.pop_first();
+            if let Some(slot) = state.queues.get_mut(&key) {
+                slot.later_ms = None;
+                slot.served = true;
+                state.unserved.push_back(key);
+            }
+        }
+        if !state.unserved.is_empty() {
+            drop(guard);
+            start(deliveries);
+            guard = deliveries.state();
+        }
+        let Some((due_ms, _)) = guard.later.first() else {
+            guard.has_timer = false;
+            return;
+        };
+        let wait = Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0));
+        let wait = wait.clamp(Duration::from_millis(1), WAIT_MAX);
+        guard = deliveries.changed.wait_timeout(guard, wait).unwrap_or_else(PoisonError::into_inner).0;
+    }
 }
 
 /// Makes one attempt, and decides what follows.
