@@ -154,6 +154,8 @@ fn faults_with_their_lines() {
     refused("  opsgenie_configs: [{api_key: a, responders: [{type: team}]}]", "one of id, name and username");
     refused("  opsgenie_configs: [{api_key: a, responders: [{name: x, type: cat}]}]", "type \"cat\"");
     refused("  exec_configs: [{command: []}]", "command is empty");
+    refused("  exec_configs: [{command: [x], env: {A: b}, env_file: {A: c}}]", "A is in env and in env_file");
+    refused("  exec_configs: [{command: [x], env_file: {'A=': c}}]", "no name of a variable");
     refused("  file_configs: [{path: a, bytes_max: 10}]", "4096 is the least");
     let http = |http: &str| format!("  webhook_configs:\n  - url: http://a\n    http_config: {http}");
     refused(&http("{basic_auth: {}, authorization: {credentials: a}}"), "exclude each other");

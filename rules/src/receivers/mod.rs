@@ -152,6 +152,11 @@ fn command(of: &Rendering<'_>, exec: &Exec) -> Result<Outgoing, RenderError> {
         }
         env.insert(name.clone(), value);
     }
+    for (name, path) in &exec.env_file {
+        let value = of.files.read(path).map_err(RenderError::Secret)?;
+        hide.add(&value);
+        env.insert(name.clone(), value.expose().to_owned());
+    }
     for value in env.values_mut() {
         // A process cannot be started with it.
         value.retain(|c| c != '\0');

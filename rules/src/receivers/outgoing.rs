@@ -99,7 +99,7 @@ pub struct Command {
     pub stdin: Vec<u8>,
     /// After which it is ended.
     pub timeout_ms: i64,
-    /// What must not be shown: values of its environment that are written in the file as they are.
+    /// What must not be shown: values of its environment that are in files, or written out.
     pub hide: Hide,
 }
 

@@ -243,3 +243,21 @@ fn receivers_that_are_tried_again_later_hold_up_no_other() {
     stage.deliveries.stop(Duration::from_secs(1));
     assert!((1..BUSY).all(|_| failed(&stage.only()).0.starts_with("the server stops")));
 }
+
+#[test]
+fn programs_tell_no_secret() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    let stage = Stage::new(&format!(
+        "- name: a\n  exec_configs:\n  - command: [/bin/sh, -c, 'echo $ONE $TWO $WHO']\n    \
+         env: {{ONE: hunter2-one, WHO: '{{{{ .Receiver }}}}'}}\n    env_file: {{TWO: '{}'}}\n",
+        file.display()
+    ));
+    stage.send("a", "g", LONG);
+    while stage.attempts().is_empty() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(stage.attempts()[0].1.contains("token"), "the file is named: {:?}", stage.attempts());
+    std::fs::write(&file, "hunter2-two\n").expect("a file");
+    assert_eq!(taken(&stage.only()).0, "status 0: <secret> <secret> a");
+}

@@ -89,9 +89,12 @@ pub struct Exec {
     pub send_resolved: bool,
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// Set in its environment; templates.
+    /// Set in its environment; templates. What is none is not shown.
     #[serde(default)]
     pub env: BTreeMap<String, TemplateText>,
+    /// Set in its environment: what is in these files. It is not shown.
+    #[serde(default)]
+    pub env_file: BTreeMap<String, PathBuf>,
     /// After which it is ended, milliseconds.
     #[serde(default = "exec_timeout_ms", with = "ms", rename = "timeout")]
     pub timeout_ms: i64,
@@ -106,14 +109,21 @@ fn exec_timeout_ms() -> i64 {
 impl Exec {
     pub(super) fn settle(&mut self, folder: &Path) -> Result<(), String> {
         super::value::anchor(&mut self.working_dir, folder);
+        for path in self.env_file.values_mut() {
+            *path = folder.join(&*path);
+        }
         if self.command.first().is_none_or(String::is_empty) {
             return Err("command is empty: it is a list of the program and its arguments".to_owned());
         }
         if self.command.len() > ARGUMENTS_MAX {
             return Err(format!("command has {} parts; {ARGUMENTS_MAX} are allowed", self.command.len()));
         }
-        if let Some(name) = self.env.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
+        let mut names = self.env.keys().chain(self.env_file.keys());
+        if let Some(name) = names.find(|name| name.is_empty() || name.contains(['=', '\0'])) {
             return Err(format!("env: {name:?} is no name of a variable"));
+        }
+        if let Some(name) = self.env.keys().find(|name| self.env_file.contains_key(*name)) {
+            return Err(format!("{name} is in env and in env_file, which exclude each other"));
         }
         if self.timeout_ms == 0 {
             return Err("timeout must not be 0".to_owned());

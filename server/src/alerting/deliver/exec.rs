@@ -171,6 +171,8 @@ fn end(child: &mut Child) -> io::Result<()> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use rules::receivers::Hide;
+
     use super::*;
 
     fn shell(script: &str, timeout_ms: i64) -> Verdict {
@@ -180,7 +182,7 @@ mod tests {
             working_dir: None,
             stdin: vec![b'x'; 300_000],
             timeout_ms,
-            hide: rules::receivers::Hide::default(),
+            hide: Hide::default(),
         };
         run(&command, Duration::from_secs(30))
     }
@@ -222,7 +224,7 @@ mod tests {
             working_dir: None,
             stdin: Vec::new(),
             timeout_ms: 1000,
-            hide: rules::receivers::Hide::default(),
+            hide: Hide::default(),
         };
         assert!(matches!(run(&command, Duration::from_secs(1)), Verdict::Refused(_)));
     }
