@@ -5,6 +5,7 @@
 //! Every fault of a file is told with its place. Receivers are [`receivers`]'s; what the tree decides is [`crate::route`]'s.
 
 pub(crate) mod check;
+pub(crate) mod hints;
 mod inhibit;
 mod raw;
 pub mod receivers;

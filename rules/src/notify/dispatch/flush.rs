@@ -5,15 +5,13 @@ use std::collections::BTreeSet;
 use super::gates::Seen;
 use super::group::{Group, GroupId, Open};
 use super::{Dispatcher, Flight, Outgoing};
+use crate::config::hints::DELIVERY_MS_MIN;
 use crate::event::{EventKind, Suppression, alerts_told, fingerprint_text};
 use crate::notify::decision::{self, Fingerprint, Reason, Told, Wishes, decide};
 use crate::notify::delivery::{Delivered, Notification, NotifiedAlert};
 use crate::notify::log::LogKey;
 use crate::notify::stored;
 use crate::route::Options;
-
-/// Shortest time that a delivery has.
-const DELIVERY_MS_MIN: i64 = 10_000;
 
 /// Somebody who may be told of a group.
 #[derive(Debug)]

@@ -190,6 +190,9 @@ impl Deliveries {
 }
 
 fn book(config: &Config, templates: Templates, external_url: &str) -> Book {
+    for hint in config.hints() {
+        tracing::warn!("the routing file: {hint}");
+    }
     let receivers = config.receivers.iter().map(|receiver| {
         let integrations = receiver.integrations.iter().cloned().map(Arc::new).collect();
         (receiver.name.clone(), integrations)
