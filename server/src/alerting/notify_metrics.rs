@@ -25,16 +25,6 @@ impl Notifier {
                 count(&counts.refused) + refused.alerts + refused.groups,
             ),
             one_counter(
-                "metrickit_notify_taken_total",
-                "Notifications that a receiver took.",
-                count(&counts.notifications),
-            ),
-            one_counter(
-                "metrickit_notify_failed_total",
-                "Notifications that failed; their groups are looked at again.",
-                count(&counts.failures),
-            ),
-            one_counter(
                 "metrickit_notify_state_failures_total",
                 "Times at which what was told could not be put on disk at once.",
                 count(&counts.shelf_failures),
