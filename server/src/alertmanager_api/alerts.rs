@@ -8,7 +8,6 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
-use model::labels::is_label_name;
 use model::{Labels, MatchOp, Matcher};
 use rules::notify::alerts::Incoming;
 use rules::notify::dispatch::{ALERT_LABELS_BYTES_MAX, ALERT_TEXTS_BYTES_MAX, AlertView, Dispatcher};
@@ -112,6 +111,7 @@ struct Wanted {
     inhibited: bool,
     muted: bool,
     receiver: Option<Matcher>,
+    receiver_matchers: Vec<Matcher>,
     matchers: Vec<Matcher>,
 }
 
@@ -129,12 +129,14 @@ impl Wanted {
             inhibited: flag("inhibited")?,
             muted: flag("muted")?,
             receiver: receiver.transpose().map_err(|error| Refused::bad(format!("receiver: {error}")))?,
-            matchers: filter(params)?,
+            receiver_matchers: matchers(params, "receiver_matchers")?,
+            matchers: matchers(params, "filter")?,
         })
     }
 
     fn takes_receiver(&self, name: &str) -> bool {
         self.receiver.as_ref().is_none_or(|receiver| receiver.matches(name))
+            && is_receiver(&self.receiver_matchers, name)
     }
 
     fn takes(&self, view: &AlertView) -> bool {
@@ -148,10 +150,15 @@ impl Wanted {
     }
 }
 
-/// The matchers of every `filter`.
-pub(crate) fn filter(params: &Params) -> Result<Vec<Matcher>, Refused> {
+/// Whether the receiver `name` fulfils `matchers`: its name is the only label that it has.
+pub(crate) fn is_receiver(matchers: &[Matcher], name: &str) -> bool {
+    matchers.iter().all(|matcher| matcher.matches(if matcher.name() == "name" { name } else { "" }))
+}
+
+/// The matchers of every parameter `name`.
+pub(crate) fn matchers(params: &Params, name: &str) -> Result<Vec<Matcher>, Refused> {
     let mut matchers = Vec::new();
-    for text in params.all("filter") {
+    for text in params.all(name) {
         matchers.extend(rules::matchers::parse_matchers(text).map_err(Refused::bad)?);
     }
     Ok(matchers)
@@ -240,7 +247,7 @@ fn refusal(access: AdminAccess, headers: &HeaderMap) -> Option<Refused> {
 fn incoming(sent: Sent, now_ms: i64, timeout_ms: i64) -> Result<Incoming, String> {
     let Sent { labels, annotations, starts_at, ends_at, generator_url } = sent;
     let names = labels.keys().chain(annotations.keys());
-    if let Some(name) = names.into_iter().find(|name| !is_label_name(name)) {
+    if let Some(name) = names.into_iter().find(|name| name.is_empty()) {
         return Err(format!("{name:?} is no name of a label"));
     }
     let labels = labels.iter().filter(|(_, value)| !value.is_empty());

@@ -10,7 +10,7 @@ pub(crate) mod silences;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware;
@@ -91,10 +91,12 @@ async fn status(State(app): State<Arc<App>>) -> Result<Response, Refused> {
     })))
 }
 
-async fn receivers(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+async fn receivers(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let wanted = alerts::matchers(&alerts::params(&request)?, "receiver_matchers")?;
     let names = apart(&app, move |app| {
         app.notifier.look(|dispatcher, _| {
             let receivers = dispatcher.config().receivers.iter();
+            let receivers = receivers.filter(|receiver| alerts::is_receiver(&wanted, &receiver.name));
             receivers.map(|receiver| json!({ "name": receiver.name })).collect::<Vec<_>>()
         })
     })

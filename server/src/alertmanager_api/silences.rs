@@ -13,7 +13,7 @@ use rules::notify::silences::SilenceError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::alerts::{filter, params};
+use super::alerts::{matchers, params};
 use super::{BODY_BYTES_MAX, Refused, answer, apart, shapes};
 use crate::app::App;
 use crate::params::read_body;
@@ -107,16 +107,18 @@ pub(crate) fn new_id() -> String {
     )
 }
 
+fn is_same(one: &Matcher, other: &Matcher) -> bool {
+    (one.name(), one.op(), one.value()) == (other.name(), other.op(), other.value())
+}
+
 pub(crate) async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
-    let wanted = filter(&params(&request)?)?;
+    let wanted = matchers(&params(&request)?, "filter")?;
     let all = apart(&app, move |app| {
         app.notifier.look(|dispatcher, now_ms| {
-            // As in Alertmanager: a filter is compared with the matchers of the silence.
+            // As in Alertmanager: a silence has each matcher of the filter just so.
             let takes = |silence: &&Silence| {
-                wanted.iter().all(|wanted| {
-                    let mut own = silence.sets.iter().flatten().filter(|own| own.name() == wanted.name());
-                    own.any(|own| wanted.matches(own.value()))
-                })
+                let has = |wanted: &Matcher| silence.sets.iter().flatten().any(|own| is_same(own, wanted));
+                wanted.iter().all(has)
             };
             let mut all: Vec<&Silence> = dispatcher.silences().filter(takes).collect();
             let order = |silence: &Silence| match silence.state(now_ms) {

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
+use server::{AdminAccess, ServerOptions};
 
 use crate::support::{Answer, Server};
 
@@ -55,4 +56,73 @@ async fn what_is_posted_is_bounded() {
     // A body that is longer than it was said to be has no place.
     let longer = post(&server, path, &[JSON, ("content-length", "2")], &json!([{ "labels": { "a": "b" } }])).await;
     assert_eq!(longer.status, 400, "{}", longer.body);
+}
+
+#[tokio::test]
+async fn silences_are_found_by_their_matchers() {
+    let options = ServerOptions { admin: AdminAccess::On, ..ServerOptions::default() };
+    let server = Server::with(options, None);
+    let matcher = |name: &str, value: &str, is_regex: bool, is_equal: bool| json!({ "name": name, "value": value, "isRegex": is_regex, "isEqual": is_equal });
+    for (comment, matchers) in [
+        ("slow", json!([matcher("alertname", "Slow", false, true), matcher("job", "a.*", true, true)])),
+        ("web", json!([matcher("team", "web", false, true)])),
+        ("not web", json!([matcher("team", "web", false, false), matcher("alertname", "Z", false, true)])),
+    ] {
+        let silence = json!({
+            "matchers": matchers, "comment": comment, "createdBy": "ann",
+            "startsAt": "2015-07-01T20:00:00Z", "endsAt": "2015-07-01T22:00:00Z",
+        });
+        let answer = post(&server, "/api/v2/silences", &[JSON], &silence).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    // As Alertmanager 0.25 answers.
+    for (filter, want) in [
+        ("team!=web", &["not web"][..]),
+        ("team=web", &["web"]),
+        ("team=~w.*", &[]),
+        ("job=~a.*", &["slow"]),
+        ("job=a.*", &[]),
+        ("x=", &[]),
+        ("alertname=Slow", &["slow"]),
+        ("alertname!=Nope", &[]),
+    ] {
+        let filter_form: String = form_urlencoded::byte_serialize(filter.as_bytes()).collect();
+        let found = server.get(&format!("/api/v2/silences?filter={filter_form}")).await.json();
+        let comment = |silence: &Value| silence["comment"].as_str().expect("a comment").to_owned();
+        let found: Vec<String> = found.as_array().expect("a list").iter().map(comment).collect();
+        assert_eq!(found, want, "{filter}");
+    }
+}
+
+#[tokio::test]
+async fn names_may_have_any_letters() {
+    let server = Server::new();
+    let alert = json!([{
+        "labels": { "alertname": "A", "service.name": "shop", "größe": "1" },
+        "annotations": { "run.book": "x" },
+    }]);
+    let answer = post(&server, "/api/v2/alerts", &[JSON], &alert).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    for (filter, count) in [("%22service.name%22%3Dshop", 1), ("%22service.name%22%3Dx", 0)] {
+        let found = server.get(&format!("/api/v2/alerts?filter={filter}")).await.json();
+        assert_eq!(found.as_array().expect("a list").len(), count, "{filter}: {found}");
+    }
+    let empty = post(&server, "/api/v2/alerts", &[JSON], &json!([{ "labels": { "": "x" } }])).await;
+    assert_eq!(empty.status, 400, "{}", empty.body);
+}
+
+#[tokio::test]
+async fn receivers_are_matched() {
+    let server = Server::new();
+    let alert = json!([{ "labels": { "alertname": "A" } }]);
+    assert_eq!(post(&server, "/api/v2/alerts", &[JSON], &alert).await.status, 200);
+    for (matchers, count) in
+        [("name%3Dnobody", 1), ("name%3D~no.*", 1), ("name%3Dops", 0), ("team%3Dx", 0), ("team%3D", 1)]
+    {
+        for path in ["alerts", "alerts/groups", "receivers"] {
+            let found = server.get(&format!("/api/v2/{path}?receiver_matchers={matchers}")).await.json();
+            assert_eq!(found.as_array().expect("a list").len(), count, "{path} {matchers}: {found}");
+        }
+    }
+    assert_eq!(server.get("/api/v2/receivers?receiver_matchers=!").await.status, 400);
 }
