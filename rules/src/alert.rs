@@ -53,6 +53,24 @@ impl Times {
         }
     }
 
+    /// All of it `by_ms` earlier, as after a clock was set back.
+    pub(crate) fn earlier(self, by_ms: i64) -> Self {
+        let earlier = |at_ms: i64| at_ms.saturating_sub(by_ms);
+        Self {
+            state: self.state,
+            active_at_ms: earlier(self.active_at_ms),
+            fired_at_ms: self.fired_at_ms.map(earlier),
+            keep_firing_since_ms: self.keep_firing_since_ms.map(earlier),
+            resolved_at_ms: self.resolved_at_ms.map(earlier),
+        }
+    }
+
+    /// The latest of its moments.
+    pub(crate) fn latest_ms(&self) -> i64 {
+        let others = [self.fired_at_ms, self.keep_firing_since_ms, self.resolved_at_ms];
+        others.into_iter().flatten().fold(self.active_at_ms, i64::max)
+    }
+
     /// Whether it is pending or firing.
     pub fn is_active(&self) -> bool {
         self.state != State::Resolved

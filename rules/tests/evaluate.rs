@@ -244,3 +244,28 @@ fn histograms_are_recorded_as_they_are() {
     assert_eq!(kinds, [true]);
     assert_eq!(bench.state("A"), Some(State::Firing));
 }
+
+#[test]
+fn a_clock_set_back_costs_no_alert_its_time() {
+    for restarts in [false, true] {
+        let mut bench =
+            Bench::new("groups: [{name: g, rules: [{alert: A, expr: 'x > 5', for: 3m, keep_firing_for: 2m}]}]");
+        let values: Vec<&str> = (0..70).map(|minute| if (14..60).contains(&minute) { "1" } else { "6" }).collect();
+        bench.series("x", &[], &values.join(" "));
+        bench.minute = 60;
+        assert_eq!(bench.run(3), ["60: A{} - pending"]);
+        bench.minute = 10;
+        if restarts {
+            bench.restart();
+        }
+        // It has waited for two minutes already.
+        assert_eq!(bench.run(8), ["11: A{} pending firing", "16: A{} firing resolved"]);
+        let told: Vec<usize> = bench.told().iter().map(|(minute, _)| *minute).collect();
+        assert_eq!(told, [11, 12, 13, 14, 15, 16, 17]);
+        // While it fires the clock goes back once more.
+        bench.minute = 60;
+        assert_eq!(bench.run(5), ["60: A{} resolved pending", "63: A{} pending firing"]);
+        bench.minute = 12;
+        assert_eq!(bench.run(5), ["16: A{} firing resolved"]);
+    }
+}

@@ -56,6 +56,12 @@ impl ActiveAlert {
         }
     }
 
+    /// Takes all of its moments back by `by_ms`.
+    pub(super) fn set_back(&mut self, by_ms: i64) {
+        self.times = self.times.earlier(by_ms);
+        self.told_ms = self.told_ms.map(|told_ms| told_ms.saturating_sub(by_ms));
+    }
+
     /// Takes over what a sample said.
     pub(super) fn update(&mut self, value: f64, annotations: BTreeMap<String, String>) {
         self.is_dirty |= self.value.to_bits() != value.to_bits() || self.annotations != annotations;

@@ -100,7 +100,9 @@ impl RuleState {
         found: &mut Found,
     ) -> Result<(), String> {
         let policy = alerting.on_no_data;
-        let is_settling = pass.at_ms < pass.settings.settling_until_ms;
+        // Not for longer where the clock is set back.
+        let left_ms = pass.settings.settling_until_ms.saturating_sub(pass.at_ms);
+        let is_settling = left_ms > 0 && left_ms <= super::SETTLING_MS;
         let gone = |(labels, alert): (&Labels, &ActiveAlert)| {
             let is_gone = alert.times.is_active() && !found.seen.contains_key(labels);
             let source = alert.source.clone().filter(|_| is_gone)?;

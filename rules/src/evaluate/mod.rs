@@ -249,6 +249,23 @@ impl GroupState {
         self.evaluated_ms
     }
 
+    /// Where the clock was set back since the last evaluation, everything is taken back by as much, so that alerts have waited for as long as
+    /// they have.
+    fn watch_clock(&mut self, at_ms: i64) {
+        let alerts = self.rules.iter().flat_map(|rule| rule.alerts.values());
+        let latest_ms = alerts.map(|alert| alert.times.latest_ms()).chain(self.evaluated_ms).max();
+        let by_ms = latest_ms.map_or(0, |latest_ms| latest_ms.saturating_sub(at_ms));
+        if by_ms <= 0 {
+            return;
+        }
+        for alert in self.rules.iter_mut().flat_map(|rule| rule.alerts.values_mut()) {
+            alert.set_back(by_ms);
+        }
+        self.evaluated_ms = self.evaluated_ms.map(|evaluated_ms| evaluated_ms.saturating_sub(by_ms));
+        // The shelf is to know of the new time.
+        self.noted_ms = None;
+    }
+
     /// Evaluates `group`, which this is the state of, at `at_ms`.
     pub fn evaluate(&mut self, group: &Group, world: &dyn World, settings: &Settings, at_ms: i64) -> Evaluation {
         let (mut made, out) = self.judge(group, world, settings, at_ms);
@@ -266,6 +283,7 @@ impl GroupState {
         at_ms: i64,
     ) -> (Evaluation, Vec<RuleSample>) {
         let mut made = Evaluation::default();
+        self.watch_clock(at_ms);
         let interval_ms = settings.interval_ms(group);
         let query_ms = at_ms.saturating_sub(settings.query_offset_ms(group));
         if !self.began {

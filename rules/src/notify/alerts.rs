@@ -89,6 +89,16 @@ impl Kept {
         new
     }
 
+    /// Takes its moments back by `by_ms`, but its begin, which its sender knows, no further than to `now_ms`.
+    fn set_back(&mut self, by_ms: i64, now_ms: i64) {
+        let Posted { starts_ms, ends_ms, .. } = &mut self.posted;
+        let own = [&mut *ends_ms, &mut self.updated_ms, &mut self.shelved_ends_ms];
+        for at_ms in own.into_iter().chain(&mut self.changes_ms) {
+            *at_ms = at_ms.saturating_sub(by_ms);
+        }
+        *starts_ms = (*starts_ms).min(now_ms).min(*ends_ms);
+    }
+
     fn changed(&mut self, at_ms: i64) {
         if self.changes_ms.len() >= FLAP_CHANGES_MAX {
             self.changes_ms.remove(0);
@@ -255,6 +265,13 @@ impl Alerts {
             }
         }
         ended
+    }
+
+    /// Takes all moments back by `by_ms`, now that it is `now_ms`.
+    pub(super) fn set_back(&mut self, by_ms: i64, now_ms: i64) {
+        self.all.values_mut().for_each(|kept| kept.set_back(by_ms, now_ms));
+        let fire = self.all.iter().filter(|(_, kept)| !kept.ended);
+        self.ends = fire.map(|(alert, kept)| (kept.posted.ends_ms, *alert)).collect();
     }
 
     /// Forgets those that ended, of which no message came for `kept_ms`, and that are not `used`.

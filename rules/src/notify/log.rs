@@ -123,6 +123,21 @@ impl NotificationLog {
         self.0.values().any(|entry| entry.keep_until_ms <= now_ms)
     }
 
+    /// Takes all moments back by `by_ms`.
+    pub(super) fn set_back(&mut self, by_ms: i64) {
+        for entry in self.0.values_mut() {
+            for at_ms in
+                [&mut entry.told.at_ms, &mut entry.keep_until_ms].into_iter().chain(entry.since_ms.values_mut())
+            {
+                *at_ms = at_ms.saturating_sub(by_ms);
+            }
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&LogKey, &Entry)> {
+        self.0.iter()
+    }
+
     /// Forgets what is old, unless `is_needed`, and the oldest beyond `max`.
     pub(super) fn forget(
         &mut self,

@@ -97,20 +97,31 @@ impl Stage {
                 break;
             }
             self.now_ms = next_ms;
-            for outgoing in self.dispatcher.due(self.now_ms) {
-                let notification = &outgoing.notification;
-                let delivered = if self.broken.contains(&notification.receiver) {
-                    Delivered::Failed { error: "broken".to_owned(), attempts: 1 }
-                } else {
-                    self.told.push(told(self.now_ms, notification));
-                    Delivered::Taken { answer: "200".to_owned(), attempts: 1 }
-                };
-                self.dispatcher.delivered(outgoing.ticket, &delivered, self.now_ms);
-            }
-            self.write();
+            self.look();
         }
         self.now_ms = until_s * 1000;
         self
+    }
+
+    /// Sets the clock, and has the dispatcher look at it.
+    pub(crate) fn set_clock(&mut self, now_s: i64) -> &mut Self {
+        self.now_ms = now_s * 1000;
+        self.look();
+        self
+    }
+
+    fn look(&mut self) {
+        for outgoing in self.dispatcher.due(self.now_ms) {
+            let notification = &outgoing.notification;
+            let delivered = if self.broken.contains(&notification.receiver) {
+                Delivered::Failed { error: "broken".to_owned(), attempts: 1 }
+            } else {
+                self.told.push(told(self.now_ms, notification));
+                Delivered::Taken { answer: "200".to_owned(), attempts: 1 }
+            };
+            self.dispatcher.delivered(outgoing.ticket, &delivered, self.now_ms);
+        }
+        self.write();
     }
 
     /// What was told since the last question.

@@ -38,6 +38,8 @@ pub(super) struct Queue {
     order: BinaryHeap<Reverse<(i64, u64)>>,
     slots: BTreeMap<u64, Arc<Slot>>,
     next: u64,
+    /// The latest time it was asked at.
+    seen_ms: i64,
 }
 
 impl Queue {
@@ -57,8 +59,25 @@ impl Queue {
         self.order.peek().map(|Reverse((due_ms, _))| *due_ms)
     }
 
+    /// Takes note of the time. Where the clock was set back, groups are placed anew.
+    fn watch_clock(&mut self, now_ms: i64) {
+        let by_ms = self.seen_ms.saturating_sub(now_ms);
+        if by_ms < schedule::STEP_MS_MIN {
+            self.seen_ms = self.seen_ms.max(now_ms);
+            return;
+        }
+        self.seen_ms = now_ms;
+        tracing::warn!(seconds = by_ms / 1000, "the clock was set back; rules are evaluated by the new time");
+        for Reverse((due_ms, number)) in std::mem::take(&mut self.order) {
+            if let Some(slot) = self.slots.get(&number) {
+                self.order.push(Reverse((schedule::placed_ms(due_ms, now_ms, slot.interval_ms), number)));
+            }
+        }
+    }
+
     /// The next, if it is due at `now_ms`.
     fn pop(&mut self, now_ms: i64) -> Option<Due> {
+        self.watch_clock(now_ms);
         self.next_ms().filter(|due_ms| *due_ms <= now_ms)?;
         let Reverse((due_ms, number)) = self.order.pop()?;
         self.slots.remove(&number).map(|slot| Due { due_ms, slot })

@@ -202,6 +202,21 @@ fn evaluations_that_are_late_are_skipped_and_counted() {
 }
 
 #[test]
+fn a_clock_set_back_stops_nothing() {
+    let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    write(rules.path(), RULES);
+    let bench = Bench::open(data.path(), rules.path(), NOW_MS);
+    bench.alerting.reload().expect("read");
+    bench.run(&[6.0, 6.0]);
+    bench.clock.advance_ms(-3_600_000);
+    bench.run(&[6.0, 6.0, 6.0, 1.0, 1.0]);
+    assert_eq!(bench.states(), ["inactive pending", "pending firing", "firing resolved"]);
+    let counts = *lock(&bench.alerting.loaded().slots[0].counts);
+    // The moment in which it was set back may be between two evaluations.
+    assert!((6..=7).contains(&counts.iterations) && counts.missed == 0, "{counts:?}");
+}
+
+#[test]
 fn what_goes_on_being_wrong_is_told_once() {
     let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     write(rules.path(), &format!("{RULES}  - {{record: text, expr: '\"s\"'}}\n"));

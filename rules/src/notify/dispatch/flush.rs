@@ -235,6 +235,7 @@ impl Dispatcher {
 
     /// Takes note of what became of a notification. One that failed is decided anew when its group is looked at next.
     pub fn delivered(&mut self, ticket: u64, delivered: &Delivered, now_ms: i64) {
+        self.watch_clock(now_ms);
         let Some(flight) = self.flights.remove(&ticket) else { return };
         self.record_delivery(&flight, delivered, now_ms);
         let is_taken = matches!(delivered, Delivered::Taken { .. });

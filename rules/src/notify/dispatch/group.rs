@@ -88,6 +88,15 @@ impl Group {
         self.shelved = Some(timer);
     }
 
+    /// Takes all of its moments back by `by_ms`.
+    pub(super) fn set_back(&mut self, by_ms: i64) {
+        self.next_ms = self.next_ms.saturating_sub(by_ms);
+        self.recheck_ms = self.recheck_ms.map(|recheck_ms| recheck_ms.saturating_sub(by_ms));
+        for (_, updated_ms) in self.open.iter_mut().flat_map(|open| &mut open.leaving) {
+            *updated_ms = updated_ms.saturating_sub(by_ms);
+        }
+    }
+
     pub(super) fn due_ms(&self) -> i64 {
         self.recheck_ms.map_or(self.next_ms, |recheck_ms| recheck_ms.min(self.next_ms))
     }

@@ -38,6 +38,13 @@ impl Beat {
     pub(super) fn next_ms(&self) -> Option<i64> {
         self.next_ms
     }
+
+    /// Takes all of its moments back by `by_ms`.
+    pub(super) fn set_back(&mut self, by_ms: i64) {
+        for at_ms in [&mut self.started_ms, &mut self.next_ms].into_iter().flatten() {
+            *at_ms = at_ms.saturating_sub(by_ms);
+        }
+    }
 }
 
 impl Dispatcher {

@@ -8,6 +8,7 @@
 //! alert began longer ago; then every `group_interval`; a group without alerts is forgotten.
 
 mod changes;
+mod clock;
 mod flush;
 mod gates;
 mod group;
@@ -118,6 +119,8 @@ pub struct Dispatcher {
     last_ticket: u64,
     heartbeat: heartbeat::Beat,
     housekeeping_ms: i64,
+    /// The latest time it was told.
+    seen_ms: i64,
     /// What is not on the shelf yet.
     changed: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     refused: Refused,
@@ -161,6 +164,7 @@ impl Dispatcher {
             groups_of: HashMap::new(),
             flights: BTreeMap::new(),
             last_ticket: 0,
+            seen_ms: now_ms,
             housekeeping_ms: now_ms.saturating_add(HOUSEKEEPING_MS),
             changed: BTreeMap::new(),
             refused: Refused::default(),
@@ -193,6 +197,9 @@ impl Dispatcher {
             self.record(now_ms, EventKind::Note { message });
         }
         self.silences.restore(silences);
+        // What is on the shelf was true then, which lies ahead where the clock was set back meanwhile.
+        self.seen_ms = lived_ms.max(now_ms);
+        let (now_ms, real_ms) = (self.seen_ms, now_ms);
         let (known, unsure) = (self.log.alerts(), self.log.unsure());
         for mut kept in alerts {
             // What fired when the process ended fires until its sender had the time to say so again.
@@ -226,6 +233,7 @@ impl Dispatcher {
         for group in timers.keys().filter(|group| !self.groups.contains_key(group.as_str())) {
             self.changed.insert(stored::timer_key(group), None);
         }
+        self.watch_clock(real_ms);
     }
 
     /// Groups of which something was on its way are looked at now, and why alerts are quiet is known as it was.
@@ -359,6 +367,7 @@ impl Dispatcher {
     }
 
     fn sweep(&mut self, now_ms: i64) {
+        self.watch_clock(now_ms);
         let ended = self.alerts.sweep(now_ms);
         if !ended.is_empty() {
             // By it is known after a restart that they had ended.

@@ -73,6 +73,8 @@ struct State {
     later: BTreeSet<(i64, Key)>,
     /// Whether a thread looks after them.
     has_timer: bool,
+    /// When it looked last.
+    seen_ms: i64,
     workers: usize,
     /// Once it is set nothing new is taken, and nothing is tried after it.
     stops_at: Option<Instant>,
@@ -87,6 +89,23 @@ struct Slot {
     later_ms: Option<i64>,
     /// Whether an attempt is under way.
     sending: bool,
+}
+
+impl State {
+    /// Takes note of the time. Where the clock was set back, what is later is so by the new time.
+    fn watch_clock(&mut self, now_ms: i64) {
+        let was_ms = std::mem::replace(&mut self.seen_ms, now_ms);
+        if was_ms <= now_ms {
+            return;
+        }
+        for (_, key) in std::mem::take(&mut self.later) {
+            let Some(slot) = self.queues.get_mut(&key) else { continue };
+            slot.queue.watch_clock(now_ms);
+            let due_ms = slot.queue.next_due_ms().unwrap_or(now_ms);
+            slot.later_ms = Some(due_ms);
+            self.later.insert((due_ms, key));
+        }
+    }
 }
 
 impl fmt::Debug for Deliveries {
@@ -212,7 +231,8 @@ impl Deliver for Deliveries {
     fn deliver(&self, notification: Notification, done: Done) {
         let key = (notification.receiver.clone(), notification.integration);
         let now_ms = self.clock.now().0;
-        let item = Item { notification, done, came_ms: now_ms, due_ms: now_ms, attempts: 0, trouble: String::new() };
+        let trouble = String::new();
+        let item = Item { notification, done, came_ms: now_ms, due_ms: now_ms, seen_ms: now_ms, attempts: 0, trouble };
         self.metrics.came(&key);
         let unkept = {
             let mut guard = self.state();

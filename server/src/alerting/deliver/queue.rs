@@ -17,10 +17,23 @@ pub(super) struct Item {
     pub(super) came_ms: i64,
     /// Not to be sent before.
     pub(super) due_ms: i64,
+    /// The latest time it was looked at.
+    pub(super) seen_ms: i64,
     /// How often it was sent.
     pub(super) attempts: u32,
     /// What the last attempt came to.
     pub(super) trouble: String,
+}
+
+impl Item {
+    /// Takes note of the time. Where the clock was set back, it is due, and to be given up, by as much earlier.
+    pub(super) fn watch_clock(&mut self, now_ms: i64) {
+        let by_ms = self.seen_ms.saturating_sub(now_ms).max(0);
+        for at_ms in [&mut self.came_ms, &mut self.due_ms, &mut self.notification.deadline_ms] {
+            *at_ms = at_ms.saturating_sub(by_ms);
+        }
+        self.seen_ms = now_ms;
+    }
 }
 
 /// The queue.
@@ -67,6 +80,11 @@ impl Queue {
         }
         self.items.push(item);
         None
+    }
+
+    /// Takes note of the time, as [`Item::watch_clock`] does.
+    pub(super) fn watch_clock(&mut self, now_ms: i64) {
+        self.items.iter_mut().for_each(|item| item.watch_clock(now_ms));
     }
 
     /// When the next one is due.
@@ -118,7 +136,15 @@ mod tests {
             at_ms: 0,
             deadline_ms: 1000,
         };
-        Item { notification, done: Box::new(|_| {}), came_ms: 0, due_ms, attempts: 0, trouble: String::new() }
+        Item {
+            notification,
+            done: Box::new(|_| {}),
+            came_ms: 0,
+            due_ms,
+            seen_ms: 0,
+            attempts: 0,
+            trouble: String::new(),
+        }
     }
 
     #[test]
@@ -141,6 +167,23 @@ mod tests {
         assert!(matches!(queue.offer(item("a", 2)), Offered::Replaced(Item { due_ms: 1, .. })));
         assert!(queue.put_back(item("a", 3)).is_some(), "a newer one waits");
         assert!(queue.put_back(item("b", 3)).is_none());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_holds_nothing_up() {
+        let mut queue = Queue::default();
+        let hour_ms = 3_600_000;
+        let mut one = item("a", hour_ms + 500);
+        (one.came_ms, one.seen_ms, one.notification.deadline_ms) = (hour_ms, hour_ms, hour_ms + 60_000);
+        assert!(matches!(queue.offer(one), Offered::Taken));
+        queue.watch_clock(7000);
+        assert!(queue.take_due(7499).is_none());
+        let item = queue.take_due(7500).expect("it is due");
+        assert_eq!((item.came_ms, item.notification.deadline_ms), (7000, 67_000));
+        // Forward it is due, and nothing moves.
+        queue.put_back(item);
+        queue.watch_clock(hour_ms);
+        assert_eq!(queue.next_due_ms(), Some(7500));
     }
 
     #[test]

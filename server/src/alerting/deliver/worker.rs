@@ -68,6 +68,7 @@ fn next(deliveries: &Deliveries, key: &Key) -> Option<Item> {
     let state = &mut *guard;
     let now_ms = deliveries.clock.now().0;
     let slot = state.queues.entry(key.clone()).or_default();
+    slot.queue.watch_clock(now_ms);
     if let Some(stops_at) = state.stops_at {
         given_up = slot.queue.drain_later(stop_ms(now_ms, stops_at));
     }
@@ -126,6 +127,7 @@ fn keep_times(deliveries: &Arc<Deliveries>) {
     loop {
         let now_ms = deliveries.clock.now().0;
         let state = &mut *guard;
+        state.watch_clock(now_ms);
         while let Some((_, key)) = state.later.first().filter(|(due_ms, _)| *due_ms <= now_ms).cloned() {
             state.later.pop_first();
             if let Some(slot) = state.queues.get_mut(&key) {
@@ -182,7 +184,9 @@ fn again(
     why: String,
 ) -> Option<(Item, Delivered)> {
     let wait_ms = backoff_ms(item.attempts, after_ms);
-    item.due_ms = deliveries.clock.now().0.saturating_add(wait_ms);
+    let now_ms = deliveries.clock.now().0;
+    item.watch_clock(now_ms);
+    item.due_ms = now_ms.saturating_add(wait_ms);
     if item.due_ms >= item.notification.deadline_ms {
         return Some((item, Delivered::Failed { error: format!("not delivered in time: {why}"), attempts: 0 }));
     }
