@@ -45,13 +45,8 @@ pub(crate) struct Stopper {
 impl Stopper {
     /// Has what is kept in files read anew, if the server is there yet: the rules, and who is told of alerts.
     pub(crate) fn reload(&self) {
-        let Some(app) = self.app.get() else { return };
-        if let Err(error) = app.alerting().reload() {
-            tracing::error!("the rule files were not taken, those from before are kept: {error}");
-        }
-        if let Err(error) = app.reload_routing() {
-            tracing::error!("the routing file was not taken, the one from before is kept:\n{error}");
-        }
+        // What is wrong is in the log.
+        let _ = self.app.get().map(|app| app.reload());
     }
 
     /// Asks; returns at once, and asking again changes nothing.
@@ -113,6 +108,7 @@ impl Serving {
         let address = listener.local_addr().context("the listener has no address")?;
         settings.server.notify.load().map_err(|error| UsageError(format!("alerting_config: {error}")))?;
         settings.server.alerting.targets().map_err(|error| UsageError(format!("alertmanagers_file: {error}")))?;
+        settings.server.alerting.load().map_err(|error| UsageError(format!("rule_files: {error}")))?;
         if settings.server.alerting.external_url.is_empty() {
             settings.server.alerting.external_url = url_of(address);
         }

@@ -131,6 +131,52 @@ fn rules_are_told_and_read_anew() {
 }
 
 #[test]
+fn a_wrong_rule_file_stops_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("r.yml");
+    std::fs::write(&path, RULES.replace("x * 2", "x *")).expect("written");
+    let (data, path) = (folder.path().join("data").display().to_string(), path.display().to_string());
+    for role in ["server", "up"] {
+        let (status, _, told) = run(&[role, "--data", &data, "--listen", "127.0.0.1:0", "--rule-files", &path]);
+        assert_eq!(status, 2, "{told}");
+        assert!(told.contains(&format!("rule_files: {path}:6:28: rule \"double\": expr:")), "{told}");
+    }
+}
+
+#[test]
+fn rules_and_routing_are_taken_together() {
+    let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (path, routing) = (rules.path().join("r.yml"), rules.path().join("am.yaml"));
+    let ways = "route: {receiver: ops}\nreceivers: [{name: ops}]\n";
+    std::fs::write(&path, RULES).expect("written");
+    std::fs::write(&routing, ways).expect("written");
+    let (pattern, file) = (path.display().to_string(), routing.display().to_string());
+    let server =
+        Server::start(data.path(), &["--rule-files", &pattern, "--shipped-rules", "off", "--alerting-config", &file]);
+    let group = |answer: &Value| answer["data"]["groups"][0]["name"].as_str().map(str::to_owned);
+    assert_eq!(until(&server, 6.0, "/api/v1/rules", group), "fast");
+    // Good rules beside a wrong routing file.
+    std::fs::write(&path, RULES.replace("name: fast", "name: other")).expect("written");
+    std::fs::write(&routing, ways.replace("{receiver: ops}", "{receiver: none}")).expect("written");
+    let refused = server.post("/-/reload", &[], b"");
+    assert!(refused.status == 500 && refused.body.contains("am.yaml:1:"), "{}", refused.body);
+    assert_eq!(group(&server.get("/api/v1/rules").json()).as_deref(), Some("fast"));
+    assert!(server.get("/metrics").body.contains("prometheus_config_last_reload_successful 0"));
+    let events = server.get("/api/v1/alerting/events?event=note&text=am.yaml");
+    assert!(events.body.contains("the files were not taken"), "{}", events.body);
+    // Both are wrong, and both are told.
+    std::fs::write(&path, RULES.replace("x * 2", "x *")).expect("written");
+    let refused = server.post("/-/reload", &[], b"");
+    assert!(refused.body.contains("am.yaml:1:") && refused.body.contains("r.yml:6:28:"), "{}", refused.body);
+    std::fs::write(&path, RULES.replace("name: fast", "name: other")).expect("written");
+    std::fs::write(&routing, ways).expect("written");
+    assert_eq!(server.post("/-/reload", &[], b"").status, 200);
+    assert_eq!(group(&server.get("/api/v1/rules").json()).as_deref(), Some("other"));
+    assert!(server.get("/metrics").body.contains("prometheus_config_last_reload_successful 1"));
+    server.stop();
+}
+
+#[test]
 fn rule_files_are_checked() {
     let folder = tempfile::tempdir().expect("a folder");
     let (good, bad) = (folder.path().join("good.yml"), folder.path().join("bad.yml"));

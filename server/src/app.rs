@@ -3,7 +3,7 @@
 //! Owns options and wiring. Handlers live beside what they answer; the write routes are `ingest`'s.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -20,7 +20,7 @@ use crate::admin_guard::{self, AdminAccess};
 use crate::agents::{self, AgentBook, ProfileOptions};
 use crate::alerting::deliver::Deliveries;
 use crate::alerting::notifier::Notifier;
-use crate::alerting::{self, Alerting, AlertingOptions, Means, NotifyOptions, RoutingError};
+use crate::alerting::{self, Alerting, AlertingOptions, Means, NotifyOptions};
 use crate::captures::{self, CaptureOptions, Captures, Pace};
 use crate::counters::Counters;
 use crate::gate::Gate;
@@ -116,6 +116,8 @@ pub struct App {
     pub(crate) agents: Arc<AgentBook>,
     pub(crate) captures: Arc<Captures>,
     pub(crate) alerting: Arc<Alerting>,
+    /// Held by whoever reads the rule files and the routing file anew.
+    reloading: Mutex<()>,
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) deliveries: Arc<Deliveries>,
     /// Whoever holds one waits for the notifier or its disk.
@@ -180,6 +182,7 @@ impl App {
             agents,
             captures,
             alerting,
+            reloading: Mutex::default(),
             notifier,
             deliveries,
             notifier_places: Arc::new(Semaphore::new(NOTIFIER_PLACES)),
@@ -215,18 +218,36 @@ impl App {
         &self.notifier
     }
 
-    /// Reads the routing file anew; the one before is kept where it is wrong.
+    /// Reads the rule files and the routing file anew. Where anything is wrong, all stays as it is.
     ///
     /// # Errors
     ///
-    /// What is wrong with the file.
-    pub fn reload_routing(&self) -> Result<(), RoutingError> {
-        let loaded = self.options.notify.load();
-        self.counters.routing_read(loaded.is_ok());
-        let (config, templates) = loaded?;
-        self.deliveries.configure(&config, templates, &self.options.alerting.external_url);
-        self.notifier.set_config(Arc::new(config));
-        Ok(())
+    /// Everything that is wrong with them.
+    pub fn reload(&self) -> Result<(), String> {
+        // Two at once would leave what each of them took last.
+        let _place = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let reloaded = self.load_and_apply();
+        match &reloaded {
+            Ok(()) => self.alerting.taken(),
+            Err(error) => self.alerting.refused(error),
+        }
+        reloaded
+    }
+
+    fn load_and_apply(&self) -> Result<(), String> {
+        let rules = self.options.alerting.load().map_err(|error| error.to_string());
+        let routing = self.options.notify.load().map_err(|error| format!("alerting_config: {error}"));
+        self.counters.routing_read(routing.is_ok());
+        match (rules, routing) {
+            (Ok(read), Ok((config, templates))) => {
+                self.alerting.apply(read).map_err(|error| error.to_string())?;
+                self.deliveries.configure(&config, templates, &self.options.alerting.external_url);
+                self.notifier.set_config(Arc::new(config));
+                Ok(())
+            }
+            (Err(first), Err(second)) => Err(format!("{first}\n{second}")),
+            (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+        }
     }
 
     /// Ends alerting: rules are evaluated no more, then what is due is told, at most for [`DELIVERED_WITHIN`].

@@ -33,7 +33,7 @@ pub const RULES_MAX: usize = 10_000;
 pub const VARIABLES: [&str; 5] = ["labels", "externalLabels", "externalURL", "value", "params"];
 
 /// What a file holds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RuleFile {
     /// Its name.
     pub name: String,
@@ -42,7 +42,7 @@ pub struct RuleFile {
 }
 
 /// Rules that are evaluated one after the other at the same moments.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Group {
     /// One of a kind in its file.
     pub name: String,
@@ -57,7 +57,7 @@ pub struct Group {
 }
 
 /// A rule.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
     /// Name of the series it records, or of its alert.
     pub name: String,
@@ -94,7 +94,7 @@ impl Rule {
 }
 
 /// What a rule makes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     /// Series.
     Recording,
@@ -103,7 +103,7 @@ pub enum Kind {
 }
 
 /// What only alerting rules have.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Alerting {
     /// `for` and `keep_firing_for`, where no override says otherwise.
     pub waits: Waits,

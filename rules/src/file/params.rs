@@ -46,7 +46,7 @@ pub enum Level {
 }
 
 /// How a rule reads for series that match.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Case {
     /// Where it is said.
     pub level: Level,
@@ -72,7 +72,7 @@ impl Case {
 }
 
 /// An expression with its parameters put in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RuleQuery {
     /// As text.
     pub text: String,

@@ -102,21 +102,21 @@ impl Wrong {
 }
 
 /// A template that was read: its nodes, and the text that their places are in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 struct Template {
     /// Of the text that it is in.
     source: std::sync::Arc<Source>,
     nodes: Vec<Node>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Source {
     name: String,
     text: String,
 }
 
 /// Templates that call each other by name.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Library {
     templates: BTreeMap<String, Template>,
 }

@@ -1,6 +1,7 @@
 //! Rule files read at the start and read anew: all of them or none, and what is known of rules carried over.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,17 +10,19 @@ use rules::evaluate::kept::{Kept, Left};
 use rules::evaluate::{GroupState, RuleSample, World as _, schedule};
 use rules::event::EventKind;
 use rules::file::{FileFault, Group, RuleFile};
+use rules::forward::Target;
+use rules::shelf::Change;
 
 use super::run::{Due, Unsaved};
 use super::shown::Shown;
 use super::world::ServerWorld;
-use super::{Alerting, lock};
+use super::{Alerting, AlertingOptions, glob, lock};
 
 /// Most faults of files that are told at once.
 const FAULTS_TOLD_MAX: usize = 20;
 
 /// A group, and what is known of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Slot {
     pub(super) file: String,
     pub(super) group: Group,
@@ -44,6 +47,10 @@ impl Slot {
     /// What it is known by to people.
     pub(super) fn name(&self) -> String {
         format!("{};{}", self.file, self.group.name)
+    }
+
+    fn is_like(&self, file: &str, group: &Group) -> bool {
+        self.file == file && self.group.name == group.name
     }
 }
 
@@ -71,8 +78,8 @@ pub(super) struct Loaded {
     pub(super) slots: Vec<Arc<Slot>>,
     /// When they were read; `None` before the first time.
     pub(super) at_ms: Option<i64>,
-    /// Whether the last reading failed, so that these are older ones.
-    pub(super) failed: bool,
+    /// Why the last reading failed, so that these are older ones.
+    pub(super) fault: Option<String>,
 }
 
 /// What a reading came to.
@@ -113,40 +120,30 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-impl Alerting {
-    /// Reads the rule files anew, and the file of Alertmanagers. Groups that are evaluated are waited for; what is known of rules goes on in their successors.
+/// What files say: rules, and who is told of every alert.
+#[derive(Debug)]
+pub struct Read {
+    files: Vec<RuleFile>,
+    targets: Vec<Target>,
+}
+
+impl AlertingOptions {
+    /// Reads the rule files that there are now, and the file of Alertmanagers.
     ///
     /// # Errors
     ///
-    /// When any file is wrong; then everything stays as it is.
-    pub fn reload(&self) -> Result<Reloaded, LoadError> {
-        let mut parked = lock(&self.loading);
-        if self.options.threads == 0 {
-            return Ok(Reloaded { files: 0, groups: 0, rules: 0 });
+    /// When one cannot be read, or everything that is wrong with rules.
+    pub fn load(&self) -> Result<Read, LoadError> {
+        let mut files = if self.shipped_rules { rules::shipped::files() } else { Vec::new() };
+        let mut paths = Vec::new();
+        for pattern in &self.rule_files {
+            let found = glob::matching(pattern);
+            paths.extend(found.map_err(|error| LoadError::File(format!("rule files {pattern:?}: {error}")))?);
         }
-        if self.means.engine.replaying().is_some() {
-            let detail = "the log is being replayed; the rule files are read when it is".to_owned();
-            return Err(LoadError::State(detail));
-        }
-        let loaded = self.read_files().and_then(|files| {
-            let targets = self.options.targets().map_err(LoadError::File)?;
-            let told = self.replace(files, &mut parked)?;
-            self.forward_to(targets);
-            Ok(told)
-        });
-        if let Err(error) = &loaded {
-            self.reload_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            self.loaded.write().unwrap_or_else(PoisonError::into_inner).failed = true;
-            let message = format!("the rule files were not taken, those from before are kept: {error}");
-            self.record(self.now_ms(), EventKind::Note { message });
-        }
-        loaded
-    }
-
-    fn read_files(&self) -> Result<Vec<RuleFile>, LoadError> {
-        let mut files = if self.options.shipped_rules { rules::shipped::files() } else { Vec::new() };
+        paths.sort();
+        paths.dedup();
         let mut faults = Vec::new();
-        for path in self.paths().map_err(LoadError::File)? {
+        for path in paths {
             let name = path.display().to_string();
             let text = std::fs::read_to_string(&path).map_err(|error| LoadError::File(format!("{name}: {error}")))?;
             match rules::file::read(&name, &text) {
@@ -154,44 +151,98 @@ impl Alerting {
                 Err(found) => faults.extend(found),
             }
         }
-        if faults.is_empty() { Ok(files) } else { Err(LoadError::Faults(faults)) }
+        if !faults.is_empty() {
+            return Err(LoadError::Faults(faults));
+        }
+        Ok(Read { files, targets: self.targets().map_err(LoadError::File)? })
+    }
+}
+
+impl Alerting {
+    /// Reads the rule files anew and evaluates what they say: see [`apply`](Self::apply).
+    ///
+    /// # Errors
+    ///
+    /// When any file is wrong; then everything stays as it is.
+    pub(crate) fn reload(&self) -> Result<Reloaded, LoadError> {
+        let loaded = self.options.load().and_then(|read| self.apply(read));
+        if let Err(error) = &loaded {
+            self.refused(&error.to_string());
+        }
+        loaded
+    }
+
+    /// Goes by what was read from now on. Groups that say what they said go on as they are; others are waited for, and what is known of their rules
+    /// goes on in their successors. While the log is replayed, and where nothing is evaluated, nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// When what is known of rules cannot be read; then everything stays as it is.
+    pub(crate) fn apply(&self, read: Read) -> Result<Reloaded, LoadError> {
+        let mut parked = lock(&self.loading);
+        // What reads the files when the log is replayed finds these.
+        if self.options.threads == 0 || self.means.engine.replaying().is_some() {
+            return Ok(Reloaded { files: 0, groups: 0, rules: 0 });
+        }
+        let told = self.replace(read.files, &mut parked)?;
+        self.forward_to(read.targets);
+        Ok(told)
+    }
+
+    /// Takes note that files were not taken. What goes on being wrong is told once.
+    pub(crate) fn refused(&self, why: &str) {
+        self.reload_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let fault = Some(why.to_owned());
+        let known = std::mem::replace(&mut self.loaded.write().unwrap_or_else(PoisonError::into_inner).fault, fault);
+        if known.as_deref() != Some(why) {
+            let message = format!("the files were not taken, those from before are kept: {why}");
+            tracing::error!("{message}");
+            self.record(self.now_ms(), EventKind::Note { message });
+        }
+    }
+
+    /// Takes note that all files were taken.
+    pub(crate) fn taken(&self) {
+        self.loaded.write().unwrap_or_else(PoisonError::into_inner).fault = None;
     }
 
     /// Puts `files` into the place of what is evaluated.
     fn replace(&self, files: Vec<RuleFile>, parked: &mut Kept) -> Result<Reloaded, LoadError> {
-        let is_first = self.loaded().at_ms.is_none();
-        let mut kept = if is_first { self.kept()? } else { self.take_states() };
-        kept.join(std::mem::take(parked));
-        let now_ms = self.now_ms();
-        let (states, mut left) = kept.into_groups(&files, now_ms);
-        *parked = std::mem::take(&mut left.parked);
+        let known = {
+            let loaded = self.loaded();
+            loaded.at_ms.map(|_| loaded.slots.clone())
+        };
         let told = Reloaded {
             files: files.len(),
-            groups: states.len(),
+            groups: files.iter().map(|file| file.groups.len()).sum(),
             rules: files.iter().flat_map(|file| &file.groups).map(|group| group.rules.len()).sum(),
         };
-        self.settle(&mut left, now_ms);
-        let mut unsaved = VecDeque::from(left.changes);
-        let groups = files
+        let Parts { order, changed, left: leaving } = parts(files, known.as_deref().unwrap_or_default());
+        let mut kept = if known.is_some() { take_states(&leaving) } else { self.kept()? };
+        kept.join(std::mem::take(parked));
+        let now_ms = self.now_ms();
+        let (states, mut left) = kept.into_groups(&changed, now_ms);
+        *parked = std::mem::take(&mut left.parked);
+        self.settle(&mut left, &leaving, now_ms);
+        let groups = changed
             .into_iter()
             .flat_map(|RuleFile { name, groups }| groups.into_iter().map(move |group| (name.clone(), group)));
-        let slots: Vec<Arc<Slot>> = groups
-            .zip(states)
-            .map(|((file, group), state)| {
-                let interval_ms = self.settings.interval_ms(&group);
-                // What could not be saved goes with the first group.
-                let unsaved = Mutex::new(Unsaved::of(unsaved.drain(..)));
-                let counts = Mutex::new(GroupCounts::default());
-                let troubles = Mutex::default();
-                let shown = Mutex::new(Arc::new(Shown::of(&state)));
-                let state = Mutex::new(Some(state));
-                Arc::new(Slot { file, group, interval_ms, state, shown, unsaved, counts, troubles })
-            })
-            .collect();
-        self.carry_counts(&slots);
-        self.queue_all(&slots, now_ms);
+        let mut new = groups.zip(states).map(|((file, group), state)| {
+            let interval_ms = self.settings.interval_ms(&group);
+            let shown = Mutex::new(Arc::new(Shown::of(&state)));
+            let state = Mutex::new(Some(state));
+            // What could not be saved goes with the first group.
+            let unsaved = Mutex::new(Unsaved::of(left.changes.drain(..)));
+            let slot = Slot { file, group, interval_ms, state, shown, unsaved, ..Slot::default() };
+            self.queue_slot(Arc::new(slot), &leaving, now_ms)
+        });
+        let slots: Vec<Arc<Slot>> = order.into_iter().filter_map(|slot| slot.or_else(|| new.next())).collect();
+        drop(new);
+        if let Some(first) = slots.first() {
+            lock(&first.unsaved).add(left.changes);
+        }
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) =
-            Loaded { slots, at_ms: Some(now_ms), failed: false };
+            Loaded { slots, at_ms: Some(now_ms), fault: None };
         self.wake.notify_all();
         let Reloaded { files, groups, rules } = told;
         let message = format!("{rules} rules in {groups} groups of {files} files are evaluated");
@@ -212,15 +263,8 @@ impl Alerting {
         Ok(kept)
     }
 
-    /// What is known of all groups; they are not evaluated any more.
-    fn take_states(&self) -> Kept {
-        let slots = self.loaded().slots.clone();
-        // Waits for each group's evaluation to end.
-        Kept::of(slots.iter().filter_map(|slot| lock(&slot.state).take()))
-    }
-
     /// Ends series that nobody makes any more, and forgets alerts of rules that are no more.
-    fn settle(&self, left: &mut Left, now_ms: i64) {
+    fn settle(&self, left: &mut Left, leaving: &[Arc<Slot>], now_ms: i64) {
         let world = ServerWorld::new(&self.means, &self.settings.external_url);
         let timestamp_ms = now_ms.saturating_sub(self.settings.query_offset_ms);
         let value = SampleValue::Float(model::sample::stale_marker());
@@ -233,7 +277,7 @@ impl Alerting {
         {
             tracing::warn!(error, "series of rules that are no more could not be ended");
         }
-        let unsaved = lock_all_unsaved(&self.loaded().slots);
+        let unsaved: Vec<Change> = leaving.iter().flat_map(|slot| lock(&slot.unsaved).take()).collect();
         left.changes.splice(0..0, unsaved);
         match self.shelf.change(&left.changes) {
             Ok(()) => left.changes.clear(),
@@ -241,33 +285,61 @@ impl Alerting {
         }
     }
 
-    /// A group that is still there goes on counting.
-    fn carry_counts(&self, slots: &[Arc<Slot>]) {
-        let before = self.loaded();
-        for slot in slots {
-            let same = before.slots.iter().find(|old| old.file == slot.file && old.group.name == slot.group.name);
-            if let Some(old) = same {
-                *lock(&slot.counts) = *lock(&old.counts);
-            }
+    /// Has a new group evaluated; one that was there before goes on counting.
+    fn queue_slot(&self, slot: Arc<Slot>, leaving: &[Arc<Slot>], now_ms: i64) -> Arc<Slot> {
+        if let Some(old) = leaving.iter().find(|old| old.is_like(&slot.file, &slot.group)) {
+            *lock(&slot.counts) = *lock(&old.counts);
         }
-    }
-
-    fn queue_all(&self, slots: &[Arc<Slot>], now_ms: i64) {
-        let mut queue = lock(&self.queue);
-        queue.clear();
-        for slot in slots {
-            let offset_ms = schedule::offset_ms(&slot.file, &slot.group.name, slot.interval_ms);
-            // A moment that came while the files were read is not missed.
-            let evaluated_ms = lock(&slot.state).as_ref().and_then(GroupState::evaluated_ms);
-            let since_ms = evaluated_ms.filter(|_| self.loaded().at_ms.is_some()).map_or(now_ms, |evaluated_ms| {
-                now_ms.min(evaluated_ms.saturating_add(1)).max(now_ms.saturating_sub(slot.interval_ms - 1))
-            });
-            let due_ms = schedule::first_ms(since_ms, slot.interval_ms, offset_ms);
-            queue.push(Due { due_ms, slot: Arc::clone(slot) });
-        }
+        let offset_ms = schedule::offset_ms(&slot.file, &slot.group.name, slot.interval_ms);
+        // A moment that came while the files were read is not missed.
+        let evaluated_ms = lock(&slot.state).as_ref().and_then(GroupState::evaluated_ms);
+        let since_ms = evaluated_ms.filter(|_| self.loaded().at_ms.is_some()).map_or(now_ms, |evaluated_ms| {
+            now_ms.min(evaluated_ms.saturating_add(1)).max(now_ms.saturating_sub(slot.interval_ms - 1))
+        });
+        let due_ms = schedule::first_ms(since_ms, slot.interval_ms, offset_ms);
+        lock(&self.queue).push(Due { due_ms, slot: Arc::clone(&slot) });
+        slot
     }
 }
 
-fn lock_all_unsaved(slots: &[Arc<Slot>]) -> Vec<rules::shelf::Change> {
-    slots.iter().flat_map(|slot| lock(&slot.unsaved).take()).collect()
+/// What files say, compared with the groups that are evaluated.
+struct Parts {
+    /// For each group of the files the one that says the same; `None` for the next of `changed`.
+    order: Vec<Option<Arc<Slot>>>,
+    /// The files without those groups.
+    changed: Vec<RuleFile>,
+    /// Groups that others take the place of, or nobody.
+    left: Vec<Arc<Slot>>,
+}
+
+fn parts(files: Vec<RuleFile>, known: &[Arc<Slot>]) -> Parts {
+    let key = |file: &str, group: &Group| (file.to_owned(), group.name.clone());
+    let mut left: BTreeMap<(String, String), Arc<Slot>> =
+        known.iter().map(|slot| (key(&slot.file, &slot.group), Arc::clone(slot))).collect();
+    let mut order = Vec::new();
+    let mut changed = Vec::new();
+    for RuleFile { name, groups } in files {
+        let mut others = Vec::new();
+        for group in groups {
+            let same = match left.entry(key(&name, &group)) {
+                Entry::Occupied(slot) if slot.get().group == group => Some(slot.remove()),
+                _ => None,
+            };
+            if same.is_none() {
+                others.push(group);
+            }
+            order.push(same);
+        }
+        changed.push(RuleFile { name, groups: others });
+    }
+    Parts { order, changed, left: left.into_values().collect() }
+}
+
+/// What is known of groups; they are not evaluated any more.
+fn take_states(slots: &[Arc<Slot>]) -> Kept {
+    // All are waited for before the first is taken, so that none is held up for long by one that takes long.
+    for slot in slots {
+        drop(lock(&slot.state));
+    }
+    Kept::of(slots.iter().filter_map(|slot| lock(&slot.state).take()))
 }

@@ -65,13 +65,13 @@ impl Alerting {
             ),
             one_counter(
                 "metrickit_rules_reload_failures_total",
-                "Readings of the rule files that found a fault, so that older rules are kept.",
+                "Readings of the rule files and the routing file that found a fault, so that all of it is kept as it was.",
                 self.failed_reloads(),
             ),
             one_gauge(
                 "prometheus_config_last_reload_successful",
-                "Whether the rules are those of the files as they were read last.",
-                if loaded.failed { 0.0 } else { 1.0 },
+                "Whether rules and routing are those of the files as they were read last.",
+                if loaded.fault.is_some() { 0.0 } else { 1.0 },
             ),
             one_gauge(
                 "prometheus_config_last_reload_success_timestamp_seconds",

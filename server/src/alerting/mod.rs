@@ -55,7 +55,7 @@ use load::Loaded;
 use run::Queue;
 
 pub use glob::{matches as is_like, matching as matching_files};
-pub use load::{LoadError, Reloaded};
+pub use load::{LoadError, Read as ReadFiles, Reloaded};
 pub use routing::{NotifyOptions, RoutingError, read_routing};
 
 /// Room of the catalog that has the states of alerts.
@@ -287,16 +287,5 @@ impl Alerting {
         if let Some(told) = self.told.get() {
             told.tell(alerts);
         }
-    }
-
-    /// The rule files that there are now.
-    fn paths(&self) -> Result<Vec<PathBuf>, String> {
-        let mut all = Vec::new();
-        for pattern in &self.options.rule_files {
-            all.extend(glob::matching(pattern).map_err(|error| format!("rule files {pattern:?}: {error}"))?);
-        }
-        all.sort();
-        all.dedup();
-        Ok(all)
     }
 }

@@ -235,13 +235,7 @@ fn alerts_json(app: &App) -> Vec<Value> {
 
 /// Reads the rule files and the routing file anew.
 pub(crate) async fn reload(AppState(app): AppState<Arc<App>>) -> Result<Response, ApiError> {
-    let alerting = Arc::clone(&app.alerting);
-    let reloading = Arc::clone(&app);
-    let reload = move || {
-        let rules = alerting.reload().map(drop).map_err(|error| error.to_string());
-        rules.and(reloading.reload_routing().map_err(|error| error.to_string()))
-    };
-    match apart(reload).await? {
+    match apart(move || app.reload()).await? {
         Ok(()) => Ok(StatusCode::OK.into_response()),
         Err(error) => {
             Ok((StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {error}\n")).into_response())

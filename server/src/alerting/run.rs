@@ -22,6 +22,8 @@ const NICE: i32 = 5;
 /// Longest sleep without a look at the clock, which may be set meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
+/// Time between two attempts to read what rules are and what is known of them.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Time between two looks at whether the log is replayed.
 const REPLAY_LOOK: Duration = Duration::from_millis(50);
 
@@ -43,11 +45,6 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn clear(&mut self) {
-        self.order.clear();
-        self.slots.clear();
-    }
-
     pub(super) fn push(&mut self, due: Due) {
         self.next += 1;
         self.order.push(Reverse((due.due_ms, self.next)));
@@ -93,7 +90,7 @@ impl Unsaved {
         Self(changes.into_iter().collect())
     }
 
-    fn add(&mut self, changes: Vec<Change>) {
+    pub(super) fn add(&mut self, changes: Vec<Change>) {
         self.0.extend(changes);
     }
 
@@ -126,19 +123,23 @@ impl Alerting {
         let _ = rustix::process::nice(NICE);
         if is_first {
             // A condition on samples that are not back yet would be judged by none.
-            while self.means.engine.replaying().is_some() {
-                let pause = self.wake.wait_timeout(lock(&self.queue), REPLAY_LOOK);
-                drop(pause.unwrap_or_else(PoisonError::into_inner));
-                if self.is_stopping() {
-                    return;
-                }
+            while self.means.engine.replaying().is_some() && !self.is_stopping() {
+                self.pause(REPLAY_LOOK);
             }
-            if let Err(error) = self.reload() {
-                tracing::error!("rules are not evaluated: {error}");
+            // The files were good when the server began, and what is known of rules may be readable again.
+            while !self.is_stopping() && self.loaded().at_ms.is_none() && self.reload().is_err() {
+                self.pause(READ_AGAIN);
             }
         }
         while let Some(due) = self.next_due() {
             self.run(due);
+        }
+    }
+
+    fn pause(&self, at_most: Duration) {
+        let queue = lock(&self.queue);
+        if !self.is_stopping() {
+            drop(self.wake.wait_timeout(queue, at_most).unwrap_or_else(PoisonError::into_inner));
         }
     }
 

@@ -185,6 +185,75 @@ fn wrong_files_leave_the_rules_as_they_are() {
 }
 
 #[test]
+fn a_reload_does_not_touch_what_stays_the_same() {
+    let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let other = "groups: [{name: g, rules: [{record: y, expr: x}]}, {name: h, rules: [{record: z, expr: x}]}]";
+    write(rules.path(), RULES);
+    std::fs::write(rules.path().join("s.yml"), other).expect("written");
+    let bench = Bench::open(data.path(), rules.path(), NOW_MS);
+    bench.alerting.reload().expect("read");
+    bench.run(&[6.0]);
+    let before = bench.alerting.loaded().slots.clone();
+    std::fs::write(rules.path().join("s.yml"), other.replace("record: y", "record: w")).expect("written");
+    // The group that stays is being evaluated, for long.
+    let evaluating = lock(&before[0].state);
+    let (done, reloaded) = std::sync::mpsc::channel();
+    let alerting = Arc::clone(&bench.alerting);
+    let thread = std::thread::spawn(move || done.send(alerting.reload().map(|reloaded| reloaded.rules)));
+    let reloaded = reloaded.recv_timeout(std::time::Duration::from_secs(60)).expect("it waits for nobody");
+    assert_eq!(reloaded.expect("read"), 4);
+    drop(evaluating);
+    thread.join().expect("it ended").expect("it was heard");
+    let after = bench.alerting.loaded().slots.clone();
+    let same: Vec<bool> = before.iter().zip(&after).map(|(before, after)| Arc::ptr_eq(before, after)).collect();
+    assert_eq!(same, [true, false, true]);
+    assert!(lock(&before[1].state).is_none());
+    bench.run(&[6.0, 6.0]);
+    let iterations: Vec<u64> = after.iter().map(|slot| lock(&slot.counts).iterations).collect();
+    assert_eq!(iterations, [3, 3, 3]);
+    assert_eq!((bench.samples("y"), bench.samples("w"), bench.samples("z")), (2, 2, 3));
+    assert_eq!(bench.states(), ["inactive pending", "pending firing"]);
+}
+
+/// A shelf that cannot be read at first.
+struct Unreadable {
+    shelf: Box<dyn Shelf>,
+    left: AtomicUsize,
+}
+
+impl Shelf for Unreadable {
+    fn load(&self) -> Result<Vec<Entry>, ShelfError> {
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if left.is_ok() { Err(ShelfError("the disk is away".to_owned())) } else { self.shelf.load() }
+    }
+
+    fn change(&self, changes: &[Change]) -> Result<(), ShelfError> {
+        self.shelf.change(changes)
+    }
+}
+
+#[test]
+fn states_that_cannot_be_read_are_read_again() {
+    let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    write(rules.path(), RULES);
+    let mut bench = Bench::open(data.path(), rules.path(), NOW_MS);
+    let alerting = Arc::get_mut(&mut bench.alerting).expect("not shared");
+    let shelf: Box<dyn Shelf> = Box::new(shelf::RoomShelf(bench.engine.room(ROOM)));
+    alerting.shelf = Box::new(Unreadable { shelf, left: AtomicUsize::new(2) });
+    bench.alerting.start();
+    while bench.alerting.loaded().slots.is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    bench.alerting.stop();
+    assert_eq!(bench.alerting.failed_reloads(), 2);
+    let notes = bench.events(|kind| match kind {
+        EventKind::Note { message } => Some(message.clone()),
+        _ => None,
+    });
+    assert_eq!(notes.iter().filter(|note| note.contains("the disk is away")).count(), 1, "{notes:?}");
+}
+
+#[test]
 fn evaluations_that_are_late_are_skipped_and_counted() {
     let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     write(rules.path(), RULES);
