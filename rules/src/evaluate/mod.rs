@@ -71,6 +71,11 @@ pub trait World: Sync {
         None
     }
 
+    /// Whether the evaluation is to end now. What it came to counts for nothing then.
+    fn is_canceled(&self) -> bool {
+        false
+    }
+
     /// Microseconds since whenever, to tell how long rules take.
     fn moment_us(&self) -> u64 {
         0
@@ -293,6 +298,9 @@ impl GroupState {
         }
         let mut out = stale(std::mem::take(&mut self.leaving), query_ms);
         for (number, (rule, state)) in group.rules.iter().zip(&mut self.rules).enumerate() {
+            if world.is_canceled() {
+                return (made, Vec::new());
+            }
             if self.reads.get(number).is_some_and(|reads| *reads) {
                 made.write(world, std::mem::take(&mut out));
             }

@@ -48,7 +48,7 @@ fn explained(app: &App, name: &str, labels: &Labels, limit: usize) -> Result<Val
     };
     let settings = &app.alerting.settings;
     let now_ms = app.alerting.now_ms();
-    let world = ServerWorld::new(&app.alerting.means, &settings.external_url);
+    let world = ServerWorld::new(&app.alerting, settings.interval_ms, app.alerting.cancel_token());
     let mut told = Vec::new();
     for (slot, number, _) in rules_of(&slots).filter(|(_, _, known)| *known == name).take(RULES_MAX) {
         let Some(rule) = slot.group.rules.get(number) else { continue };

@@ -265,7 +265,7 @@ impl Alerting {
 
     /// Ends series that nobody makes any more, and forgets alerts of rules that are no more.
     fn settle(&self, left: &mut Left, leaving: &[Arc<Slot>], now_ms: i64) {
-        let world = ServerWorld::new(&self.means, &self.settings.external_url);
+        let world = ServerWorld::new(self, self.settings.interval_ms, Arc::default());
         let timestamp_ms = now_ms.saturating_sub(self.settings.query_offset_ms);
         let value = SampleValue::Float(model::sample::stale_marker());
         let ends: Vec<RuleSample> = std::mem::take(&mut left.series)

@@ -3,7 +3,7 @@
 //! What rules mean is `rules`'. Here it gets a clock, the engine, threads and HTTP:
 //!
 //! - [`load`] reads the files, all or none, and carries what is known of rules over from one set to the next.
-//! - [`run`] evaluates groups that are due, on a few threads of their own that run at lower priority than ingestion.
+//! - [`run`] evaluates groups that are due, on threads of their own that run at lower priority than ingestion; [`places`] bounds their queries.
 //! - [`world`] answers the rules' queries and writes their samples; [`shelf`] keeps state in a room of the engine's catalog.
 //! - [`deliver`] sends notifications to receivers, [`forward`] alerts to Alertmanagers elsewhere.
 //! - [`rules_api`], [`explain_api`] and [`metrics`] tell of it.
@@ -22,6 +22,7 @@ mod metrics;
 pub mod notifier;
 pub(crate) mod notify_api;
 mod notify_metrics;
+mod places;
 pub(crate) mod routing;
 pub(crate) mod rules_api;
 mod run;
@@ -35,11 +36,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::thread::JoinHandle;
 
 use model::{Clock, SeriesSource};
-use query::QueryOptions;
+use query::{CancelToken, QueryOptions};
 use rules::evaluate::kept::Kept;
 use rules::evaluate::{SETTLING_MS, Settings};
 use rules::event::{Event, EventKind, EventLog, NoEvents};
@@ -52,6 +53,7 @@ use crate::agents::AgentBook;
 use crate::captures::{Captures, Pace};
 use forward::Forwarder;
 use load::Loaded;
+use places::Lanes;
 use run::Queue;
 
 pub use glob::{matches as is_like, matching as matching_files};
@@ -62,6 +64,8 @@ pub use routing::{NotifyOptions, RoutingError, read_routing};
 const ROOM: &str = "alerts";
 /// Most bursts of one process in an hour that alerts ask for.
 pub(crate) const BURSTS_PER_HOUR_MAX: usize = 12;
+/// Most groups that are evaluated at a time. Threads start when they are needed.
+const THREADS_MAX: usize = 32;
 /// Part of the queries' memory that is kept for the queries of rules, so that those of people cannot hold them up.
 const MEMORY_KEPT_PART: usize = 8;
 /// Part of it that the queries of rules take at most, where it is free.
@@ -91,6 +95,8 @@ pub struct AlertingOptions {
     pub alertmanagers_file: Option<PathBuf>,
     /// Most groups that are evaluated at a time; 0: none is, and what is known of rules stays as it is.
     pub threads: usize,
+    /// Most of their queries at a time.
+    pub queries_max: usize,
 }
 
 impl Default for AlertingOptions {
@@ -105,7 +111,8 @@ impl Default for AlertingOptions {
             external_labels: BTreeMap::new(),
             alertmanagers: Vec::new(),
             alertmanagers_file: None,
-            threads: processors.min(4),
+            threads: THREADS_MAX,
+            queries_max: processors.clamp(2, 4),
         }
     }
 }
@@ -152,6 +159,9 @@ pub struct Alerting {
     /// Wakes threads that wait for a group to be due.
     wake: Condvar,
     stopping: AtomicBool,
+    lanes: Lanes,
+    /// Of evaluations under way.
+    tokens: Mutex<Vec<Weak<CancelToken>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     told: OnceLock<Arc<dyn Tell>>,
     forwarder: RwLock<Option<Arc<Forwarder>>>,
@@ -192,6 +202,7 @@ impl Alerting {
             settling_until_ms: means.clock.now().0.saturating_add(SETTLING_MS),
         };
         let shelf = Box::new(shelf::RoomShelf(means.engine.room(ROOM)));
+        let queries_max = options.queries_max;
         Self {
             options,
             means,
@@ -202,6 +213,8 @@ impl Alerting {
             queue: Mutex::default(),
             wake: Condvar::new(),
             stopping: AtomicBool::new(false),
+            lanes: Lanes::new(queries_max),
+            tokens: Mutex::default(),
             threads: Mutex::default(),
             told: OnceLock::new(),
             forwarder: RwLock::default(),
@@ -216,12 +229,17 @@ impl Alerting {
         let _ = (self.told.set(told), self.events.set(events));
     }
 
-    /// Ends the evaluation of rules; what is under way ends first. Starting again is not foreseen.
+    /// Ends the evaluation of rules; what is under way is given up, and nobody is told of it. Starting again is not foreseen.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        for token in lock(&self.tokens).iter().filter_map(Weak::upgrade) {
+            token.cancel();
+        }
+        self.lanes.wake();
         drop(lock(&self.queue));
         self.wake.notify_all();
-        for thread in std::mem::take(&mut *lock(&self.threads)) {
+        // One that ends may have started another one before.
+        while let Some(thread) = { lock(&self.threads).pop() } {
             if thread.join().is_err() {
                 tracing::error!("a thread that evaluates rules panicked");
             }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use query::CancelToken;
 use rules::alert::State;
 use rules::evaluate::{Evaluation, RuleFault, RuleState, schedule};
 use rules::event::{EventKind, event_labels, fingerprint_text};
@@ -22,6 +23,8 @@ const NICE: i32 = 5;
 /// Longest sleep without a look at the clock, which may be set meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
+/// Most threads that wait for a group to be due; more end.
+const IDLE_MAX: usize = 4;
 /// Time between two attempts to read what rules are and what is known of them.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Time between two looks at whether the log is replayed.
@@ -42,6 +45,10 @@ pub(super) struct Queue {
     next: u64,
     /// The latest time it was asked at.
     seen_ms: i64,
+    /// Threads that evaluate groups or wait for one to be due.
+    threads: usize,
+    /// Those that wait.
+    idle: usize,
 }
 
 impl Queue {
@@ -107,18 +114,27 @@ impl Alerting {
                 Ok(targets) => self.forward_to(targets),
                 Err(error) => tracing::error!("alerts are not forwarded: {error}"),
             }
+            self.start_thread(true);
         }
-        for number in 0..self.options.threads {
-            let alerting = Arc::clone(self);
-            let thread = std::thread::Builder::new().name("alerting-evaluate".to_owned());
-            match thread.spawn(move || alerting.work(number == 0)) {
-                Ok(thread) => lock(&self.threads).push(thread),
-                Err(error) => tracing::error!(%error, "a thread that evaluates rules cannot be started"),
+    }
+
+    fn start_thread(self: &Arc<Self>, is_first: bool) {
+        lock(&self.queue).threads += 1;
+        let alerting = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("alerting-evaluate".to_owned());
+        let started = thread.spawn(move || alerting.work(is_first));
+        let mut threads = lock(&self.threads);
+        threads.retain(|thread| !thread.is_finished());
+        match started {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                lock(&self.queue).threads -= 1;
+                tracing::error!(%error, "a thread that evaluates rules cannot be started");
             }
         }
     }
 
-    fn work(&self, is_first: bool) {
+    fn work(self: &Arc<Self>, is_first: bool) {
         // Where that is not allowed, the thread runs as others do.
         let _ = rustix::process::nice(NICE);
         if is_first {
@@ -131,7 +147,11 @@ impl Alerting {
                 self.pause(READ_AGAIN);
             }
         }
-        while let Some(due) = self.next_due() {
+        while let Some((due, is_last)) = self.next_due() {
+            // Somebody is to take the next group while this one is evaluated.
+            if is_last {
+                self.start_thread(false);
+            }
             self.run(due);
         }
     }
@@ -143,16 +163,21 @@ impl Alerting {
         }
     }
 
-    /// Waits for a group to be due; `None` at the end.
-    fn next_due(&self) -> Option<Due> {
+    /// Waits for a group to be due, and tells whether another thread is to wait for the next; `None` when this one is not needed any more.
+    fn next_due(&self) -> Option<(Due, bool)> {
         let mut queue = lock(&self.queue);
+        if self.is_stopping() || queue.idle >= IDLE_MAX {
+            queue.threads -= 1;
+            return None;
+        }
+        queue.idle += 1;
         loop {
-            if self.is_stopping() {
-                return None;
-            }
             let now_ms = self.now_ms();
-            if let Some(due) = queue.pop(now_ms) {
-                return Some(due);
+            let due = queue.pop(now_ms).filter(|_| !self.is_stopping());
+            if due.is_some() || self.is_stopping() {
+                queue.idle -= 1;
+                let is_last = queue.idle == 0 && queue.threads < self.options.threads;
+                return due.map(|due| (due, is_last));
             }
             let pause = queue.next_ms().map_or(SLEEP_MAX, |due_ms| {
                 Duration::from_millis(due_ms.saturating_sub(now_ms).unsigned_abs()).min(SLEEP_MAX)
@@ -207,8 +232,13 @@ impl Alerting {
         let began = Instant::now();
         let mut state = lock(&slot.state);
         let Some(known) = state.as_mut() else { return false };
-        let world = ServerWorld::new(&self.means, &self.settings.external_url);
+        let cancel = self.cancel_token();
+        let world = ServerWorld::new(self, slot.interval_ms, Arc::clone(&cancel));
         let (mut made, samples) = known.judge(&slot.group, &world, &self.settings, at_ms);
+        // The next start goes on from the round before.
+        if cancel.is_canceled() {
+            return false;
+        }
         let saved = self.save(slot, std::mem::take(&mut made.changes));
         made.write(&world, samples);
         let count =
@@ -228,6 +258,19 @@ impl Alerting {
         // People are told also where the disk is full, which is what they may have to be told of.
         self.tell(made.posted);
         true
+    }
+
+    /// A token that is canceled when evaluation ends.
+    pub(super) fn cancel_token(&self) -> Arc<CancelToken> {
+        let token = Arc::<CancelToken>::default();
+        let mut tokens = lock(&self.tokens);
+        tokens.retain(|token| token.strong_count() > 0);
+        tokens.push(Arc::downgrade(&token));
+        drop(tokens);
+        if self.is_stopping() {
+            token.cancel();
+        }
+        token
     }
 
     fn save(&self, slot: &Slot, changes: Vec<Change>) -> Result<(), String> {

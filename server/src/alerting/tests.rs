@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 
-use model::{Labels, ManualClock, Matcher, SampleSink as _, TimeRange, TimestampMs, WriteBatch};
+use model::{
+    Labels, ManualClock, Matcher, SampleSink as _, SeriesSet, SourceError, TimeRange, TimestampMs, WriteBatch,
+};
 use rules::alert::{State, Times};
 use rules::shelf::{Change, Entry, ShelfError};
 use storage::EngineOptions;
@@ -251,6 +253,102 @@ fn states_that_cannot_be_read_are_read_again() {
         _ => None,
     });
     assert_eq!(notes.iter().filter(|note| note.contains("the disk is away")).count(), 1, "{notes:?}");
+}
+
+/// Series of which one metric is not read to its end until somebody says so.
+#[derive(Debug)]
+struct Stuck {
+    engine: Arc<Engine>,
+    metric: &'static str,
+    asked: AtomicUsize,
+    goes_on: Mutex<bool>,
+    change: Condvar,
+}
+
+impl Stuck {
+    fn of(bench: &mut Bench, metric: &'static str) -> Arc<Self> {
+        let engine = Arc::clone(&bench.engine);
+        let (asked, goes_on, change) = (AtomicUsize::new(0), Mutex::new(false), Condvar::new());
+        let stuck = Arc::new(Self { engine, metric, asked, goes_on, change });
+        Arc::get_mut(&mut bench.alerting).expect("not shared").means.source = Arc::clone(&stuck) as _;
+        stuck
+    }
+
+    fn wait_for(&self, asked: usize) {
+        while self.asked.load(Ordering::SeqCst) < asked {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
+    fn go_on(&self) {
+        *lock(&self.goes_on) = true;
+        self.change.notify_all();
+    }
+}
+
+impl SeriesSource for Stuck {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        series_max: usize,
+    ) -> Result<Box<dyn SeriesSet>, SourceError> {
+        if matchers.iter().any(|matcher| matcher.value() == self.metric) {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            let waited = self.change.wait_while(lock(&self.goes_on), |goes_on| !*goes_on);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        }
+        self.engine.select(matchers, range, series_max)
+    }
+}
+
+#[test]
+fn groups_that_take_long_hold_up_no_other() {
+    let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let slow: Vec<String> =
+        (0..6).map(|number| format!("{{name: s{number}, rules: [{{record: s, expr: slow}}]}}")).collect();
+    write(rules.path(), &format!("groups: [{}, {{name: g, rules: [{{record: y, expr: x}}]}}]", slow.join(", ")));
+    let mut bench = Bench::open(data.path(), rules.path(), NOW_MS);
+    let alerting = Arc::get_mut(&mut bench.alerting).expect("not shared");
+    alerting.lanes = Lanes::new(8);
+    let stuck = Stuck::of(&mut bench, "slow");
+    bench.alerting.reload().expect("read");
+    bench.alerting.start();
+    let iterations = || lock(&bench.alerting.loaded().slots[6].counts).iterations;
+    bench.clock.advance_ms(10_000);
+    stuck.wait_for(6);
+    for wanted in 1..4 {
+        while iterations() < wanted {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        bench.clock.advance_ms(10_000);
+    }
+    assert_eq!(stuck.asked.load(Ordering::SeqCst), 6);
+    stuck.go_on();
+    bench.alerting.stop();
+}
+
+#[test]
+fn what_is_evaluated_at_the_end_counts_for_nothing() {
+    let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    write(rules.path(), &format!("{RULES}  - {{alert: Broken, expr: x > 100, on_error: alert}}\n"));
+    let mut bench = Bench::open(data.path(), rules.path(), NOW_MS);
+    bench.alerting.reload().expect("read");
+    bench.run(&[6.0]);
+    let told = lock(&bench.heard.told).len();
+    let stuck = Stuck::of(&mut bench, "x");
+    bench.clock.advance_ms(10_000);
+    let alerting = Arc::clone(&bench.alerting);
+    let evaluating = std::thread::spawn(move || alerting.run_due());
+    stuck.wait_for(1);
+    bench.alerting.stop();
+    stuck.go_on();
+    evaluating.join().expect("it ended");
+    // Nothing after the query that was under way was asked, kept or told.
+    assert_eq!(stuck.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(lock(&bench.alerting.loaded().slots[0].counts).iterations, 1);
+    assert_eq!(lock(&bench.heard.told).len(), told);
+    assert_eq!(bench.states(), ["inactive pending"]);
 }
 
 #[test]

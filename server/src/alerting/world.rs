@@ -1,6 +1,7 @@
 //! What rules look at and act on: the engine, and agents for captures.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use model::control::{BURST_INTERVAL_MS_MIN, ProcessName, TaskKind};
 use model::{FullSample, Labels, LabelsRef, SampleSink as _, SampleValue, WriteBatch};
@@ -8,25 +9,34 @@ use query::ast::Expr;
 use query::{CancelToken, QueryTime, Request, Value, VectorElement};
 use rules::evaluate::{CaptureWish, RuleSample, World};
 
-use super::Means;
+use super::places::Lanes;
+use super::{Alerting, Means};
 use crate::captures::By;
 
 /// See the module.
 pub(super) struct ServerWorld<'a> {
     means: &'a Means,
     external_url: &'a str,
-    cancel: CancelToken,
+    /// Where its queries wait for a place, and how long the whole of them should take.
+    lanes: (&'a Lanes, Duration),
+    cancel: Arc<CancelToken>,
     began: Instant,
 }
 
 impl<'a> ServerWorld<'a> {
-    pub(super) fn new(means: &'a Means, external_url: &'a str) -> Self {
-        Self { means, external_url, cancel: CancelToken::new(), began: Instant::now() }
+    /// What it is asked for ends when `cancel` is.
+    pub(super) fn new(alerting: &'a Alerting, interval_ms: i64, cancel: Arc<CancelToken>) -> Self {
+        let Alerting { means, settings, lanes, .. } = alerting;
+        let interval = Duration::from_millis(interval_ms.max(0).unsigned_abs());
+        Self { means, external_url: &settings.external_url, lanes: (lanes, interval), cancel, began: Instant::now() }
     }
 }
 
 impl World for ServerWorld<'_> {
     fn vector(&self, text: &str, expr: &Expr, at_ms: i64) -> Result<Vec<VectorElement>, String> {
+        let (lanes, interval) = self.lanes;
+        let place = lanes.take(self.began.elapsed(), interval, &self.cancel);
+        let _place = place.ok_or("the server stops")?;
         let request = Request {
             query: text,
             time: QueryTime::Instant { time_ms: at_ms },
@@ -90,6 +100,10 @@ impl World for ServerWorld<'_> {
             Ok(id) => format!("{base}/api/v1/agents/tasks/{}", id.0),
             Err(error) => format!("no burst: {error}"),
         })
+    }
+
+    fn is_canceled(&self) -> bool {
+        self.cancel.is_canceled()
     }
 
     fn moment_us(&self) -> u64 {
