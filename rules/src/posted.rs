@@ -8,6 +8,12 @@ use std::collections::BTreeMap;
 use model::{Labels, LabelsRef};
 
 use crate::notify::decision::Fingerprint;
+use crate::receivers::cut::cut_bytes;
+
+/// Longest labels of an alert as it is told, packed.
+pub const ALERT_LABELS_BYTES_MAX: usize = 8 << 10;
+/// Longest annotations of an alert, its URL among them.
+pub const ALERT_TEXTS_BYTES_MAX: usize = 128 << 10;
 
 /// An alert, and until when it fires for all its sender knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +34,40 @@ impl Posted {
     /// The number it is known by.
     pub fn fingerprint(&self) -> Fingerprint {
         fingerprint(self.labels.as_ref())
+    }
+
+    /// Whether it has a size that can be kept.
+    ///
+    /// # Errors
+    ///
+    /// When it has not.
+    pub fn check(&self) -> Result<(), String> {
+        let labels = self.labels.packed().len();
+        if labels > ALERT_LABELS_BYTES_MAX {
+            return Err(format!("labels of {labels} bytes; {ALERT_LABELS_BYTES_MAX} are allowed"));
+        }
+        let texts: usize = self.annotations.iter().map(|(name, text)| name.len() + text.len()).sum();
+        if texts + self.generator_url.len() > ALERT_TEXTS_BYTES_MAX {
+            let found = texts + self.generator_url.len();
+            return Err(format!("annotations of {found} bytes; {ALERT_TEXTS_BYTES_MAX} are allowed"));
+        }
+        Ok(())
+    }
+
+    /// Cuts annotations that are longer than can be kept.
+    pub(crate) fn cut_texts(&mut self) {
+        if self.check().is_ok() {
+            return;
+        }
+        let mut left = ALERT_TEXTS_BYTES_MAX.saturating_sub(self.generator_url.len());
+        self.annotations.retain(|name, text| {
+            let Some(room) = left.checked_sub(name.len()).filter(|room| *room >= '…'.len_utf8()) else {
+                return false;
+            };
+            *text = cut_bytes(text, room);
+            left = room - text.len();
+            true
+        });
     }
 
     /// Whether it has ended at `now_ms`.

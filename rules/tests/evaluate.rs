@@ -269,3 +269,23 @@ fn a_clock_set_back_costs_no_alert_its_time() {
         assert_eq!(bench.run(5), ["16: A{} firing resolved"]);
     }
 }
+
+#[test]
+fn labels_that_nobody_could_be_told_of_are_a_fault() {
+    let text = |bytes: usize| {
+        format!("groups: [{{name: g, rules: [{{alert: A, expr: 'x > 5', labels: {{l: '{}'}}}}]}}]", "v".repeat(bytes))
+    };
+    for (bytes, is_fault) in [(8100, false), (8180, true)] {
+        let mut bench = Bench::new(&text(bytes));
+        bench.series("x", &[], "6");
+        bench.run(1);
+        let faults = bench.faults(0);
+        assert_eq!(
+            faults.iter().any(|fault| fault.contains("; 8192 are allowed, of which external")),
+            is_fault,
+            "{faults:?}"
+        );
+        // What is not a fault can be told.
+        assert!(bench.told().iter().all(|(_, posted)| posted.check().is_ok()));
+    }
+}

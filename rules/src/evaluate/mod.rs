@@ -38,8 +38,6 @@ use kept::Identity;
 pub const RESEND_MS: i64 = 60_000;
 /// How long after a start missing data of an alert that was not seen since is no evidence: agents may not have sent yet what they kept meanwhile.
 pub const SETTLING_MS: i64 = 5 * 60_000;
-/// Longest packed label set of an alert.
-pub const ALERT_LABELS_BYTES_MAX: usize = 32 << 10;
 /// Most times between two evaluations that count as none having been missed.
 const INTERVALS_MISSED_MIN: i64 = 2;
 /// How often what changes all the time is put on the shelf: values, texts, that the group is evaluated.

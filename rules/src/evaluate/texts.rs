@@ -7,10 +7,13 @@ use model::{Labels, LabelsBuilder, METRIC_NAME, SampleValue};
 use super::{Settings, World};
 use crate::file::{Alerting, Case, Params, Rule};
 use crate::functions::{Ask, RuleFunctions, VectorSample};
+use crate::posted::ALERT_LABELS_BYTES_MAX;
 use crate::template::{Limits, Value};
 
 /// The label that names an alert.
 pub(super) const ALERT_NAME: &str = "alertname";
+/// Most bytes of the lengths of a packed name and value.
+const LENGTHS_BYTES_MAX: usize = 8;
 /// What filling one text may take.
 const LIMITS: Limits = Limits { bytes_max: 64 << 10, steps_max: 200_000, depth_max: 32 };
 
@@ -23,6 +26,8 @@ pub(super) struct Texts<'a> {
     /// Whether anything is to be filled in at all.
     has_templates: bool,
     external_labels: Value,
+    /// What they add to the labels of an alert at most.
+    external_bytes: usize,
     /// The first template that could not be filled.
     pub(super) fault: Option<String>,
 }
@@ -74,6 +79,11 @@ impl<'a> Texts<'a> {
             settings,
             asker: Asker { world, at_ms },
             has_templates,
+            external_bytes: settings
+                .external_labels
+                .iter()
+                .map(|(name, value)| name.len() + value.len() + LENGTHS_BYTES_MAX)
+                .sum(),
             external_labels: if has_templates { Value::texts(external) } else { Value::default() },
             fault: None,
         }
@@ -126,9 +136,10 @@ impl<'a> Texts<'a> {
         }
         builder.push(ALERT_NAME, &self.rule.name);
         let labels = builder.build().map_err(|error| error.to_string())?;
-        if labels.packed().len() > super::ALERT_LABELS_BYTES_MAX {
-            let found = labels.packed().len();
-            return Err(format!("labels of {found} bytes; {} are allowed", super::ALERT_LABELS_BYTES_MAX));
+        let (found, outside) = (labels.packed().len(), self.external_bytes);
+        if found + outside > ALERT_LABELS_BYTES_MAX {
+            let limit = format!("{ALERT_LABELS_BYTES_MAX} are allowed, of which external labels take {outside}");
+            return Err(format!("an alert has labels of {found} bytes; {limit}"));
         }
         Ok(labels)
     }

@@ -40,7 +40,7 @@ impl Ack {
 }
 
 /// All of them. Each is of an alert that is known, so they are bounded as alerts are.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Acks(BTreeMap<Fingerprint, Ack>);
 
 impl Acks {

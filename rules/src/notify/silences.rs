@@ -35,7 +35,7 @@ pub enum SilenceError {
     OfFile(String),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Silences {
     all: BTreeMap<String, Silence>,
     /// Those of the file.

@@ -13,7 +13,7 @@ pub(super) fn cut(text: &str, chars_max: usize) -> String {
 }
 
 /// The same in bytes of UTF-8.
-pub(super) fn cut_bytes(text: &str, bytes_max: usize) -> String {
+pub(crate) fn cut_bytes(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
     }

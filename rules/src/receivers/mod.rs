@@ -1,7 +1,7 @@
 //! What receivers are sent: notifications and settings to requests, mails, commands and lines. Nothing is sent here.
 
 mod chat;
-mod cut;
+pub(crate) mod cut;
 pub mod data;
 mod hash;
 mod mail;

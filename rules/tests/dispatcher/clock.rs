@@ -1,7 +1,6 @@
 //! A clock that is set back or forward: everybody is told within one interval of the new time, and no more often than that.
 
 use proptest::prelude::*;
-use rules::event::EventKind;
 
 use crate::stage::{Stage, alert};
 
@@ -77,16 +76,8 @@ fn a_clock_set_back_changes_nothing_of_what_is_told() {
 fn a_step_back_is_an_event() {
     let mut stage = Stage::new(TEXT);
     stage.until(7000).set_clock(7000).set_clock(6999).set_clock(7000).set_clock(3400).until(3500);
-    let events = stage.events.0.lock().expect("events");
-    let notes: Vec<&str> = events
-        .iter()
-        .filter_map(|event| match &event.kind {
-            EventKind::Note { message } => Some(message.as_str()),
-            _ => None,
-        })
-        .collect();
     assert_eq!(
-        notes,
+        stage.notes(),
         [
             "the clock was set back by 1 s; what waits for its time goes on from there",
             "the clock was set back by 3600 s; what waits for its time goes on from there"

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use rules::matchers::parse_matchers;
+use rules::notify::acks::Ack;
 use rules::notify::delivery::Delivered;
-use rules::notify::dispatch::{Dispatcher, Limits, Outgoing};
+use rules::notify::dispatch::{ALERT_LABELS_BYTES_MAX, ALERT_TEXTS_BYTES_MAX, Dispatcher, Limits, Outgoing};
+use rules::notify::silence::Silence;
 use rules::shelf::Shelf as _;
 
-use crate::stage::{Stage, alert};
+use crate::stage::{Stage, alert, labels};
 
 const TEXT: &str = "
 route: {receiver: ops, group_by: [g], group_wait: 2s, group_interval: 10s, repeat_interval: 1000h}
@@ -150,6 +153,59 @@ fn damage_on_the_shelf_costs_itself() {
 }
 
 #[test]
+fn texts_are_cut_and_labels_are_not() {
+    let mut stage = Stage::new(TEXT);
+    let mut long = alert("a=1,g=1", 0, None);
+    long.posted.generator_url = "u".repeat(100);
+    long.posted.annotations =
+        ["a", "b", "c"].map(|name| (name.to_owned(), "ä".repeat(ALERT_TEXTS_BYTES_MAX / 3))).into();
+    let mut wide = alert("a=2,g=1", 0, None);
+    wide.posted.labels = labels(&format!("a=2,g={}", "x".repeat(ALERT_LABELS_BYTES_MAX)));
+    stage.dispatcher.put([long, wide], 0);
+    assert_eq!(stage.dispatcher.refused().alerts, 1);
+    stage.dispatcher.due(30_000);
+    assert!(
+        stage.notes()[0].contains("because labels of 82") && stage.notes()[0].contains("8192 are allowed"),
+        "{:?}",
+        stage.notes()
+    );
+    let texts = stage.dispatcher.alerts(0)[0].kept.posted.annotations.clone();
+    let lengths: Vec<usize> = texts.values().map(String::len).collect();
+    assert_eq!(lengths[0], ALERT_TEXTS_BYTES_MAX / 3 * 2);
+    let all = lengths.iter().sum::<usize>() + texts.len() + 100;
+    assert!((ALERT_TEXTS_BYTES_MAX - 3..=ALERT_TEXTS_BYTES_MAX).contains(&all), "{lengths:?}");
+    assert!(texts["b"].ends_with('…'));
+}
+
+#[test]
+fn what_cannot_be_written_is_undone() {
+    let mut stage = Stage::new(TEXT);
+    stage.put("a=1,g=1");
+    let before = stage.dispatcher.before();
+    let mute = Silence {
+        id: String::new(),
+        sets: vec![parse_matchers("a=1").expect("matchers")],
+        starts_ms: 0,
+        ends_ms: 500_000,
+        updated_ms: 0,
+        created_by: "ann".to_owned(),
+        comment: String::new(),
+        recurrence: None,
+    };
+    stage.dispatcher.set_silence(mute, "s".to_owned(), 0).expect("a silence");
+    let ack = Ack { owner: "ann".to_owned(), note: String::new(), at_ms: 0, expires_ms: 500_000 };
+    stage.dispatcher.acknowledge(&parse_matchers("a=1").expect("matchers"), &ack, 0).expect("it fires");
+    let changes = stage.dispatcher.take_changes(0);
+    stage.dispatcher.give_back(changes);
+    stage.dispatcher.undo(before, &"the disk is full", 0);
+    assert!(stage.dispatcher.take_changes(0).is_empty());
+    assert_eq!(stage.dispatcher.silences().count(), 0);
+    assert!(stage.dispatcher.alerts(0)[0].ack.is_none());
+    assert_eq!(stage.notes(), ["a change by people could not be written down and does not count: the disk is full"]);
+    assert_eq!(stage.until(30).heard().len(), 2, "both integrations are told");
+}
+
+#[test]
 fn everything_has_a_bound() {
     let mut stage = Stage::new(TEXT);
     let limits = Limits { alerts_max: 3, groups_max: 2, ..Limits::default() };
@@ -159,6 +215,13 @@ fn everything_has_a_bound() {
     stage.dispatcher.put(all, 0);
     assert_eq!(stage.dispatcher.counts(), (3, 2));
     assert_eq!((stage.dispatcher.refused().alerts, stage.dispatcher.refused().groups), (2, 1));
+    let due = stage.dispatcher.due(30_000);
+    let notes = stage.notes();
+    let want = "nobody is told of some alerts: 2 messages were not taken, 1 alerts are in no group; the last because 3 alerts are known already";
+    assert_eq!((notes, due.len()), (vec![want.to_owned()], 4));
+    // What goes on is not told anew.
+    stage.dispatcher.due(90_000);
+    assert_eq!(stage.notes().len(), 1);
     // Those that are known are heard.
     stage.dispatcher.put([alert("a=1,g=1", 0, Some(1))], 5);
     assert_eq!(stage.dispatcher.alerts(5).len(), 2);

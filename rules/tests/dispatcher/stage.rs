@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use ::model::Labels;
 use rules::config::{Config, read};
-use rules::event::{Event, EventLog};
+use rules::event::{Event, EventKind, EventLog};
 use rules::notify::alerts::Incoming;
 use rules::notify::delivery::{Delivered, Notification};
 use rules::notify::dispatch::{Dispatcher, Limits};
@@ -122,6 +122,16 @@ impl Stage {
             self.dispatcher.delivered(outgoing.ticket, &delivered, self.now_ms);
         }
         self.write();
+    }
+
+    /// The notes among the events.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let events = self.events.0.lock().expect("events");
+        let note = |event: &Event| match &event.kind {
+            EventKind::Note { message } => Some(message.clone()),
+            _ => None,
+        };
+        events.iter().filter_map(note).collect()
     }
 
     /// What was told since the last question.

@@ -33,16 +33,12 @@ use crate::route::Route;
 use crate::shelf::{Change, Shelf, ShelfError};
 use group::{Group, GroupId};
 
-pub use changes::AckError;
+pub use crate::posted::{ALERT_LABELS_BYTES_MAX, ALERT_TEXTS_BYTES_MAX};
+pub use changes::{AckError, Before};
 pub use view::{AlertView, GroupView, MuteView, RouteStep};
 
 /// Time between two rounds of forgetting; an empty group is forgotten by the second.
 const HOUSEKEEPING_MS: i64 = 30_000;
-
-/// Longest labels of an alert, packed.
-pub const ALERT_LABELS_BYTES_MAX: usize = 8 << 10;
-/// Longest annotations of an alert, its URL among them.
-pub const ALERT_TEXTS_BYTES_MAX: usize = 128 << 10;
 
 /// Bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +120,8 @@ pub struct Dispatcher {
     /// What is not on the shelf yet.
     changed: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     refused: Refused,
+    /// What of it is in the event log, and the last that is not.
+    refused_noted: (Refused, String),
 }
 
 /// What found no place, since the start.
@@ -168,6 +166,7 @@ impl Dispatcher {
             housekeeping_ms: now_ms.saturating_add(HOUSEKEEPING_MS),
             changed: BTreeMap::new(),
             refused: Refused::default(),
+            refused_noted: (Refused::default(), String::new()),
         };
         this.silences.set_of_file(silences_of(&this.config));
         this.load(shelf, now_ms)?;
@@ -298,14 +297,17 @@ impl Dispatcher {
     /// Takes messages about alerts. They go into the groups of their routes.
     pub fn put(&mut self, incoming: impl IntoIterator<Item = Incoming>, now_ms: i64) {
         self.sweep(now_ms);
-        for incoming in incoming {
-            if !fits(&incoming) {
+        for mut incoming in incoming {
+            incoming.posted.cut_texts();
+            if let Err(why) = incoming.posted.check() {
                 self.refused.alerts += 1;
+                self.refused_noted.1 = why;
                 continue;
             }
             let alert = incoming.posted.fingerprint();
             let Some(put) = self.alerts.put(incoming, now_ms) else {
                 self.refused.alerts += 1;
+                self.refused_noted.1 = format!("{} alerts are known already", self.limits.alerts_max);
                 continue;
             };
             let Some(kept) = self.alerts.get(alert) else { continue };
@@ -424,6 +426,7 @@ impl Dispatcher {
             if !self.groups.contains_key(&id) {
                 if self.groups.len() >= self.limits.groups_max {
                     self.refused.groups += 1;
+                    self.refused_noted.1 = format!("there are {} groups already", self.limits.groups_max);
                     continue;
                 }
                 let mut group = Group::new(route, group_labels, now_ms);
@@ -436,6 +439,7 @@ impl Dispatcher {
             let fits = |group: &&mut Group| group.has_place_for(alert, self.limits.group_alerts_max);
             let Some(group) = self.groups.get_mut(&id).filter(fits) else {
                 self.refused.groups += 1;
+                self.refused_noted.1 = format!("{} alerts are in the group of {labels}", self.limits.group_alerts_max);
                 continue;
             };
             self.groups_of.entry(alert).or_default().insert(id.clone());
@@ -487,7 +491,21 @@ impl Dispatcher {
         Some(group)
     }
 
+    /// Records what found no place since it was recorded last.
+    fn note_refused(&mut self, now_ms: i64) {
+        let (noted, why) = std::mem::replace(&mut self.refused_noted, (self.refused, String::new()));
+        if noted == self.refused {
+            return;
+        }
+        let (alerts, groups) = (self.refused.alerts - noted.alerts, self.refused.groups - noted.groups);
+        let message = format!(
+            "nobody is told of some alerts: {alerts} messages were not taken, {groups} alerts are in no group; the last because {why}"
+        );
+        self.record(now_ms, EventKind::Note { message });
+    }
+
     fn keep_house(&mut self, now_ms: i64) {
+        self.note_refused(now_ms);
         let empty: Vec<GroupId> =
             self.groups.iter().filter(|(_, group)| group.is_idle()).map(|(id, _)| id.clone()).collect();
         for id in empty {
@@ -521,14 +539,6 @@ impl Dispatcher {
             self.record_ack(alert, &ack, "expired", now_ms);
         }
     }
-}
-
-/// Whether an alert has a size that can be kept.
-fn fits(incoming: &Incoming) -> bool {
-    let posted = &incoming.posted;
-    let texts: usize = posted.annotations.iter().map(|(name, text)| name.len() + text.len()).sum();
-    posted.labels.packed().len() <= ALERT_LABELS_BYTES_MAX
-        && texts + posted.generator_url.len() <= ALERT_TEXTS_BYTES_MAX
 }
 
 /// The file's silences.
