@@ -53,6 +53,26 @@ pub(crate) struct Counts {
     pub(crate) received: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) shelf_failures: AtomicU64,
+    /// As the dispatcher had it when it was asked last: who asks for counts does not wait for it.
+    pub(crate) alerts: AtomicU64,
+    pub(crate) groups: AtomicU64,
+    pub(crate) in_flight: AtomicU64,
+    pub(crate) homeless: AtomicU64,
+}
+
+impl Counts {
+    fn look_at(&self, dispatcher: &Dispatcher) {
+        let ((alerts, groups), refused) = (dispatcher.counts(), dispatcher.refused());
+        let all = [
+            (&self.alerts, alerts as u64),
+            (&self.groups, groups as u64),
+            (&self.in_flight, dispatcher.in_flight() as u64),
+            (&self.homeless, refused.alerts + refused.groups),
+        ];
+        for (count, now) in all {
+            count.store(now, Ordering::Relaxed);
+        }
+    }
 }
 
 impl fmt::Debug for Notifier {
@@ -78,6 +98,8 @@ impl Notifier {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, ShelfError> {
         let dispatcher = Dispatcher::open(config, Limits::default(), &*shelf, Arc::clone(&events) as _, clock.now().0)?;
+        let counts = Counts::default();
+        counts.look_at(&dispatcher);
         Ok(Arc::new(Self {
             clock,
             shelf,
@@ -88,7 +110,7 @@ impl Notifier {
             deliver: OnceLock::new(),
             stopping: AtomicBool::new(false),
             thread: Mutex::default(),
-            counts: Counts::default(),
+            counts,
         }))
     }
 
@@ -197,6 +219,7 @@ impl Notifier {
     }
 
     fn write(&self, dispatcher: &mut Dispatcher, now_ms: i64) -> Result<(), ShelfError> {
+        self.counts.look_at(dispatcher);
         let changes = dispatcher.take_changes(now_ms);
         if changes.is_empty() {
             return Ok(());
@@ -222,6 +245,21 @@ impl Notifier {
         let now_ms = self.clock.now().0;
         let changed = change(&mut dispatcher, now_ms);
         let written = self.write(&mut dispatcher, now_ms);
+        drop(dispatcher);
+        self.wake();
+        written.map(|()| changed)
+    }
+
+    /// Changes what people change, and returns when that is on the shelf. What cannot be written does not count.
+    pub(crate) fn edit<T>(&self, change: impl FnOnce(&mut Dispatcher, i64) -> T) -> Result<T, ShelfError> {
+        let mut dispatcher = lock(&self.dispatcher);
+        let now_ms = self.clock.now().0;
+        let before = dispatcher.before();
+        let changed = change(&mut dispatcher, now_ms);
+        let written = self.write(&mut dispatcher, now_ms);
+        if let Err(error) = &written {
+            dispatcher.undo(before, error, now_ms);
+        }
         drop(dispatcher);
         self.wake();
         written.map(|()| changed)
@@ -302,11 +340,12 @@ mod tests {
         }
     }
 
-    fn notifier(clock: &Arc<ManualClock>, deliver: &Arc<Sink>) -> Arc<Notifier> {
-        let text = "
+    const CONFIG: &str = "
 route: {receiver: ops, group_wait: 0s, group_interval: 10s}
 receivers: [{name: ops, webhook_configs: [{url: 'http://x/'}]}]";
-        let config = Arc::new(rules::config::read("am.yml", text).expect("a file"));
+
+    fn notifier(clock: &Arc<ManualClock>, deliver: &Arc<Sink>) -> Arc<Notifier> {
+        let config = Arc::new(rules::config::read("am.yml", CONFIG).expect("a file"));
         let events = Arc::new(EventFiles::new(None, 0));
         let notifier =
             Notifier::open(config, Box::new(MemoryShelf::default()), events, Arc::clone(clock) as _).expect("a shelf");
@@ -342,6 +381,70 @@ receivers: [{name: ops, webhook_configs: [{url: 'http://x/'}]}]";
         }
         notifier.step();
         assert_eq!(lock(&sink.told)[2], "new alerts added: 3");
+    }
+
+    /// A shelf that takes nothing while it is full.
+    struct Full {
+        shelf: MemoryShelf,
+        is_full: Arc<AtomicBool>,
+    }
+
+    impl Shelf for Full {
+        fn load(&self) -> Result<Vec<rules::shelf::Entry>, ShelfError> {
+            self.shelf.load()
+        }
+
+        fn change(&self, changes: &[rules::shelf::Change]) -> Result<(), ShelfError> {
+            if self.is_full.load(Ordering::Relaxed) {
+                return Err(ShelfError("the disk is full".to_owned()));
+            }
+            self.shelf.change(changes)
+        }
+    }
+
+    #[test]
+    fn a_change_that_is_not_written_does_not_count() {
+        let (clock, is_full) = (Arc::new(ManualClock::new(TimestampMs(1000))), Arc::new(AtomicBool::new(false)));
+        let shelf = Full { shelf: MemoryShelf::default(), is_full: Arc::clone(&is_full) };
+        let config = Arc::new(rules::config::read("am.yml", CONFIG).expect("a file"));
+        let events = Arc::new(EventFiles::new(None, 0));
+        let notifier = Notifier::open(config, Box::new(shelf), events, clock as _).expect("a shelf");
+        notifier.tell(vec![posted("a", 500_000)]);
+        notifier.step();
+        let acknowledge = || {
+            let matchers = rules::matchers::parse_matchers("alertname=a").expect("matchers");
+            let ack = rules::notify::acks::Ack {
+                owner: "ann".to_owned(),
+                note: String::new(),
+                at_ms: 1000,
+                expires_ms: 100_000,
+            };
+            notifier.edit(|dispatcher, now_ms| dispatcher.acknowledge(&matchers, &ack, now_ms).expect("it fires"))
+        };
+        let is_taken_on = || notifier.look(|dispatcher, now_ms| dispatcher.alerts(now_ms)[0].ack.is_some());
+        is_full.store(true, Ordering::Relaxed);
+        assert!(acknowledge().is_err() && !is_taken_on());
+        is_full.store(false, Ordering::Relaxed);
+        notifier.step();
+        assert!(!is_taken_on());
+        assert!(acknowledge().is_ok() && is_taken_on());
+    }
+
+    #[test]
+    fn counts_wait_for_nobody() {
+        let (clock, sink) = (Arc::new(ManualClock::new(TimestampMs(1000))), Arc::new(Sink::default()));
+        let notifier = notifier(&clock, &sink);
+        notifier.tell(vec![posted("a", 500_000), posted("b", 500_000)]);
+        notifier.step();
+        // A disk that stalls holds the dispatcher.
+        let dispatcher = lock(&notifier.dispatcher);
+        let (tell, told) = std::sync::mpsc::channel();
+        let asked = Arc::clone(&notifier);
+        let thread = std::thread::spawn(move || tell.send(asked.families().len()));
+        assert!(told.recv_timeout(Duration::from_mins(1)).is_ok_and(|families| families > 0));
+        drop(dispatcher);
+        thread.join().expect("it ended").expect("it was heard");
+        assert_eq!(notifier.counts().alerts.load(Ordering::Relaxed), 2);
     }
 
     #[test]

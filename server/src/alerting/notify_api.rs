@@ -99,7 +99,7 @@ pub(crate) async fn acknowledge(State(app): State<Arc<App>>, request: Request) -
     };
     let until = shapes::rfc3339(ack.expires_ms);
     let all =
-        apart(&app, move |app| app.notifier.change(|dispatcher, now_ms| dispatcher.acknowledge(&meant, &ack, now_ms)))
+        apart(&app, move |app| app.notifier.edit(|dispatcher, now_ms| dispatcher.acknowledge(&meant, &ack, now_ms)))
             .await?
             .map_err(|error| unwritten(&error))?
             .map_err(|error| refused(&error))?;
@@ -111,11 +111,10 @@ pub(crate) async fn acknowledge(State(app): State<Arc<App>>, request: Request) -
 pub(crate) async fn unacknowledge(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let params = Params::read(request, app.options.form_body_bytes_max).await?;
     let meant = matchers(&params)?;
-    let all =
-        apart(&app, move |app| app.notifier.change(|dispatcher, now_ms| dispatcher.unacknowledge(&meant, now_ms)))
-            .await?
-            .map_err(|error| unwritten(&error))?
-            .map_err(|error| refused(&error))?;
+    let all = apart(&app, move |app| app.notifier.edit(|dispatcher, now_ms| dispatcher.unacknowledge(&meant, now_ms)))
+        .await?
+        .map_err(|error| unwritten(&error))?
+        .map_err(|error| refused(&error))?;
     let all: Vec<String> = all.into_iter().map(fingerprint_text).collect();
     Ok(success_json(&json!({ "alerts": all })))
 }
@@ -173,7 +172,7 @@ pub(crate) async fn silence(State(app): State<Arc<App>>, request: Request) -> Re
         recurrence: recurrence.map_err(|reason| ApiError::parameter("recurrence", reason))?,
     };
     let made = apart(&app, move |app| {
-        app.notifier.change(|dispatcher, now_ms| {
+        app.notifier.edit(|dispatcher, now_ms| {
             let id = dispatcher.set_silence(wanted, new_id(), now_ms)?;
             let shown = dispatcher.silence(&id).map(|made| shapes::silence(made, dispatcher.config(), now_ms));
             Ok(shown.unwrap_or_default())
@@ -188,7 +187,7 @@ pub(crate) async fn silence(State(app): State<Arc<App>>, request: Request) -> Re
 /// Ends a silence.
 pub(crate) async fn expire(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let told = json!({ "id": id });
-    apart(&app, move |app| app.notifier.change(|dispatcher, now_ms| dispatcher.expire_silence(&id, now_ms)))
+    apart(&app, move |app| app.notifier.edit(|dispatcher, now_ms| dispatcher.expire_silence(&id, now_ms)))
         .await?
         .map_err(|error| unwritten(&error))?
         .map_err(|error| unsilenced(&error))?;

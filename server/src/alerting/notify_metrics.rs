@@ -11,18 +11,20 @@ impl Notifier {
     /// All of it.
     pub(crate) fn families(&self) -> Vec<Family> {
         let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
-        let ((alerts, groups), refused, in_flight) =
-            self.look(|dispatcher, _| (dispatcher.counts(), dispatcher.refused(), dispatcher.in_flight()));
         let counts = self.counts();
         vec![
-            one_gauge("metrickit_notify_alerts", "Alerts that are known, ended ones among them.", whole(alerts as u64)),
-            one_gauge("metrickit_notify_groups", "Groups of alerts.", whole(groups as u64)),
-            one_gauge("metrickit_notify_in_flight", "Notifications on their way.", whole(in_flight as u64)),
+            one_gauge(
+                "metrickit_notify_alerts",
+                "Alerts that are known, ended ones among them.",
+                whole(count(&counts.alerts)),
+            ),
+            one_gauge("metrickit_notify_groups", "Groups of alerts.", whole(count(&counts.groups))),
+            one_gauge("metrickit_notify_in_flight", "Notifications on their way.", whole(count(&counts.in_flight))),
             one_counter("metrickit_notify_received_total", "Messages about alerts.", count(&counts.received)),
             one_counter(
                 "metrickit_notify_refused_total",
                 "Messages about alerts for which there was no place.",
-                count(&counts.refused) + refused.alerts + refused.groups,
+                count(&counts.refused) + count(&counts.homeless),
             ),
             one_counter(
                 "metrickit_notify_state_failures_total",

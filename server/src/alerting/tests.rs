@@ -202,7 +202,7 @@ fn a_reload_does_not_touch_what_stays_the_same() {
     let (done, reloaded) = std::sync::mpsc::channel();
     let alerting = Arc::clone(&bench.alerting);
     let thread = std::thread::spawn(move || done.send(alerting.reload().map(|reloaded| reloaded.rules)));
-    let reloaded = reloaded.recv_timeout(std::time::Duration::from_secs(60)).expect("it waits for nobody");
+    let reloaded = reloaded.recv_timeout(std::time::Duration::from_mins(1)).expect("it waits for nobody");
     assert_eq!(reloaded.expect("read"), 4);
     drop(evaluating);
     thread.join().expect("it ended").expect("it was heard");

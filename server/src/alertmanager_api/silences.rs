@@ -151,7 +151,7 @@ pub(crate) async fn set(State(app): State<Arc<App>>, request: Request) -> Result
     let sent: Sent = serde_json::from_slice(&body).map_err(Refused::bad)?;
     let wanted = sent.silence().map_err(Refused::bad)?;
     let id = apart(&app, move |app| {
-        app.notifier.change(|dispatcher, now_ms| dispatcher.set_silence(wanted, new_id(), now_ms))
+        app.notifier.edit(|dispatcher, now_ms| dispatcher.set_silence(wanted, new_id(), now_ms))
     })
     .await?
     .map_err(|error| Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))??;
@@ -159,7 +159,7 @@ pub(crate) async fn set(State(app): State<Arc<App>>, request: Request) -> Result
 }
 
 pub(crate) async fn expire(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Refused> {
-    apart(&app, move |app| app.notifier.change(|dispatcher, now_ms| dispatcher.expire_silence(&id, now_ms)))
+    apart(&app, move |app| app.notifier.edit(|dispatcher, now_ms| dispatcher.expire_silence(&id, now_ms)))
         .await?
         .map_err(|error| Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))??;
     Ok(StatusCode::OK.into_response())
