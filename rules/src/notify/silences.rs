@@ -35,7 +35,7 @@ pub enum SilenceError {
     OfFile(String),
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Silences {
     all: BTreeMap<String, Silence>,
     /// Those of the file.
@@ -64,6 +64,16 @@ impl Silences {
 
     pub(super) fn restore(&mut self, silences: Vec<Silence>) {
         self.all.extend(silences.into_iter().map(|silence| (silence.id.clone(), silence)));
+        self.index();
+    }
+
+    /// Those that people made, to [go back to](Self::go_back).
+    pub(super) fn made(&self) -> BTreeMap<String, Silence> {
+        self.all.clone()
+    }
+
+    pub(super) fn go_back(&mut self, made: BTreeMap<String, Silence>) {
+        self.all = made;
         self.index();
     }
 

@@ -9,7 +9,7 @@ use crate::event::{EventKind, Suppression, event_labels, fingerprint_text};
 use crate::notify::acks::{Ack, Acks};
 use crate::notify::decision::Fingerprint;
 use crate::notify::silence::Silence;
-use crate::notify::silences::{Changed, SilenceError, Silences};
+use crate::notify::silences::{Changed, SilenceError};
 use crate::notify::stored;
 use crate::route::all_match;
 
@@ -27,7 +27,7 @@ pub enum AckError {
 /// What people changed so far, to go back to.
 #[derive(Debug)]
 pub struct Before {
-    silences: Silences,
+    silences: BTreeMap<String, Silence>,
     acks: Acks,
     changed: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
 }
@@ -35,12 +35,13 @@ pub struct Before {
 impl Dispatcher {
     /// What people changed so far: see [`undo`](Self::undo).
     pub fn before(&self) -> Before {
-        Before { silences: self.silences.clone(), acks: self.acks.clone(), changed: self.changed.clone() }
+        Before { silences: self.silences.made(), acks: self.acks.clone(), changed: self.changed.clone() }
     }
 
     /// Goes back to `before`, as if nobody had made a silence or an acknowledgement since, because that could not be written.
     pub fn undo(&mut self, before: Before, why: &dyn std::fmt::Display, now_ms: i64) {
-        (self.silences, self.acks, self.changed) = (before.silences, before.acks, before.changed);
+        self.silences.go_back(before.silences);
+        (self.acks, self.changed) = (before.acks, before.changed);
         let message = format!("a change by people could not be written down and does not count: {why}");
         self.record(now_ms, EventKind::Note { message });
     }

@@ -224,6 +224,7 @@ impl Dispatcher {
         }
         self.resume(now_ms);
         self.forget_timers(&timers);
+        self.watch_clock(real_ms);
         Ok(())
     }
 
@@ -232,7 +233,6 @@ impl Dispatcher {
         for group in timers.keys().filter(|group| !self.groups.contains_key(group.as_str())) {
             self.changed.insert(stored::timer_key(group), None);
         }
-        self.watch_clock(real_ms);
     }
 
     /// Groups of which something was on its way are looked at now, and why alerts are quiet is known as it was.

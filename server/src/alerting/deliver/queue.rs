@@ -122,6 +122,7 @@ mod tests {
     use model::Labels;
     use rules::notify::decision::Reason;
 
+    use super::super::State;
     use super::*;
 
     fn item(group: &str, due_ms: i64) -> Item {
@@ -184,6 +185,21 @@ mod tests {
         queue.put_back(item);
         queue.watch_clock(hour_ms);
         assert_eq!(queue.next_due_ms(), Some(7500));
+    }
+
+    #[test]
+    fn integrations_whose_time_is_later_go_by_the_new_time() {
+        let (mut state, key, hour_ms) = (State::default(), ("r".to_owned(), 0), 3_600_000);
+        state.watch_clock(hour_ms);
+        let mut one = item("a", hour_ms + 500);
+        one.seen_ms = hour_ms;
+        let slot = state.queues.entry(key.clone()).or_default();
+        slot.queue.put_back(one);
+        slot.later_ms = Some(hour_ms + 500);
+        state.later.insert((hour_ms + 500, key.clone()));
+        state.watch_clock(7000);
+        assert_eq!(state.later.iter().cloned().collect::<Vec<_>>(), [(7500, key.clone())]);
+        assert_eq!(state.queues[&key].later_ms, Some(7500));
     }
 
     #[test]
