@@ -262,7 +262,7 @@ fn generated(random: &mut fastrand::Rng) -> String {
                 "    group_wait: soon\n",
                 "    group_interval: 0s\n",
                 "    repeat_interval: 0s\n",
-                "    match: {\"a-b\": c}\n",
+                "    match: {'': c}\n",
                 "    matchers: ['a=~\"(\"']\n",
                 "    mute_time_intervals: [never]\n",
                 "    unknown: 1\n",
@@ -290,7 +290,7 @@ fn generated(random: &mut fastrand::Rng) -> String {
     text += &generated_times(random);
     text += "\ninhibit_rules:\n- ";
     text += match random.u8(..12) {
-        0 => pick(random, &["equal: ['a b']", "source_match: {'a-b': c}", "source_matchers: ['a']"]),
+        0 => pick(random, &["equal: ['']", "source_match: {'': c}", "source_matchers: ['a']"]),
         _ => pick(
             random,
             &[
