@@ -4,6 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use model::SampleValue;
 use rules::evaluate::kept::{Kept, Left};
@@ -64,6 +65,8 @@ pub(super) struct GroupCounts {
     pub(super) evaluations: u64,
     pub(super) failures: u64,
     pub(super) last_seconds: f64,
+    /// How long the queries of the last evaluation took, without waiting.
+    pub(super) computed: Duration,
     pub(super) last_samples: usize,
     pub(super) shelf_failures: u64,
     pub(super) evaluated_ms: Option<i64>,

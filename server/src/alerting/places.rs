@@ -1,91 +1,133 @@
 //! Places for queries of rules: so many are asked at a time, in the order in which they came.
 //!
 //! Groups have threads of their own, so that one that takes long holds up no other. What would then overload the machine, or starve the others, is the
-//! queries: they wait for a place here, those of groups that take longer than their interval for a place apart.
+//! queries: they wait for a place here, those of groups whose queries take longer than their interval for a place apart. Who has a usual place for
+//! longer than that has the place apart from then on, whether it is free or not: the usual one is for whoever waits.
 
+use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use query::CancelToken;
 
 use super::lock;
 
 /// Places for queries of groups that take longer than their interval.
-const SLOW_PLACES: usize = 1;
+const SLOW_PLACES: isize = 1;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    usual: Places,
-    slow: Places,
-}
-
-impl Lanes {
-    pub(super) fn new(places: usize) -> Self {
-        Self { usual: Places::new(places.max(1)), slow: Places::new(SLOW_PLACES) }
-    }
-
-    /// Waits for a place, for a group whose evaluation has taken `taken` of its `interval`; `None` when `cancel` is canceled.
-    pub(super) fn take(&self, taken: Duration, interval: Duration, cancel: &CancelToken) -> Option<Place<'_>> {
-        let places = if taken > interval { &self.slow } else { &self.usual };
-        places.take(cancel)
-    }
-
-    /// Has those that wait look at whether they were canceled.
-    pub(super) fn wake(&self) {
-        for places in [&self.usual, &self.slow] {
-            drop(lock(&places.state));
-            places.changed.notify_all();
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Places {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
-    free: usize,
+    usual: Lane,
+    slow: Lane,
+    /// Until when those that have a usual place may have it, by their numbers; `None`: for good.
+    held: BTreeMap<u64, Option<Instant>>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    /// Below zero where some came from the usual lane.
+    free: isize,
     /// The number of whoever comes next.
     next: u64,
     /// Whose turn it is.
     turn: u64,
 }
 
-impl Places {
-    fn new(free: usize) -> Self {
-        Self { state: Mutex::new(State { free, next: 0, turn: 0 }), changed: Condvar::new() }
+impl Lane {
+    fn new(free: isize) -> Self {
+        Self { free, next: 0, turn: 0 }
+    }
+}
+
+impl State {
+    fn lane(&mut self, is_slow: bool) -> &mut Lane {
+        if is_slow { &mut self.slow } else { &mut self.usual }
     }
 
-    fn take(&self, cancel: &CancelToken) -> Option<Place<'_>> {
+    /// Moves those to the slow lane whose time is over, and returns when that of the next one is.
+    fn move_late(&mut self, now: Instant) -> Option<Instant> {
+        let before = self.held.len();
+        self.held.retain(|_, until| until.is_none_or(|until| until > now));
+        let moved = isize::try_from(before - self.held.len()).unwrap_or(0);
+        (self.usual.free, self.slow.free) = (self.usual.free + moved, self.slow.free - moved);
+        self.held.values().flatten().min().copied()
+    }
+}
+
+impl Lanes {
+    pub(super) fn new(places: usize) -> Self {
+        let usual = Lane::new(isize::try_from(places.max(1)).unwrap_or(isize::MAX));
+        let state = State { usual, slow: Lane::new(SLOW_PLACES), held: BTreeMap::new() };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Waits for a place, for a group whose queries should take no longer than `left`: one of the slow ones when that is nothing. `None` when
+    /// `cancel` is canceled.
+    pub(super) fn take(&self, left: Duration, cancel: &CancelToken) -> Option<Place<'_>> {
+        let is_slow = left.is_zero();
         let mut state = lock(&self.state);
-        let number = state.next;
-        state.next += 1;
-        while (state.free == 0 || state.turn != number) && !cancel.is_canceled() {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let number = state.lane(is_slow).next;
+        state.lane(is_slow).next += 1;
+        while !cancel.is_canceled() {
+            let now = Instant::now();
+            let next = state.move_late(now);
+            let lane = state.lane(is_slow);
+            if lane.free > 0 && lane.turn == number {
+                (lane.free, lane.turn) = (lane.free - 1, lane.turn + 1);
+                if !is_slow {
+                    state.held.insert(number, now.checked_add(left));
+                }
+                drop(state);
+                self.changed.notify_all();
+                return Some(Place { lanes: self, number: (!is_slow).then_some(number) });
+            }
+            state = match next {
+                Some(next) => {
+                    let waited = self.changed.wait_timeout(state, next.saturating_duration_since(now));
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
         }
         // All are canceled together, at the end: nobody comes after one that gives up.
-        if cancel.is_canceled() {
-            return None;
-        }
-        (state.free, state.turn) = (state.free - 1, state.turn + 1);
-        drop(state);
+        None
+    }
+
+    /// Has those that wait look at whether they were canceled.
+    pub(super) fn wake(&self) {
+        drop(lock(&self.state));
         self.changed.notify_all();
-        Some(Place(self))
+    }
+
+    /// How many have asked for a usual place.
+    #[cfg(test)]
+    pub(super) fn asked(&self) -> u64 {
+        lock(&self.state).usual.next
     }
 }
 
 /// A place, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place<'a>(&'a Places);
+pub(super) struct Place<'a> {
+    lanes: &'a Lanes,
+    /// Of one that began in the usual lane.
+    number: Option<u64>,
+}
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        lock(&self.0.state).free += 1;
-        self.0.changed.notify_all();
+        let mut state = lock(&self.lanes.state);
+        let is_usual = self.number.is_some_and(|number| state.held.remove(&number).is_some());
+        state.lane(!is_usual).free += 1;
+        drop(state);
+        self.lanes.changed.notify_all();
     }
 }
 
@@ -99,20 +141,20 @@ mod tests {
     fn who_comes_first_is_first_and_slow_groups_hold_up_no_other() {
         let (lanes, cancel) = (Lanes::new(2), CancelToken::new());
         let (lanes, cancel) = (&lanes, &cancel);
-        let take = |seconds| lanes.take(Duration::from_secs(seconds), Duration::from_secs(10), cancel);
-        let slow = take(11).expect("a place");
-        let first = take(10).expect("a place");
-        let second = take(0).expect("a place");
+        let take = |minutes| lanes.take(Duration::from_mins(minutes), cancel);
+        let slow = take(0).expect("a place");
+        let first = take(60).expect("a place");
+        let second = take(60).expect("a place");
         std::thread::scope(|scope| {
             let (tell, told) = mpsc::channel();
             for number in 0..3_u64 {
                 let tell = tell.clone();
                 scope.spawn(move || {
-                    let place = take(0);
+                    let place = take(60);
                     tell.send((number, place.is_some())).expect("somebody listens");
                 });
                 // The next one comes when this one has its number.
-                while lock(&lanes.usual.state).next < number + 3 {
+                while lanes.asked() < number + 3 {
                     std::thread::yield_now();
                 }
             }
@@ -123,8 +165,8 @@ mod tests {
             let others: Vec<(u64, bool)> = told.iter().take(2).collect();
             assert!(others.iter().all(|(_, has_place)| *has_place), "{others:?}");
             // At the end nobody waits any more.
-            let waiting = scope.spawn(move || take(11).is_none());
-            while lock(&lanes.slow.state).next < 2 {
+            let waiting = scope.spawn(move || take(0).is_none());
+            while lock(&lanes.state).slow.next < 2 {
                 std::thread::yield_now();
             }
             cancel.cancel();
@@ -132,6 +174,26 @@ mod tests {
             assert!(waiting.join().expect("it ended"));
         });
         drop(slow);
-        assert_eq!((lock(&lanes.usual.state).free, lock(&lanes.slow.state).free), (2, 1));
+        assert_eq!(free(lanes), (2, 1));
+    }
+
+    #[test]
+    fn who_takes_too_long_has_a_place_apart_from_then_on() {
+        let (lanes, cancel) = (Lanes::new(1), CancelToken::new());
+        let take = |left| lanes.take(left, &cancel).expect("a place");
+        let (short, long) = (Duration::from_millis(1), Duration::from_hours(1));
+        let late = [take(short), take(short)];
+        let quick = take(long);
+        assert_eq!(free(&lanes), (0, -1));
+        drop(late);
+        assert_eq!(free(&lanes), (0, 1));
+        drop(quick);
+        assert_eq!(free(&lanes), (1, 1));
+        drop(take(Duration::MAX));
+    }
+
+    fn free(lanes: &Lanes) -> (isize, isize) {
+        let state = lock(&lanes.state);
+        (state.usual.free, state.slow.free)
     }
 }

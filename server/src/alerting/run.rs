@@ -233,7 +233,7 @@ impl Alerting {
         let mut state = lock(&slot.state);
         let Some(known) = state.as_mut() else { return false };
         let cancel = self.cancel_token();
-        let world = ServerWorld::new(self, slot.interval_ms, Arc::clone(&cancel));
+        let world = ServerWorld::of_slot(self, slot, Arc::clone(&cancel));
         let (mut made, samples) = known.judge(&slot.group, &world, &self.settings, at_ms);
         // The next start goes on from the round before.
         if cancel.is_canceled() {
@@ -253,6 +253,7 @@ impl Alerting {
         counts.shelf_failures += u64::from(saved.is_err());
         (counts.pending, counts.firing, counts.evaluated_ms) = (pending, firing, Some(at_ms));
         (counts.last_seconds, counts.last_samples) = (began.elapsed().as_secs_f64(), made.samples);
+        counts.computed = world.computed();
         drop(counts);
         self.note(slot, at_ms, &made, saved.err());
         // People are told also where the disk is full, which is what they may have to be told of.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use model::{
     Labels, ManualClock, Matcher, SampleSink as _, SeriesSet, SourceError, TimeRange, TimestampMs, WriteBatch,
@@ -305,12 +306,13 @@ impl SeriesSource for Stuck {
 #[test]
 fn groups_that_take_long_hold_up_no_other() {
     let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
-    let slow: Vec<String> =
-        (0..6).map(|number| format!("{{name: s{number}, rules: [{{record: s, expr: slow}}]}}")).collect();
+    // Their intervals pass in real time, too, while they are evaluated.
+    let group = |number| format!("{{name: s{number}, interval: 20ms, rules: [{{record: s, expr: slow}}]}}");
+    let slow: Vec<String> = (0..6).map(group).collect();
     write(rules.path(), &format!("groups: [{}, {{name: g, rules: [{{record: y, expr: x}}]}}]", slow.join(", ")));
     let mut bench = Bench::open(data.path(), rules.path(), NOW_MS);
     let alerting = Arc::get_mut(&mut bench.alerting).expect("not shared");
-    alerting.lanes = Lanes::new(8);
+    alerting.lanes = Lanes::new(2);
     let stuck = Stuck::of(&mut bench, "slow");
     bench.alerting.reload().expect("read");
     bench.alerting.start();
@@ -319,13 +321,48 @@ fn groups_that_take_long_hold_up_no_other() {
     stuck.wait_for(6);
     for wanted in 1..4 {
         while iterations() < wanted {
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
         bench.clock.advance_ms(10_000);
     }
     assert_eq!(stuck.asked.load(Ordering::SeqCst), 6);
     stuck.go_on();
     bench.alerting.stop();
+}
+
+#[test]
+fn how_long_queries_take_says_where_those_of_the_next_round_wait() {
+    let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    write(rules.path(), "groups: [{name: s, interval: 20ms, rules: [{record: s, expr: slow}]}]");
+    let mut bench = Bench::open(data.path(), rules.path(), NOW_MS);
+    Arc::get_mut(&mut bench.alerting).expect("not shared").lanes = Lanes::new(1);
+    let stuck = Stuck::of(&mut bench, "slow");
+    bench.alerting.reload().expect("read");
+    let counts = || *lock(&bench.alerting.loaded().slots[0].counts);
+    let (hour, long) = (Duration::from_hours(1), Duration::from_millis(50));
+    let cancel = CancelToken::new();
+    // It waits for a place, and then takes long.
+    let place = bench.alerting.lanes.take(hour, &cancel);
+    bench.clock.advance_ms(20);
+    std::thread::scope(|scope| {
+        let evaluating = scope.spawn(|| bench.alerting.run_due());
+        while bench.alerting.lanes.asked() < 2 {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(long);
+        drop(place);
+        stuck.wait_for(1);
+        std::thread::sleep(long);
+        stuck.go_on();
+        evaluating.join().expect("it ended");
+    });
+    let (took, computed) = (counts().last_seconds, counts().computed);
+    assert!(computed >= long && took - computed.as_secs_f64() >= long.as_secs_f64(), "{computed:?} of {took} s");
+    // The usual place is taken, and the group needs it no more.
+    let _place = bench.alerting.lanes.take(hour, &cancel);
+    bench.clock.advance_ms(20);
+    bench.alerting.run_due();
+    assert_eq!((counts().iterations, bench.alerting.lanes.asked()), (2, 3));
 }
 
 #[test]

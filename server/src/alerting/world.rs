@@ -1,6 +1,7 @@
 //! What rules look at and act on: the engine, and agents for captures.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use model::control::{BURST_INTERVAL_MS_MIN, ProcessName, TaskKind};
@@ -9,16 +10,19 @@ use query::ast::Expr;
 use query::{CancelToken, QueryTime, Request, Value, VectorElement};
 use rules::evaluate::{CaptureWish, RuleSample, World};
 
+use super::load::Slot;
 use super::places::Lanes;
-use super::{Alerting, Means};
+use super::{Alerting, Means, lock};
 use crate::captures::By;
 
 /// See the module.
 pub(super) struct ServerWorld<'a> {
     means: &'a Means,
     external_url: &'a str,
-    /// Where its queries wait for a place, and how long the whole of them should take.
+    /// Where its queries wait for a place, and how long the whole of them should take; nothing where it is known that they take longer.
     lanes: (&'a Lanes, Duration),
+    /// How long its queries have taken, without waiting.
+    computed_us: AtomicU64,
     cancel: Arc<CancelToken>,
     began: Instant,
 }
@@ -28,15 +32,31 @@ impl<'a> ServerWorld<'a> {
     pub(super) fn new(alerting: &'a Alerting, interval_ms: i64, cancel: Arc<CancelToken>) -> Self {
         let Alerting { means, settings, lanes, .. } = alerting;
         let interval = Duration::from_millis(interval_ms.max(0).unsigned_abs());
-        Self { means, external_url: &settings.external_url, lanes: (lanes, interval), cancel, began: Instant::now() }
+        let (external_url, computed_us) = (settings.external_url.as_str(), AtomicU64::default());
+        Self { means, external_url, lanes: (lanes, interval), computed_us, cancel, began: Instant::now() }
+    }
+
+    /// For a round of `slot`, whose queries wait apart where they took longer than its interval in the round before.
+    pub(super) fn of_slot(alerting: &'a Alerting, slot: &Slot, cancel: Arc<CancelToken>) -> Self {
+        let mut world = Self::new(alerting, slot.interval_ms, cancel);
+        if lock(&slot.counts).computed > world.lanes.1 {
+            world.lanes.1 = Duration::ZERO;
+        }
+        world
+    }
+
+    /// How long its queries have taken, without waiting.
+    pub(super) fn computed(&self) -> Duration {
+        Duration::from_micros(self.computed_us.load(Ordering::Relaxed))
     }
 }
 
 impl World for ServerWorld<'_> {
     fn vector(&self, text: &str, expr: &Expr, at_ms: i64) -> Result<Vec<VectorElement>, String> {
         let (lanes, interval) = self.lanes;
-        let place = lanes.take(self.began.elapsed(), interval, &self.cancel);
+        let place = lanes.take(interval.saturating_sub(self.computed()), &self.cancel);
         let _place = place.ok_or("the server stops")?;
+        let began_us = self.moment_us();
         let request = Request {
             query: text,
             time: QueryTime::Instant { time_ms: at_ms },
@@ -47,6 +67,7 @@ impl World for ServerWorld<'_> {
             explain: false,
         };
         let answer = query::evaluate_expr(self.means.source.as_ref(), expr, &request);
+        self.computed_us.fetch_add(self.moment_us().saturating_sub(began_us), Ordering::Relaxed);
         match answer.map_err(|error| error.to_string())?.value {
             Value::Vector(elements) => Ok(elements),
             Value::Scalar { timestamp_ms, value } => {
