@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,6 +10,9 @@ use crate::stage::{Stage, failed, taken};
 
 /// Most lines that the server reads of one client.
 const LINES_MAX: usize = 10_000;
+
+/// Instead of a command: the text is not answered.
+const HANG_UP: &str = "the end of a text";
 
 /// A server that takes one mail after the other. `refuse` gives another answer to commands that begin with its first part.
 struct Smtp {
@@ -56,6 +60,9 @@ pub(crate) fn talk<S: Read + Write>(
         let line = line.trim_end_matches(['\r', '\n']).to_owned();
         all.lock().expect("no panic").push(line.clone());
         if in_data {
+            if line == "." && refuse.is_some_and(|(command, _)| command == HANG_UP) {
+                break;
+            }
             if line == "." {
                 in_data = false;
                 stream.get_mut().write_all(b"250 queued as 42\r\n")?;
@@ -176,6 +183,50 @@ fn attempts_to_send_mails_end_in_time() {
     let ended = stage.only();
     let (error, _) = failed(&ended);
     assert!(error.contains("it took longer than"), "{error}");
+}
+
+#[test]
+fn mails_that_were_given_up_are_not_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let (go_on, goes_on) = channel::<()>();
+    let server = std::thread::spawn(move || -> std::io::Result<Vec<String>> {
+        let mut stream = BufReader::new(listener.accept()?.0);
+        stream.get_mut().write_all(b"220 here\r\n")?;
+        let mut said = Vec::new();
+        let mut line = String::new();
+        while stream.read_line(&mut line)? > 0 {
+            if line.starts_with("RCPT") {
+                // A name is judged without an end, but each line comes well in time.
+                while goes_on.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
+                    stream.get_mut().write_all(b"250-wait\r\n")?;
+                }
+            }
+            let answer = if line.starts_with("DATA") { "354 go on\r\n" } else { "250 fine\r\n" };
+            stream.get_mut().write_all(answer.as_bytes())?;
+            said.push(std::mem::take(&mut line));
+        }
+        Ok(said)
+    });
+    let stage = Stage::new(&settings(port, "require_tls: false").replace("Ops <ops@example.org>, ", ""));
+    stage.send("a", "g", Duration::from_millis(900));
+    let ended = stage.only();
+    let (error, _) = failed(&ended);
+    assert!(error.contains("it took longer than"), "{error}");
+    drop(go_on);
+    let said = server.join().expect("no panic").expect("the client closes the connection");
+    assert_eq!(said.last().map(String::as_str), Some("DATA\r\n"), "no text follows: {said:?}");
+}
+
+#[test]
+fn mails_that_may_have_been_taken_are_not_sent_again() {
+    let smtp = Smtp::start(Some((HANG_UP, "")));
+    let stage = Stage::new(&settings(smtp.port, "require_tls: false"));
+    stage.send("a", "g", Duration::from_mins(1));
+    let ended = stage.only();
+    let (error, attempts) = failed(&ended);
+    assert!(error.contains("did not say whether it took the mail") && attempts == 1, "{attempts}: {error}");
+    assert_eq!(smtp.said().iter().filter(|line| *line == ".").count(), 1);
 }
 
 #[test]

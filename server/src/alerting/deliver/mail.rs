@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lettre::message::header::{HeaderName, HeaderValue};
@@ -9,7 +10,8 @@ use lettre::message::{Mailbox, MessageBuilder, MultiPart, SinglePart};
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Identity, SmtpConnection, TlsParameters};
-use lettre::transport::smtp::extension::ClientId;
+use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
+use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::Response;
 use lettre::{Address, Message, address::Envelope};
 use rules::config::receivers::Secret;
@@ -24,25 +26,38 @@ const RECEIVERS_MAX: usize = 100;
 /// Most attempts that go on after their time was over, over all mails: a server that says a byte now and then, or names that are not resolved.
 const STRAYS_MAX: usize = 32;
 
+/// How long a server may take to answer the end of a conversation.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Attempts under way, those given up among them.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
-/// Sends `mail` within `timeout`.
+/// What is decided, once, about the text of a mail.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    /// It goes out, so it may arrive whatever is heard of it.
+    Sends,
+    /// The time was over before, so it must not go out any more: another attempt sends it.
+    GivenUp,
+}
+
+/// Sends `mail`. It is given up after `timeout`, or after twice that when its text was on its way by then.
 ///
 /// Neither the resolution of names nor a conversation of many small steps can be ended from outside, so each attempt has a thread of its own, which
-/// is left to itself when the time is over.
+/// is left to itself when the time is over. It sends no text then.
 pub(super) fn send(mail: &Mail, timeout: Duration) -> Verdict {
     within(timeout, &RUNNING, {
         let mail = mail.clone();
-        move || converse(&mail, timeout)
+        move |fate| converse(&mail, timeout, fate)
     })
 }
 
-/// What `work` comes to on a thread of its own, if it does within `timeout`. `running` are those that have not ended.
+/// What `work` comes to on a thread of its own, if it does within `timeout`, or twice that when its [`Fate`] is to be sent. `running` are those that
+/// have not ended.
 fn within(
     timeout: Duration,
     running: &'static AtomicUsize,
-    work: impl FnOnce() -> Verdict + Send + 'static,
+    work: impl FnOnce(&OnceLock<Fate>) -> Verdict + Send + 'static,
 ) -> Verdict {
     struct Ends(&'static AtomicUsize);
     impl Drop for Ends {
@@ -57,24 +72,42 @@ fn within(
         return again(format!("{STRAYS_MAX} attempts to send mails hang already"));
     }
     let (tell, told) = mpsc::sync_channel(1);
+    let fate = Arc::new(OnceLock::new());
+    let decided = Arc::clone(&fate);
     let work = move || {
         let _ends = ends;
         // Nobody may wait any more.
-        let _ = tell.send(work());
+        let _ = tell.send(work(&decided));
     };
     if let Err(error) = std::thread::Builder::new().name("deliver-mail".to_owned()).spawn(work) {
         return again(format!("no thread to send it: {error}"));
     }
-    match told.recv_timeout(timeout) {
+    let mut heard = told.recv_timeout(timeout);
+    if heard == Err(RecvTimeoutError::Timeout) {
+        if fate.set(Fate::GivenUp).is_ok() {
+            return again(format!("it took longer than {} ms", timeout.as_millis()));
+        }
+        heard = told.recv_timeout(timeout);
+    }
+    match heard {
         Ok(verdict) => verdict,
-        Err(RecvTimeoutError::Timeout) => again(format!("it took longer than {} ms", timeout.as_millis())),
+        Err(RecvTimeoutError::Timeout) => unknown(&format!("it took longer than {} ms", 2 * timeout.as_millis())),
         Err(RecvTimeoutError::Disconnected) => Verdict::Refused("sending it failed within this program".to_owned()),
     }
+}
+
+/// For a mail whose text was sent. It may have been taken, so it is not sent again before its group is looked at again.
+fn unknown(why: &str) -> Verdict {
+    Verdict::Refused(format!("the server did not say whether it took the mail: {why}"))
 }
 
 /// Whether trying again may help.
 enum Trouble {
     Smtp(SmtpError),
+    /// After the text was sent.
+    Sent(SmtpError),
+    /// Nobody waits for it any more.
+    GivenUp,
     /// A file that may come back.
     Passing(String),
     Lasting(String),
@@ -86,19 +119,23 @@ impl From<SmtpError> for Trouble {
     }
 }
 
-fn converse(mail: &Mail, timeout: Duration) -> Verdict {
+fn converse(mail: &Mail, timeout: Duration, fate: &OnceLock<Fate>) -> Verdict {
     let message = match message(mail) {
         Ok(message) => message,
         Err(why) => return Verdict::Refused(why),
     };
-    match talk(mail, &message, timeout) {
+    match talk(mail, &message, timeout, fate) {
         Ok(answer) => {
             let told: Vec<&str> = answer.message().collect();
             Verdict::Taken(format!("{} {}", answer.code(), told.join(" ")))
         }
         // 5xx is for good, and so is what this side cannot do, such as a login that the server does not offer.
-        Err(Trouble::Smtp(error)) if error.is_permanent() || error.is_client() => Verdict::Refused(told(&error)),
-        Err(Trouble::Smtp(error)) => Verdict::Again { after_ms: None, why: told(&error) },
+        Err(Trouble::Smtp(error) | Trouble::Sent(error)) if error.is_permanent() || error.is_client() => {
+            Verdict::Refused(told(&error))
+        }
+        Err(Trouble::Sent(error)) if !error.is_transient() => unknown(&told(&error)),
+        Err(Trouble::Smtp(error) | Trouble::Sent(error)) => Verdict::Again { after_ms: None, why: told(&error) },
+        Err(Trouble::GivenUp) => Verdict::Again { after_ms: None, why: "its time was over".to_owned() },
         Err(Trouble::Passing(why)) => Verdict::Again { after_ms: None, why },
         Err(Trouble::Lasting(why)) => Verdict::Refused(why),
     }
@@ -116,14 +153,18 @@ fn told(error: &SmtpError) -> String {
     told
 }
 
-/// The conversation; each of its steps may take `timeout`.
-fn talk(mail: &Mail, message: &Message, timeout: Duration) -> Result<Response, Trouble> {
+/// The conversation; each of its steps may take `timeout`. Who waits for it may give it up by `fate` until the text is sent.
+fn talk(mail: &Mail, message: &Message, timeout: Duration, fate: &OnceLock<Fate>) -> Result<Response, Trouble> {
     let tls = tls(mail)?;
     let hello = ClientId::Domain(mail.hello.clone());
     let wrapped = mail.implicit_tls.then_some(&tls);
     let mut server = SmtpConnection::connect((mail.host.as_str(), mail.port), Some(timeout), &hello, wrapped, None)?;
     if !mail.implicit_tls && (mail.require_tls || server.can_starttls()) {
         server.starttls(&tls, &hello)?;
+    }
+    if fate.get().is_some() {
+        server.abort();
+        return Err(Trouble::GivenUp);
     }
     if let Some((name, password)) = &mail.login {
         // As Go's client does: who takes STARTTLS out of the answer is not told the password.
@@ -135,10 +176,39 @@ fn talk(mail: &Mail, message: &Message, timeout: Duration) -> Result<Response, T
         let login = Credentials::new(name.clone(), password.expose().to_owned());
         server.auth(&[Mechanism::Plain, Mechanism::Login], &login)?;
     }
-    let answer = server.send(message.envelope(), &message.formatted())?;
-    // It is taken, whatever is said to the end.
-    let _ = server.quit();
-    Ok(answer)
+    let answer = hand_over(&mut server, message, fate);
+    if matches!(answer, Ok(_) | Err(Trouble::Smtp(_))) && server.set_timeout(Some(QUIT_TIMEOUT)).is_ok() {
+        // What became of it is known, whatever is said to the end.
+        let _ = server.quit();
+    }
+    answer
+}
+
+/// Says whom the mail is for, then its text unless it was given up meanwhile.
+fn hand_over(server: &mut SmtpConnection, message: &Message, fate: &OnceLock<Fate>) -> Result<Response, Trouble> {
+    let (envelope, text) = (message.envelope(), message.formatted());
+    let ascii =
+        envelope.from().into_iter().chain(envelope.to()).all(|address| AsRef::<str>::as_ref(address).is_ascii());
+    let mut parameters = Vec::new();
+    for (needed, extension, parameter) in [
+        (!ascii, Extension::SmtpUtfEight, MailParameter::SmtpUtfEight),
+        (!text.is_ascii(), Extension::EightBitMime, MailParameter::Body(MailBodyParameter::EightBitMime)),
+    ] {
+        if needed && !server.server_info().supports_feature(extension) {
+            return Err(Trouble::Lasting(format!("the mail needs {extension}, which the server does not offer")));
+        }
+        parameters.extend(needed.then_some(parameter));
+    }
+    server.command(MailFrom::new(envelope.from().cloned(), parameters))?;
+    for to in envelope.to() {
+        server.command(Rcpt::new(to.clone(), Vec::new()))?;
+    }
+    server.command(Data)?;
+    if fate.set(Fate::Sends).is_err() {
+        // A connection that ends within the text leaves no mail.
+        return Err(Trouble::GivenUp);
+    }
+    server.message(&text).map_err(Trouble::Sent)
 }
 
 fn tls(mail: &Mail) -> Result<TlsParameters, Trouble> {
@@ -205,23 +275,41 @@ mod tests {
     fn attempts_end_in_time_and_hang_in_bounds() {
         static RUNNING: AtomicUsize = AtomicUsize::new(0);
         static HANGING: AtomicUsize = AtomicUsize::new(WORKERS_MAX + STRAYS_MAX);
-        let taken = || Verdict::Taken(String::new());
-        assert_eq!(within(Duration::from_mins(1), &RUNNING, taken), taken());
+        let taken = |_: &OnceLock<Fate>| Verdict::Taken(String::new());
+        assert_eq!(within(Duration::from_mins(1), &RUNNING, taken), taken(&OnceLock::new()));
         let (end, ends) = mpsc::channel::<()>();
-        let hangs = move || {
+        let (tell, told) = mpsc::channel();
+        let hangs = move |fate: &OnceLock<Fate>| {
             let _ = ends.recv();
+            let _ = tell.send(fate.set(Fate::Sends).is_err());
             Verdict::Taken(String::new())
         };
         let Verdict::Again { why, .. } = within(Duration::from_millis(1), &RUNNING, hangs) else { panic!("it hangs") };
         assert_eq!(why, "it took longer than 1 ms");
-        let panics = within(Duration::from_mins(1), &RUNNING, || panic!("a test of panics"));
+        let panics = within(Duration::from_mins(1), &RUNNING, |_| panic!("a test of panics"));
         assert!(matches!(panics, Verdict::Refused(_)));
         drop(end);
+        assert!(told.recv().expect("it ends"), "nothing is sent by what was given up");
         while RUNNING.load(Ordering::SeqCst) > 0 {
             std::thread::yield_now();
         }
         let Verdict::Again { why, .. } = within(Duration::from_mins(1), &HANGING, taken) else { panic!("no place") };
         assert!(why.contains("hang already"), "{why}");
         assert_eq!(HANGING.load(Ordering::SeqCst), WORKERS_MAX + STRAYS_MAX);
+    }
+
+    #[test]
+    fn what_was_sent_is_not_sent_again() {
+        static RUNNING: AtomicUsize = AtomicUsize::new(0);
+        let (end, ends) = mpsc::channel::<()>();
+        let hangs = move |fate: &OnceLock<Fate>| {
+            fate.set(Fate::Sends).expect("it is not given up at once");
+            let _ = ends.recv();
+            Verdict::Taken(String::new())
+        };
+        let verdict = within(Duration::from_secs(2), &RUNNING, hangs);
+        drop(end);
+        let Verdict::Refused(why) = verdict else { panic!("{verdict:?}") };
+        assert_eq!(why, "the server did not say whether it took the mail: it took longer than 4000 ms");
     }
 }
