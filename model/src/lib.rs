@@ -46,4 +46,4 @@ pub use series_limit::{FullLimit, LimitCause, SeriesLimit};
 pub use sink::{Appended, BatchSeries, Rejection, SampleSink, SinkError, WriteBatch};
 pub use source::{ReadCost, SeriesSet, SeriesSource, SourceError};
 pub use summary::{Summary, window_end_ms};
-pub use time::{Clock, ManualClock, SystemClock, TimeRange, TimestampMs};
+pub use time::{Clock, ForwardWatch, ManualClock, SystemClock, TimeRange, TimestampMs};

@@ -1,8 +1,9 @@
 //! Time: instants in milliseconds, closed ranges, durations as PromQL and configuration write them, clocks.
 
 use std::fmt;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch, UTC. Any i64 is a valid instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -141,6 +142,37 @@ impl fmt::Display for ShowDuration {
 pub trait Clock: fmt::Debug + Send + Sync {
     /// The current time.
     fn now(&self) -> TimestampMs;
+
+    /// Milliseconds since whenever, that pass whether the time is set or not.
+    fn steady_ms(&self) -> i64 {
+        self.now().0
+    }
+}
+
+/// A clock that was set forward by less counts as one that was not.
+pub const STEP_FORWARD_MS_MIN: i64 = 5000;
+
+/// Notices that a clock was set forward, or that the machine slept.
+#[derive(Debug)]
+pub struct ForwardWatch {
+    now_ms: i64,
+    steady_ms: i64,
+}
+
+impl ForwardWatch {
+    /// One that knows what `clock` shows now.
+    pub fn new(clock: &dyn Clock) -> Self {
+        Self { now_ms: clock.now().0, steady_ms: clock.steady_ms() }
+    }
+
+    /// What `clock` shows now, and by how many milliseconds it was set forward since the last look; 0 where that are less than
+    /// [`STEP_FORWARD_MS_MIN`].
+    pub fn look(&mut self, clock: &dyn Clock) -> (i64, i64) {
+        let before = std::mem::replace(self, Self::new(clock));
+        let passed_ms = self.steady_ms.saturating_sub(before.steady_ms);
+        let by_ms = self.now_ms.saturating_sub(before.now_ms).saturating_sub(passed_ms);
+        (self.now_ms, if by_ms < STEP_FORWARD_MS_MIN { 0 } else { by_ms })
+    }
 }
 
 /// The clock of the machine.
@@ -152,32 +184,51 @@ impl Clock for SystemClock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         TimestampMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
+
+    fn steady_ms(&self) -> i64 {
+        static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        i64::try_from(BEGAN.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
 }
 
 /// A clock that tests set and advance.
 #[derive(Debug, Default)]
-pub struct ManualClock(AtomicI64);
+pub struct ManualClock {
+    now_ms: AtomicI64,
+    /// By how much it was stepped.
+    stepped_ms: AtomicI64,
+}
 
 impl ManualClock {
     /// A clock that shows `now`.
     pub fn new(now: TimestampMs) -> Self {
-        Self(AtomicI64::new(now.0))
+        Self { now_ms: AtomicI64::new(now.0), stepped_ms: AtomicI64::new(0) }
     }
 
     /// Sets the time.
     pub fn set(&self, now: TimestampMs) {
-        self.0.store(now.0, Ordering::SeqCst);
+        self.now_ms.store(now.0, Ordering::SeqCst);
     }
 
     /// Moves the time on.
     pub fn advance_ms(&self, by_ms: i64) {
-        self.0.fetch_add(by_ms, Ordering::SeqCst);
+        self.now_ms.fetch_add(by_ms, Ordering::SeqCst);
+    }
+
+    /// Shows another time, while none passes.
+    pub fn step_ms(&self, by_ms: i64) {
+        self.now_ms.fetch_add(by_ms, Ordering::SeqCst);
+        self.stepped_ms.fetch_add(by_ms, Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> TimestampMs {
-        TimestampMs(self.0.load(Ordering::SeqCst))
+        TimestampMs(self.now_ms.load(Ordering::SeqCst))
+    }
+
+    fn steady_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::SeqCst).saturating_sub(self.stepped_ms.load(Ordering::SeqCst))
     }
 }
 
@@ -190,6 +241,31 @@ mod tests {
         assert_eq!(parse_duration_ms(text), Ok(want_ms), "{text}");
         assert_eq!(ShowDuration(want_ms).to_string(), shown);
         assert_eq!(parse_duration_ms(shown), Ok(want_ms), "{shown}");
+    }
+
+    #[test]
+    fn steps_forward_are_noticed() {
+        let clock = ManualClock::new(TimestampMs(1000));
+        let mut watch = ForwardWatch::new(&clock);
+        for (passes_ms, step_ms, want_ms) in [
+            (3_600_000, 0, 0),
+            (1000, 4999, 0),
+            (1000, 5000, 5000),
+            (0, -9000, 0),
+            (9000, 0, 0),
+            (-9000, 60_000, 60_000),
+        ] {
+            clock.advance_ms(passes_ms);
+            clock.step_ms(step_ms);
+            assert_eq!(watch.look(&clock), (clock.now().0, want_ms), "{passes_ms}, {step_ms}");
+        }
+        // That of the machine passes, and nobody sets it here.
+        let mut watch = ForwardWatch::new(&SystemClock);
+        let before_ms = SystemClock.steady_ms();
+        while SystemClock.steady_ms() == before_ms {
+            std::thread::yield_now();
+        }
+        assert_eq!(watch.look(&SystemClock).1, 0);
     }
 
     #[test]

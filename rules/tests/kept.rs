@@ -4,6 +4,7 @@ mod support;
 
 use proptest::prelude::*;
 use rules::alert::{State, Times};
+use rules::evaluate::SETTLING_MS;
 use rules::evaluate::kept::Kept;
 use rules::file::{RuleFile, read};
 use rules::shelf::Shelf;
@@ -129,6 +130,14 @@ fn after_a_start_missing_data_is_no_evidence() {
     bench.run(2);
     bench.restart();
     assert_eq!(bench.run(3), ["3: A{a} firing resolved"]);
+    // What was seen before the clock was set forward is no evidence of the time after it.
+    let mut bench = Bench::new(&text("g", "alert: A, expr: 'x > 5'"));
+    bench.series("x", &[("host", "a")], "6 6");
+    bench.run(2);
+    bench.minute = 60;
+    bench.settings.settling_until_ms = START_MS + 60 * MINUTE_MS + SETTLING_MS;
+    assert_eq!(bench.run(5), Vec::<String>::new());
+    assert_eq!(bench.run(1), ["65: A{a} firing resolved"]);
 }
 
 /// Alerts that speak of their rule as a whole too.

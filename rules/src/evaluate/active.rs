@@ -27,8 +27,8 @@ pub struct ActiveAlert {
     pub(super) stored: Option<(Times, i64)>,
     /// Whether value or texts are others than those on the shelf.
     pub(super) is_dirty: bool,
-    /// Whether a sample of it came since this process began.
-    pub(super) is_confirmed: bool,
+    /// When a sample of it came last, since this process began.
+    pub(super) confirmed_ms: Option<i64>,
     pub(super) series: Option<AlertSeries>,
 }
 
@@ -51,7 +51,7 @@ impl ActiveAlert {
             told_ms: None,
             stored: None,
             is_dirty: true,
-            is_confirmed: false,
+            confirmed_ms: None,
             series: None,
         }
     }
@@ -59,15 +59,17 @@ impl ActiveAlert {
     /// Takes all of its moments back by `by_ms`.
     pub(super) fn set_back(&mut self, by_ms: i64) {
         self.times = self.times.earlier(by_ms);
-        self.told_ms = self.told_ms.map(|told_ms| told_ms.saturating_sub(by_ms));
+        for at_ms in [&mut self.told_ms, &mut self.confirmed_ms].into_iter().flatten() {
+            *at_ms = at_ms.saturating_sub(by_ms);
+        }
     }
 
-    /// Takes over what a sample said.
-    pub(super) fn update(&mut self, value: f64, annotations: BTreeMap<String, String>) {
+    /// Takes over what a sample said at `at_ms`.
+    pub(super) fn update(&mut self, value: f64, annotations: BTreeMap<String, String>, at_ms: i64) {
         self.is_dirty |= self.value.to_bits() != value.to_bits() || self.annotations != annotations;
         self.value = value;
         self.annotations = annotations;
-        self.is_confirmed = true;
+        self.confirmed_ms = Some(at_ms);
     }
 
     /// Everything that is said of it.

@@ -100,14 +100,16 @@ impl RuleState {
         found: &mut Found,
     ) -> Result<(), String> {
         let policy = alerting.on_no_data;
-        // Not for longer where the clock is set back.
-        let left_ms = pass.settings.settling_until_ms.saturating_sub(pass.at_ms);
-        let is_settling = left_ms > 0 && left_ms <= super::SETTLING_MS;
+        let until_ms = pass.settings.settling_until_ms;
+        let (left_ms, since_ms) = (until_ms.saturating_sub(pass.at_ms), until_ms.saturating_sub(super::SETTLING_MS));
+        // Not for longer where the clock is set back; the moment may be that of the round before the start.
+        let is_settling = left_ms > 0 && left_ms <= super::SETTLING_MS.saturating_add(pass.interval_ms);
         let gone = |(labels, alert): (&Labels, &ActiveAlert)| {
             let is_gone = alert.times.is_active() && !found.seen.contains_key(labels);
             let source = alert.source.clone().filter(|_| is_gone)?;
             // What was seen since the start and is gone now is gone.
-            Some((labels.clone(), source, is_settling && !alert.is_confirmed))
+            let is_confirmed = alert.confirmed_ms.is_some_and(|at_ms| at_ms >= since_ms);
+            Some((labels.clone(), source, is_settling && !is_confirmed))
         };
         let gone: Vec<(Labels, Labels, bool)> = self.alerts.iter().filter_map(gone).collect();
         let wants_all = found.seen.is_empty() && matches!(policy, OnNoData::Alert | OnNoData::NoData);
@@ -195,7 +197,7 @@ impl RuleState {
                 alert.evidence.clear();
             }
             (alert.times, alert.source) = (times, seen.source);
-            alert.update(seen.value, seen.annotations);
+            alert.update(seen.value, seen.annotations, pass.at_ms);
             if before != Some(State::Firing) && times.state == State::Firing {
                 for capture in &alerting.capture {
                     let wish = CaptureWish { labels: labels.as_ref(), capture: *capture };

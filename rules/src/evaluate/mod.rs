@@ -36,7 +36,8 @@ use kept::Identity;
 
 /// Time between two tellings of an alert that stays as it is.
 pub const RESEND_MS: i64 = 60_000;
-/// How long after a start missing data of an alert that was not seen since is no evidence: agents may not have sent yet what they kept meanwhile.
+/// How long after a start, or after the clock was set forward, missing data of an alert that was not seen since is no evidence: agents may not have
+/// sent yet what they kept meanwhile.
 pub const SETTLING_MS: i64 = 5 * 60_000;
 /// Most times between two evaluations that count as none having been missed.
 const INTERVALS_MISSED_MIN: i64 = 2;

@@ -267,9 +267,30 @@ impl Alerts {
         ended
     }
 
+    /// Has those that fired at `before_ms` fire until `until_ms` at least; returns which had less time.
+    pub(super) fn set_forward(&mut self, before_ms: i64, until_ms: i64) -> Vec<Fingerprint> {
+        let mut extended = Vec::new();
+        for (alert, kept) in self.all.iter_mut().filter(|(_, kept)| !kept.ended) {
+            if kept.rule_holds_until_ms > before_ms {
+                kept.rule_holds_until_ms = kept.rule_holds_until_ms.max(until_ms);
+            }
+            if kept.posted.ends_ms > before_ms && kept.posted.ends_ms < until_ms {
+                kept.posted.ends_ms = until_ms;
+                kept.shelved_ends_ms = until_ms;
+                extended.push(*alert);
+            }
+        }
+        self.order_ends();
+        extended
+    }
+
     /// Takes all moments back by `by_ms`, now that it is `now_ms`.
     pub(super) fn set_back(&mut self, by_ms: i64, now_ms: i64) {
         self.all.values_mut().for_each(|kept| kept.set_back(by_ms, now_ms));
+        self.order_ends();
+    }
+
+    fn order_ends(&mut self) {
         let fire = self.all.iter().filter(|(_, kept)| !kept.ended);
         self.ends = fire.map(|(alert, kept)| (kept.posted.ends_ms, *alert)).collect();
     }

@@ -73,6 +73,26 @@ fn a_clock_set_back_changes_nothing_of_what_is_told() {
 }
 
 #[test]
+fn a_clock_set_forward_ends_nothing() {
+    let mut stage = Stage::new(&TEXT.replace("heartbeat", "# heartbeat"));
+    stage.dispatcher.put([alert("a=1,g=x", 0, Some(240_000)), alert("a=2,g=x", 0, Some(50_000))], 0);
+    stage.until(80).heard();
+    // An hour of which nobody knows, and a second more.
+    stage.leap(HOUR_S).until(80 + HOUR_S + 299);
+    assert_eq!(stage.heard(), ["3680 ops/0 repeat interval elapsed: 1"]);
+    // After a start it has that time again: that it fires is on the shelf. Nobody speaks of it.
+    stage.restart();
+    stage.until(2 * HOUR_S);
+    assert_eq!(stage.heard(), ["4040 ops/0 repeat interval elapsed: 1", "4280 ops/0 all alerts resolved: +1"]);
+    assert_eq!(
+        stage.notes(),
+        [
+            "the clock was set forward by 3600 s; what fires does so for 300 s at least, unless its sender says that it ended"
+        ]
+    );
+}
+
+#[test]
 fn a_step_back_is_an_event() {
     let mut stage = Stage::new(TEXT);
     stage.until(7000).set_clock(7000).set_clock(6999).set_clock(7000).set_clock(3400).until(3500);

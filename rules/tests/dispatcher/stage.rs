@@ -110,6 +110,14 @@ impl Stage {
         self
     }
 
+    /// Sets the clock forward while no time passes, which the dispatcher is told.
+    pub(crate) fn leap(&mut self, by_s: i64) -> &mut Self {
+        self.now_ms += by_s * 1000;
+        self.dispatcher.set_forward(by_s * 1000, self.now_ms);
+        self.look();
+        self
+    }
+
     fn look(&mut self) {
         for outgoing in self.dispatcher.due(self.now_ms) {
             let notification = &outgoing.notification;

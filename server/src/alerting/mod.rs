@@ -35,11 +35,11 @@ mod world;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::thread::JoinHandle;
 
-use model::{Clock, SeriesSource};
+use model::{Clock, ForwardWatch, SeriesSource};
 use query::{CancelToken, QueryOptions};
 use rules::evaluate::kept::Kept;
 use rules::evaluate::{SETTLING_MS, Settings};
@@ -152,6 +152,10 @@ pub struct Alerting {
     means: Means,
     shelf: Box<dyn Shelf>,
     settings: Settings,
+    /// As in the settings, and later where the clock was set forward.
+    settling_until_ms: AtomicI64,
+    /// By how much it was, since the start.
+    forward_ms: AtomicI64,
     loaded: RwLock<Loaded>,
     /// Held by whoever reads the files anew: what is known of rules that are no more.
     loading: Mutex<Kept>,
@@ -204,13 +208,15 @@ impl Alerting {
         let shelf = Box::new(shelf::RoomShelf(means.engine.room(ROOM)));
         let queries_max = options.queries_max;
         Self {
+            settling_until_ms: AtomicI64::new(settings.settling_until_ms),
+            forward_ms: AtomicI64::new(0),
+            queue: Mutex::new(Queue::new(ForwardWatch::new(&*means.clock))),
             options,
             means,
             shelf,
             settings,
             loaded: RwLock::default(),
             loading: Mutex::default(),
-            queue: Mutex::default(),
             wake: Condvar::new(),
             stopping: AtomicBool::new(false),
             lanes: Lanes::new(queries_max),

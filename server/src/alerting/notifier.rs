@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use model::Clock;
+use model::{Clock, ForwardWatch};
 use rules::config::Config;
 use rules::notify::alerts::Incoming;
 use rules::notify::decision::Fingerprint;
@@ -29,6 +29,7 @@ const INBOX_MAX: usize = 100_000;
 /// See the module.
 pub struct Notifier {
     clock: Arc<dyn Clock>,
+    forward: Mutex<ForwardWatch>,
     shelf: Box<dyn Shelf>,
     events: Arc<EventFiles>,
     dispatcher: Mutex<Dispatcher>,
@@ -101,6 +102,7 @@ impl Notifier {
         let counts = Counts::default();
         counts.look_at(&dispatcher);
         Ok(Arc::new(Self {
+            forward: Mutex::new(ForwardWatch::new(&*clock)),
             clock,
             shelf,
             events,
@@ -174,11 +176,20 @@ impl Notifier {
         self.wake.notify_all();
     }
 
+    /// The dispatcher and the time, once it knows where the clock was set forward.
+    fn enter(&self) -> (MutexGuard<'_, Dispatcher>, i64) {
+        let mut dispatcher = lock(&self.dispatcher);
+        let (now_ms, forward_ms) = lock(&self.forward).look(&*self.clock);
+        if forward_ms > 0 {
+            dispatcher.set_forward(forward_ms, now_ms);
+        }
+        (dispatcher, now_ms)
+    }
+
     /// Does what is due, and returns when something is next, milliseconds since the Unix epoch.
     pub fn step(self: &Arc<Self>) -> i64 {
         self.take_inbox();
-        let mut dispatcher = lock(&self.dispatcher);
-        let now_ms = self.clock.now().0;
+        let (mut dispatcher, now_ms) = self.enter();
         let due = dispatcher.due(now_ms);
         // Told what cannot be written is better than not told.
         let _ = self.write(&mut dispatcher, now_ms);
@@ -195,8 +206,7 @@ impl Notifier {
             let mut inbox = lock(&self.inbox);
             (std::mem::take(&mut inbox.alerts), std::mem::take(&mut inbox.outcomes))
         };
-        let mut dispatcher = lock(&self.dispatcher);
-        let now_ms = self.clock.now().0;
+        let (mut dispatcher, now_ms) = self.enter();
         dispatcher.put(alerts.into_values().flatten(), now_ms);
         for (ticket, delivered) in outcomes {
             dispatcher.delivered(ticket, &delivered, now_ms);
@@ -241,8 +251,7 @@ impl Notifier {
 
     /// Changes something, and returns when that is on the shelf.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Dispatcher, i64) -> T) -> Result<T, ShelfError> {
-        let mut dispatcher = lock(&self.dispatcher);
-        let now_ms = self.clock.now().0;
+        let (mut dispatcher, now_ms) = self.enter();
         let changed = change(&mut dispatcher, now_ms);
         let written = self.write(&mut dispatcher, now_ms);
         drop(dispatcher);
@@ -252,8 +261,7 @@ impl Notifier {
 
     /// Changes what people change, and returns when that is on the shelf. What cannot be written does not count.
     pub(crate) fn edit<T>(&self, change: impl FnOnce(&mut Dispatcher, i64) -> T) -> Result<T, ShelfError> {
-        let mut dispatcher = lock(&self.dispatcher);
-        let now_ms = self.clock.now().0;
+        let (mut dispatcher, now_ms) = self.enter();
         let before = dispatcher.before();
         let changed = change(&mut dispatcher, now_ms);
         let written = self.write(&mut dispatcher, now_ms);
@@ -381,6 +389,22 @@ receivers: [{name: ops, webhook_configs: [{url: 'http://x/'}]}]";
         }
         notifier.step();
         assert_eq!(lock(&sink.told)[2], "new alerts added: 3");
+    }
+
+    #[test]
+    fn a_clock_set_forward_ends_nothing() {
+        let (clock, sink) = (Arc::new(ManualClock::new(TimestampMs(1000))), Arc::new(Sink::default()));
+        let notifier = notifier(&clock, &sink);
+        notifier.tell(vec![posted("a", 241_000)]);
+        notifier.step();
+        clock.step_ms(3_600_000);
+        notifier.step();
+        assert_eq!(*lock(&sink.told), ["first notification: 1"]);
+        assert!(notifier.look(|dispatcher, now_ms| dispatcher.alerts(now_ms)[0].kept.posted.ends_ms > now_ms));
+        // Time that passes does.
+        clock.advance_ms(310_000);
+        notifier.step();
+        assert_eq!(lock(&sink.told).len(), 2);
     }
 
     /// A shelf that takes nothing while it is full.

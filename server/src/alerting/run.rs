@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use model::{Clock, ForwardWatch};
 use query::CancelToken;
 use rules::alert::State;
-use rules::evaluate::{Evaluation, RuleFault, RuleState, schedule};
+use rules::evaluate::{Evaluation, RuleFault, RuleState, SETTLING_MS, Settings, schedule};
 use rules::event::{EventKind, event_labels, fingerprint_text};
 use rules::posted::fingerprint;
 use rules::shelf::Change;
@@ -38,13 +39,14 @@ pub(super) struct Due {
 }
 
 /// Groups by when they are due.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
     order: BinaryHeap<Reverse<(i64, u64)>>,
     slots: BTreeMap<u64, Arc<Slot>>,
     next: u64,
     /// The latest time it was asked at.
     seen_ms: i64,
+    forward: ForwardWatch,
     /// Threads that evaluate groups or wait for one to be due.
     threads: usize,
     /// Those that wait.
@@ -52,6 +54,12 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// One without groups, for the clock that `forward` watches.
+    pub(super) fn new(forward: ForwardWatch) -> Self {
+        let (order, slots) = Default::default();
+        Self { order, slots, next: 0, seen_ms: 0, forward, threads: 0, idle: 0 }
+    }
+
     pub(super) fn push(&mut self, due: Due) {
         self.next += 1;
         self.order.push(Reverse((due.due_ms, self.next)));
@@ -72,11 +80,28 @@ impl Queue {
         }
         self.seen_ms = now_ms;
         tracing::warn!(seconds = by_ms / 1000, "the clock was set back; rules are evaluated by the new time");
+        self.place(|due_ms, interval_ms| schedule::placed_ms(due_ms, now_ms, interval_ms));
+    }
+
+    /// Has groups be due when `placed_ms` says, of when they were and of their intervals.
+    fn place(&mut self, placed_ms: impl Fn(i64, i64) -> i64) {
         for Reverse((due_ms, number)) in std::mem::take(&mut self.order) {
             if let Some(slot) = self.slots.get(&number) {
-                self.order.push(Reverse((schedule::placed_ms(due_ms, now_ms, slot.interval_ms), number)));
+                self.order.push(Reverse((placed_ms(due_ms, slot.interval_ms), number)));
             }
         }
+    }
+
+    /// Takes note of a clock that was set forward: what was due before that is missed. Returns the time and by how much it was set.
+    fn watch_forward(&mut self, clock: &dyn Clock) -> (i64, i64) {
+        let (now_ms, by_ms) = self.forward.look(clock);
+        if by_ms > 0 {
+            tracing::warn!(seconds = by_ms / 1000, "the clock was set forward; rules are evaluated by the new time");
+            self.place(|due_ms, interval_ms| {
+                schedule::first_ms(now_ms, interval_ms, due_ms.rem_euclid(interval_ms.max(1)))
+            });
+        }
+        (now_ms, by_ms)
     }
 
     /// The next, if it is due at `now_ms`.
@@ -172,7 +197,7 @@ impl Alerting {
         }
         queue.idle += 1;
         loop {
-            let now_ms = self.now_ms();
+            let now_ms = self.watch_clock(&mut queue);
             let due = queue.pop(now_ms).filter(|_| !self.is_stopping());
             if due.is_some() || self.is_stopping() {
                 queue.idle -= 1;
@@ -187,11 +212,24 @@ impl Alerting {
         }
     }
 
+    /// What time it is. Where the clock was set forward, missing data is no evidence for a while, as after a start.
+    fn watch_clock(&self, queue: &mut Queue) -> i64 {
+        let (now_ms, by_ms) = queue.watch_forward(&*self.means.clock);
+        if by_ms > 0 {
+            self.settling_until_ms.store(now_ms.saturating_add(SETTLING_MS), Ordering::Release);
+            self.forward_ms.fetch_add(by_ms, Ordering::AcqRel);
+        }
+        now_ms
+    }
+
     /// Evaluates all groups that are due, on this thread. For tests with a clock of their own.
     #[cfg(test)]
     pub(crate) fn run_due(&self) {
         loop {
-            let due = lock(&self.queue).pop(self.now_ms());
+            let mut queue = lock(&self.queue);
+            let now_ms = self.watch_clock(&mut queue);
+            let due = queue.pop(now_ms);
+            drop(queue);
             let Some(due) = due else { return };
             self.run(due);
         }
@@ -234,7 +272,10 @@ impl Alerting {
         let Some(known) = state.as_mut() else { return false };
         let cancel = self.cancel_token();
         let world = ServerWorld::of_slot(self, slot, Arc::clone(&cancel));
-        let (mut made, samples) = known.judge(&slot.group, &world, &self.settings, at_ms);
+        let forward_ms = self.forward_ms.load(Ordering::Acquire);
+        let settling_until_ms = self.settling_until_ms.load(Ordering::Acquire);
+        let settings = Settings { settling_until_ms, ..self.settings.clone() };
+        let (mut made, samples) = known.judge(&slot.group, &world, &settings, at_ms);
         // The next start goes on from the round before.
         if cancel.is_canceled() {
             return false;
@@ -256,6 +297,11 @@ impl Alerting {
         counts.computed = world.computed();
         drop(counts);
         self.note(slot, at_ms, &made, saved.err());
+        // Nothing has ended by a clock that was set forward meanwhile.
+        let by_ms = self.forward_ms.load(Ordering::Acquire) - forward_ms;
+        for posted in made.posted.iter_mut().filter(|posted| !posted.is_resolved(at_ms)) {
+            posted.ends_ms = posted.ends_ms.saturating_add(by_ms);
+        }
         // People are told also where the disk is full, which is what they may have to be told of.
         self.tell(made.posted);
         true

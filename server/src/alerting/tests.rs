@@ -421,6 +421,31 @@ fn a_clock_set_back_stops_nothing() {
 }
 
 #[test]
+fn a_clock_set_forward_ends_nothing() {
+    let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    write(rules.path(), RULES);
+    let bench = Bench::open(data.path(), rules.path(), NOW_MS);
+    bench.alerting.reload().expect("read");
+    bench.run(&[6.0, 6.0, 6.0, 6.0]);
+    let fire = ["inactive pending", "pending firing"];
+    assert_eq!(bench.states(), fire);
+    lock(&bench.heard.told).clear();
+    bench.clock.step_ms(3_600_000);
+    for _ in 0..30 {
+        bench.alerting.run_due();
+        assert_eq!(bench.states(), fire);
+        bench.clock.advance_ms(10_000);
+    }
+    let (now_ms, told) = (bench.clock.now().0, lock(&bench.heard.told).clone());
+    assert!(!told.is_empty() && told.iter().all(|posted| posted.ends_ms > now_ms - 300_000), "{told:?}");
+    assert_eq!(lock(&bench.alerting.loaded().slots[0].counts).missed, 0);
+    // Data may come late, but not later than that.
+    bench.clock.advance_ms(10_000);
+    bench.alerting.run_due();
+    assert_eq!(bench.states().last().map(String::as_str), Some("firing resolved"));
+}
+
+#[test]
 fn what_goes_on_being_wrong_is_told_once() {
     let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     write(rules.path(), &format!("{RULES}  - {{record: text, expr: '\"s\"'}}\n"));
