@@ -92,7 +92,7 @@ impl Kept {
     /// Takes its moments back by `by_ms`, but its begin, which its sender knows, no further than to `now_ms`.
     fn set_back(&mut self, by_ms: i64, now_ms: i64) {
         let Posted { starts_ms, ends_ms, .. } = &mut self.posted;
-        let own = [&mut *ends_ms, &mut self.updated_ms, &mut self.shelved_ends_ms];
+        let own = [&mut *ends_ms, &mut self.updated_ms, &mut self.shelved_ends_ms, &mut self.rule_holds_until_ms];
         for at_ms in own.into_iter().chain(&mut self.changes_ms) {
             *at_ms = at_ms.saturating_sub(by_ms);
         }

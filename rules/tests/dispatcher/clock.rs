@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use rules::notify::alerts::Incoming;
+
 use crate::stage::{Stage, alert};
 
 const HOUR_S: i64 = 3600;
@@ -70,6 +72,18 @@ fn a_clock_set_back_changes_nothing_of_what_is_told() {
     assert_eq!(life(2 * HOUR_S, false), want);
     // After a start senders have the time to speak of their alerts again, so that this is another life.
     assert_eq!(life(2 * HOUR_S, true), life(0, true));
+}
+
+#[test]
+fn what_a_rule_said_holds_for_as_long_as_it_had_to() {
+    let mut stage = Stage::new(&TEXT.replace("heartbeat", "# heartbeat"));
+    stage.dispatcher.put([alert("a=1,g=x", 0, Some(200_000))], 0);
+    stage.until(80).set_clock(80 - HOUR_S).until(300 - HOUR_S).heard();
+    // It has ended, its rule says nothing more, and somebody else does.
+    let other = Incoming { by_rule: false, ..alert("a=1,g=x", stage.now_ms, None) };
+    stage.dispatcher.put([other], stage.now_ms);
+    stage.until(400 - HOUR_S);
+    assert_eq!(stage.heard(), ["-3280 ops/0 first notification: 1"]);
 }
 
 #[test]
