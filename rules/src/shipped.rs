@@ -13,6 +13,9 @@ pub const FILES: [(&str, &str); 4] = [
     ("shipped/metrickit.yml", include_str!("../shipped/metrickit.yml")),
 ];
 
+/// The rule that fires when the server does not keep its own metrics, so not for one that is told not to.
+pub const MISSES_SELF_METRICS: &str = "ServerStoresNothing";
+
 const RUNBOOKS: &str = include_str!("../../docs/runbooks.md");
 
 /// The files, read.

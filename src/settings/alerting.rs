@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use model::labels::is_label_name;
-use server::{AlertingOptions, NotifyOptions};
+use server::{AlertingOptions, NotifyOptions, SelfMetricsOptions};
 
 use super::Resolved;
+
+/// Longest time between two writings of the server's own metrics.
+const SELF_METRICS_INTERVAL_MS_MAX: u64 = 60_000;
 
 /// The parts of a list, which are separated by `;`.
 pub(super) fn list(text: &str) -> Vec<String> {
@@ -40,6 +43,7 @@ pub(super) fn options(resolved: &Resolved) -> AlertingOptions {
     AlertingOptions {
         rule_files: list(resolved.text("rule_files")),
         shipped_rules: resolved.text("shipped_rules") == "on",
+        self_metrics: resolved.duration_ms("self_metrics_interval").is_some(),
         interval_ms: resolved.duration_ms("evaluation_interval").unwrap_or(i64::MAX),
         query_offset_ms: resolved.duration_ms("rule_query_offset").unwrap_or(0),
         external_url: Some(resolved.text("external_url")).filter(|url| *url != "auto").unwrap_or_default().to_owned(),
@@ -48,6 +52,17 @@ pub(super) fn options(resolved: &Resolved) -> AlertingOptions {
         alertmanagers_file: file(resolved, "alertmanagers_file"),
         ..AlertingOptions::default()
     }
+}
+
+/// How the server keeps its own metrics. A shipped rule misses them after five minutes, so they come well within that.
+pub(super) fn self_metrics(resolved: &Resolved) -> Result<SelfMetricsOptions, String> {
+    let interval_ms = resolved.duration_ms("self_metrics_interval").unwrap_or(0).unsigned_abs();
+    if interval_ms > SELF_METRICS_INTERVAL_MS_MAX {
+        let text = resolved.text("self_metrics_interval");
+        return Err(format!("{text} is more than {} s, the longest allowed", SELF_METRICS_INTERVAL_MS_MAX / 1000));
+    }
+    // The instance is known once the port is.
+    Ok(SelfMetricsOptions { interval_ms, instance: String::new() })
 }
 
 /// Whether every text in a list is the address of an Alertmanager.
@@ -67,6 +82,17 @@ pub(super) fn notify(resolved: &Resolved) -> NotifyOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn own_metrics_come_at_least_once_a_minute() {
+        let read = |text: &str| {
+            let flags = [("self_metrics_interval", text.to_owned())].into_iter().collect();
+            let resolved = super::super::resolve(None, |_| None, &flags).expect("durations");
+            self_metrics(&resolved).map(|options| options.interval_ms)
+        };
+        assert_eq!((read("1m"), read("off")), (Ok(60_000), Ok(0)));
+        assert_eq!(read("61s"), Err("61s is more than 60 s, the longest allowed".to_owned()));
+    }
 
     #[test]
     fn lists_and_labels() {

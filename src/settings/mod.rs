@@ -378,7 +378,7 @@ pub(crate) const TABLE: &[Setting] = &[
         key: "self_metrics_interval",
         default: "15s",
         kind: Kind::DurationOrOff,
-        help: "Time between two writings of the server's own metrics into its store, with job=\"metrickit\"; off: they are on /metrics alone",
+        help: "Time between two writings of the server's own metrics into its store, with job=\"metrickit\", at most 1m; off: they are on /metrics alone",
     },
     Setting {
         key: "stop_timeout",

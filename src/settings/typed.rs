@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ingest::IngestLimits;
-use server::{AdminAccess, CaptureOptions, ProfileOptions, SelfMetricsOptions, ServeOptions, ServerOptions};
+use server::{AdminAccess, CaptureOptions, ProfileOptions, ServeOptions, ServerOptions};
 use storage::{Durability, EngineOptions};
 
 use super::memory::Memory;
@@ -97,6 +97,7 @@ impl ServerSettings {
         let data = PathBuf::from(resolved.text("data"));
         let captures = captures(resolved, &data);
         alerting::check_alertmanagers(resolved).map_err(wrong(resolved, "alertmanagers"))?;
+        let self_metrics = alerting::self_metrics(resolved).map_err(wrong(resolved, "self_metrics_interval"))?;
         let server = ServerOptions {
             query,
             captures,
@@ -111,11 +112,7 @@ impl ServerSettings {
             },
             alerting: alerting::options(resolved),
             notify: alerting::notify(resolved),
-            self_metrics: SelfMetricsOptions {
-                interval_ms: resolved.duration_ms("self_metrics_interval").unwrap_or(0).unsigned_abs(),
-                // Known once the port is.
-                instance: String::new(),
-            },
+            self_metrics,
             agents_waiting_max: resolved.count("connections_max") / 2,
             ..ServerOptions::default()
         };
@@ -208,7 +205,8 @@ mod tests {
         };
         assert_eq!(defaults.server.notify, notify);
         assert_eq!(defaults.server.self_metrics.interval_ms, 15_000);
-        assert_eq!(settings(&[("self_metrics_interval", "off")]).server.self_metrics.interval_ms, 0);
+        let without = settings(&[("self_metrics_interval", "off")]).server;
+        assert_eq!((without.self_metrics.interval_ms, without.alerting.self_metrics), (0, false));
         let serve = ServeOptions::default();
         assert_eq!((defaults.serve.connections_max, defaults.serve.drain_ms), (serve.connections_max, serve.drain_ms));
         assert_eq!(defaults.listen, SocketAddr::from(([127, 0, 0, 1], 9595)));

@@ -138,6 +138,10 @@ impl AlertingOptions {
     /// When one cannot be read, or everything that is wrong with rules.
     pub fn load(&self) -> Result<Read, LoadError> {
         let mut files = if self.shipped_rules { rules::shipped::files() } else { Vec::new() };
+        if !self.self_metrics {
+            let groups = files.iter_mut().flat_map(|file| &mut file.groups);
+            groups.for_each(|group| group.rules.retain(|rule| rule.name != rules::shipped::MISSES_SELF_METRICS));
+        }
         let mut paths = Vec::new();
         for pattern in &self.rule_files {
             let found = glob::matching(pattern);
@@ -345,4 +349,20 @@ fn take_states(slots: &[Arc<Slot>]) -> Kept {
         drop(lock(&slot.state));
     }
     Kept::of(slots.iter().filter_map(|slot| lock(&slot.state).take()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_keeps_no_metrics_of_its_own_does_not_miss_them() {
+        let misses = |self_metrics| {
+            let options = AlertingOptions { shipped_rules: true, self_metrics, ..AlertingOptions::default() };
+            let read = options.load().expect("shipped rules can be read");
+            let groups = read.files.iter().flat_map(|file| &file.groups);
+            groups.flat_map(|group| &group.rules).any(|rule| rule.name == rules::shipped::MISSES_SELF_METRICS)
+        };
+        assert_eq!((misses(true), misses(false)), (true, false));
+    }
 }

@@ -81,6 +81,8 @@ pub struct AlertingOptions {
     pub rule_files: Vec<String>,
     /// Whether the rules that come with the program are evaluated, too.
     pub shipped_rules: bool,
+    /// Whether the server keeps its own metrics; the shipped rule that misses them is left out otherwise.
+    pub self_metrics: bool,
     /// Time between two evaluations of groups that do not say.
     pub interval_ms: i64,
     /// How far back groups evaluate that do not say.
@@ -105,6 +107,7 @@ impl Default for AlertingOptions {
         Self {
             rule_files: Vec::new(),
             shipped_rules: false,
+            self_metrics: true,
             interval_ms: 60_000,
             query_offset_ms: 0,
             external_url: String::new(),
