@@ -1,4 +1,4 @@
-//! Reading samples outside of the language, for remote read and federation: the same places, limits and list as
+//! Reading samples outside of a single query, for remote read, federation and what rules are asked: the same places, limits and list as
 //! queries have.
 
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use model::{Labels, Matcher, ReadCost, Samples, SeriesSet, SourceError, TimeRange};
-use query::QueryError;
+use query::{CancelToken, QueryError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::App;
@@ -68,6 +68,11 @@ impl Drop for Reading {
 }
 
 impl Reading {
+    /// What tells an evaluation for it to stop.
+    pub(crate) fn cancel_token(&self) -> &CancelToken {
+        self.query.cancel_token()
+    }
+
     /// When the answer must be there, sent where it is sent piece by piece.
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline

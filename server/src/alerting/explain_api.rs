@@ -1,26 +1,34 @@
 //! `/api/v1/rules/explain`: how a rule reads, which override holds, and why its alerts are as they are.
+//!
+//! It asks what rules ask, but for people: within the places, time and memory of their queries, and it ends when its client goes.
 
 use std::sync::{Arc, TryLockError};
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State as AppState};
 use axum::response::Response;
-use model::Labels;
+use model::{Labels, SampleValue};
+use query::ast::Expr;
+use query::{QueryTime, Value as Answer, VectorElement};
 use rules::evaluate::explain::{Explained, Known, Place, nearest};
+use rules::evaluate::{RuleSample, World};
 use serde_json::{Value, json};
 
 use super::load::Slot;
-use super::notify_api::{apart, labels_of};
-use super::world::ServerWorld;
+use super::notify_api::labels_of;
 use crate::app::App;
+use crate::gate::run_blocking;
 use crate::params::Params;
+use crate::query_api::query_error;
+use crate::reading::{Entered, Reading, enter};
 use crate::reply::{ApiError, ErrorKind, success_json};
+use crate::running::Client;
 
 /// Instances of a rule that are told unless asked for.
 const INSTANCES_DEFAULT: usize = 100;
 /// Most of them.
 const INSTANCES_MAX: usize = 10_000;
-/// How long an evaluation under way is waited for.
+/// How long evaluations under way are waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Time between two looks at whether it is over.
 const LOOK: Duration = Duration::from_millis(10);
@@ -31,15 +39,60 @@ const OF_ANOTHER: [&str; 2] = ["NoData", "RuleError"];
 
 /// Rules called `name`, for series or alerts with every `label`, `name=value`.
 pub(crate) async fn explain(AppState(app): AppState<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let client = Client::of(request.extensions());
     let params = Params::of_url(request.uri())?;
     let name = params.required("name")?.to_owned();
     let labels = labels_of(&params)?;
     let limit = params.first("limit").map_or(Ok(INSTANCES_DEFAULT), |_| params.limit("limit"))?.min(INSTANCES_MAX);
-    let told = apart(&app, move |app| explained(app, &name, &labels, limit)).await??;
+    let Entered { place, ticket, left, reading } = enter(&app, &format!("rules/explain {name}"), client).await?;
+    let told = run_blocking(place, left, move || {
+        let result = explained(&app, &name, &labels, limit, &reading);
+        reading.end(&result);
+        result
+    })
+    .await?;
+    drop(ticket);
     Ok(success_json(&told))
 }
 
-fn explained(app: &App, name: &str, labels: &Labels, limit: usize) -> Result<Value, ApiError> {
+/// What people ask: it changes nothing.
+struct Asked<'a> {
+    app: &'a App,
+    reading: &'a Reading,
+}
+
+impl World for Asked<'_> {
+    fn vector(&self, text: &str, expr: &Expr, at_ms: i64) -> Result<Vec<VectorElement>, String> {
+        let left = self.reading.deadline().saturating_duration_since(Instant::now());
+        let request = query::Request {
+            query: text,
+            time: QueryTime::Instant { time_ms: at_ms },
+            options: &self.app.options.query,
+            lookback_ms: None,
+            timeout_ms: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+            cancel: self.reading.cancel_token(),
+            explain: false,
+        };
+        let answer = query::evaluate_expr(self.app.source.as_ref(), expr, &request);
+        match answer.map_err(|error| error.to_string())?.value {
+            Answer::Vector(elements) => Ok(elements),
+            Answer::Scalar { timestamp_ms, value } => {
+                Ok(vec![VectorElement { labels: Labels::empty(), timestamp_ms, value: SampleValue::Float(value) }])
+            }
+            Answer::String { .. } | Answer::Matrix(_) => Err("rule result is not a vector or scalar".to_owned()),
+        }
+    }
+
+    fn write(&self, _samples: Vec<RuleSample>) -> Result<(), String> {
+        Err("nothing is written for people who ask".to_owned())
+    }
+
+    fn is_canceled(&self) -> bool {
+        self.reading.cancel_token().is_canceled()
+    }
+}
+
+fn explained(app: &App, name: &str, labels: &Labels, limit: usize, reading: &Reading) -> Result<Value, ApiError> {
     let slots = app.alerting.loaded().slots.clone();
     let is_known = |name: &str| rules_of(&slots).any(|(_, _, known)| known == name);
     let (name, subject) = match labels.get("rule") {
@@ -48,13 +101,17 @@ fn explained(app: &App, name: &str, labels: &Labels, limit: usize) -> Result<Val
     };
     let settings = &app.alerting.settings;
     let now_ms = app.alerting.now_ms();
-    let world = ServerWorld::new(&app.alerting, settings.interval_ms, app.alerting.cancel_token());
+    let world = Asked { app, reading };
+    let began = Instant::now();
     let mut told = Vec::new();
     for (slot, number, _) in rules_of(&slots).filter(|(_, _, known)| *known == name).take(RULES_MAX) {
+        if world.is_canceled() {
+            return Err(query_error(&query::QueryError::Canceled));
+        }
         let Some(rule) = slot.group.rules.get(number) else { continue };
         let place = Place { file: &slot.file, group: &slot.group, rule };
         let mut explained = Explained::new(place, settings, &subject);
-        match known(slot, number) {
+        match known(slot, number, began) {
             Ok(Some(known)) => explained.look(place, &known, (&world, settings), now_ms, limit),
             Ok(None) => {}
             Err(fault) => explained.fault = Some(fault),
@@ -67,9 +124,9 @@ fn explained(app: &App, name: &str, labels: &Labels, limit: usize) -> Result<Val
     Ok(json!({ "now_ms": now_ms, "rules": told }))
 }
 
-/// What is known of a rule; `None` when other rules have taken its place. An evaluation under way is waited for, but not for long.
-fn known(slot: &Slot, number: usize) -> Result<Option<Known>, String> {
-    let began = Instant::now();
+/// What is known of a rule; `None` when other rules have taken its place. An evaluation under way is waited for, but not for long: a request
+/// that `began` then, for all of its rules together.
+fn known(slot: &Slot, number: usize, began: Instant) -> Result<Option<Known>, String> {
     loop {
         match slot.state.try_lock() {
             Ok(state) => return Ok(state.as_ref().and_then(|state| state.rules().get(number).map(Known::from))),
