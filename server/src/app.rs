@@ -237,17 +237,19 @@ impl App {
     fn load_and_apply(&self) -> Result<(), String> {
         let rules = self.options.alerting.load().map_err(|error| error.to_string());
         let routing = self.options.notify.load().map_err(|error| format!("alerting_config: {error}"));
-        self.counters.routing_read(routing.is_ok());
-        match (rules, routing) {
+        let is_right = routing.is_ok();
+        let applied = match (rules, routing) {
             (Ok(read), Ok((config, templates))) => {
-                self.alerting.apply(read).map_err(|error| error.to_string())?;
-                self.deliveries.configure(&config, templates, &self.options.alerting.external_url);
-                self.notifier.set_config(Arc::new(config));
-                Ok(())
+                self.alerting.apply(read).map_err(|error| error.to_string()).map(|_| {
+                    self.deliveries.configure(&config, templates, &self.options.alerting.external_url);
+                    self.notifier.set_config(Arc::new(config));
+                })
             }
             (Err(first), Err(second)) => Err(format!("{first}\n{second}")),
             (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
-        }
+        };
+        self.counters.routing_read(is_right, applied.is_ok());
+        applied
     }
 
     /// Ends alerting: rules are evaluated no more, then what is due is told, at most for [`DELIVERED_WITHIN`].

@@ -80,13 +80,13 @@ impl Counters {
         }
     }
 
-    /// Takes note of a reading of the routing file.
-    pub(crate) fn routing_read(&self, is_right: bool) {
-        self.routing_failed.store(!is_right, Ordering::Relaxed);
+    /// Takes note of a reading of the routing file: whether it was right, and whether alerts are routed by it now.
+    pub(crate) fn routing_read(&self, is_right: bool, is_in_force: bool) {
+        self.routing_failed.store(!is_in_force, Ordering::Relaxed);
         self.routing_failures.fetch_add(u64::from(!is_right), Ordering::Relaxed);
     }
 
-    /// How often the routing file was wrong, and whether it was at last.
+    /// How often the routing file was wrong, and whether alerts are routed by an older one.
     pub(crate) fn routing_failures(&self) -> (u64, bool) {
         (self.routing_failures.load(Ordering::Relaxed), self.routing_failed.load(Ordering::Relaxed))
     }

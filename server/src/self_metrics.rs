@@ -22,6 +22,8 @@ use crate::metrics_page::{self, one_counter, one_gauge};
 
 /// The label `job` of these series.
 pub const SELF_JOB: &str = "metrickit";
+/// The label of the server's own external labels that these series have, too: rules go by it.
+const ENVIRONMENT: &str = "env";
 /// Most series of one metric; there are some 150 metrics, nearly all of a few series each.
 const FAMILY_SERIES_MAX: usize = 2_000;
 /// Pause between two looks at whether the log is replayed.
@@ -102,7 +104,7 @@ impl SelfMetrics {
         if written.has_ended {
             return;
         }
-        let round = Round::of(families, &written, &app.options.self_metrics.instance, app.clock.now().0);
+        let round = Round::of(families, &written, &target(app), app.clock.now().0);
         self.left_out.fetch_add(round.left_out, Ordering::Relaxed);
         self.append(app, &mut written, &round);
     }
@@ -113,7 +115,7 @@ impl SelfMetrics {
         if std::mem::replace(&mut written.has_ended, true) || written.series.is_empty() {
             return;
         }
-        let round = Round::of(&[], &written, &app.options.self_metrics.instance, app.clock.now().0);
+        let round = Round::of(&[], &written, &target(app), app.clock.now().0);
         self.append(app, &mut written, &round);
     }
 
@@ -153,11 +155,11 @@ impl SelfMetrics {
 
 impl Round {
     /// The samples of `families` at `now_ms`, an `up` with them if there are any, and the ends of the series in `written` that are gone.
-    fn of(families: &[Family], written: &Written, instance: &str, now_ms: i64) -> Self {
+    fn of(families: &[Family], written: &Written, target: &[(&str, &str)], now_ms: i64) -> Self {
         let mut round = Self::default();
         let up = (!families.is_empty()).then(|| one_gauge("up", "Whether the target could be read.", 1.0));
         for family in families.iter().chain(&up) {
-            round.add(family, written, instance, now_ms);
+            round.add(family, written, target, now_ms);
         }
         let marker = stale_marker();
         for gone in written.series.difference(&round.series) {
@@ -167,10 +169,10 @@ impl Round {
         round
     }
 
-    fn add(&mut self, family: &Family, written: &Written, instance: &str, now_ms: i64) {
+    fn add(&mut self, family: &Family, written: &Written, target: &[(&str, &str)], now_ms: i64) {
         self.left_out += family.samples.len().saturating_sub(FAMILY_SERIES_MAX) as u64;
         for sample in family.samples.iter().take(FAMILY_SERIES_MAX) {
-            let labels = as_scraped(&sample.labels, instance);
+            let labels = as_scraped(&sample.labels, target);
             self.batch.push_series(labels.as_ref());
             self.batch.push_sample(now_ms, sample.value);
             self.series.insert(labels);
@@ -181,9 +183,16 @@ impl Round {
     }
 }
 
-/// The labels as a scrape of `instance` would have them.
-fn as_scraped(labels: &Labels, instance: &str) -> Labels {
-    let target = [("job", SELF_JOB), ("instance", instance)];
+/// The labels that a scrape would add.
+fn target(app: &App) -> Vec<(&str, &str)> {
+    let environment = app.options.alerting.external_labels.get(ENVIRONMENT).filter(|value| !value.is_empty());
+    let mut target = vec![("job", SELF_JOB), ("instance", app.options.self_metrics.instance.as_str())];
+    target.extend(environment.map(|value| (ENVIRONMENT, value.as_str())));
+    target
+}
+
+/// The labels as a scrape of `target` would have them.
+fn as_scraped(labels: &Labels, target: &[(&str, &str)]) -> Labels {
     let mut builder = LabelsBuilder::new();
     for (name, value) in labels {
         if target.iter().any(|(of_target, _)| *of_target == name) {
@@ -192,7 +201,7 @@ fn as_scraped(labels: &Labels, instance: &str) -> Labels {
             builder.push(name, value);
         }
     }
-    for (name, value) in target {
+    for &(name, value) in target {
         builder.push(name, value);
     }
     builder.build().unwrap_or_else(|_| Labels::from_pairs([(METRIC_NAME, labels.metric_name())]).unwrap_or_default())
@@ -244,6 +253,11 @@ mod tests {
     const INSTANCE: &str = "box:9595";
 
     fn open(data: &Path, series_max: usize) -> (Arc<App>, Arc<ManualClock>) {
+        open_with(data, series_max, "")
+    }
+
+    /// With `env` among the external labels.
+    fn open_with(data: &Path, series_max: usize, env: &str) -> (Arc<App>, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
         let options =
             EngineOptions { disk_reserve_bytes: 0, background: false, series_max, ..EngineOptions::default() };
@@ -251,7 +265,8 @@ mod tests {
         let sink = Arc::clone(&engine) as Arc<dyn SampleSink>;
         let writes = ingest::IngestState::new(sink, clock.clone(), ingest::IngestLimits::default());
         let self_metrics = SelfMetricsOptions { interval_ms: 15_000, instance: INSTANCE.to_owned() };
-        let options = ServerOptions { self_metrics, ..ServerOptions::default() };
+        let mut options = ServerOptions { self_metrics, ..ServerOptions::default() };
+        options.alerting.external_labels.insert("env".to_owned(), env.to_owned());
         (App::new(engine, writes, clock.clone(), options), clock)
     }
 
@@ -292,6 +307,15 @@ mod tests {
     }
 
     #[test]
+    fn they_have_the_environment_of_the_server() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (app, _) = open_with(folder.path(), 1_000_000, "dev");
+        app.self_metrics.write(&app, &[gauge("x", "Any.").with(&[("env", "of it")], 7.0)]);
+        let want = format!("x{{env=\"dev\", exported_env=\"of it\", instance=\"{INSTANCE}\", job=\"metrickit\"}}");
+        assert_eq!(samples(&app, "x"), [(want, vec![(0, Some(7.0))])]);
+    }
+
+    #[test]
     fn series_end_when_the_page_or_the_server_does() {
         let folder = tempfile::tempdir().expect("a folder");
         let (app, clock) = open(folder.path(), 1_000_000);
@@ -322,7 +346,7 @@ mod tests {
         let many = |count: usize| {
             (0..count).fold(gauge("x", "Any."), |family, at| family.with(&[("at", &at.to_string())], 0.0))
         };
-        let round = Round::of(&[many(FAMILY_SERIES_MAX + 5)], &Written::default(), INSTANCE, NOW_MS);
+        let round = Round::of(&[many(FAMILY_SERIES_MAX + 5)], &Written::default(), &[("instance", INSTANCE)], NOW_MS);
         assert_eq!((round.series.len(), round.left_out), (FAMILY_SERIES_MAX + 1, 5));
 
         let counted = || app.self_metrics.failures.load(Ordering::Relaxed);

@@ -78,7 +78,7 @@ struct Bench {
     app: Arc<App>,
     clock: Arc<ManualClock>,
     door: Arc<Door>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 const RULES: &str = "
@@ -107,13 +107,17 @@ impl Bench {
         let source = Arc::new(Guarded(Arc::clone(&door), fixed));
         let app = App::over(source, engine, ingest, clock.clone(), options);
         app.alerting().start();
-        let bench = Self { app, clock, door, _folder: folder };
+        let bench = Self { app, clock, door, folder };
         until("the group is there", || bench.group().is_some());
         bench
     }
 
-    /// The data of an answer, which must come at once.
+    /// The document of an answer, which must come at once.
     fn get(&self, path: &'static str) -> Value {
+        serde_json::from_str(&self.text(path)).unwrap()
+    }
+
+    fn text(&self, path: &'static str) -> String {
         use axum::body::Body;
         use http_body_util::BodyExt as _;
         use tower::ServiceExt as _;
@@ -125,7 +129,7 @@ impl Bench {
         };
         let body = block_on(async { tokio::time::timeout(PATIENCE, asked).await });
         let body = body.unwrap_or_else(|_| panic!("{path} is not answered"));
-        serde_json::from_slice(&body).unwrap()
+        String::from_utf8(body.to_vec()).unwrap()
     }
 
     fn group(&self) -> Option<Value> {
@@ -176,5 +180,45 @@ fn queries_of_people_leave_memory_to_rules() {
     assert_eq!(rule["health"], "ok", "{rule}");
     assert_eq!(people.all_bytes(), all, "rules gave back what they took");
     people.give_bytes(all);
+    bench.stop();
+}
+
+#[test]
+fn who_asks_about_rules_asks_as_people_do() {
+    let mut options = ServerOptions::default();
+    let people = Arc::new(query::Resources::new(1 << 20, 0));
+    options.query.resources = Arc::clone(&people);
+    let bench = Bench::start(options);
+    bench.evaluated();
+    let explain = || bench.get("/api/v1/rules/explain?name=High")["data"]["rules"][0].clone();
+    assert_eq!(explain()["counts"]["firing"], 1);
+    bench.door.shut();
+    let explained = std::thread::scope(|scope| {
+        let asked = scope.spawn(explain);
+        bench.door.wait_for_somebody();
+        let queries = bench.get("/api/v1/queries");
+        bench.door.open();
+        assert_eq!(queries["data"][0]["query"], "rules/explain High", "{queries}");
+        asked.join().unwrap()
+    });
+    assert_eq!(explained["fault"], Value::Null, "{explained}");
+    let all = people.bytes_max();
+    people.take_bytes(all).unwrap();
+    let refused = explain();
+    assert!(refused["fault"].as_str().is_some_and(|fault| fault.contains(&all.to_string())), "{refused}");
+    people.give_bytes(all);
+    bench.stop();
+}
+
+#[test]
+fn an_old_routing_is_not_told_as_the_new_one() {
+    let bench = Bench::start(ServerOptions::default());
+    let page = || bench.text("/metrics");
+    bench.app.reload().unwrap();
+    assert!(page().contains("\nmetrickit_routing_last_reload_successful 1\n"), "{}", page());
+    std::fs::write(bench.folder.path().join("r.yml"), RULES.replace("slow > 1", "slow >")).unwrap();
+    bench.app.reload().unwrap_err();
+    assert!(page().contains("\nmetrickit_routing_last_reload_successful 0\n"), "{}", page());
+    assert!(page().contains("\nmetrickit_routing_reload_failures_total 0\n"), "{}", page());
     bench.stop();
 }
