@@ -154,6 +154,7 @@ fn bytes(posted: &Posted) -> usize {
 
 /// What a message changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each tells of something else")]
 pub(super) struct Put {
     /// It was not known, or had ended, and fires.
     pub(super) begins: bool,
@@ -161,6 +162,17 @@ pub(super) struct Put {
     pub(super) ends: bool,
     /// Something is to be written down.
     pub(super) shelve: bool,
+    /// Its texts stay as they were: there was no place for longer ones.
+    pub(super) keeps_texts: bool,
+}
+
+/// Why there is no place for an alert that is not known yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    /// There are as many as may be.
+    Count,
+    /// They take as many bytes as they may.
+    Bytes,
 }
 
 impl Alerts {
@@ -193,21 +205,27 @@ impl Alerts {
         }
     }
 
-    /// Takes a message; nothing when there is no place for its alert, or for what the alert grows by.
-    pub(super) fn put(&mut self, incoming: Incoming, now_ms: i64) -> Option<Put> {
+    /// Takes a message, unless there is no place for an alert that is not known. One that is known always begins and ends as the message says; where
+    /// there is no place for what its texts grow by, they stay as they were.
+    pub(super) fn put(&mut self, mut incoming: Incoming, now_ms: i64) -> Result<Put, Full> {
         let alert = incoming.posted.fingerprint();
         let holds = |old: &Kept| !incoming.by_rule && old.rule_holds_until_ms > now_ms;
         if self.all.get(&alert).is_some_and(holds) {
-            return Some(Put { begins: false, ends: false, shelve: false });
+            return Ok(Put { begins: false, ends: false, shelve: false, keeps_texts: false });
         }
         let known = self.all.get(&alert);
         let (before_bytes, new_bytes) = (known.map_or(0, |known| bytes(&known.posted)), bytes(&incoming.posted));
         let all_bytes = self.bytes - before_bytes + new_bytes;
-        let has_place = known.is_some() || self.all.len() < self.count_max;
-        if !has_place || (new_bytes > before_bytes && all_bytes > self.bytes_max) {
-            return None;
+        let too_long = new_bytes > before_bytes && all_bytes > self.bytes_max;
+        match known {
+            None if self.all.len() >= self.count_max => return Err(Full::Count),
+            None if too_long => return Err(Full::Bytes),
+            Some(known) if too_long => {
+                incoming.posted.annotations.clone_from(&known.posted.annotations);
+                incoming.posted.generator_url.clone_from(&known.posted.generator_url);
+            }
+            _ => self.bytes = all_bytes,
         }
-        self.bytes = all_bytes;
         let old = self.all.remove(&alert);
         let was_firing = old.as_ref().is_some_and(|old| !old.ended);
         if let Some(old) = &old {
@@ -236,9 +254,10 @@ impl Alerts {
         if !new.ended {
             self.ends.insert((*ends_ms, alert));
         }
-        let put = Put { begins: !was_firing && !new.ended, ends: was_firing && new.ended, shelve };
+        let put =
+            Put { begins: !was_firing && !new.ended, ends: was_firing && new.ended, shelve, keeps_texts: too_long };
         self.all.insert(alert, new);
-        Some(put)
+        Ok(put)
     }
 
     /// Takes note that the group `id` need not tell of the end of an alert any more; returns it.
@@ -363,14 +382,17 @@ mod tests {
     fn ends_come_by_message_and_by_time() {
         let mut alerts = Alerts::new(9, 1 << 20);
         let alert = incoming(0, 0, false).posted.fingerprint();
-        let flags = |put: Option<Put>| put.map(|put| (put.begins, put.ends, put.shelve));
-        assert_eq!(flags(alerts.put(incoming(0, 240, false), 0)), Some((true, false, true)));
-        assert_eq!(flags(alerts.put(incoming(0, 300, false), 60)), Some((false, false, false)), "the end moves on");
-        assert_eq!(flags(alerts.put(incoming(0, 380, false), 140)), Some((false, false, true)), "half is used up");
+        let flags = |put: Result<Put, Full>| {
+            let put = put.expect("a place");
+            (put.begins, put.ends, put.shelve)
+        };
+        assert_eq!(flags(alerts.put(incoming(0, 240, false), 0)), (true, false, true));
+        assert_eq!(flags(alerts.put(incoming(0, 300, false), 60)), (false, false, false), "the end moves on");
+        assert_eq!(flags(alerts.put(incoming(0, 380, false), 140)), (false, false, true), "half is used up");
         assert!(alerts.sweep(379).is_empty());
         assert_eq!(alerts.sweep(380), [alert]);
-        assert_eq!(flags(alerts.put(incoming(390, 600, false), 400)), Some((true, false, true)));
-        assert_eq!(flags(alerts.put(incoming(390, 410, false), 410)), Some((false, true, true)));
+        assert_eq!(flags(alerts.put(incoming(390, 600, false), 400)), (true, false, true));
+        assert_eq!(flags(alerts.put(incoming(390, 410, false), 410)), (false, true, true));
         let kept = alerts.get(alert).expect("it is known");
         assert_eq!(kept.changes_ms, [0, 380, 400, 410]);
         assert_eq!(kept.flaps(4, 100, 420), None);
@@ -379,7 +401,7 @@ mod tests {
         assert!(alerts.forget(430, 20, |_| false).is_empty() && alerts.forget(431, 20, |_| true).is_empty());
         assert_eq!(alerts.forget(431, 20, |_| false), [alert]);
         assert_eq!(alerts.bytes, 0);
-        assert_eq!(Alerts::new(0, 1 << 20).put(incoming(0, 9, false), 5), None, "no place");
+        assert_eq!(Alerts::new(0, 1 << 20).put(incoming(0, 9, false), 5), Err(Full::Count), "no place");
     }
 
     #[test]
@@ -391,12 +413,26 @@ mod tests {
             incoming
         };
         let mut alerts = Alerts::new(9, 10_000);
-        let mut put = |name, text_bytes| alerts.put(of(name, text_bytes), 1).is_some();
-        assert!(put("a", 4000) && put("b", 4000));
-        assert!(!put("c", 4000) && !put("b", 6000), "no place, nor any to grow");
-        assert!(put("b", 4000) && put("b", 0), "none is needed");
-        assert!(put("c", 4000));
+        let mut put = |name, text_bytes| alerts.put(of(name, text_bytes), 1).map(|put| put.keeps_texts);
+        assert_eq!((put("a", 4000), put("b", 4000)), (Ok(false), Ok(false)));
+        assert_eq!((put("c", 4000), put("b", 6000)), (Err(Full::Bytes), Ok(true)), "no place, nor any to grow");
+        assert_eq!((put("b", 4000), put("b", 0)), (Ok(false), Ok(false)), "none is needed");
+        assert_eq!(put("c", 4000), Ok(false));
         let sum: usize = alerts.iter().map(|(_, kept)| bytes(&kept.posted)).sum();
+        assert_eq!(alerts.bytes, sum);
+
+        // What fires goes on to fire, and what ends ends, whether there is a place for longer texts or not.
+        let alert = of("c", 0).posted.fingerprint();
+        let mut put = |starts_ms, ends_ms, now_ms| {
+            let mut longer = of("c", 6000);
+            (longer.posted.starts_ms, longer.posted.ends_ms) = (starts_ms, ends_ms);
+            let put = alerts.put(longer, now_ms).expect("it is known");
+            (put.begins, put.ends, put.keeps_texts)
+        };
+        assert_eq!(put(0, 300, 2), (false, false, true));
+        assert_eq!(put(0, 250, 250), (false, true, true));
+        let kept = &alerts.get(alert).expect("it is known").posted;
+        assert_eq!((kept.ends_ms, kept.annotations["text"].len()), (250, 4000));
         assert_eq!(alerts.bytes, sum);
     }
 }

@@ -226,3 +226,23 @@ fn everything_has_a_bound() {
     stage.dispatcher.put([alert("a=1,g=1", 0, Some(1))], 5);
     assert_eq!(stage.dispatcher.alerts(5).len(), 2);
 }
+
+#[test]
+fn alerts_end_when_there_is_no_place_for_longer_texts() {
+    let mut stage = Stage::new(TEXT);
+    let limits = Limits { alerts_bytes_max: 1500, ..Limits::default() };
+    let config = Arc::clone(stage.dispatcher.config());
+    stage.dispatcher = Dispatcher::open(config, limits, &*stage.shelf, stage.events.clone(), 0).expect("a shelf");
+    stage.dispatcher.put([alert("a=1,g=1", 0, None)], 0);
+    let mut longer = alert("a=1,g=1", 0, Some(1));
+    longer.posted.annotations.insert("summary".to_owned(), "x".repeat(1500));
+    stage.dispatcher.put([longer], 1);
+    assert_eq!((stage.dispatcher.alerts(1).len(), stage.dispatcher.refused().texts), (0, 1));
+    let mut other = alert("a=2,g=1", 0, None);
+    other.posted.annotations.insert("summary".to_owned(), "x".repeat(1500));
+    stage.dispatcher.put([other], 1);
+    stage.dispatcher.due(30_000);
+    let want = "nobody is told of some alerts: 1 messages were not taken, 0 alerts are in no group; \
+        some alerts keep the texts that they had: 1 messages had longer ones; the last because all alerts may take 1500 bytes";
+    assert_eq!(stage.notes(), [want]);
+}

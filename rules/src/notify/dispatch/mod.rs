@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::acks::Acks;
-use super::alerts::{Alerts, ENDED_KEPT_MS, Incoming};
+use super::alerts::{Alerts, ENDED_KEPT_MS, Full, Incoming};
 use super::decision::{Fingerprint, Told};
 use super::delivery::Notification;
 use super::inhibit::Inhibitor;
@@ -131,6 +131,8 @@ pub struct Refused {
     pub alerts: u64,
     /// Alerts that were put into no group.
     pub groups: u64,
+    /// Messages whose times count, while their alert keeps the texts that it had.
+    pub texts: u64,
 }
 
 impl Dispatcher {
@@ -305,11 +307,21 @@ impl Dispatcher {
                 continue;
             }
             let alert = incoming.posted.fingerprint();
-            let Some(put) = self.alerts.put(incoming, now_ms) else {
-                self.refused.alerts += 1;
-                self.refused_noted.1 = format!("{} alerts are known already", self.limits.alerts_max);
-                continue;
+            let put = match self.alerts.put(incoming, now_ms) {
+                Ok(put) => put,
+                Err(full) => {
+                    self.refused.alerts += 1;
+                    self.refused_noted.1 = match full {
+                        Full::Count => format!("{} alerts are known already", self.limits.alerts_max),
+                        Full::Bytes => format!("all alerts may take {} bytes", self.limits.alerts_bytes_max),
+                    };
+                    continue;
+                }
             };
+            if put.keeps_texts {
+                self.refused.texts += 1;
+                self.refused_noted.1 = format!("all alerts may take {} bytes", self.limits.alerts_bytes_max);
+            }
             let Some(kept) = self.alerts.get(alert) else { continue };
             if put.shelve {
                 self.changed.insert(stored::alert_key(alert), Some(stored::alert_value(kept)));
@@ -498,9 +510,16 @@ impl Dispatcher {
             return;
         }
         let (alerts, groups) = (self.refused.alerts - noted.alerts, self.refused.groups - noted.groups);
-        let message = format!(
-            "nobody is told of some alerts: {alerts} messages were not taken, {groups} alerts are in no group; the last because {why}"
-        );
+        let texts = self.refused.texts - noted.texts;
+        let mut told = Vec::new();
+        if alerts + groups > 0 {
+            let what = "nobody is told of some alerts";
+            told.push(format!("{what}: {alerts} messages were not taken, {groups} alerts are in no group"));
+        }
+        if texts > 0 {
+            told.push(format!("some alerts keep the texts that they had: {texts} messages had longer ones"));
+        }
+        let message = format!("{}; the last because {why}", told.join("; "));
         self.record(now_ms, EventKind::Note { message });
     }
 
