@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State as AppState};
 use axum::response::Response;
-use model::{Labels, SampleValue};
+use model::Labels;
 use query::ast::Expr;
-use query::{QueryTime, Value as Answer, VectorElement};
+use query::{QueryTime, VectorElement};
 use rules::evaluate::explain::{Explained, Known, Place, nearest};
 use rules::evaluate::{RuleSample, World};
 use serde_json::{Value, json};
 
 use super::load::Slot;
 use super::notify_api::labels_of;
+use super::world::elements;
 use crate::app::App;
 use crate::gate::run_blocking;
 use crate::params::Params;
@@ -74,13 +75,7 @@ impl World for Asked<'_> {
             explain: false,
         };
         let answer = query::evaluate_expr(self.app.source.as_ref(), expr, &request);
-        match answer.map_err(|error| error.to_string())?.value {
-            Answer::Vector(elements) => Ok(elements),
-            Answer::Scalar { timestamp_ms, value } => {
-                Ok(vec![VectorElement { labels: Labels::empty(), timestamp_ms, value: SampleValue::Float(value) }])
-            }
-            Answer::String { .. } | Answer::Matrix(_) => Err("rule result is not a vector or scalar".to_owned()),
-        }
+        elements(answer.map_err(|error| error.to_string())?.value)
     }
 
     fn write(&self, _samples: Vec<RuleSample>) -> Result<(), String> {

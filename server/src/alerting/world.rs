@@ -68,13 +68,7 @@ impl World for ServerWorld<'_> {
         };
         let answer = query::evaluate_expr(self.means.source.as_ref(), expr, &request);
         self.computed_us.fetch_add(self.moment_us().saturating_sub(began_us), Ordering::Relaxed);
-        match answer.map_err(|error| error.to_string())?.value {
-            Value::Vector(elements) => Ok(elements),
-            Value::Scalar { timestamp_ms, value } => {
-                Ok(vec![VectorElement { labels: Labels::empty(), timestamp_ms, value: SampleValue::Float(value) }])
-            }
-            Value::String { .. } | Value::Matrix(_) => Err("rule result is not a vector or scalar".to_owned()),
-        }
+        elements(answer.map_err(|error| error.to_string())?.value)
     }
 
     fn write(&self, samples: Vec<RuleSample>) -> Result<(), String> {
@@ -129,6 +123,21 @@ impl World for ServerWorld<'_> {
 
     fn moment_us(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What a rule's expression came to: a number is one element without labels.
+///
+/// # Errors
+///
+/// When it is neither that nor a vector.
+pub(super) fn elements(value: Value) -> Result<Vec<VectorElement>, String> {
+    match value {
+        Value::Vector(elements) => Ok(elements),
+        Value::Scalar { timestamp_ms, value } => {
+            Ok(vec![VectorElement { labels: Labels::empty(), timestamp_ms, value: SampleValue::Float(value) }])
+        }
+        Value::String { .. } | Value::Matrix(_) => Err("rule result is not a vector or scalar".to_owned()),
     }
 }
 
