@@ -61,11 +61,12 @@ impl Subject {
         }
     }
 
-    /// Goes to the other phase if it is time.
+    /// Goes to the other phase if it is time. At the end only what never rose still rises, as few kills leave little time to.
     fn go_on(&mut self, is_ending: bool, random: &mut fastrand::Rng) {
         let is_high = self.phase == Phase::High;
         let is_heard = !self.kind.patient || self.has_heard(is_high) || self.episodes.is_empty();
-        if !self.is_written || !is_heard || (is_ending && !is_high) {
+        let is_done = is_ending && !is_high && !self.episodes.is_empty();
+        if !self.is_written || !is_heard || is_done {
             return;
         }
         // Times at which alerts become active are told in seconds: two of them are further apart.
@@ -82,7 +83,7 @@ impl Subject {
     /// Whether nothing more is to come of it.
     fn is_over(&self) -> bool {
         let is_known = self.last_heard.values().all(|fires| !fires);
-        let is_told = !self.kind.patient || self.episodes.is_empty() || self.has_heard(false);
+        let is_told = !self.episodes.is_empty() && (!self.kind.patient || self.has_heard(false));
         self.phase == Phase::Low && self.is_written && is_known && is_told
     }
 
