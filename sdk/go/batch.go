@@ -1,6 +1,7 @@
 package metrickit
 
 import (
+	"fmt"
 	"math"
 	"sort"
 	"time"
@@ -12,6 +13,10 @@ import (
 // requestBytes is how long a request may grow, uncompressed, before the next
 // one begins. It is also what is lost when the full queue drops one.
 const requestBytes = 256 << 10
+
+// emittedMax bounds what is kept of earlier rounds to tell series apart that
+// come twice: twice as many as one function may give.
+const emittedMax = 2 * SeriesMax
 
 // label is a checked pair.
 type label struct{ name, value string }
@@ -41,6 +46,10 @@ type batch struct {
 	zero    remotewrite.NativeHistogram
 	scratch distribution
 	emitter Emitter
+	// emitted has the round in which functions gave each of their series last.
+	emitted map[string]uint64
+	round   uint64
+	key     []byte
 	// series were written in this round.
 	series int
 }
@@ -57,6 +66,10 @@ func newBatch(fixed []label, full func(body []byte, samples int)) *batch {
 func (b *batch) begin(now time.Time, stale bool) {
 	b.request.Reset()
 	b.nowMs, b.stale, b.series = now.UnixMilli(), stale, 0
+	b.round++
+	if len(b.emitted) > emittedMax {
+		clear(b.emitted)
+	}
 	if stale {
 		// Behind the last samples, which it must not replace.
 		b.nowMs++
@@ -73,6 +86,28 @@ func (b *batch) end() {
 	b.full(append(make([]byte, 0, len(b.packed)), b.packed...), b.request.Len())
 	b.request.Reset()
 	b.metadata.Help = b.request.Symbol(b.help)
+}
+
+// claim notes that a function gives this series, and refuses one that was
+// given in this round: two samples of a series can't have one time. The labels
+// are sorted.
+func (b *batch) claim(name string, own []label) error {
+	key := append(b.key[:0], name...)
+	for _, l := range own {
+		if l.value != "" {
+			key = append(append(key, 0xff), l.name...)
+			key = append(append(key, 0xff), l.value...)
+		}
+	}
+	b.key = key
+	if b.emitted[string(key)] == b.round {
+		return fmt.Errorf("metrickit: metric %s has a series twice, %v", name, own)
+	}
+	if b.emitted == nil {
+		b.emitted = make(map[string]uint64)
+	}
+	b.emitted[string(key)] = b.round
+	return nil
 }
 
 // metric says of what the samples that follow are.

@@ -156,7 +156,7 @@ func (c *Client) guard(part source) {
 
 // Close reads everything a last time, marks the series as ended so that
 // queries show them no longer, and sends what is in the queue until ctx ends,
-// or for five seconds where it never does. It tells what could not be sent.
+// or for five seconds where it never does or is nil. It tells what could not be sent.
 // Metrics can be updated afterwards, to no effect. Closing again is harmless.
 func (c *Client) Close(ctx context.Context) error {
 	if c == nil {
@@ -166,14 +166,19 @@ func (c *Client) Close(ctx context.Context) error {
 	return c.closeErr
 }
 
-func (c *Client) close(ctx context.Context) error {
+func (c *Client) close(ctx context.Context) (problem error) {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	// Also where there is no time for all else: the next client takes it.
+	defer func() { problem = errors.Join(problem, c.slot.Close()) }()
 	if _, ends := ctx.Deadline(); !ends {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, closeTimeout)
 		defer cancel()
 	}
 	defer c.cancel()
-	problem := c.profiles.Close()
+	problem = c.profiles.Close()
 	close(c.stop)
 	select {
 	case <-c.collected:
@@ -191,5 +196,5 @@ func (c *Client) close(ctx context.Context) error {
 	if left := c.queue.state(); left.samples > 0 {
 		problem = errors.Join(problem, fmt.Errorf("metrickit: %d samples were not sent", left.samples))
 	}
-	return errors.Join(problem, c.slot.Close())
+	return problem
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -187,6 +188,30 @@ func TestCloseTellsWhatIsLost(t *testing.T) {
 	}
 }
 
+func TestNoContextIsNone(t *testing.T) {
+	client := start(t, quiet(newReceiver(t).URL))
+	//lint:ignore SA1012 what programs do all the same
+	if err := client.Close(nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatAReceiverLeavesOutIsSaid(t *testing.T) {
+	server := newReceiver(t)
+	server.fail(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(samplesWrittenHeader, "1")
+		w.WriteHeader(http.StatusNoContent)
+	})
+	options := quiet(server.URL)
+	var said lockedBuffer
+	options.Logger = slog.New(slog.NewTextHandler(&said, nil))
+	options.Registry.NewGauge("level", "").With().Set(1)
+	closeAll(t, start(t, options))
+	if !strings.Contains(said.String(), "did not take all readings; those are lost\" taken=1 of=") {
+		t.Errorf("got %q", said.String())
+	}
+}
+
 func TestTheSocketIsPreferred(t *testing.T) {
 	server, agent := newReceiver(t), newReceiver(t)
 	path := filepath.Join(t.TempDir(), "agent.sock")
@@ -238,6 +263,7 @@ func TestAPanicInTheProgramsFunctions(t *testing.T) {
 
 func TestAFunctionThatNeverReturns(t *testing.T) {
 	options := quiet("http://127.0.0.1:1")
+	options.Instance = ""
 	release := make(chan struct{})
 	options.Registry.NewGaugeFunc("stuck", "", func() float64 { <-release; return 1 })
 	client := start(t, options)
@@ -245,6 +271,11 @@ func TestAFunctionThatNeverReturns(t *testing.T) {
 	defer cancel()
 	if err := client.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
+	}
+	if held, taken := holdSlot("j", 0); held == nil && taken {
+		t.Error("the slot of a client that is closed is held")
+	} else if held != nil {
+		held.Close()
 	}
 	close(release)
 	<-client.collected

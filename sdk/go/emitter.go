@@ -39,7 +39,9 @@ type collectFunc struct {
 //
 // The name tells it from others in messages; a second function of the same
 // name is left out. At most SeriesMax readings a round are taken. F must be
-// safe to call from another goroutine and should be quick.
+// safe to call from another goroutine and should be quick. A series that was
+// given in this round already, names of metrics of the registry, and names that
+// begin with metrickit_ are refused.
 func (r *Registry) Collect(name string, f func(*Emitter)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,7 +91,11 @@ func (e *Emitter) emit(kind remotewrite.Kind, name, help string, value float64, 
 	for _, l := range labels {
 		e.labels = append(e.labels, label{l.Name, cleanValue(l.Value)})
 	}
-	if err := e.check(name); err != nil {
+	err := e.check(name)
+	if err == nil {
+		err = e.batch.claim(name, e.labels)
+	}
+	if err != nil {
 		e.owner.refused++
 		if !e.owner.complained {
 			e.owner.complained = true
@@ -106,6 +112,12 @@ func (e *Emitter) emit(kind remotewrite.Kind, name, help string, value float64, 
 func (e *Emitter) check(name string) error {
 	if err := checkMetricName(name); err != nil {
 		return err
+	}
+	if err := checkOwner(name); err != nil {
+		return err
+	}
+	if e.registry.has(name) {
+		return fmt.Errorf("metrickit: metric %s is one of the registry's: a function can't give it too", name)
 	}
 	if len(e.labels) > labelNamesMax {
 		return fmt.Errorf("metrickit: metric %s has %d labels, the limit is %d", name, len(e.labels), labelNamesMax)

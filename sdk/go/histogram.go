@@ -170,6 +170,9 @@ func (r *Registry) NewHistogramWith(options HistogramOptions, name, help string,
 			made.bounds = append(made.bounds, strconv.FormatFloat(bound, 'g', -1, 64))
 		}
 		made.bounds = append(made.bounds, "+Inf")
+	} else {
+		s := made.settings
+		d.native = nativeOptions{schema: s.Schema, bucketsMax: s.BucketsMax, zeroThreshold: s.ZeroThreshold}
 	}
 	made.vec = newVec(r, d, func(h *Histogram) {
 		h.settings = &made.settings

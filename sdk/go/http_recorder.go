@@ -39,6 +39,12 @@ func (r *recorder) ReadFrom(source io.Reader) (int64, error) {
 	return io.Copy(r.ResponseWriter, source)
 }
 
+// WriteString keeps the server's way to write texts without copying them.
+func (r *recorder) WriteString(text string) (int, error) {
+	r.began()
+	return io.WriteString(r.ResponseWriter, text)
+}
+
 // Unwrap lets http.ResponseController reach all else.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
@@ -72,9 +78,13 @@ func (r *recorder) wrap() http.ResponseWriter {
 // The recorder of these has a name, so that its methods are not theirs too.
 type flusher struct{ to *recorder }
 
-func (f flusher) Flush() {
+func (f flusher) Flush() { _ = f.FlushError() }
+
+// FlushError is what http.ResponseController asks for: it tells a handler that
+// streams that its client left.
+func (f flusher) FlushError() error {
 	f.to.began()
-	f.to.ResponseWriter.(http.Flusher).Flush()
+	return http.NewResponseController(f.to.ResponseWriter).Flush()
 }
 
 type hijacker struct{ from *recorder }

@@ -62,8 +62,9 @@ type HandlerOptions struct {
 //
 // The route is the pattern of the ServeMux that served the request, from Go
 // 1.23 on wherever that is, before where next is the ServeMux itself. The status
-// is its class, such as 5xx. Whatever the ResponseWriter can do, it can still
-// do.
+// is its class, such as 5xx. The ResponseWriter flushes, hijacks and sends files
+// as the one below it; what else that one can do, such as http.Pusher, is
+// reached by its method Unwrap, as http.ResponseController does.
 func Handler(next http.Handler) http.Handler {
 	return HandlerWith(HandlerOptions{}, next)
 }

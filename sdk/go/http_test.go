@@ -158,7 +158,20 @@ func TestTheWriterCanDoWhatItCould(t *testing.T) {
 		t.Error("it hijacks")
 	}
 	flushing.(http.Flusher).Flush()
+	// One that streams is told that its client left.
+	gone := (&recorder{ResponseWriter: goneWriter{httptest.NewRecorder()}}).wrap()
+	if err := http.NewResponseController(gone).Flush(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+	if written, err := io.WriteString(flushing, "text"); written != 4 || err != nil {
+		t.Errorf("%d bytes, %v", written, err)
+	}
 }
+
+// goneWriter answers a client that left.
+type goneWriter struct{ *httptest.ResponseRecorder }
+
+func (goneWriter) FlushError() error { return net.ErrClosed }
 
 type failing struct{}
 

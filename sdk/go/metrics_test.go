@@ -42,8 +42,16 @@ func TestGauges(t *testing.T) {
 		e.Counter("waits_total", "", 4)
 		e.Gauge("bad name", "", 1)
 		e.Gauge("twice", "", 1, Label{"a", "1"}, Label{"a", "2"})
+		e.Counter("waits_total", "", 5)
+		e.Counter("waits_total", "", 6, Label{"of", ""})
+		e.Gauge("level", "", 7)
+		e.Gauge("metrickit_own", "", 8)
 	})
+	r.Collect("other pool", func(e *Emitter) { e.Gauge("open", "", 9, Label{"a", "2"}, Label{"z", "1"}) })
 	found := collected(t, families(r)...)
+	if refused := r.all()[2].(*collectFunc).refused; refused != 6 {
+		t.Errorf("%d refused", refused)
+	}
 	for key, want := range map[string]float64{"level{}": -2.5, "asked{}": 9, `open{a="2",z="1"}`: 3, "waits_total{}": 4} {
 		if found[key].Value != want {
 			t.Errorf("%s is %+v", key, found[key])
@@ -154,6 +162,14 @@ func TestDefinitions(t *testing.T) {
 		{func(r *Registry) { r.NewHistogramWith(HistogramOptions{Buckets: []float64{math.Inf(1)}}, "a", "") }, "finite"},
 		{func(r *Registry) { r.NewCounter("a", "", "b"); r.NewGauge("a", "", "b") }, "defined twice, as counter a{b} and as gauge a{b}"},
 		{func(r *Registry) { r.NewCounter("a", "", "b"); r.NewCounter("a", "", "c") }, "defined twice"},
+		{func(r *Registry) {
+			r.NewHistogram("a", "")
+			r.NewHistogramWith(HistogramOptions{Schema: 5}, "a", "")
+		}, "as histogram a{} with schema 3, 320 buckets, zero to 2.938735877055719e-39 and as histogram a{} with schema 5"},
+		{func(r *Registry) {
+			r.NewHistogram("a", "").With().Observe(1)
+			r.NewHistogramWith(HistogramOptions{Schema: 3}, "a", "")
+		}, "<nil>"},
 		{func(r *Registry) {
 			r.NewCounter("a_sum", "")
 			r.NewHistogramWith(HistogramOptions{Buckets: []float64{1}}, "a", "")

@@ -37,8 +37,16 @@ type description struct {
 	sorted []int
 	// buckets are the bounds of a histogram with fixed ones, else nil.
 	buckets []float64
+	// native is how a histogram without fixed buckets counts.
+	native nativeOptions
 	// callback says that values come from a function, which can't be shared.
 	callback bool
+}
+
+// nativeOptions are those of HistogramOptions that a native histogram has.
+type nativeOptions struct {
+	schema, bucketsMax int
+	zeroThreshold      float64
 }
 
 func newDescription(name, help string, kind remotewrite.Kind, labels []string) description {
@@ -61,12 +69,19 @@ func (d *description) describe() *description { return d }
 
 func (d *description) String() string {
 	kind := map[remotewrite.Kind]string{remotewrite.Counter: "counter", remotewrite.Gauge: "gauge", remotewrite.Histogram: "histogram"}[d.kind]
-	return fmt.Sprintf("%s %s{%s}", kind, d.name, strings.Join(d.labels, ","))
+	text := fmt.Sprintf("%s %s{%s}", kind, d.name, strings.Join(d.labels, ","))
+	switch {
+	case d.buckets != nil:
+		text += fmt.Sprintf(" with buckets %v", d.buckets)
+	case d.native != nativeOptions{}:
+		text += fmt.Sprintf(" with schema %d, %d buckets, zero to %v", d.native.schema, d.native.bucketsMax, d.native.zeroThreshold)
+	}
+	return text
 }
 
 func (d *description) equal(other *description) bool {
 	return d.kind == other.kind && !d.callback && !other.callback &&
-		slices.Equal(d.labels, other.labels) && slices.Equal(d.buckets, other.buckets)
+		slices.Equal(d.labels, other.labels) && slices.Equal(d.buckets, other.buckets) && d.native == other.native
 }
 
 // names are all that the metric's series have.
@@ -82,8 +97,8 @@ func (d *description) check() error {
 	if err := checkMetricName(d.name); err != nil {
 		return err
 	}
-	if strings.HasPrefix(d.name, reservedPrefix) {
-		return fmt.Errorf("metrickit: metric name %q: names that begin with %s are the client's own", d.name, reservedPrefix)
+	if err := checkOwner(d.name); err != nil {
+		return err
 	}
 	if len(d.labels) > labelNamesMax {
 		return fmt.Errorf("metrickit: metric %s has %d labels, the limit is %d", d.name, len(d.labels), labelNamesMax)
@@ -103,6 +118,14 @@ func (d *description) check() error {
 		if !(at == 0 || bound > d.buckets[at-1]) || bound != bound || bound-bound != 0 {
 			return fmt.Errorf("metrickit: histogram %s: bounds of buckets must be finite and ascend, bound %d is %v", d.name, at, bound)
 		}
+	}
+	return nil
+}
+
+// checkOwner tells whether a program may have a metric of that name.
+func checkOwner(name string) error {
+	if strings.HasPrefix(name, reservedPrefix) {
+		return fmt.Errorf("metrickit: metric name %q: names that begin with %s are the client's own", name, reservedPrefix)
 	}
 	return nil
 }

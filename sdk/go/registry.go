@@ -99,6 +99,13 @@ func register[F family](r *Registry, added F) F {
 	return added
 }
 
+// has says whether a metric has series of that name.
+func (r *Registry) has(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.byName[name] != nil
+}
+
 // all returns the families; the list only ever grows, so that it can be read
 // without the lock.
 func (r *Registry) all() []family {

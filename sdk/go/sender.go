@@ -156,7 +156,7 @@ func (s *sender) pause(ctx context.Context, pause time.Duration) {
 func (s *sender) deliver(ctx context.Context, next parcel) time.Duration {
 	result := s.post(ctx, next)
 	s.requests[result.outcome].Add(1)
-	s.log(result)
+	s.log(result, next.samples)
 	if result.outcome == retried {
 		s.queue.putBack(next)
 		pause := s.backoff.next(result.retryAfter)
@@ -272,7 +272,7 @@ func writtenOf(header http.Header) (written int, told bool) {
 
 // log writes a line when the receiver goes away or comes back, and now and
 // then one about what it refuses.
-func (s *sender) log(r result) {
+func (s *sender) log(r result, samples int) {
 	logger := s.settings.Logger
 	switch {
 	case r.outcome == retried && !s.away:
@@ -281,6 +281,9 @@ func (s *sender) log(r result) {
 	case r.outcome == sent && s.away:
 		s.away = false
 		logger.Info("metrickit: readings are sent again")
+	case r.outcome == sent && r.written < samples && time.Since(s.complainedAt) >= complaintInterval:
+		s.complainedAt = time.Now()
+		logger.Warn("metrickit: the receiver did not take all readings; those are lost", "taken", r.written, "of", samples)
 	case r.outcome == rejected && time.Since(s.complainedAt) >= complaintInterval:
 		s.complainedAt = time.Now()
 		logger.Warn("metrickit: readings were refused and are lost", "error", r.err)

@@ -1,6 +1,7 @@
 package metrickit
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -48,6 +49,11 @@ func (r *receiver) fail(h http.HandlerFunc) {
 }
 
 func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	if request.Method != http.MethodPost {
+		// An agent on this host looks what a program of Go has to offer.
+		http.NotFound(w, request)
+		return
+	}
 	body, _ := io.ReadAll(request.Body)
 	r.mu.Lock()
 	r.requests = append(r.requests, request)
@@ -160,6 +166,24 @@ func closeAll(t *testing.T, client *Client) {
 	if err := client.Close(ctx); err != nil {
 		t.Error(err)
 	}
+}
+
+// lockedBuffer is a log that another goroutine writes to.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(text []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(text)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // collected is what one round over the registry gives, by key.
