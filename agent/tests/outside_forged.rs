@@ -20,7 +20,7 @@ use proptest::prelude::*;
 const START: u64 = 0x1000_0000;
 const END: u64 = START + (32 << 20);
 const ALLOWANCE: Allowance = Allowance { bytes: 512 << 10, time: Duration::from_secs(20) };
-const LIMITS: WalkLimits = WalkLimits { goroutines_max: 2_000, blocked_before_ns: 1 << 40 };
+const LIMITS: WalkLimits = WalkLimits { goroutines_max: 2_000, blocked_before_ns: 1 << 40, known_id: 1 << 10 };
 
 /// Memory whose words follow from a seed unless they are set.
 struct Forged {
@@ -114,7 +114,8 @@ fn read_all(memory: &Forged, image: &Image<'_>) {
         }
     }
     if let Ok(walk) = Walk::take(image, &mut reader(), LIMITS) {
-        let (mut remembered, known) = (Remembered::default(), Known { at_ms: 1, now_ns: 1 << 41, total: Some(10) });
+        let (mut remembered, known) =
+            (Remembered::default(), Known { at_ms: 1, now_ns: 1 << 41, total: Some(10), newcomers: true });
         let mut names = Names::new(None, &mut remembered);
         let _ = sites::census(&walk, known, image, &mut reader(), &mut names);
     }

@@ -19,7 +19,7 @@ const END: u64 = START + (4 << 20);
 /// Distance between two variables.
 const STEP: u64 = 16 << 10;
 const ALLOWANCE: Allowance = Allowance { bytes: 96 << 10, time: Duration::from_secs(20) };
-const LIMITS: WalkLimits = WalkLimits { goroutines_max: 500, blocked_before_ns: 1 << 40 };
+const LIMITS: WalkLimits = WalkLimits { goroutines_max: 500, blocked_before_ns: 1 << 40, known_id: 1 << 10 };
 const RELEASES: [&str; 3] = ["go1.26.8", "go1.21.13", "go1.24.11"];
 
 /// Memory of which each word is given by 3 bytes of the input: of which form it is, and a number.
@@ -85,7 +85,7 @@ pub fn run(data: &[u8]) {
     }
     if let Ok(walk) = Walk::take(&image, &mut reader(), LIMITS) {
         assert!(walk.alive <= walk.looked_at && walk.looked_at <= walk.listed);
-        let (mut remembered, known) = (Remembered::default(), Known { at_ms: 1, now_ns: 1 << 41, total: None });
+        let (mut remembered, known) = (Remembered::default(), Known { at_ms: 1, now_ns: 1 << 41, total: None, newcomers: true });
         let mut names = Names::new(None, &mut remembered);
         if let Ok(census) = sites::census(&walk, known, &image, &mut reader(), &mut names) {
             assert!(census.sites.len() <= sites::SITES_MAX + 1);

@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"sync"
@@ -57,6 +59,24 @@ func init() {
 				if response, err := client.Get("http://" + address + "/"); err == nil {
 					response.Body.Close()
 				}
+			}
+		}
+	}
+	programs["streams-hang-clients-leave"] = func(w *world) step {
+		var lock sync.Mutex
+		lock.Lock()
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			lock.Lock()
+			lock.Unlock()
+		}))
+		server.EnableHTTP2 = true
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.StartTLS()
+		client := server.Client()
+		client.Timeout = 5 * time.Millisecond
+		return func(now int) {
+			if response, err := client.Get(server.URL); err == nil {
+				response.Body.Close()
 			}
 		}
 	}

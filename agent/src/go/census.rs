@@ -55,6 +55,8 @@ pub struct SourceLine {
 pub struct SiteCount {
     /// How many there are.
     pub count: u64,
+    /// Those of them that were not there at the census before, where that is known.
+    pub newcomers: Option<u64>,
     /// Those of them that have been blocked for the time that the census was asked about, or longer.
     pub blocked_long: u64,
     /// How long the one that has waited longest has been blocked, in milliseconds, where that is known.

@@ -48,6 +48,8 @@ struct State {
     population: Population,
     alive: Vec<Goroutine>,
     created: f64,
+    /// Those that came in the last step.
+    came: u64,
 }
 
 /// A process.
@@ -69,7 +71,8 @@ pub const BEGAN_MS: i64 = 1_767_225_600_000;
 
 impl World {
     pub fn new(populations: &[Population], load: Option<Curve>, ages: bool, blocked_s: f64, seed: u64) -> Self {
-        let state = |population: &Population| State { population: *population, alive: Vec::new(), created: 0.0 };
+        let state =
+            |population: &Population| State { population: *population, alive: Vec::new(), created: 0.0, came: 0 };
         let states = populations.iter().map(state).collect();
         Self { states, random: Rng::with_seed(seed), ages, load, served: 0.0, now_s: 0.0, blocked_s }
     }
@@ -84,6 +87,7 @@ impl World {
         let mut sites: BTreeMap<Site, SiteCount> = BTreeMap::new();
         for state in &mut self.states {
             let (count, longest_s, blocked) = state.step(self.now_s, step_s, self.blocked_s, &mut self.random);
+            let came = state.came.min(count);
             for (site, wait) in state.sites() {
                 let site =
                     Site { function: site.to_owned(), created_by: "main.main".to_owned(), wait: wait.to_owned() };
@@ -93,6 +97,7 @@ impl World {
                     let blocked_ms = (longest_s * 1000.0).max(1.0) as u64;
                     found.longest_blocked_ms = Some(found.longest_blocked_ms.unwrap_or(0).max(blocked_ms));
                     found.blocked_long += blocked;
+                    *found.newcomers.get_or_insert(0) += came;
                 }
             }
         }
@@ -127,10 +132,12 @@ impl State {
     /// How many there are, for how long the oldest has been blocked, and how many for long.
     fn step(&mut self, now_s: f64, step_s: f64, blocked_s: f64, random: &mut Rng) -> (u64, f64, u64) {
         let hours = now_s / 3600.0;
+        self.came = 0;
         match self.population {
             Churn { mean, seconds, .. } => {
                 let count = poisson(random, mean(hours));
-                self.created += mean(hours) / seconds * step_s;
+                let came = mean(hours) / seconds * step_s;
+                (self.created, self.came) = (self.created + came, came as u64);
                 return (count as u64, seconds * random.f64() * 3.0, 0);
             }
             Pool { count, wakes, .. } => {
@@ -169,6 +176,7 @@ impl State {
 
     fn arrive(&mut self, count: usize, now_s: f64, ends_s: f64) {
         self.created += count as f64;
+        self.came += count as u64;
         self.alive.extend((0..count).map(|_| Goroutine { since_s: now_s, ends_s }));
     }
 }

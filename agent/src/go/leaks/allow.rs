@@ -6,8 +6,12 @@ use crate::go::census::Site;
 /// What a goroutine waits for that reads or writes a connection.
 pub const IO_WAIT: &str = "IO wait";
 
-/// Sites left out unless told otherwise, as [`Pattern`]s.
-const ALWAYS: [&str; 14] = [
+/// What reads a connection of an HTTP client. It waits for the network while the connection is idle, too.
+pub const IDLE_CLIENT: &str = "net/http.(*persistConn).readLoop";
+
+/// Sites left out unless told otherwise, as [`Pattern`]s. Connections that clients keep to this program are their affair; those that it
+/// keeps itself are judged, and so is what handles a request, whatever the protocol.
+const ALWAYS: [&str; 13] = [
     "runtime.*",
     "os/signal.loop",
     "os/signal.signal_recv",
@@ -15,10 +19,9 @@ const ALWAYS: [&str; 14] = [
     "internal/synctest.*",
     "net/http.(*conn).serve@IO wait",
     "net/http.(*connReader).backgroundRead",
-    "net/http.(*persistConn).readLoop@IO wait",
-    "net/http.(*http2*",
-    "net/http/internal/http2.*",
-    "golang.org/x/net/http2.*",
+    "net/http.(*http2serverConn)*@IO wait",
+    "net/http/internal/http2.(*serverConn)*@IO wait",
+    "golang.org/x/net/http2.(*serverConn)*@IO wait",
     "google.golang.org/grpc/internal/transport.*@IO wait",
     "google.golang.org/grpc.(*Server).*@IO wait",
     "net.(*Resolver).*@IO wait",
@@ -115,7 +118,14 @@ mod tests {
         assert!(ALWAYS.iter().all(|text| Pattern::parse(text).is_ok()));
         assert!(list.contains(&site("net/http.(*conn).serve", "IO wait")));
         assert!(!list.contains(&site("net/http.(*conn).serve", "sync.Mutex.Lock")), "a handler that hangs is judged");
-        assert!(!list.contains(&site("net/http.(*persistConn).readLoop", "select")), "a body left open is judged");
+        assert!(list.contains(&site("net/http.(*http2serverConn).readFrames", "IO wait")));
+        for (function, wait) in [
+            ("net/http.(*http2serverConn).runHandler", "sync.Mutex.Lock"),
+            ("net/http.(*persistConn).readLoop", "select"),
+            (IDLE_CLIENT, IO_WAIT),
+        ] {
+            assert!(!list.contains(&site(function, wait)), "{function} that waits for {wait} is judged");
+        }
         assert!(list.contains(&site("main.daemon", "select")) && !list.contains(&site("main.work", "select")));
     }
 }

@@ -8,16 +8,23 @@
 //! - **Stays**: they do not become fewer, but how long they are blocked is not known, or they wake now and then, as behind a ticker. Then
 //!   twice as many rises are asked for, thrice for those that wait for the network, to heights never reached before.
 //! - **Comes and goes**: a floor that rises under a population that changes, or a queue whose head moves on, if slowly, or connections that
-//!   brought other goroutines along. Half a day of it is asked for.
+//!   brought other goroutines along. Half a day of it is asked for. Whether others come is seen by their ids where these are known. By net
+//!   changes alone it shows badly while load grows, and not before those of a young population begin to leave: so the later half of a
+//!   rise is looked at by itself.
+//!
+//! Those of such a population that stay show by age alone: the ones blocked for long are a population of their own.
 //!
 //! A rise is explained, and no evidence, when connections became as many more, or when load grew with it (but for what waits for a lock or a
 //! receiver): by Little's law the goroutines that serve requests grow as these do, or faster where they also take longer, which the square
 //! allows for; a leak grows faster. A rise that slows down is a population that fills up.
 
-use super::allow::IO_WAIT;
+use std::cmp::Ordering;
+
+use super::allow::{IDLE_CLIENT, IO_WAIT};
 use super::grade::Grade;
 use super::options::LeakOptions;
 use super::windows::{ProcessWindow, SiteWindow, seconds};
+use crate::go::census::Site;
 
 /// What goroutines wait for says how a rise of their number is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +54,12 @@ impl Waiting {
     }
 }
 
+/// Goroutines that one of `site` always has with it: a connection of an HTTP client has one that reads and one that writes. Where no
+/// more come with them nobody uses it.
+pub(super) fn company(site: &Site) -> f64 {
+    if site.function == IDLE_CLIENT { 1.0 } else { 0.0 }
+}
+
 /// One site over the windows of one length, oldest first; `process` has as many windows as `site`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View<'a> {
@@ -59,6 +72,8 @@ pub(super) struct View<'a> {
     /// The most that longer windows saw before those in view.
     pub(super) peak_before: u32,
     pub(super) waiting: Waiting,
+    /// See [`company`].
+    pub(super) company: f64,
 }
 
 /// What was found.
@@ -78,10 +93,15 @@ pub(super) struct Finding {
 const STUCK_SHARE: f64 = 0.65;
 /// In less than this share, they wake; in between, they are a queue whose head moves on.
 const WAKING_SHARE: f64 = 0.1;
-/// A site comes and goes when what it falls, all together, is more than this share of what it rises.
-const RESTLESS_SHARE: f64 = 0.25;
+/// A site comes and goes when more than this share of those that come go, or of the net change from look to look where it is not
+/// known who came: most of what comes and goes is not seen then while the number rises fast.
+const RESTLESS_SHARE: f64 = 0.125;
+/// The same where the oldest is known to be stuck.
+const RESTLESS_SHARE_STUCK: f64 = 0.25;
 /// The same for connections: clients that stay for hours leave seldom.
 const RESTLESS_SHARE_NETWORK: f64 = 0.08;
+/// Growth of those blocked for long, by the least that counts, from which on their number may stay level between two rises.
+const LEVEL_GROWTH: u64 = 3;
 /// Windows of the shortest length that a rise must last under a population that comes and goes: half a day with those of five minutes.
 const RESTLESS_WINDOWS: i64 = 150;
 /// Later growth below this share of earlier growth is a population that fills up.
@@ -119,27 +139,50 @@ impl View<'_> {
         })
     }
 
-    /// More and more that have been blocked for long, while they become more at all.
+    /// More and more that have been blocked for long, while they become more at all. Of those hardly any ends by chance: where their
+    /// number stays level for some windows between rises that are high, as between bursts, the rise goes on. Connections that are idle
+    /// for long, and nothing else with them, are [`Grade::Probable`] at the most.
     fn strong(&self, options: &LeakOptions) -> Option<Finding> {
-        if self.waiting == Waiting::Network {
-            return None;
-        }
-        let run = run_of(self.site, |window| window.blocked_floor);
+        let blocked = |window: &SiteWindow| window.blocked_floor;
+        let network = self.waiting == Waiting::Network;
+        let rises_min = if network { 3 * options.rises } else { self.least_stuck(options) };
+        let run = climb_of(self.site, blocked);
         let last = self.site.len().checked_sub(1)?;
-        (self.least_stuck(options)..=run).find_map(|rises| {
-            let from = last.checked_sub(rises)?;
+        (rises_min..=run).find_map(|length| {
+            let from = last.checked_sub(length)?;
+            let rises = self.site.get(from..)?.windows(2).map(|pair| matches!(pair, [a, b] if blocked(b) > blocked(a)));
+            let begins = rises.clone().next() == Some(true);
+            let rises = rises.filter(|rose| *rose).count();
+            if !begins || rises < rises_min {
+                return None;
+            }
             let (first, now) = (self.site.get(from)?, self.site.get(last)?);
             let grown = now.blocked_floor.saturating_sub(first.blocked_floor);
             // Daemons that were all there and only grow older have a level floor.
             let arrived = now.floor.saturating_sub(first.floor);
+            let high = LEVEL_GROWTH * options.growth_needed(u64::from(first.blocked_floor));
+            let grade = if network { Grade::Probable } else { Grade::Strong };
             let holds = self.grew(first.blocked_floor, now.blocked_floor, options, from)
+                && (rises == length || u64::from(grown) >= high)
                 && arrived.saturating_mul(2) >= grown
+                && f64::from(arrived) >= self.chance(from)
                 && self.stuck(from)
-                && !slows(self.site, from, run, |window| window.blocked_floor)
+                && !slows(self.site, from, run, blocked)
                 && !self.by_connections(from, arrived)
+                && !self.accompanied(from, now.floor)
                 && (self.waiting == Waiting::Hard || !self.by_load(from));
-            holds.then(|| self.told(Grade::Strong, run, first.floor, now.floor))
+            holds.then(|| self.told(grade, run, first.floor, now.floor))
         })
+    }
+
+    /// By how much the floor of a population that comes and goes differs by chance: about as much as the number does in one window.
+    fn chance(&self, from: usize) -> f64 {
+        if !self.restless(from, true) {
+            return 0.0;
+        }
+        let ranges = self.site.iter().skip(from).map(|window| window.ceiling.saturating_sub(window.floor));
+        let windows = u32::try_from(ranges.len()).unwrap_or(u32::MAX).max(1);
+        f64::from(ranges.fold(0, u32::saturating_add)) / f64::from(windows)
     }
 
     fn told(&self, grade: Grade, run: usize, base: u32, top: u32) -> Finding {
@@ -158,10 +201,11 @@ impl View<'_> {
 
     /// Whether a rise of `rises` windows from `from` on is long enough for what is known of its goroutines.
     fn persists(&self, from: usize, rises: usize, top: u32, options: &LeakOptions) -> bool {
-        let restless = self.restless(from);
+        let stuck = self.waiting != Waiting::Network && self.stuck(from);
+        let restless = self.restless(from, stuck);
         let explained = self.waiting != Waiting::Hard && self.by_load(from);
         let new_height = top > self.peak_until(from);
-        if self.waiting != Waiting::Network && !restless && self.stuck(from) {
+        if stuck && !restless {
             return rises >= self.least_stuck(options) && !explained && (new_height || self.waiting == Waiting::Hard);
         }
         let least = match self.waiting {
@@ -181,7 +225,7 @@ impl View<'_> {
         let (Some(before), Some(after)) = (self.process.get(from), self.process.last()) else { return false };
         let growth = f64::from(top) - f64::from(self.site.get(from).map_or(0, |window| window.floor));
         let of_all = f64::from(after.total_floor) - f64::from(before.total_floor);
-        self.waiting == Waiting::Network && of_all >= ACCOMPANIED * growth
+        self.waiting == Waiting::Network && of_all >= (ACCOMPANIED + self.company) * growth
     }
 
     /// Rises that are enough where goroutines are stuck: one more for those that wait for news, of which some live long by chance.
@@ -219,13 +263,21 @@ impl View<'_> {
             && self.aging(from).is_some_and(|share| (WAKING_SHARE..STUCK_SHARE).contains(&share))
     }
 
-    /// Whether goroutines of the site come and go.
-    fn restless(&self, from: usize) -> bool {
-        let sum = |of: fn(&SiteWindow) -> u32| -> f64 {
-            self.site.iter().skip(from + 1).map(|window| f64::from(of(window))).sum()
+    /// Whether goroutines of the site come and go: through the whole rise or, since the first of those who leave have yet to leave when
+    /// it begins, in its later half.
+    fn restless(&self, from: usize, stuck: bool) -> bool {
+        let most = match self.waiting {
+            Waiting::Network => RESTLESS_SHARE_NETWORK,
+            _ if stuck => RESTLESS_SHARE_STUCK,
+            _ => RESTLESS_SHARE,
         };
-        let most = if self.waiting == Waiting::Network { RESTLESS_SHARE_NETWORK } else { RESTLESS_SHARE };
-        sum(|window| window.fell) > most * sum(|window| window.rose)
+        let leave = |from: usize| {
+            let sum = |of: fn(&SiteWindow) -> u32| -> f64 {
+                self.site.iter().skip(from + 1).map(|window| f64::from(of(window))).sum()
+            };
+            sum(|window| window.fell) > most * sum(|window| window.rose)
+        };
+        leave(from) || leave(from + self.site.len().saturating_sub(from + 1) / 2)
     }
 
     /// The most there ever were until the end of window `from`, as far as is remembered.
@@ -268,6 +320,16 @@ pub(super) fn run_of<T>(windows: &[T], number: impl Fn(&T) -> u32) -> usize {
         .rev()
         .take_while(|pair| matches!(pair, [before, after] if number(after) > number(before)))
         .count()
+}
+
+/// As [`run_of`], but the number may stay level between two rises.
+fn climb_of<T>(windows: &[T], number: impl Fn(&T) -> u32) -> usize {
+    let steps = windows.windows(2).rev().map(|pair| match pair {
+        [before, after] => number(after).cmp(&number(before)),
+        _ => Ordering::Less,
+    });
+    let climb = (1usize..).zip(steps.take_while(|step| step.is_ge()));
+    climb.filter(|(_, step)| step.is_gt()).map(|(length, _)| length).last().unwrap_or(0)
 }
 
 /// Whether a rise since window `from` slows down: in its later half against the earlier, and as a whole against as many windows of the

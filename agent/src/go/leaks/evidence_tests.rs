@@ -31,7 +31,7 @@ fn process(count: usize) -> Vec<ProcessWindow> {
 }
 
 fn view<'a>(site: &'a [SiteWindow], process: &'a [ProcessWindow], waiting: Waiting) -> View<'a> {
-    View { site, process, base_ms: W, began_ms: -100 * W, peak_before: 0, waiting }
+    View { site, process, base_ms: W, began_ms: -100 * W, peak_before: 0, waiting, company: 0.0 }
 }
 
 #[track_caller]
@@ -191,5 +191,81 @@ fn what_sampling_may_be_off_by_must_be_exceeded() {
             window.error = error;
         }
         assert_eq!(view(&site, &process(6), Waiting::Hard).finding(&LeakOptions::default()).is_some(), want, "{error}");
+    }
+}
+
+/// Windows with these floors, of which as many have been blocked for long as are named behind.
+fn with_blocked(floors: &[(u32, u32)]) -> Vec<SiteWindow> {
+    let windows = site(&floors.iter().map(|(floor, _)| *floor).collect::<Vec<_>>());
+    let windows = aged(windows, 3_600_000, 1.0).into_iter().zip(floors);
+    windows.map(|(window, (_, blocked))| SiteWindow { blocked_floor: *blocked, ..window }).collect()
+}
+
+#[track_caller]
+fn check_blocked(floors: &[(u32, u32)], waiting: Waiting, moved: (u32, u32), want: Option<Grade>) {
+    let mut site = with_blocked(floors);
+    for window in &mut site {
+        (window.rose, window.fell) = moved;
+    }
+    let process = process(site.len());
+    let found = view(&site, &process, waiting).finding(&LeakOptions::default());
+    assert_eq!(found.map(|finding| finding.grade), want, "{floors:?} {waiting:?}");
+}
+
+#[test]
+fn bursts_of_what_stays_blocked_are_told_among_many_that_come_and_go() {
+    let bursts = |high: u32| (0..12).map(|at| (60 + at / 2 * high, at / 2 * high)).collect::<Vec<_>>();
+    check_blocked(&bursts(30), Waiting::Soft, (50, 40), Some(Grade::Strong));
+    check_blocked(&bursts(5), Waiting::Soft, (50, 40), None);
+    // The oldest of a level population grow old enough one after the other.
+    let old = [(200, 0), (200, 0), (204, 48), (196, 49), (202, 49), (205, 50), (198, 53), (201, 54)];
+    check_blocked(&old, Waiting::Soft, (50, 40), None);
+}
+
+#[test]
+fn a_floor_of_those_who_come_and_go_rises_by_more_than_chance() {
+    let process = process(7);
+    for (range, moved, want) in [(40, (50, 40), false), (20, (50, 40), true), (40, (5, 0), true)] {
+        let floors: Vec<_> = (0..7).map(|at| (200 + at * 5, 50 + at * 6)).collect();
+        let window = |w: SiteWindow| SiteWindow { ceiling: w.floor + range, rose: moved.0, fell: moved.1, ..w };
+        let site: Vec<_> = with_blocked(&floors).into_iter().map(window).collect();
+        let found = view(&site, &process, Waiting::Soft).finding(&LeakOptions::default());
+        assert_eq!(found.is_some(), want, "{range} {moved:?}");
+    }
+}
+
+#[test]
+fn connections_idle_for_long_need_twelve_rises_and_are_probable() {
+    let idle = |windows: u32| (0..windows).map(|at| (40 + at * 4, at * 4)).collect::<Vec<_>>();
+    check_blocked(&idle(12), Waiting::Network, (20, 16), None);
+    check_blocked(&idle(13), Waiting::Network, (20, 16), Some(Grade::Probable));
+}
+
+#[test]
+fn those_who_leave_late_are_seen_in_the_later_half() {
+    let floors: Vec<u32> = (0..9).map(|at| 10 + at * 10).collect();
+    let (mut site, process) = (site(&floors), process(9));
+    for (later, want) in [(1, true), (4, false)] {
+        for window in site.iter_mut().skip(5) {
+            (window.rose, window.fell) = (10 + later, later);
+        }
+        let found = view(&site, &process, Waiting::Soft).finding(&LeakOptions::default());
+        assert_eq!(found.is_some(), want, "{later} leave in each of the last windows");
+    }
+}
+
+#[test]
+fn connections_of_a_client_that_nobody_uses_are_told() {
+    let reader = |function: &str| Site { function: function.to_owned(), ..Site::default() };
+    let floors: Vec<u32> = (0..13).map(|at| 10 + at * 5).collect();
+    let (site, mut process) = (site(&floors), process(13));
+    for (company_of, by_connection, want) in
+        [(IDLE_CLIENT, 2, true), (IDLE_CLIENT, 3, false), ("main.read", 1, true), ("main.read", 2, false)]
+    {
+        for (window, floor) in process.iter_mut().zip(&floors) {
+            window.total_floor = 30 + floor * by_connection;
+        }
+        let view = View { company: company(&reader(company_of)), ..view(&site, &process, Waiting::Network) };
+        assert_eq!(view.finding(&LeakOptions::default()).is_some(), want, "{company_of} with {by_connection}");
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::allow::IO_WAIT;
 use super::baseline::Baseline;
-use super::evidence::{Waiting, run_of};
+use super::evidence::run_of;
 use super::grade::Grade;
 use super::options::LeakOptions;
 use super::track::Track;
@@ -184,8 +184,10 @@ impl Ladder {
             let site = Site { wait: ANY_WAIT.to_owned(), ..(*first).clone() };
             if group.len() > 1 || self.sites.contains_key(&site) {
                 let count = group.iter().map(|(_, count)| count.count).fold(0, u64::saturating_add);
+                let newcomers = group.iter().map(|(_, count)| count.newcomers);
+                let newcomers = newcomers.reduce(|a, b| a.zip(b).map(|(a, b)| a.saturating_add(b))).flatten();
                 let line = group.iter().find_map(|(_, count)| count.line.clone());
-                all.push((site, SiteCount { count, line, ..SiteCount::default() }));
+                all.push((site, SiteCount { count, newcomers, line, ..SiteCount::default() }));
             }
         }
         all
@@ -224,7 +226,7 @@ impl Ladder {
         let at_ms = windows.last.at_ms;
         self.sites.retain(|site, track| {
             if !options.allow.contains(site) {
-                track.judge(Waiting::of(&site.wait), &windows.scales, began_ms, at_ms, options);
+                track.judge(site, &windows.scales, began_ms, at_ms, options);
             }
             !track.is_idle(FOLLOWED_MIN)
         });
@@ -364,6 +366,7 @@ impl Sampling {
         let count = narrow(of.count);
         Look {
             count,
+            came: of.newcomers.map(narrow),
             blocked: narrow(of.blocked_long),
             longest_ms: of.longest_blocked_ms.map_or(0, narrow),
             error: (f64::from(count) * self.unseen).sqrt().ceil() as u32,

@@ -1,12 +1,12 @@
 //! One site of one process over time: its windows, what the runtime said of it, and the verdict that stands.
 
-use super::evidence::{Finding, View, Waiting};
+use super::evidence::{Finding, View, Waiting, company};
 use super::grade::Grade;
 use super::ladder::Scale;
 use super::options::LeakOptions;
 use super::trend;
 use super::windows::{Look, ProcessWindow, Ring, SCALES, SiteWindow, length_ms, seconds};
-use crate::go::census::{SiteCount, SourceLine};
+use crate::go::census::{Site, SiteCount, SourceLine};
 
 /// A verdict stands for this many windows after the last evidence for it, times the rises that are asked for.
 const CALM_RUNS: i64 = 2;
@@ -125,13 +125,13 @@ impl Track {
     /// Judges anew; called when a window of the shortest length is over.
     pub(super) fn judge(
         &mut self,
-        waiting: Waiting,
+        site: &Site,
         scales: &[Scale; SCALES],
         began_ms: i64,
         at_ms: i64,
         options: &LeakOptions,
     ) {
-        let fresh = self.fresh(waiting, scales, began_ms, options);
+        let fresh = self.fresh(site, scales, began_ms, options);
         let fresh = fresh.map(|(finding, scale)| Standing {
             grade: finding.grade,
             since_ms: finding.since_ms,
@@ -156,22 +156,23 @@ impl Track {
 
     fn fresh(
         &self,
-        waiting: Waiting,
+        site: &Site,
         scales: &[Scale; SCALES],
         began_ms: i64,
         options: &LeakOptions,
     ) -> Option<(Finding, usize)> {
+        let (waiting, company) = (Waiting::of(&site.wait), company(site));
         let mut best: Option<(Finding, usize)> = None;
         for (at, (kept, scale)) in self.kept.iter().zip(scales).enumerate() {
             if kept.len() <= options.rises {
                 continue;
             }
-            let site: Vec<SiteWindow> = kept.iter().copied().collect();
+            let windows: Vec<SiteWindow> = kept.iter().copied().collect();
             let process: Vec<ProcessWindow> =
-                scale.kept.iter().skip(scale.kept.len().saturating_sub(site.len())).copied().collect();
+                scale.kept.iter().skip(scale.kept.len().saturating_sub(windows.len())).copied().collect();
             let peak_before = process.first().map_or(0, |first| self.peak_before(first.begin_ms, scales));
             let base_ms = options.window_ms;
-            let view = View { site: &site, process: &process, base_ms, began_ms, peak_before, waiting };
+            let view = View { site: &windows, process: &process, base_ms, began_ms, peak_before, waiting, company };
             if let Some(finding) = view.finding(options)
                 && (at == 0 || self.goes_on(kept))
                 && best.is_none_or(|(before, _)| finding.grade > before.grade)

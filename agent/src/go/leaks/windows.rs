@@ -61,9 +61,9 @@ pub(super) struct SiteWindow {
     pub(super) blocked_floor: u32,
     /// For how long the one that has waited longest had been blocked at the end, in milliseconds; 0 where that is not known.
     pub(super) longest_ms: u32,
-    /// By how many the number rose from one look to the next, all together.
+    /// How many came from one look to the next, all together; where that is not known, by how many the number rose.
     pub(super) rose: u32,
-    /// By how many it fell.
+    /// How many went, or by how many it fell.
     pub(super) fell: u32,
     /// Standard deviation of the counts when not all goroutines were looked at, rounded up.
     pub(super) error: u32,
@@ -73,32 +73,44 @@ pub(super) struct SiteWindow {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Look {
     pub(super) count: u32,
+    /// Those that were not there at the look before, where that is known.
+    pub(super) came: Option<u32>,
     pub(super) blocked: u32,
     pub(super) longest_ms: u32,
     pub(super) error: u32,
 }
 
+impl Look {
+    /// How many came and went since there were `before`, as far as is known.
+    fn movement(&self, before: u32) -> (u32, u32) {
+        let rose = self.count.saturating_sub(before).max(self.came.unwrap_or(0));
+        (rose, before.saturating_add(rose).saturating_sub(self.count))
+    }
+}
+
 impl SiteWindow {
     /// A window that begins with `look`, before which there were `before`.
     pub(super) fn begin(look: Look, before: u32) -> Self {
+        let (rose, fell) = look.movement(before);
         Self {
             floor: look.count,
             ceiling: look.count,
             blocked_floor: look.blocked,
             longest_ms: look.longest_ms,
-            rose: look.count.saturating_sub(before),
-            fell: before.saturating_sub(look.count),
+            rose,
+            fell,
             error: look.error,
         }
     }
 
     pub(super) fn add(&mut self, look: Look, before: u32) {
+        let (rose, fell) = look.movement(before);
         self.floor = self.floor.min(look.count);
         self.ceiling = self.ceiling.max(look.count);
         self.blocked_floor = self.blocked_floor.min(look.blocked);
         self.longest_ms = look.longest_ms;
-        self.rose = self.rose.saturating_add(look.count.saturating_sub(before));
-        self.fell = self.fell.saturating_add(before.saturating_sub(look.count));
+        self.rose = self.rose.saturating_add(rose);
+        self.fell = self.fell.saturating_add(fell);
         self.error = self.error.max(look.error);
     }
 }
@@ -190,12 +202,15 @@ mod tests {
 
     #[test]
     fn a_window_keeps_floor_ceiling_and_movement() {
-        let look = |count| Look { count, blocked: count / 2, longest_ms: count, error: 0 };
+        let look = |count| Look { count, blocked: count / 2, longest_ms: count, ..Look::default() };
         let mut window = SiteWindow::begin(look(10), 12);
         window.add(look(14), 10);
         window.add(look(8), 14);
         assert_eq!((window.floor, window.ceiling, window.blocked_floor), (8, 14, 4));
         assert_eq!((window.rose, window.fell, window.longest_ms), (4, 8, 8));
+        // Where it is known who came, those who took the place of others are seen.
+        window.add(Look { came: Some(5), ..look(10) }, 8);
+        assert_eq!((window.rose, window.fell), (9, 11));
     }
 
     #[test]

@@ -89,6 +89,8 @@ struct State {
     goroutines: Part,
     profiles: Part,
     goroutines_max: u64,
+    /// The newest goroutine's id at the last walk.
+    newest_id: Option<u64>,
     /// What a second of its profiles of waiting is.
     ticks_per_second: Option<f64>,
     tables: SiteTables,
@@ -107,6 +109,7 @@ impl State {
             goroutines: Part::default(),
             profiles: Part::default(),
             goroutines_max: config.goroutines_max,
+            newest_id: None,
             ticks_per_second: None,
             tables: SiteTables::new(config.sites_max),
             names: Default::default(),
@@ -337,14 +340,15 @@ impl Outside {
         let leads = |part| self.ways.leads(key, part, Way::Memory, now_ms);
         let (leads_sites, leads_states) = (leads(ways::Part::Goroutines), leads(ways::Part::Runtime));
         let mut outcome = None;
-        let tables = &mut state.tables;
+        let (tables, newest_id) = (&mut state.tables, &mut state.newest_id);
         let (stretch, _) = self.stats.level(budget::Part::Goroutines);
         let interval_ms = config.goroutines_interval_ms.saturating_mul(stretch.into());
         state.goroutines.read(out, interval_ms, |out| {
             if !leads_sites {
                 return;
             }
-            outcome = Some(turn.census(config.leak_blocked_ms, limit, now_ms).map(|(walk, census)| {
+            outcome = Some(turn.census(config.leak_blocked_ms, limit, *newest_id, now_ms).map(|(walk, census)| {
+                *newest_id = Some(walk.newest_id);
                 if leads_states {
                     series::states(sites::states(&walk), out);
                 }
@@ -475,12 +479,18 @@ impl Turn<'_> {
         (&self.process.life).into()
     }
 
-    fn census(&mut self, blocked_ms: u64, most: u64, at_ms: i64) -> Result<(Walk, Census), Fault> {
+    fn census(
+        &mut self,
+        blocked_ms: u64,
+        most: u64,
+        known_id: Option<u64>,
+        at_ms: i64,
+    ) -> Result<(Walk, Census), Fault> {
         let now_ns = monotonic_ns();
         let blocked_before_ns = now_ns.saturating_sub(blocked_ms.saturating_mul(1_000_000));
-        let limits = WalkLimits { goroutines_max: most, blocked_before_ns };
+        let limits = WalkLimits { goroutines_max: most, blocked_before_ns, known_id: known_id.unwrap_or(u64::MAX) };
         let walk = Walk::take(self.image, &mut Reader::new(self.memory, WALK_COST), limits)?;
-        let known = Known { at_ms, now_ns, total: self.total };
+        let known = Known { at_ms, now_ns, total: self.total, newcomers: known_id.is_some() };
         let mut reader = Reader::new(self.memory, STACKS_COST);
         let census = sites::census(&walk, known, self.image, &mut reader, &mut self.names)?;
         self.memory.check_life()?;

@@ -26,6 +26,8 @@ pub struct Known {
     pub now_ns: u64,
     /// Goroutines that exist, the runtime's own left out, as the runtime counts them.
     pub total: Option<u64>,
+    /// Whether those with ids beyond that of the walk came since the census before.
+    pub newcomers: bool,
 }
 
 /// Makes a census of `walk`.
@@ -69,6 +71,9 @@ pub fn census(
         let site = if known_site || sites.len() < SITES_MAX { site } else { other() };
         let entry = sites.entry(site).or_default();
         entry.count += scale.up(count.count);
+        if known.newcomers {
+            *entry.newcomers.get_or_insert(0) += scale.up(count.newcomers);
+        }
         entry.blocked_long += scale.up(count.blocked_long);
         entry.leaked += scale.up(count.leaked);
         let blocked_ms = (count.since_ns > 0).then(|| known.now_ns.saturating_sub(count.since_ns) / 1_000_000);

@@ -72,6 +72,8 @@ pub struct Kind {
 pub struct Count {
     /// How many.
     pub count: u64,
+    /// Those of them that have an id beyond the one asked about.
+    pub newcomers: u64,
     /// Those of them that have waited for the time asked about.
     pub blocked_long: u64,
     /// Those the runtime found leaked.
@@ -93,6 +95,8 @@ pub struct Walk {
     pub states: States,
     /// Goroutines that exist, of those that were looked at.
     pub alive: u64,
+    /// The highest id.
+    pub newest_id: u64,
     /// Entries of the list that were looked at, finished ones included.
     pub looked_at: u64,
     /// Entries of the list.
@@ -106,6 +110,8 @@ pub struct WalkLimits {
     pub goroutines_max: u64,
     /// Those that wait since before this, in monotonic nanoseconds, are counted as blocked long.
     pub blocked_before_ns: u64,
+    /// Those with a higher id are newcomers. Ids are given in order but for the few that each processor has in stock.
+    pub known_id: u64,
 }
 
 impl Walk {
@@ -117,14 +123,15 @@ impl Walk {
     pub fn take(image: &Image<'_>, reader: &mut Reader<'_>, limits: WalkLimits) -> Result<Self, Fault> {
         let mut walk = Self::default();
         let (looked_at, listed) = visit(image, reader, limits.goroutines_max, &mut |address, seen| {
-            walk.count(seen, address, limits.blocked_before_ns);
+            walk.count(seen, address, limits);
         })?;
         (walk.looked_at, walk.listed) = (looked_at, listed);
         Ok(walk)
     }
 
-    fn count(&mut self, seen: &Seen, address: u64, blocked_before_ns: u64) {
+    fn count(&mut self, seen: &Seen, address: u64, limits: WalkLimits) {
         self.alive += 1;
+        self.newest_id = self.newest_id.max(seen.id);
         match seen.kind.doing {
             Doing::Running => self.states.running += 1,
             Doing::Runnable => self.states.runnable += 1,
@@ -141,9 +148,10 @@ impl Walk {
             Slot::Vacant(new) => new.insert(Count::default()),
         };
         count.count += 1;
+        count.newcomers += u64::from(seen.id > limits.known_id);
         count.leaked += u64::from(seen.leaked);
         if seen.since_ns > 0 {
-            count.blocked_long += u64::from(seen.since_ns <= blocked_before_ns);
+            count.blocked_long += u64::from(seen.since_ns <= limits.blocked_before_ns);
             if count.since_ns == 0 || seen.since_ns < count.since_ns {
                 (count.since_ns, count.example) = (seen.since_ns, address);
             }
