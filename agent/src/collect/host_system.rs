@@ -49,8 +49,9 @@ impl Collector for System {
             ("pretty_name", pretty),
         ];
         out.push(&OS, &labels.each_ref().map(|(name, value)| (*name, value.as_str())), 1.0);
-        if let Ok(cores) = std::thread::available_parallelism() {
-            out.push(&CORES, &[], float(cores.get() as u64));
+        // Not what this process may use, which its affinity and the quota of its control group say.
+        if let Some(cores) = read_proc("/sys/devices/system/cpu/online").ok().and_then(|text| online(&text)) {
+            out.push(&CORES, &[], float(cores));
         }
         let files = read_proc("/proc/sys/fs/file-nr")?;
         let mut numbers = files.split_ascii_whitespace().map(str::parse::<u64>);
@@ -59,5 +60,40 @@ impl Collector for System {
             out.push(&FILES_MAX, &[], float(most));
         }
         Ok(())
+    }
+}
+
+/// How many processors a list such as `0-3,6` has; none where it is no list.
+fn online(text: &str) -> Option<u64> {
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (first.parse::<u32>().ok()?, last.parse::<u32>().ok()?);
+        Some(u64::from(last.checked_sub(first)?) + 1)
+    };
+    text.trim().split(',').map(count).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_of_a_list() {
+        let cases = [("0\n", 1), ("0-63\n", 64), ("0-3,6,8-9", 7), ("1-1", 1)];
+        for (list, want) in cases {
+            assert_eq!(online(list), Some(want), "{list}");
+        }
+        for list in ["", "\n", "3-1", "a", "0-"] {
+            assert_eq!(online(list), None, "{list}");
+        }
+    }
+
+    #[test]
+    fn processors_are_those_of_the_host() {
+        let mut out = Readings::new(1);
+        System.collect(&mut out).expect("collects");
+        let stat = read_proc("/proc/stat").expect("read");
+        let lines = stat.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count();
+        assert_eq!(out.value_of("metrickit_host_cores"), Some(float(lines as u64)));
     }
 }

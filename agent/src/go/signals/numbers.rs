@@ -44,6 +44,8 @@ names! {
         ForcedCycles = "go_gc_cycles_forced_gc_cycles_total",
         Allocated = "go_gc_heap_allocs_bytes_total",
         MutexWait = "go_sync_mutex_wait_total_seconds_total",
+        // The runtime calls it a gauge, but a process counts its cycles up: what falls is of another process.
+        LimiterCycle = "go_gc_limiter_last_enabled_gc_cycle",
     }
 }
 
@@ -52,7 +54,6 @@ names! {
     Gauge {
         HeapLive = "go_gc_heap_live_bytes",
         MemoryLimit = "go_gc_gomemlimit_bytes",
-        LimiterCycle = "go_gc_limiter_last_enabled_gc_cycle",
         MemoryTotal = "go_memory_classes_total_bytes",
         MemoryReleased = "go_memory_classes_heap_released_bytes",
         HeapObjects = "go_memory_classes_heap_objects_bytes",

@@ -200,9 +200,9 @@ impl Process {
         self.gauges[which as usize].last(now_ms).copied()
     }
 
-    /// Whether the number of the cycle at which the limiter last acted has changed.
+    /// Whether the number of the cycle at which the limiter last acted has grown.
     fn limiter_acted(&self, now_ms: i64) -> Option<bool> {
-        self.gauges[Gauge::LimiterCycle as usize].change(now_ms).map(|(change, _)| change != 0.0)
+        self.counters[Counter::LimiterCycle as usize].change(now_ms).map(|(change, _)| change > 0.0)
     }
 }
 
@@ -323,6 +323,23 @@ mod tests {
             assert_eq!(of(&all, name), Some(want), "{name}: {all:?}");
         }
         assert_eq!(of(&all, "gc_forced_ratio"), None, "nothing is told of what nothing tells");
+    }
+
+    #[test]
+    fn a_restart_is_no_deed_of_the_limiter() {
+        let limiter = |cycles: &[f64]| {
+            let mut process = Process::default();
+            let rounds = (0_i64..).step_by(10_000).zip(cycles);
+            let now_ms = rounds.map(|(at_ms, cycle)| {
+                take(&mut process, "go_gc_limiter_last_enabled_gc_cycle", at_ms, *cycle);
+                at_ms
+            });
+            let now_ms = now_ms.last().expect("rounds");
+            of(&derived(&mut process, now_ms, None), "gc_limiter_active")
+        };
+        assert_eq!(limiter(&[812.0, 812.0, 0.0, 0.0]), Some(0.0), "another process");
+        assert_eq!(limiter(&[812.0, 812.0, 0.0, 0.0, 3.0]), Some(1.0), "which has a limiter too");
+        assert_eq!(limiter(&[812.0, 813.0]), Some(1.0));
     }
 
     #[test]
