@@ -15,6 +15,7 @@ pub mod control;
 pub mod filter;
 pub mod go;
 pub mod http;
+mod mounts;
 pub mod queue;
 pub mod readings;
 pub mod receive;

@@ -1,14 +1,18 @@
 //! Size and free space of mounted filesystems.
 //!
 //! The list of mounts is the kernel's, read whole: sysinfo reads its first 16 KiB, which a host of containers fills with
-//! overlays. Sizes come from statvfs(3), which tells free blocks and inodes too; it is not asked of filesystems of the
-//! network, where it can hang.
+//! overlays. Sizes come from statvfs(3), which tells free blocks and inodes too; it is not asked of filesystems that are known to be of
+//! the network, where it can hang, and of the others only as long as they answer (`statvfs`).
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::StatVfs;
+
+use super::statvfs::Statvfs;
 use super::{CollectError, Collector, float};
 use crate::config::Config;
+use crate::mounts::mounts;
 use crate::readings::{Metric, Readings};
 
 const SIZE: Metric = Metric::gauge("node_filesystem_size_bytes", "Size of the filesystem.");
@@ -17,14 +21,17 @@ const AVAILABLE: Metric = Metric::gauge("node_filesystem_avail_bytes", "Free byt
 const FILES: Metric = Metric::gauge("node_filesystem_files", "Inodes.");
 const FILES_FREE: Metric = Metric::gauge("node_filesystem_files_free", "Free inodes.");
 const READ_ONLY: Metric = Metric::gauge("node_filesystem_readonly", "Whether the filesystem is mounted read-only.");
-const ERROR: Metric = Metric::gauge("node_filesystem_device_error", "Whether asking for the sizes failed.");
+const ERROR: Metric =
+    Metric::gauge("node_filesystem_device_error", "Whether the sizes could not be had, or not in time.");
 
 /// Most filesystems that are reported.
 const FILESYSTEMS_MAX: usize = 256;
 
 /// Types that hold no files of users, or hang when their server is away.
-const TYPES_IGNORED: [&str; 30] = [
+const TYPES_IGNORED: [&str; 33] = [
+    "afs",
     "autofs",
+    "beegfs",
     "binfmt_misc",
     "bpf",
     "ceph",
@@ -36,11 +43,12 @@ const TYPES_IGNORED: [&str; 30] = [
     "devpts",
     "devtmpfs",
     "efivarfs",
-    "fuse.sshfs",
     "fusectl",
     "glusterfs",
+    "gpfs",
     "hugetlbfs",
     "iso9660",
+    "lustre",
     "mqueue",
     "nfs",
     "nfs4",
@@ -55,17 +63,21 @@ const TYPES_IGNORED: [&str; 30] = [
     "sysfs",
     "tracefs",
 ];
+/// What `fuse.` begins is mostly of the network; these are not.
+const FUSE_LOCAL: [&str; 9] =
+    ["bindfs", "encfs", "exfat", "fuse-overlayfs", "gocryptfs", "mergerfs", "ntfs-3g", "unionfs", "unionfs-fuse"];
 
 /// Reads mounted filesystems.
 #[derive(Debug)]
 pub(super) struct Filesystem {
     ignore: Vec<String>,
+    statvfs: Statvfs,
 }
 
 impl Filesystem {
     /// Leaves out mount points in and below those of `ignore`.
     pub(super) fn new(ignore: Vec<String>) -> Self {
-        Self { ignore }
+        Self { ignore, statvfs: Statvfs::default() }
     }
 }
 
@@ -79,50 +91,37 @@ impl Collector for Filesystem {
     }
 
     fn collect(&mut self, out: &mut Readings) -> Result<(), CollectError> {
-        let mounts = procfs::mounts().map_err(|error| CollectError::new("/proc/mounts", error))?;
+        let mounts = mounts().map_err(|error| CollectError::new("/proc/self/mountinfo", error))?;
+        let mut round = self.statvfs.round();
         let mut told: HashSet<PathBuf> = HashSet::new();
-        for mount in mounts.iter().filter(|mount| !TYPES_IGNORED.contains(&mount.fs_vfstype.as_str())) {
-            let place = unescaped(&mount.fs_file);
-            if ignored(&place, &self.ignore) || told.len() >= FILESYSTEMS_MAX {
+        for mount in mounts.iter().filter(|mount| is_told(&mount.kind)) {
+            if ignored(&mount.point, &self.ignore) || told.len() >= FILESYSTEMS_MAX {
                 continue;
             }
             // Mounts can lie on top of each other; statvfs sees the uppermost alone.
-            if told.insert(place.clone()) {
-                let point = place.to_string_lossy();
+            if told.insert(mount.point.clone()) {
+                let point = mount.point.to_string_lossy();
                 let labels =
-                    [("device", mount.fs_spec.as_str()), ("fstype", &mount.fs_vfstype), ("mountpoint", &*point)];
-                write(&place, &labels, out);
+                    [("device", mount.source.as_str()), ("fstype", mount.kind.as_str()), ("mountpoint", &*point)];
+                write(round.of(&mount.point), &labels, out);
             }
         }
         Ok(())
     }
 }
 
-/// The path that `/proc/mounts` writes with blanks and backslashes as three octal digits.
-fn unescaped(text: &str) -> PathBuf {
-    let mut pieces = text.split('\\');
-    let mut path = pieces.next().unwrap_or("").to_owned();
-    for piece in pieces {
-        let code = piece.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()).filter(u8::is_ascii);
-        if let (Some(code), Some(rest)) = (code, piece.get(3..)) {
-            path.push(char::from(code));
-            path.push_str(rest);
-        } else {
-            path.push('\\');
-            path.push_str(piece);
-        }
-    }
-    PathBuf::from(path)
+/// Whether filesystems of the type `kind` are asked for their sizes.
+fn is_told(kind: &str) -> bool {
+    kind.strip_prefix("fuse.").map_or(!TYPES_IGNORED.contains(&kind), |name| FUSE_LOCAL.contains(&name))
 }
 
 fn ignored(mount: &Path, ignore: &[String]) -> bool {
     ignore.iter().any(|prefix| mount.starts_with(prefix))
 }
 
-fn write(mount: &Path, labels: &[(&str, &str)], out: &mut Readings) {
-    let stat = rustix::fs::statvfs(mount);
-    out.push(&ERROR, labels, if stat.is_ok() { 0.0 } else { 1.0 });
-    let Ok(stat) = stat else { return };
+fn write(stat: Option<StatVfs>, labels: &[(&str, &str)], out: &mut Readings) {
+    out.push(&ERROR, labels, if stat.is_some() { 0.0 } else { 1.0 });
+    let Some(stat) = stat else { return };
     let bytes = |blocks: u64| float(blocks) * float(stat.f_frsize);
     out.push(&SIZE, labels, bytes(stat.f_blocks));
     out.push(&FREE, labels, bytes(stat.f_bfree));
@@ -145,20 +144,31 @@ mod tests {
     }
 
     #[test]
-    fn mount_points_are_unescaped() {
-        for (text, want) in [("/a", "/a"), ("/a\\040b\\134c", "/a b\\c"), ("/a\\9", "/a\\9"), ("/x\\", "/x\\")] {
-            assert_eq!(unescaped(text), PathBuf::from(want));
+    fn what_may_hang_is_not_asked() {
+        for (kind, want) in [
+            ("ext4", true),
+            ("fuseblk", true),
+            ("fuse.mergerfs", true),
+            ("fuse.glusterfs", false),
+            ("fuse.ceph-fuse", false),
+            ("fuse.sshfs", false),
+            ("fuse.new-in-the-cloud", false),
+            ("lustre", false),
+            ("nfs4", false),
+        ] {
+            assert_eq!(is_told(kind), want, "{kind}");
         }
     }
 
     #[test]
     fn sizes_of_a_folder_and_of_none() {
-        let mut out = Readings::new(1);
-        write(Path::new("/"), &[], &mut out);
+        let (mut statvfs, mut out) = (Statvfs::default(), Readings::new(1));
+        let mut round = statvfs.round();
+        write(round.of(Path::new("/")), &[], &mut out);
         assert!(out.value_of("node_filesystem_size_bytes") >= out.value_of("node_filesystem_free_bytes"));
         assert!(out.value_of("node_filesystem_free_bytes") >= out.value_of("node_filesystem_avail_bytes"));
         let mut out = Readings::new(1);
-        write(Path::new("/no/such/folder"), &[], &mut out);
+        write(round.of(Path::new("/no/such/folder")), &[], &mut out);
         assert_eq!((out.len(), out.value_of("node_filesystem_device_error")), (1, Some(1.0)));
     }
 }

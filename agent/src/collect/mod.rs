@@ -9,6 +9,7 @@ mod host_memory;
 mod host_network;
 mod host_system;
 pub mod schedule;
+mod statvfs;
 
 pub use schedule::Schedule;
 

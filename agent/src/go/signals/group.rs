@@ -8,10 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use procfs::ProcessCGroup;
-use procfs::process::{MountInfo, Process};
+use procfs::process::Process;
 
 use super::track::Track;
 use crate::go::SharedProcesses;
+use crate::mounts::{Mount, mounts};
 
 /// Most groups on the way up from one that are looked at.
 const DEPTH_MAX: usize = 32;
@@ -31,7 +32,7 @@ pub struct Limits {
 
 /// The limits of the process `pid` now; none where its groups cannot be read.
 pub fn limits(pid: i32) -> Limits {
-    let mounts = Process::myself().and_then(|own| own.mountinfo()).map(|mounts| mounts.0).unwrap_or_default();
+    let mounts = mounts().unwrap_or_default();
     let Ok(groups) = Process::new(pid).and_then(|process| process.cgroups()) else { return Limits::default() };
     let mut group = Group::default();
     let periods = group.read(&places(&groups.0, &mounts), 0);
@@ -134,25 +135,25 @@ struct Place {
 }
 
 /// The places of a process in the trees that are mounted.
-fn places(groups: &[ProcessCGroup], mounts: &[MountInfo]) -> Vec<Place> {
+fn places(groups: &[ProcessCGroup], mounts: &[Mount]) -> Vec<Place> {
     let has = |group: &ProcessCGroup, controller: &str| group.controllers.iter().any(|one| one == controller);
     let place = |group: &ProcessCGroup| {
         let is_unified = group.hierarchy == 0;
         let (memory, cpu) = (is_unified || has(group, "memory"), is_unified || has(group, "cpu"));
         let mount = mounts.iter().find(|mount| {
-            let fits = |controller: &str| mount.super_options.contains_key(controller);
+            let fits = |controller: &str| mount.has_option(controller);
             if is_unified {
-                mount.fs_type == "cgroup2"
+                mount.kind == "cgroup2"
             } else {
-                mount.fs_type == "cgroup" && (memory && fits("memory") || cpu && fits("cpu"))
+                mount.kind == "cgroup" && (memory && fits("memory") || cpu && fits("cpu"))
             }
         })?;
         // What is mounted may begin below the root of the tree, as in a container.
         let below = group.pathname.strip_prefix(mount.root.trim_end_matches('/')).unwrap_or(&group.pathname);
-        let folder = mount.mount_point.join(below.trim_start_matches('/'));
+        let folder = mount.point.join(below.trim_start_matches('/'));
         let inside = Path::new(below).components().all(|part| part != std::path::Component::ParentDir);
         (inside && (memory || cpu)).then(|| Place {
-            top: mount.mount_point.clone(),
+            top: mount.point.clone(),
             folder,
             has_memory: memory,
             has_cpu: cpu,
@@ -186,7 +187,7 @@ impl Groups {
 
     fn read(&mut self, now_ms: i64) {
         let scan = std::sync::Arc::clone(&self.processes.lock());
-        let mounts = Process::myself().and_then(|own| own.mountinfo()).map(|mounts| mounts.0).unwrap_or_default();
+        let mounts = mounts().unwrap_or_default();
         let mut known = std::mem::take(&mut self.known);
         for process in &scan.processes {
             let key = (process.life.name.clone(), process.instance.clone());
@@ -200,15 +201,13 @@ impl Groups {
 
 #[cfg(test)]
 mod tests {
-    use procfs::process::MountInfos;
     use procfs::{FromBufRead as _, ProcessCGroups};
 
     use super::*;
 
     fn parsed(groups: &str, mounts: &str) -> Vec<Place> {
         let groups = ProcessCGroups::from_buf_read(groups.as_bytes()).expect("groups");
-        let mounts = MountInfos::from_buf_read(mounts.as_bytes()).expect("mounts");
-        places(&groups.0, &mounts.0)
+        places(&groups.0, &crate::mounts::parse(mounts.as_bytes()))
     }
 
     fn write(folder: &Path, files: &[(&str, &str)]) {

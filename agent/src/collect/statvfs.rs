@@ -1,0 +1,164 @@
+//! Sizes of file systems, asked by a thread that may be left behind: a file system whose server went away answers never, and nothing
+//! ends the call. Such a one is not asked again until it has answered, and costs a round once what it costs to find that out.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+use rustix::fs::StatVfs;
+
+/// How long a round waits for all of its answers.
+const WAIT: Duration = Duration::from_secs(5);
+/// How long it waits for each when that is used up.
+const WAIT_MIN: Duration = Duration::from_millis(50);
+/// Most file systems, and so threads, that are waited for from one round to the next; with more nothing is asked.
+const STUCK_MAX: usize = 32;
+
+type Answer = Result<StatVfs, rustix::io::Errno>;
+type Ask = dyn Fn(&Path) -> Answer + Send + Sync;
+
+/// Asks for sizes, and knows who did not answer.
+pub(super) struct Statvfs {
+    ask: Arc<Ask>,
+    wait: Duration,
+    stuck: HashMap<PathBuf, Receiver<Answer>>,
+}
+
+/// One round of asking.
+#[derive(Debug)]
+pub(super) struct Round<'s> {
+    of: &'s mut Statvfs,
+    worker: Option<Worker>,
+    left: Duration,
+}
+
+/// A thread that asks for what it is sent, until nobody sends more.
+#[derive(Debug)]
+struct Worker {
+    asked: Sender<PathBuf>,
+    answers: Receiver<Answer>,
+}
+
+impl std::fmt::Debug for Statvfs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Statvfs").field("stuck", &self.stuck.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Default for Statvfs {
+    fn default() -> Self {
+        Self::asking(|mount| rustix::fs::statvfs(mount), WAIT)
+    }
+}
+
+impl Statvfs {
+    /// Asks with `ask`, and waits for a round's answers as long as `wait`.
+    fn asking(ask: impl Fn(&Path) -> Answer + Send + Sync + 'static, wait: Duration) -> Self {
+        Self { ask: Arc::new(ask), wait, stuck: HashMap::new() }
+    }
+
+    /// Begins a round; who answered meanwhile is asked again.
+    pub(super) fn round(&mut self) -> Round<'_> {
+        self.stuck.retain(|_, late| matches!(late.try_recv(), Err(TryRecvError::Empty)));
+        let left = self.wait;
+        Round { of: self, worker: None, left }
+    }
+}
+
+impl Round<'_> {
+    /// The sizes of the file system at `mount`; nothing when it refuses or does not answer in time.
+    pub(super) fn of(&mut self, mount: &Path) -> Option<StatVfs> {
+        if self.of.stuck.contains_key(mount) || self.of.stuck.len() >= STUCK_MAX {
+            return None;
+        }
+        let worker = match self.worker.take() {
+            Some(worker) => worker,
+            None => Worker::start(Arc::clone(&self.of.ask))?,
+        };
+        worker.asked.send(mount.to_owned()).ok()?;
+        let asked = Instant::now();
+        let answer = worker.answers.recv_timeout(self.left.max(WAIT_MIN));
+        self.left = self.left.saturating_sub(asked.elapsed());
+        let Ok(answer) = answer else {
+            tracing::warn!(mount = %mount.display(), "file system does not answer; it is not asked again until it does");
+            self.of.stuck.insert(mount.to_owned(), worker.answers);
+            return None;
+        };
+        self.worker = Some(worker);
+        answer.ok()
+    }
+}
+
+impl Worker {
+    /// Nothing when no thread can be had.
+    fn start(ask: Arc<Ask>) -> Option<Self> {
+        let (asked, asks) = channel::<PathBuf>();
+        let (answer, answers) = channel();
+        let work = move || {
+            while let Ok(mount) = asks.recv() {
+                if answer.send(ask(&mount)).is_err() {
+                    break;
+                }
+            }
+        };
+        std::thread::Builder::new().name("agent-statvfs".to_owned()).spawn(work).ok()?;
+        Some(Self { asked, answers })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn one_that_never_answers_holds_up_no_other() {
+        let (release, released) = channel::<()>();
+        let released = Mutex::new(released);
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        let ask = move |mount: &Path| {
+            log.lock().push(mount.to_owned());
+            if mount == Path::new("/hung") {
+                let _ = released.lock().recv();
+            }
+            rustix::fs::statvfs("/")
+        };
+        let mut statvfs = Statvfs::asking(ask, Duration::from_millis(200));
+        let mut round = |mounts: &[&str]| {
+            let mut round = statvfs.round();
+            mounts.iter().map(|mount| round.of(Path::new(mount)).is_some()).collect::<Vec<_>>()
+        };
+        assert_eq!(round(&["/a", "/hung"]), [true, false]);
+        assert_eq!(round(&["/hung", "/a"]), [false, true]);
+        let hung = |asked: &[PathBuf]| asked.iter().filter(|mount| mount.as_os_str() == "/hung").count();
+        assert_eq!(hung(&asked.lock()), 1, "not asked while it hangs");
+        release.send(()).expect("it waits");
+        drop(release);
+        while !round(&["/hung"])[0] {
+            std::thread::yield_now();
+        }
+        assert_eq!(hung(&asked.lock()), 2, "asked anew when it has answered");
+    }
+
+    #[test]
+    fn what_hangs_is_bounded() {
+        let (release, released) = channel::<()>();
+        let released = Mutex::new(released);
+        let ask = move |_: &Path| {
+            let _ = released.lock().recv();
+            rustix::fs::statvfs("/")
+        };
+        let mut statvfs = Statvfs::asking(ask, Duration::ZERO);
+        let mut round = statvfs.round();
+        for number in 0..STUCK_MAX + 5 {
+            assert!(round.of(Path::new(&format!("/{number}"))).is_none());
+        }
+        drop(round);
+        assert_eq!(statvfs.stuck.len(), STUCK_MAX);
+        drop(release);
+    }
+}
