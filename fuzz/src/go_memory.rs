@@ -85,7 +85,8 @@ pub fn run(data: &[u8]) {
     }
     if let Ok(walk) = Walk::take(&image, &mut reader(), LIMITS) {
         assert!(walk.alive <= walk.looked_at && walk.looked_at <= walk.listed);
-        let (mut remembered, known) = (Remembered::default(), Known { at_ms: 1, now_ns: 1 << 41, total: None, newcomers: true });
+        let (mut remembered, known) =
+            (Remembered::default(), Known { at_ms: 1, now_ns: 1 << 41, total: None, newcomers: true });
         let mut names = Names::new(None, &mut remembered);
         if let Ok(census) = sites::census(&walk, known, &image, &mut reader(), &mut names) {
             assert!(census.sites.len() <= sites::SITES_MAX + 1);
