@@ -192,7 +192,12 @@ fn slack_attachments() {
     assert_eq!(attachment["fields"], json!([{"title": "Env", "value": "page", "short": true}]));
     assert_eq!(attachment["actions"][0]["url"], "http://mon:9595");
     assert_eq!(attachment["mrkdwn_in"], json!(["fallback", "pretext", "text"]));
-    assert!(attachment["text"].as_str().expect("text").contains("*Leak* `instance=a:1`"), "{attachment}");
+    let text = attachment["text"].as_str().expect("text");
+    assert!(
+        text.starts_with(":red_circle: *Leak*: grows <fast> & \"loud\"\n`instance=a:1` `severity=page`\n"),
+        "{text}"
+    );
+    assert!(text.contains("\n\n:large_green_circle: *Leak*: ended\n"), "{text}");
     assert_eq!(attachment.get("footer"), None);
     let token =
         "  slack_configs: [{app_token_file: token, channel: x, title: '{{ template \"slack.default.title\" . }}'}]";
@@ -257,7 +262,11 @@ fn discord_embeds() {
         (&json!("[FIRING:1] Leak (page)"), &json!(0x99_2d_22))
     );
     let text = body["embeds"][0]["description"].as_str().expect("text");
-    assert!(text.starts_with("**Firing**\n**Leak** `instance=a:1`") && text.contains("**Resolved**"), "{text}");
+    assert!(
+        text.starts_with("**Firing**\n**Leak**: grows <fast> & \"loud\"\n`instance=a:1`")
+            && text.contains("**Resolved**"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -335,7 +344,7 @@ fn mails_have_threads_and_no_injected_headers() {
     let thread = header("References").expect("a thread");
     assert!(thread.ends_with(".2023-11-14@example.org>") && header("In-Reply-To") == Some(thread), "{thread}");
     assert!(mail.html.contains("evil@example.org &lt;b&gt;") && !mail.html.contains("<b>"), "{}", mail.html);
-    assert!(mail.text.starts_with("[FIRING:1] Leak (page)\n\nFiring:\nalertname=Leak, instance=a:1"), "{}", mail.text);
+    assert!(mail.text.starts_with("[FIRING:1] Leak (page)\n\nFiring:\nLeak: x\r\nBcc"), "{}", mail.text);
     // Nothing that a label says is run by a click.
     notification.alerts[1].generator_url = "javascript:alert(1)".to_owned();
     assert!(mail.html.matches("href=\"http://mon/graph").count() == 2, "{}", mail.html);
@@ -344,6 +353,59 @@ fn mails_have_threads_and_no_injected_headers() {
     let unthreaded = settings.replace("headers:", "threading: {enabled: false}, headers:");
     let Outgoing::Mail(mail) = outgoing(&unthreaded, &notification) else { panic!("a mail") };
     assert!(!mail.headers.iter().any(|(name, _)| name == "References"));
+}
+
+/// The sentence first, then what it means, then where to go on; an address is a link, under a name that people read.
+#[test]
+fn what_is_wrong_stands_first_and_links_can_be_followed() {
+    let mut notification = firing();
+    for (name, value) in [
+        ("capture_goroutine", "http://mon/api/v1/captures/orders/1"),
+        ("description", "It holds memory.\nAll of it."),
+        ("owner", "web"),
+        ("runbook_url", "https://mon/runbooks/Leak?a=\"b\""),
+        ("see", "javascript:alert(1)"),
+    ] {
+        notification.alerts[0].annotations.insert(name.to_owned(), value.to_owned());
+    }
+    let links = "goroutine capture: http://mon/api/v1/captures/orders/1\nowner: web\nrunbook: https://mon/runbooks/Leak?a=\"b\"\n\
+                 see: javascript:alert(1)\n";
+    let labels = "instance=a:1 severity=page";
+    let mail = "  email_configs: [{to: 'a@example.org', from: 'mon@example.org', smarthost: 'mail:587'}]";
+    let Outgoing::Mail(mail) = outgoing(mail, &notification) else { panic!("a mail") };
+    let want = format!(
+        "[FIRING:1] Leak (page)\n\nFiring:\nLeak: grows <fast> & \"loud\"\n  It holds memory.\nAll of it.\n  since 2023-11-14 22:12:20 UTC\n  {labels}\n  {}  \
+         source: http://mon/graph?g0.expr=up\n\nResolved:\nLeak: ended\n  since 2023-11-14 22:12:20 UTC, until 2023-11-14 22:13:19 UTC\n  instance=b:1 severity=page\n  \
+         source: http://mon/graph?g0.expr=up\n\n-- \nhttp://mon:9595\n",
+        links.replace('\n', "\n  ").trim_end_matches(' ')
+    );
+    assert_eq!(mail.text, want);
+    for piece in [
+        "<div style=\"font-size:16px;white-space:pre-line\">grows &lt;fast&gt; &amp; &#34;loud&#34;</div>",
+        "href=\"http://mon/api/v1/captures/orders/1\">goroutine capture</a>",
+        "href=\"https://mon/runbooks/Leak?a=&#34;b&#34;\">runbook</a>",
+        "owner:</span> web</div>",
+        "see:</span> javascript:alert(1)</div>",
+    ] {
+        assert!(mail.html.contains(piece), "{piece} is not in {}", mail.html);
+    }
+    let (_, _, body) = only("  slack_configs: [{api_url: 'http://h/hunter2'}]", &notification);
+    let want = format!("\nIt holds memory.\nAll of it.\n`{}`\n{links}\n:large", labels.replace(' ', "` `"));
+    let text = body["attachments"][0]["text"].as_str().expect("text");
+    assert!(text.contains(&want), "{text}");
+    let (_, _, body) = only("  discord_configs: [{webhook_url: 'https://h/hunter2'}]", &notification);
+    let text = body["embeds"][0]["description"].as_str().expect("text");
+    let want = "[goroutine capture](http://mon/api/v1/captures/orders/1) owner: web\n[runbook](https://mon/runbooks/Leak?a=\"b\") see: javascript:alert(1)\n[source](http://mon/graph?g0.expr=up)\n";
+    assert!(text.contains(want), "{text}");
+    let (_, _, body) = only("  telegram_configs: [{bot_token: hunter2, chat_id: 5}]", &notification);
+    let text = body["text"].as_str().expect("text");
+    assert!(
+        text.contains(
+            "</b>: grows &lt;fast&gt; &amp; &#34;loud&#34;\nIt holds memory.\nAll of it.\n<code>instance=a:1</code> "
+        ),
+        "{text}"
+    );
+    assert!(text.contains("\nrunbook: https://mon/runbooks/Leak?a=&#34;b&#34;\n"), "{text}");
 }
 
 #[test]
