@@ -31,7 +31,8 @@ use crate::self_metrics::{SelfMetrics, SelfMetricsOptions};
 use crate::slow::SlowLog;
 use crate::{
     admin_api, alertmanager_api, backup_api, cardinality_api, compress, deletes_api, exemplars_api, export, federate,
-    go_api, metrics_page, pages, query_api, remote_read, retention_api, runbooks, series_api, status_api, syntax_api,
+    go_api, graph, metrics_page, pages, query_api, remote_read, retention_api, runbooks, series_api, status_api,
+    syntax_api,
 };
 
 /// How long the last notifications may take when the server stops.
@@ -274,8 +275,9 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/", get(pages::start))
         .route("/runbooks", get(runbooks::all))
+        .route("/runbooks.md", get(runbooks::all_as_text))
         .route("/runbooks/{alert}", get(runbooks::one))
-        .route("/graph", get(pages::graph))
+        .route("/graph", get(graph::graph))
         .route("/-/healthy", get(pages::healthy))
         .route("/-/ready", get(pages::ready))
         .route("/federate", get(federate::federate))

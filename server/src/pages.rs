@@ -1,26 +1,26 @@
-//! What is answered in plain text: the start page, health, and errors about the path itself.
+//! What is answered beside the API: the start page, health, and errors about the path itself.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{Method, StatusCode, Uri};
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
-use crate::params::Params;
+use crate::html;
 use crate::reply::{ApiError, ErrorKind};
 
 /// The start page: what is here, and a first query to click.
 const START: &str = include_str!("start.html");
 
-pub(crate) async fn start(State(app): State<Arc<App>>) -> Html<String> {
+pub(crate) async fn start(State(app): State<Arc<App>>) -> Response {
     let stats = app.engine.stats();
     let known = START
         .replace("{version}", env!("CARGO_PKG_VERSION"))
         .replace("{series}", &stats.series.to_string())
         .replace("{samples}", &stats.samples_appended.to_string());
-    Html(known)
+    html::page("MetricKit", &known)
 }
 
 pub(crate) async fn healthy() -> &'static str {
@@ -40,15 +40,6 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], told).into_response()
         }
     }
-}
-
-/// Where links in alerts lead, as Prometheus has them: on to the answer of their query.
-pub(crate) async fn graph(uri: Uri) -> Result<Redirect, ApiError> {
-    let params = Params::of_url(&uri)?;
-    let Some(expr) = params.first("g0.expr") else { return Ok(Redirect::temporary("./")) };
-    let expr: String = form_urlencoded::byte_serialize(expr.as_bytes()).collect();
-    // Relative, so that a prefix before this server stays.
-    Ok(Redirect::temporary(&format!("api/v1/query?query={expr}")))
 }
 
 pub(crate) async fn not_found(uri: Uri) -> ApiError {

@@ -18,11 +18,13 @@ use tokio::time::Instant;
 
 use super::check::PLAIN_BYTES_MAX;
 use super::orders::{Order, State};
+use super::page;
 use super::record::{About, By, told};
 use super::store::Kept;
 use super::{CaptureError, Captures};
 use crate::agents::TaskId;
 use crate::app::App;
+use crate::html;
 use crate::params::{Params, read_body};
 use crate::reply::{Annotations, ApiError, ErrorKind, success, success_json};
 
@@ -215,19 +217,21 @@ pub(crate) async fn order_state(
     if !(0..=WAIT_MS_MAX).contains(&wait_ms) {
         return Err(ApiError::parameter("wait", format!("{wait_ms} ms; allowed are 0 to {WAIT_MS_MAX} ms")));
     }
+    let as_page = html::wanted(request.headers());
+    let told = |record| if as_page { page::order(&record) } else { html::varies(success_json(&record)) };
     let until = Instant::now() + Duration::from_millis(wait_ms.unsigned_abs());
     loop {
         let Some(order) = app.captures.orders.get(number) else {
             // Notifications link to orders, and are read longer than orders are remembered.
             let kept = app.captures.store().ok().and_then(|store| store.of_order(number));
-            return kept.map(|kept| success_json(&fulfilled_record(number, &kept))).ok_or_else(|| {
+            return kept.map(|kept| told(fulfilled_record(number, &kept))).ok_or_else(|| {
                 let message =
                     format!("no order {number} is known: it came to nothing long ago, or its capture is gone");
                 ApiError::new(ErrorKind::NotFound, message)
             });
         };
         if app.captures.state_of(&order).is_over() || Instant::now() >= until {
-            return Ok(success_json(&order_record(&app.captures, &order)));
+            return Ok(told(order_record(&app.captures, &order)));
         }
         tokio::time::sleep(LOOK_PAUSE).await;
     }

@@ -9,6 +9,7 @@ mod api;
 mod check;
 mod orders;
 mod pace;
+mod page;
 mod pprof;
 mod record;
 mod store;

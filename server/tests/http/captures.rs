@@ -49,6 +49,11 @@ async fn an_order_becomes_a_capture() {
     assert_eq!(server.get(&path).await.json()["data"]["state"], "taking");
     check_in(&server, json!({ "outcomes": [{ "id": order["id"] }] })).await;
     assert_eq!(server.get(&path).await.json()["data"]["state"], "sending");
+    let page = server.browse(&path).await.body;
+    assert!(
+        page.contains("<h1>Capture: stacks of api on web1/0</h1>") && page.contains("not there yet (sending)"),
+        "{page}"
+    );
 
     let query = format!(
         "instance=web1/0&job=api&what=stacks&task={}&time=1435781000&way=pprof&agent=web1&origin=web1+c1&by=leak&reason=x",
@@ -57,6 +62,8 @@ async fn an_order_becomes_a_capture() {
     let sent = upload(&server, &query, STACKS.as_bytes()).await;
     assert_eq!(sent.status, 200, "{}", sent.body);
     let id = sent.json()["data"]["id"].as_str().unwrap().to_owned();
+    let page = server.browse(&path).await.body;
+    assert!(page.contains(&format!("href=\"../{id}\"")) && page.contains("was taken: look here."), "{page}");
     let twice = upload(&server, &query, STACKS.as_bytes()).await.json();
     assert_eq!(twice["data"]["id"], id.as_str(), "sent twice, kept once");
     let done = server.get(&path).await.json()["data"].take();

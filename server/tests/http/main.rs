@@ -15,6 +15,7 @@ mod fixed;
 mod go_api;
 mod listener;
 mod overload;
+mod pages;
 mod query_api;
 mod remote_read;
 mod replay;

@@ -92,6 +92,12 @@ impl Server {
         self.call(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
+    /// As a browser asks.
+    pub(crate) async fn browse(&self, path: &str) -> Answer {
+        let request = Request::get(path).header("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+        self.call(request.body(Body::empty()).unwrap()).await
+    }
+
     pub(crate) async fn post(&self, path: &str, form: &str) -> Answer {
         let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
         self.call(request.body(Body::from(form.to_owned())).unwrap()).await
