@@ -1,16 +1,26 @@
-//! HTTP as the agent needs it: bounded GETs of pages and POSTs of batches, no redirects, every wait with an end.
+//! HTTP as the agent needs it: bounded GETs of pages and POSTs of batches, no redirects, every wait with an end. Connections
+//! are kept where the other side keeps them.
+
+mod connections;
 
 use std::io::{self, Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
+
+use self::connections::{Names, Opener};
 
 /// Longest error text of a server that is kept.
 const MESSAGE_BYTES_MAX: u64 = 1024;
 /// Bytes that are read at once.
 const COPY_BYTES: usize = 16 << 10;
-/// Longest response header.
-const HEADER_BYTES_MAX: usize = 64 << 10;
+/// Longest response header. It is the size of a connection's buffers too, which stay with one that is kept.
+const HEADER_BYTES_MAX: usize = 16 << 10;
+/// Most connections that are kept, and those of them to one host and port.
+const KEPT_MAX: usize = 64;
+const KEPT_TO_ONE_MAX: usize = 2;
+/// Longest time that a connection is kept without a request: rounds of a minute find theirs again.
+const KEPT_FOR: Duration = Duration::from_secs(90);
 
 /// Why there was no answer, or none that is taken. Trying again later may help.
 #[derive(Debug, thiserror::Error)]
@@ -121,17 +131,23 @@ pub struct Answer {
 #[derive(Debug, Clone)]
 pub struct Client {
     agent: ureq::Agent,
+    names: Names,
 }
 
 impl Client {
     /// A client that connects directly, for pages on this host and network.
     pub fn direct() -> Self {
-        Self { agent: Self::builder().proxy(None).build().new_agent() }
+        Self::with(Self::builder().proxy(None).max_idle_age(KEPT_FOR).build())
     }
 
     /// A client that takes the proxy of the environment, for receivers.
     pub fn proxied() -> Self {
-        Self { agent: Self::builder().build().new_agent() }
+        Self::with(Self::builder().build())
+    }
+
+    fn with(config: ureq::config::Config) -> Self {
+        let names = Names::default();
+        Self { agent: ureq::Agent::with_parts(config, Opener::default(), names.clone()), names }
     }
 
     fn builder() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
@@ -142,6 +158,10 @@ impl Client {
             .max_response_header_size(HEADER_BYTES_MAX)
             .user_agent(concat!("metrickit-agent/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("")
+            .input_buffer_size(HEADER_BYTES_MAX)
+            .output_buffer_size(HEADER_BYTES_MAX)
+            .max_idle_connections(KEPT_MAX)
+            .max_idle_connections_per_host(KEPT_TO_ONE_MAX)
     }
 
     /// Gets `url` within `timeout`; the body may have `body_bytes_max` bytes, compressed and not.
@@ -155,7 +175,8 @@ impl Client {
         Ok(Page { status: head.status, content_type: head.content_type, body })
     }
 
-    /// As [`get`](Self::get), with the body written to `sink` as it comes. After an error a part of it is there.
+    /// As [`get`](Self::get), with the body written to `sink` as it comes. After an error a part of it is there. A kept
+    /// connection that the other side closes just then is no error: it is asked again, once.
     ///
     /// # Errors
     ///
@@ -168,16 +189,18 @@ impl Client {
         body_bytes_max: u64,
         sink: &mut dyn Write,
     ) -> Result<Head, HttpError> {
-        let mut response = self
-            .agent
-            .get(url)
-            .config()
-            .timeout_global(Some(timeout))
-            .build()
-            .header("Accept", accept)
-            .header("Accept-Encoding", "gzip")
-            .call()
-            .map_err(transport)?;
+        let (asked, opened) = (Instant::now(), connections::opened());
+        let ask = |timeout| {
+            let request = self.agent.get(url).config().timeout_global(Some(timeout)).build();
+            request.header("Accept", accept).header("Accept-Encoding", "gzip").call()
+        };
+        let answer = match ask(timeout) {
+            Err(error) if connections::opened() == opened && connections::is_closed(&error) => {
+                ask(timeout.saturating_sub(asked.elapsed()))
+            }
+            answer => answer,
+        };
+        let mut response = answer.map_err(|error| self.failed(&error))?;
         let header = |name: &str| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").trim().to_owned()
         };
@@ -187,7 +210,11 @@ impl Client {
         match encoding.to_ascii_lowercase().as_str() {
             "" | "identity" => copy_bounded(raw, body_bytes_max, sink),
             "gzip" | "x-gzip" => {
-                copy_bounded(GzDecoder::new(raw.take(body_bytes_max.saturating_add(1))), body_bytes_max, sink)
+                let mut decoder = GzDecoder::new(raw.take(body_bytes_max.saturating_add(1)));
+                let copied = copy_bounded(&mut decoder, body_bytes_max, sink);
+                // A connection is kept when the end of the body was seen, which the end of what is compressed is not.
+                let _ = decoder.into_inner().read(&mut [0; 1]);
+                copied
             }
             _ => Err(HttpError::Encoding { encoding }),
         }?;
@@ -208,7 +235,7 @@ impl Client {
             let request = self.agent.get(exchange.url).config().timeout_global(timeout).build();
             exchange.headers.iter().fold(request, |request, (name, value)| request.header(name, value)).call()
         };
-        let mut response = sent.map_err(transport)?;
+        let mut response = sent.map_err(|error| self.failed(&error))?;
         let etag = response.headers().get("etag").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         let status = response.status().as_u16();
         let mut body = Vec::new();
@@ -232,7 +259,7 @@ impl Client {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let mut response = request.send(body).map_err(transport)?;
+        let mut response = request.send(body).map_err(|error| self.failed(&error))?;
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let retry_after_s = header("retry-after").and_then(|text| text.trim().parse().ok());
         let written = Written::from_headers(header);
@@ -243,11 +270,11 @@ impl Client {
         let message = String::from_utf8_lossy(&message).trim().replace(char::is_control, " ");
         Ok(Reply { status, retry_after_s, written, message })
     }
-}
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn transport(error: ureq::Error) -> HttpError {
-    HttpError::Transport(error.to_string())
+    fn failed(&self, error: &ureq::Error) -> HttpError {
+        self.names.forget();
+        HttpError::Transport(error.to_string())
+    }
 }
 
 /// Copies all of `reader` to `sink`, at most `limit_bytes`.
@@ -263,5 +290,129 @@ pub(crate) fn copy_bounded(mut reader: impl Read, limit_bytes: u64, sink: &mut d
         };
         left = left.checked_sub(read as u64).ok_or(HttpError::TooLong { limit_bytes })?;
         sink.write_all(&part[..read]).map_err(|source| HttpError::Kept { source })?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    /// What a server does with a connection after an answer.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Then {
+        /// Waits for the next request.
+        Keeps,
+        /// Closes it, without having said so.
+        Closes,
+        /// Reads the next request and closes it without an answer.
+        Closes1Later,
+    }
+
+    /// A server of pages that counts its connections and requests.
+    struct Server {
+        url: String,
+        connections: Arc<AtomicUsize>,
+        requests: Arc<AtomicUsize>,
+    }
+
+    fn serve(then: Then, answer: Vec<u8>) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}/metrics", listener.local_addr().expect("bound"));
+        let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (opened, asked) = (Arc::clone(&connections), Arc::clone(&requests));
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                opened.fetch_add(1, Ordering::SeqCst);
+                let (asked, answer) = (Arc::clone(&asked), answer.clone());
+                std::thread::spawn(move || {
+                    let mut lines = BufReader::new(stream.try_clone().expect("cloned"));
+                    for at in 0.. {
+                        let mut head = String::new();
+                        while !head.ends_with("\r\n\r\n") {
+                            if lines.read_line(&mut head).unwrap_or(0) == 0 {
+                                return;
+                            }
+                        }
+                        asked.fetch_add(1, Ordering::SeqCst);
+                        if then == Then::Closes1Later && at > 0 {
+                            return;
+                        }
+                        stream.write_all(&answer).expect("the client listens");
+                        if then == Then::Closes {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Server { url, connections, requests }
+    }
+
+    fn plain() -> Vec<u8> {
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nup 1\n".to_vec()
+    }
+
+    /// Compressed and in chunks, as Go's client library answers: the end of what is compressed is not that of the body.
+    fn in_chunks() -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(b"up 1\n").expect("in memory");
+        let body = encoder.finish().expect("in memory");
+        let mut answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        answer.extend(format!("{:x}\r\n", body.len()).into_bytes());
+        answer.extend(body);
+        answer.extend(b"\r\n0\r\n\r\n");
+        answer
+    }
+
+    /// Gets a page four times; returns how many connections and requests that took.
+    #[track_caller]
+    fn get_four(then: Then, answer: Vec<u8>) -> (usize, usize) {
+        let (server, client) = (serve(then, answer), Client::direct());
+        for _ in 0..4 {
+            let page = client.get(&server.url, "*/*", Duration::from_mins(1), 100).expect("a page");
+            assert_eq!((page.status, page.body.as_slice()), (200, &b"up 1\n"[..]), "{then:?}");
+        }
+        (server.connections.load(Ordering::SeqCst), server.requests.load(Ordering::SeqCst))
+    }
+
+    #[test]
+    fn connections_are_kept_where_the_other_side_keeps_them() {
+        assert_eq!(get_four(Then::Keeps, plain()), (1, 4));
+        assert_eq!(get_four(Then::Keeps, in_chunks()), (1, 4));
+    }
+
+    #[test]
+    fn a_kept_connection_that_was_closed_is_no_failure() {
+        assert_eq!(get_four(Then::Closes, plain()), (4, 4));
+        let closing =
+            String::from_utf8_lossy(&plain()).replace("Content-Length", "Connection: close\r\nContent-Length");
+        assert_eq!(get_four(Then::Closes, closing.into_bytes()), (4, 4));
+        // Each but the first is asked twice: in vain over the kept connection, and over a new one.
+        assert_eq!(get_four(Then::Closes1Later, plain()), (4, 7));
+    }
+
+    #[test]
+    fn a_new_connection_that_is_closed_is_a_failure() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}/", listener.local_addr().expect("bound"));
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("somebody connects");
+            let _ = stream.read(&mut [0; 1024]);
+            drop(stream);
+            listener.set_nonblocking(true).expect("set");
+            listener
+        });
+        let error = Client::direct().get(&url, "*/*", Duration::from_mins(1), 100).expect_err("no answer");
+        assert!(matches!(error, HttpError::Transport(_)), "{error:?}");
+        let listener = server.join().expect("no panic");
+        assert!(listener.accept().is_err(), "it is not asked again");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -187,4 +188,38 @@ fn many_targets_at_once_keep_apart() {
     assert_eq!(shown.iter().filter(|line| *line == "up 1").count(), 8);
     assert_eq!(shown.iter().filter(|line| *line == "up 0").count(), 1);
     assert!((0..9).filter(|n| *n != 4).all(|n| shown.contains(&format!("m{n} 1"))));
+}
+
+/// A server that keeps its connections and counts them.
+fn keeping() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/metrics", listener.local_addr().expect("bound"));
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            counted.fetch_add(1, Ordering::SeqCst);
+            std::thread::spawn(move || {
+                let mut lines = BufReader::new(stream.try_clone().expect("cloned")).lines();
+                while lines.by_ref().map_while(Result::ok).any(|line| line.is_empty()) {
+                    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nm 1\n\r\n0\r\n\r\n";
+                    stream.write_all(answer.as_bytes()).expect("the scraper listens");
+                }
+            });
+        }
+    });
+    (url, connections)
+}
+
+#[test]
+fn rounds_share_the_connections_that_targets_keep() {
+    let (targets, counts): (Vec<String>, Vec<Arc<AtomicUsize>>) = (0..6).map(|_| keeping()).unzip();
+    let (mut scraper, clock) = scraper(&targets, |_| ());
+    for second in 1..=4 {
+        clock.set(TimestampMs(second * 10_000));
+        let shown = round(&mut scraper);
+        assert_eq!(shown.iter().filter(|line| *line == "up 1").count(), 6, "{shown:?}");
+    }
+    let connections: Vec<usize> = counts.iter().map(|count| count.load(Ordering::SeqCst)).collect();
+    assert_eq!(connections, [1; 6]);
 }

@@ -1,20 +1,28 @@
 //! Finds the Go processes of the host: every `/proc/PID/exe` that has Go build information.
 //!
-//! One scan costs one stat(2) a process; an executable is opened once and remembered by device, inode, size and time of
-//! change, so that `exec`, upgrades in place and deleted executables are seen. Kernel threads have no executable.
+//! A look at a process costs one stat(2); an executable is opened once and remembered by device, inode, size and time of
+//! change, so that `exec`, upgrades in place and deleted executables are seen. A process that has been there for a while is
+//! looked at more seldom than one that is new and may be about to `exec`. Kernel threads have no executable.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use procfs::process::Process;
 
 use super::buildinfo::{self, BuildInfo};
 use super::identity::{Life, Slots};
 use crate::filter::ProcessFilter;
+
+/// How long a process is looked at in every scan.
+const YOUNG: Duration = Duration::from_mins(1);
+/// How long an older one counts as what it was when it was looked at. A little less than ten seconds, so that scans every
+/// two seconds look at each fifth time.
+const LOOK_AGAIN: Duration = Duration::from_millis(9500);
 
 /// A running Go process.
 #[derive(Debug, Clone)]
@@ -38,6 +46,21 @@ pub struct Scan {
     pub hidden: u64,
     /// Go processes beyond the limit.
     pub beyond_limit: u64,
+}
+
+impl Scan {
+    /// Whether `other` found the same.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let same = |(one, two): (&GoProcess, &GoProcess)| {
+            one.life == two.life
+                && one.instance == two.instance
+                && one.same_network == two.same_network
+                && (Arc::ptr_eq(&one.build, &two.build) || one.build == two.build)
+        };
+        (self.hidden, self.beyond_limit) == (other.hidden, other.beyond_limit)
+            && self.processes.len() == other.processes.len()
+            && self.processes.iter().zip(&other.processes).all(same)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,6 +90,7 @@ pub struct Discovery {
     ignore: ProcessFilter,
     processes_max: usize,
     known: HashMap<FileKey, Remembered>,
+    seen: HashMap<i32, Seen>,
     scans: u64,
     slots: Slots,
     own_network: Option<PathBuf>,
@@ -78,6 +102,39 @@ struct Remembered {
     seen_in: u64,
 }
 
+/// What is known of the process with one id.
+#[derive(Debug)]
+struct Seen {
+    first: Instant,
+    looked: Instant,
+    /// Its executable, where it has one that may be seen.
+    file: Option<FileKey>,
+    is: Is,
+}
+
+impl Seen {
+    fn counts_at(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.first) > YOUNG && now.saturating_duration_since(self.looked) < LOOK_AGAIN
+    }
+}
+
+/// What a process is.
+#[derive(Debug, Clone)]
+enum Is {
+    Go(Found),
+    /// Its executable may not be seen.
+    Hidden,
+    /// Another language, a kernel thread, one that nobody asked for, or one that ended meanwhile.
+    Other,
+}
+
+#[derive(Debug, Clone)]
+struct Found {
+    life: Life,
+    build: Arc<BuildInfo>,
+    same_network: bool,
+}
+
 impl Discovery {
     /// Finds at most `processes_max` processes, none that a pattern of `ignore` names.
     pub fn new(host: &str, ignore: impl IntoIterator<Item = String>, processes_max: usize) -> Self {
@@ -87,6 +144,7 @@ impl Discovery {
             ignore: ProcessFilter::new(&ignore.into_iter().collect::<Vec<_>>()),
             processes_max,
             known: HashMap::new(),
+            seen: HashMap::new(),
             scans: 0,
             slots: Slots::default(),
             own_network: fs::read_link("/proc/self/ns/net").ok(),
@@ -96,64 +154,106 @@ impl Discovery {
     /// From now on finds what `only` names, or all if that is empty, and `ignore` does not; of these, at most `processes_max`.
     pub fn look_for(&mut self, only: ProcessFilter, ignore: ProcessFilter, processes_max: usize) {
         (self.only, self.ignore, self.processes_max) = (only, ignore, processes_max);
+        self.seen.clear();
     }
 
-    /// Looks at every process once.
+    /// Looks at every process.
     ///
     /// # Errors
     ///
     /// When `/proc` cannot be listed.
     pub fn scan(&mut self) -> std::io::Result<Scan> {
+        self.seen.clear();
+        self.follow(Instant::now())
+    }
+
+    /// As [`scan`](Self::scan), for one who looks again and again: what was looked at a moment before `now` counts as what it
+    /// was, unless it is so young that it may become another.
+    ///
+    /// # Errors
+    ///
+    /// When `/proc` cannot be listed.
+    pub fn follow(&mut self, now: Instant) -> std::io::Result<Scan> {
         self.scans += 1;
         let mut scan = Scan::default();
-        let mut found: Vec<(Life, Arc<BuildInfo>)> = Vec::new();
+        let mut found: Vec<Found> = Vec::new();
+        let mut before = std::mem::take(&mut self.seen);
         for entry in fs::read_dir("/proc")?.flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-            match self.look(pid) {
-                Ok(Some((life, build))) => found.push((life, build)),
-                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => scan.hidden += 1,
-                // Another language, a kernel thread, or a process that ended meanwhile.
-                Ok(None) | Err(_) => {}
+            let known = before.remove(&pid);
+            let seen = match known {
+                Some(seen) if seen.counts_at(now) => {
+                    if let Some(file) = seen.file.and_then(|file| self.known.get_mut(&file)) {
+                        file.seen_in = self.scans;
+                    }
+                    seen
+                }
+                _ => {
+                    let first = known.map_or(now, |seen| seen.first);
+                    // What became another program just now is looked at in the next scan.
+                    let Some((file, is)) = self.judge(pid) else { continue };
+                    Seen { first, looked: now, file, is }
+                }
+            };
+            match &seen.is {
+                Is::Go(process) => found.push(process.clone()),
+                Is::Hidden => scan.hidden += 1,
+                Is::Other => {}
             }
+            self.seen.insert(pid, seen);
         }
         let scans = self.scans;
         self.known.retain(|_, remembered| remembered.seen_in == scans);
-        found.sort_by(|a, b| a.0.cmp(&b.0));
+        found.sort_by(|a, b| a.life.cmp(&b.life));
         scan.beyond_limit = found.len().saturating_sub(self.processes_max) as u64;
         found.truncate(self.processes_max);
-        let lives: Vec<_> = found.iter().map(|(life, _)| life.clone()).collect();
+        let lives: Vec<_> = found.iter().map(|process| process.life.clone()).collect();
         let slots = self.slots.assign(&lives);
-        scan.processes =
-            found.into_iter().zip(slots).map(|((life, build), slot)| self.describe(life, build, slot)).collect();
+        scan.processes = found.into_iter().zip(slots).map(|(process, slot)| self.describe(process, slot)).collect();
         Ok(scan)
     }
 
-    fn look(&mut self, pid: i32) -> std::io::Result<Option<(Life, Arc<BuildInfo>)>> {
+    /// What process `pid` is, with its executable; nothing when it became another program meanwhile.
+    fn judge(&mut self, pid: i32) -> Option<(Option<FileKey>, Is)> {
         let link = PathBuf::from(format!("/proc/{pid}/exe"));
-        let key = FileKey::of(&fs::metadata(&link)?);
+        let key = match fs::metadata(&link) {
+            Ok(metadata) => FileKey::of(&metadata),
+            Err(error) => return Some((None, without(&error))),
+        };
+        let is = match self.look(pid, &link, key) {
+            Ok(Some(found)) => {
+                // The id may have passed to another program between the two readings.
+                fs::metadata(&link).ok().filter(|metadata| FileKey::of(metadata) == key)?;
+                Is::Go(found)
+            }
+            Ok(None) => Is::Other,
+            Err(error) => without(&error),
+        };
+        Some((Some(key), is))
+    }
+
+    fn look(&mut self, pid: i32, link: &Path, key: FileKey) -> std::io::Result<Option<Found>> {
         let build = match self.known.get_mut(&key) {
             Some(remembered) => {
                 remembered.seen_in = self.scans;
                 remembered.build.clone()
             }
-            None => self.remember(key, &link)?,
+            None => self.remember(key, link)?,
         };
         let Some(build) = build else { return Ok(None) };
-        let name = executable_name(&fs::read_link(&link)?);
+        let name = executable_name(&fs::read_link(link)?);
         let unwanted = !self.only.is_empty() && !self.only.has(&name, || command_line(pid));
         if unwanted || self.ignore.has(&name, || command_line(pid)) {
             return Ok(None);
         }
         let gone = |_| std::io::Error::from(std::io::ErrorKind::NotFound);
         let start_ticks = Process::new(pid).and_then(|process| process.stat()).map_err(gone)?.starttime;
-        // The id may have passed to another program between the two readings; then the next scan tells.
-        if FileKey::of(&fs::metadata(&link)?) != key {
-            return Ok(None);
-        }
-        Ok(Some((Life { start_ticks, pid, name }, build)))
+        let network = fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        let same_network = network.is_some() && network == self.own_network;
+        Ok(Some(Found { life: Life { start_ticks, pid, name }, build, same_network }))
     }
 
-    fn remember(&mut self, key: FileKey, link: &PathBuf) -> std::io::Result<Option<Arc<BuildInfo>>> {
+    fn remember(&mut self, key: FileKey, link: &Path) -> std::io::Result<Option<Arc<BuildInfo>>> {
         let file = File::open(link)?;
         let opened = FileKey::of(&file.metadata()?);
         // A file that cannot be read is tried again when it changes, not at each scan.
@@ -164,15 +264,19 @@ impl Discovery {
         Ok(build)
     }
 
-    fn describe(&self, life: Life, build: Arc<BuildInfo>, slot: u32) -> GoProcess {
-        let network = fs::read_link(format!("/proc/{}/ns/net", life.pid)).ok();
+    fn describe(&self, process: Found, slot: u32) -> GoProcess {
         GoProcess {
             instance: format!("{}/{slot}", self.host),
-            same_network: network.is_some() && network == self.own_network,
-            build,
-            life,
+            same_network: process.same_network,
+            build: process.build,
+            life: process.life,
         }
     }
+}
+
+/// What a process is whose executable cannot be looked at.
+fn without(error: &std::io::Error) -> Is {
+    if error.kind() == std::io::ErrorKind::PermissionDenied { Is::Hidden } else { Is::Other }
 }
 
 /// Longest command line that patterns see.
@@ -217,5 +321,48 @@ mod tests {
         let own = i32::try_from(std::process::id()).expect("an id");
         assert!(scan.processes.iter().all(|process| process.life.pid != own));
         assert!(!discovery.known.is_empty(), "executables are remembered");
+    }
+
+    /// When process `pid` was looked at by a look for processes at `at`; nothing when it is not known then.
+    fn looked(discovery: &mut Discovery, pid: i32, at: Instant) -> Option<Instant> {
+        discovery.follow(at).expect("/proc is there");
+        discovery.seen.get(&pid).map(|seen| seen.looked)
+    }
+
+    #[test]
+    fn an_old_process_is_looked_at_seldom_and_gone_at_once() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().expect("started");
+        let pid = i32::try_from(child.id()).expect("an id");
+        let mut discovery = Discovery::new("h", Vec::new(), 10);
+        let begin = Instant::now();
+        let at = |seconds: u64| begin + Duration::from_secs(seconds);
+        for second in (0..=60).step_by(2) {
+            assert_eq!(looked(&mut discovery, pid, at(second)), Some(at(second)), "it may become another program");
+        }
+        let known = discovery.known.len();
+        for (second, want) in [(62, 60), (68, 60), (70, 70), (72, 70), (80, 80), (3_600, 3_600)] {
+            assert_eq!(looked(&mut discovery, pid, at(second)), Some(at(want)), "second {second}");
+        }
+        assert!(discovery.known.len() >= known.min(2), "executables are remembered though nobody looked at them");
+        discovery.look_for(ProcessFilter::default(), ProcessFilter::default(), 10);
+        assert_eq!(looked(&mut discovery, pid, at(3_602)), Some(at(3_602)), "others are looked for");
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+        assert_eq!(looked(&mut discovery, pid, at(3_603)), None);
+    }
+
+    #[test]
+    fn scans_that_found_the_same() {
+        let process = |start_ticks| GoProcess {
+            life: Life { start_ticks, pid: 7, name: "api".into() },
+            instance: "h/0".into(),
+            build: Arc::default(),
+            same_network: true,
+        };
+        let scan = |processes| Scan { processes, ..Scan::default() };
+        assert!(scan(vec![process(1)]).is_like(&scan(vec![process(1)])));
+        assert!(!scan(vec![process(1)]).is_like(&scan(vec![process(2)])));
+        assert!(!scan(vec![process(1)]).is_like(&scan(Vec::new())));
+        assert!(!scan(Vec::new()).is_like(&Scan { hidden: 1, ..Scan::default() }));
     }
 }

@@ -2,6 +2,7 @@
 //! the executable says of itself.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use procfs::process::{LimitValue, Process, Stat};
@@ -33,14 +34,17 @@ pub const OUTSIDE_NAMES: [&str; 7] =
 /// The last scan, for those who read the processes from outside and those who scrape them.
 pub type SharedProcesses = Arc<Mutex<Arc<Scan>>>;
 
-/// Scans and publishes what was found to `shared`.
+/// Scans and publishes what was found to `shared`; what it finds again stays the same there.
 ///
 /// # Errors
 ///
 /// When `/proc` cannot be listed; the last scan stays.
 pub fn look(discovery: &mut Discovery, shared: &SharedProcesses) -> std::io::Result<()> {
-    let scan = Arc::new(discovery.scan()?);
-    *shared.lock() = scan;
+    let scan = discovery.follow(Instant::now())?;
+    let mut known = shared.lock();
+    if !known.is_like(&scan) {
+        *known = Arc::new(scan);
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Which TCP ports a process listens on that a client on this host reaches through the loopback interface.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use procfs::net::TcpState;
@@ -11,24 +11,36 @@ pub const PORTS_MAX: usize = 16;
 /// Most file descriptors of one process that are looked at.
 const DESCRIPTORS_MAX: usize = 65_536;
 
-/// The addresses to reach the listeners of process `pid`, by port. Empty when they may not be seen.
-pub fn addresses(pid: i32) -> Vec<SocketAddr> {
-    let Ok(process) = Process::new(pid) else { return Vec::new() };
-    let Ok(descriptors) = process.fd() else { return Vec::new() };
-    let sockets: HashSet<u64> = descriptors
-        .take(DESCRIPTORS_MAX)
-        .flatten()
-        .filter_map(|descriptor| match descriptor.target {
+/// The sockets of the agent's network that listen, as of the first question. To list them the kernel walks over all its
+/// connections, so that it is asked once for many processes.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// By inode.
+    table: Option<HashMap<u64, SocketAddr>>,
+}
+
+impl Listeners {
+    /// Asks when the first process is looked at.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The addresses to reach the listeners of process `pid`, by port. Empty when they may not be seen, or are in another
+    /// network.
+    pub fn of(&mut self, pid: i32) -> Vec<SocketAddr> {
+        let Ok(descriptors) = Process::new(pid).and_then(|process| process.fd()) else { return Vec::new() };
+        let sockets = descriptors.take(DESCRIPTORS_MAX).flatten().filter_map(|descriptor| match descriptor.target {
             FDTarget::Socket(inode) => Some(inode),
             _ => None,
-        })
-        .collect();
-    if sockets.is_empty() {
-        return Vec::new();
+        });
+        reachable(sockets.filter_map(|inode| self.table.get_or_insert_with(listening).get(&inode).copied()))
     }
-    let tables = [process.tcp(), process.tcp6()].into_iter().flat_map(Result::unwrap_or_default);
-    let listening = tables.filter(|entry| entry.state == TcpState::Listen && sockets.contains(&entry.inode));
-    reachable(listening.map(|entry| entry.local_address))
+}
+
+fn listening() -> HashMap<u64, SocketAddr> {
+    let tables = [procfs::net::tcp(), procfs::net::tcp6()].into_iter().flat_map(Result::unwrap_or_default);
+    let listening = tables.filter(|entry| entry.state == TcpState::Listen);
+    listening.map(|entry| (entry.inode, entry.local_address)).collect()
 }
 
 fn reachable(listening: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
@@ -53,6 +65,8 @@ fn loopback(local: SocketAddr) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -63,12 +77,23 @@ mod tests {
         assert_eq!(shown, ["127.0.0.1:80", "[::1]:85", "127.0.0.1:90"]);
     }
 
-    #[test]
-    fn a_listener_of_this_process_is_found() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    /// Whether this process is found to listen at the port of `listener`, or at too many to tell.
+    fn has(found: &[SocketAddr], listener: &TcpListener) -> bool {
         let port = listener.local_addr().expect("bound").port();
+        found.len() == PORTS_MAX || found.iter().any(|address| address.port() == port)
+    }
+
+    #[test]
+    fn listeners_of_this_process_are_found_and_listed_once() {
+        let bind = || TcpListener::bind("127.0.0.1:0").expect("a port");
         let own = i32::try_from(std::process::id()).expect("an id");
-        let found = addresses(own);
-        assert!(found.len() == PORTS_MAX || found.iter().any(|address| address.port() == port), "{found:?}");
+        let (first, mut listeners) = (bind(), Listeners::new());
+        let found = listeners.of(own);
+        assert!(has(&found, &first), "{found:?}");
+        let second = bind();
+        let found = listeners.of(own);
+        assert!(has(&found, &first) && (!has(&found, &second) || found.len() == PORTS_MAX), "{found:?}");
+        let found = Listeners::new().of(own);
+        assert!(has(&found, &first) && has(&found, &second), "{found:?}");
     }
 }

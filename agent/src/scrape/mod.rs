@@ -3,6 +3,7 @@
 
 pub mod expvar;
 pub mod listen;
+mod pool;
 pub(crate) mod ports;
 pub mod probe;
 pub mod rounds;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::listen;
+use super::listen::Listeners;
 use super::probe::{PageKind, Ports, Probed};
 use super::target::{Limits, Target};
 use crate::go::profile::endpoint::Endpoint;
@@ -19,13 +19,14 @@ pub(crate) struct LoopbackPorts<'a> {
     client: &'a Client,
     limits: Limits,
     started: Instant,
+    listeners: Listeners,
     stop: &'a StopFlag,
 }
 
 impl<'a> LoopbackPorts<'a> {
     /// Tries ports within `limits` for some seconds from now on, or until `stop`.
     pub(crate) fn new(client: &'a Client, limits: Limits, stop: &'a StopFlag) -> Self {
-        Self { client, limits, started: Instant::now(), stop }
+        Self { client, limits, started: Instant::now(), listeners: Listeners::new(), stop }
     }
 
     fn is_page(&self, address: SocketAddr, kind: PageKind) -> bool {
@@ -47,7 +48,7 @@ impl<'a> LoopbackPorts<'a> {
 
 impl Ports for LoopbackPorts<'_> {
     fn addresses(&mut self, pid: i32) -> Vec<SocketAddr> {
-        listen::addresses(pid)
+        self.listeners.of(pid)
     }
 
     fn probe(&mut self, address: SocketAddr, kind: PageKind) -> Probed {

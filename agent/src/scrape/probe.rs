@@ -58,6 +58,32 @@ pub trait Ports {
     fn probe(&mut self, address: SocketAddr, kind: PageKind) -> Probed;
 }
 
+/// When something is looked for at a process that does not have it yet: often while it is young, then more seldom.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Looks {
+    first_seen_ms: i64,
+    looked_ms: i64,
+}
+
+impl Looks {
+    /// The first one is due at once.
+    pub(crate) fn new(now_ms: i64) -> Self {
+        Self { first_seen_ms: now_ms, looked_ms: i64::MIN }
+    }
+
+    /// Whether one is due at `now_ms`, of which `again_ms` at most pass between two.
+    pub(crate) fn is_due(&self, now_ms: i64, again_ms: u64) -> bool {
+        // Differences, so that a clock set back delays nothing.
+        let age_ms = now_ms.abs_diff(self.first_seen_ms);
+        now_ms.abs_diff(self.looked_ms) >= (age_ms / LOOK_AGE_PART).min(again_ms)
+    }
+
+    /// One was made.
+    pub(crate) fn looked(&mut self, now_ms: i64) {
+        self.looked_ms = now_ms;
+    }
+}
+
 /// What is known of the pages of processes.
 #[derive(Debug)]
 pub struct Prober {
@@ -89,8 +115,7 @@ impl Found<'_> {
 
 #[derive(Debug)]
 struct Known {
-    first_seen_ms: i64,
-    looked_ms: i64,
+    looks: Looks,
     page: Option<(SocketAddr, PageKind)>,
     tried: HashMap<(u16, PageKind), i64>,
 }
@@ -126,6 +151,11 @@ impl Prober {
         found.iter().map(|found| target(found, runtime_only(found.process))).collect()
     }
 
+    /// Whether a look at one of the processes of the last round is due.
+    pub fn is_due(&self, now_ms: i64) -> bool {
+        self.known.values().any(|known| known.look_is_due(now_ms))
+    }
+
     /// The pages of `processes`, at most one of each, after trying what is due.
     pub fn found<'a>(&mut self, processes: &'a [GoProcess], now_ms: i64, ports: &mut dyn Ports) -> Vec<Found<'a>> {
         let alive: HashSet<&Life> = processes.iter().map(|process| &process.life).collect();
@@ -139,13 +169,12 @@ impl Prober {
                 continue;
             }
             let known = self.known.entry(process.life.clone()).or_insert_with(|| Known {
-                first_seen_ms: now_ms,
-                looked_ms: i64::MIN,
+                looks: Looks::new(now_ms),
                 page: None,
                 tried: HashMap::new(),
             });
-            if known.page.is_none() && known.look_is_due(now_ms) {
-                known.looked_ms = now_ms;
+            if known.look_is_due(now_ms) {
+                known.looks.looked(now_ms);
                 let mut addresses = ports.addresses(process.life.pid);
                 addresses.retain(|address| !self.ignore_ports.contains(&address.port()));
                 known.look(&addresses, &self.kinds, now_ms, self.probe_again_ms, ports);
@@ -160,9 +189,7 @@ impl Prober {
 
 impl Known {
     fn look_is_due(&self, now_ms: i64) -> bool {
-        // Differences, so that a clock set back delays nothing.
-        let age_ms = now_ms.abs_diff(self.first_seen_ms);
-        now_ms.abs_diff(self.looked_ms) >= (age_ms / LOOK_AGE_PART).min(LOOK_AGAIN_MS)
+        self.page.is_none() && self.looks.is_due(now_ms, LOOK_AGAIN_MS)
     }
 
     fn look(
@@ -188,7 +215,7 @@ impl Known {
                         self.tried.insert((address.port(), kind), now_ms);
                     }
                     Probed::Later => {
-                        self.looked_ms = i64::MIN;
+                        self.looks.looked(i64::MIN);
                         return;
                     }
                 }
@@ -278,6 +305,7 @@ mod tests {
         assert_eq!(tries, ["80/metrics", "81/metrics", "80/debug/vars", "81/debug/vars"]);
         let (targets, tries) = round(&mut prober, &api, 10, &mut table);
         assert_eq!((targets.len(), tries.len()), (1, 0), "what was found is kept");
+        assert!(!prober.is_due(1_000_000), "and nothing more looked for");
     }
 
     #[test]
@@ -343,7 +371,11 @@ mod tests {
         for second in 0..=600 {
             // A port that opens at this look, if there is one.
             let mut table = Table { ports: vec![(1000 + second, None)], ..Table::default() };
-            if !round(&mut prober, &api, i64::from(second) * 1000, &mut table).1.is_empty() {
+            let now_ms = i64::from(second) * 1000;
+            let due = second == 0 || prober.is_due(now_ms);
+            let looked = !round(&mut prober, &api, now_ms, &mut table).1.is_empty();
+            assert_eq!(looked, due, "second {second}");
+            if looked {
                 looks.push(second);
             }
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use model::{Clock, LabelsBuilder, METRIC_NAME};
 use parking_lot::Mutex;
 
+use super::pool::{Pool, Work};
 use super::ports::LoopbackPorts;
 use super::probe::Prober;
 use super::target::{Limits, OwnProcess, ScrapeError, Target, loopback_port};
@@ -16,6 +17,7 @@ use crate::config::Config;
 use crate::config::value::masked;
 use crate::go::SharedProcesses;
 use crate::go::census::Way;
+use crate::go::discover::Scan;
 use crate::go::ways::{Names, Part, Reason, Ways};
 use crate::http::Client;
 use crate::readings::{Metric, Readings};
@@ -37,9 +39,12 @@ pub struct Scraper {
     configured: Vec<Target>,
     processes: SharedProcesses,
     prober: Prober,
+    /// The processes whose pages were looked for last.
+    looked_at: Option<Arc<Scan>>,
     limits: Limits,
     probe_limits: Limits,
     workers: usize,
+    pool: Pool,
     sources: BTreeMap<String, Source>,
     stats: Arc<Stats>,
     stop: StopFlag,
@@ -86,11 +91,13 @@ impl Scraper {
             client: Client::direct(),
             clock,
             prober: prober(config, &configured),
+            looked_at: None,
             configured,
             processes,
             probe_limits: Limits { timeout: config.go.probe_timeout, ..limits },
             limits,
             workers: config.scrape.workers,
+            pool: Pool::new(),
             sources: BTreeMap::new(),
             stats,
             stop: StopFlag::new(),
@@ -106,6 +113,7 @@ impl Scraper {
         self.probe_limits = Limits { timeout: now.go.probe_timeout, ..self.limits };
         self.workers = now.scrape.workers;
         self.valid_ms = valid_ms(now);
+        self.looked_at = None;
         if before.targets != now.targets || before.go.looks_elsewhere_than(&now.go) {
             self.prober = prober(now, &self.configured);
         }
@@ -131,7 +139,7 @@ impl Scraper {
         targets.extend(self.discovered());
         let mut reached = HashSet::new();
         targets.retain(|target| reached.insert(key(target)));
-        self.scrape(&targets, sink);
+        self.scrape(targets, sink);
         if self.stop.is_stopped() {
             return;
         }
@@ -150,9 +158,14 @@ impl Scraper {
 
     /// Scrapes the pages of processes found since the last round, which need not wait for the next.
     pub fn news(&mut self, sink: &mut dyn FnMut(Readings)) {
+        let scan = Arc::clone(&self.processes.lock());
+        let same = self.looked_at.as_ref().is_some_and(|looked_at| Arc::ptr_eq(looked_at, &scan));
+        if same && !self.prober.is_due(self.clock.now().0) {
+            return;
+        }
         let mut targets = self.discovered();
         targets.retain(|target| self.sources.get(&key(target)).is_none_or(|source| source.url != target.url));
-        self.scrape(&targets, sink);
+        self.scrape(targets, sink);
     }
 
     /// Stale markers for every series of every target: the agent stops.
@@ -165,6 +178,7 @@ impl Scraper {
     fn discovered(&mut self) -> Vec<Target> {
         let scan = Arc::clone(&self.processes.lock());
         let now_ms = self.clock.now().0;
+        self.looked_at = Some(Arc::clone(&scan));
         if self.stats.is_shed(budget::Part::Pages).is_some() {
             for process in &scan.processes {
                 self.ways.cannot((&process.life).into(), Part::Runtime, Way::Page, Reason::Budget);
@@ -179,9 +193,10 @@ impl Scraper {
         targets
     }
 
-    fn scrape(&mut self, targets: &[Target], sink: &mut dyn FnMut(Readings)) {
-        for (target, result) in targets.iter().zip(self.scrape_all(targets)) {
-            let Some((mut readings, error)) = result else { continue };
+    fn scrape(&mut self, targets: Vec<Target>, sink: &mut dyn FnMut(Readings)) {
+        let turn = self.scrape_all(targets);
+        for (target, result) in turn.targets.iter().zip(&turn.results) {
+            let Some((mut readings, error)) = result.lock().take() else { continue };
             if let Some(own) = &target.process {
                 if error.is_none() {
                     self.claim(own, &readings);
@@ -208,34 +223,57 @@ impl Scraper {
         }
     }
 
-    /// Scrapes `targets`, a few at once; results come in the same order, nothing for those that a stop left out.
-    fn scrape_all(&self, targets: &[Target]) -> Vec<Option<Scraped>> {
-        let results: Vec<Mutex<Option<Scraped>>> = targets.iter().map(|_| Mutex::new(None)).collect();
-        let next = AtomicUsize::new(0);
-        let work = || {
-            while !self.stop.is_stopped() {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let (Some(target), Some(result)) = (targets.get(at), results.get(at)) else { break };
-                let meter = CpuMeter::start();
-                *result.lock() = Some(target.scrape(&self.client, &self.limits, self.clock.now().0));
-                if target.process.is_some() {
-                    self.stats.part(budget::Part::Pages).cpu_us.add(meter.elapsed_us());
-                }
-            }
-        };
-        let metered = || {
-            let meter = CpuMeter::start();
-            work();
-            self.stats.cpu_us.add(meter.elapsed_us());
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..self.workers.min(targets.len()) {
-                scope.spawn(metered);
-            }
-            // The caller measures its own thread.
-            work();
+    /// Scrapes `targets`, a few at once.
+    fn scrape_all(&mut self, targets: Vec<Target>) -> Arc<Turn> {
+        let helpers = self.workers.min(targets.len()).saturating_sub(1);
+        let turn = Arc::new(Turn {
+            results: targets.iter().map(|_| Mutex::new(None)).collect(),
+            targets,
+            next: AtomicUsize::new(0),
+            client: self.client.clone(),
+            limits: self.limits,
+            clock: Arc::clone(&self.clock),
+            stats: Arc::clone(&self.stats),
+            stop: self.stop.clone(),
         });
-        results.into_iter().map(Mutex::into_inner).collect()
+        let helped = Arc::clone(&turn);
+        let help: Work = Arc::new(move || {
+            let meter = CpuMeter::start();
+            helped.work();
+            helped.stats.cpu_us.add(meter.elapsed_us());
+        });
+        // The caller measures its own thread.
+        self.pool.run(helpers, &help, || turn.work());
+        turn
+    }
+}
+
+/// Targets that are scraped now, by several threads.
+struct Turn {
+    targets: Vec<Target>,
+    /// What each target gave; nothing where a stop left it out.
+    results: Vec<Mutex<Option<Scraped>>>,
+    /// The first target that nobody has taken up.
+    next: AtomicUsize,
+    client: Client,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    stats: Arc<Stats>,
+    stop: StopFlag,
+}
+
+impl Turn {
+    /// Scrapes one target after the other until all are taken up, or a stop.
+    fn work(&self) {
+        while !self.stop.is_stopped() {
+            let at = self.next.fetch_add(1, Ordering::Relaxed);
+            let (Some(target), Some(result)) = (self.targets.get(at), self.results.get(at)) else { break };
+            let meter = CpuMeter::start();
+            *result.lock() = Some(target.scrape(&self.client, &self.limits, self.clock.now().0));
+            if target.process.is_some() {
+                self.stats.part(budget::Part::Pages).cpu_us.add(meter.elapsed_us());
+            }
+        }
     }
 }
 

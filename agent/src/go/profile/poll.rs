@@ -2,7 +2,7 @@
 //! configuration says, and reads each in its own time. All of it is one thread: no two programs answer at once, and none
 //! is asked two things at once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,12 +15,13 @@ use super::reading::{Context, Reading};
 use super::sources::{Source, SourceKey, Sources};
 use crate::config::Config;
 use crate::go::census::{Census, Way};
+use crate::go::discover::Scan;
 use crate::go::ways::{Part, ProcessKey, Reason, Ways};
 use crate::go::{GoProcess, SharedProcesses, sites};
 use crate::http::Client;
 use crate::readings::Readings;
 use crate::scrape::ports::LoopbackPorts;
-use crate::scrape::probe::{Found, Prober};
+use crate::scrape::probe::{Found, Looks, Prober};
 use crate::scrape::target::{self, Target, loopback_port};
 use crate::stop::StopFlag;
 
@@ -36,12 +37,24 @@ pub struct Profiler {
     ways: Ways,
     sources: Sources,
     prober: Prober,
-    /// Processes at whose socket somebody listens.
-    sockets: HashSet<ProcessKey>,
+    sockets: HashMap<ProcessKey, Socket>,
+    /// The processes of which it is known who offers profiles.
+    found: Option<Arc<Scan>>,
     configured: Vec<Configured>,
     readings: BTreeMap<SourceKey, Reading>,
     options: Options,
     census: CensusSink,
+}
+
+/// Longest time between two looks at the socket of a process where nobody listens.
+const SOCKET_AGAIN_MS: u64 = 10_000;
+
+/// The socket of the client library in a process.
+#[derive(Debug, Clone, Copy)]
+struct Socket {
+    looks: Looks,
+    /// Whether somebody listens there.
+    is_open: bool,
 }
 
 /// A configured URL of profiles.
@@ -121,7 +134,8 @@ impl Profiler {
             ways,
             sources: Sources::new(),
             prober: prober(config),
-            sockets: HashSet::new(),
+            sockets: HashMap::new(),
+            found: None,
             configured: configured(config),
             readings: BTreeMap::new(),
             options: Options::new(config),
@@ -132,6 +146,7 @@ impl Profiler {
     /// Takes up a changed configuration; sources that stay keep what is known of them.
     pub fn configure(&mut self, before: &Config, now: &Config) {
         self.options = Options::new(now);
+        self.found = None;
         if before.targets != now.targets || before.go.looks_elsewhere_than(&now.go) {
             self.configured = configured(now);
             self.prober = prober(now);
@@ -172,7 +187,7 @@ impl Profiler {
     /// Reads what is due and passes the readings of each program to `sink`. Intervals are multiplied by `stretch`.
     pub fn round(&mut self, now: Instant, stretch: u32, sink: &mut dyn FnMut(Readings)) {
         let scan = Arc::clone(&self.processes.lock());
-        self.find(&scan.processes);
+        self.find(&scan);
         let listed = self.sources.list();
         let mut gone = Readings::new(self.clock.now().0);
         self.readings.retain(|key, reading| {
@@ -209,6 +224,7 @@ impl Profiler {
             if let (SourceKey::Process(process), true) = (&key, reading.is_lost()) {
                 // A library that was closed, or whose socket was never one.
                 self.sockets.remove(process);
+                self.found = None;
             }
             if let Some(readings) = told.filter(|readings| !readings.is_empty()) {
                 sink(readings);
@@ -219,7 +235,7 @@ impl Profiler {
     /// Reads nothing, since that costs too much now, and tells so. Who offers profiles is known all the same.
     pub fn leave_out(&mut self, sink: &mut dyn FnMut(Readings)) {
         let scan = Arc::clone(&self.processes.lock());
-        self.find(&scan.processes);
+        self.find(&scan);
         let now_ms = self.clock.now().0;
         let mut gone = Readings::new(now_ms);
         for (_, mut reading) in std::mem::take(&mut self.readings) {
@@ -243,37 +259,52 @@ impl Profiler {
         }
     }
 
-    fn find(&mut self, processes: &[GoProcess]) {
+    /// Finds out who offers profiles, unless that is known of all processes.
+    fn find(&mut self, scan: &Arc<Scan>) {
+        let now_ms = self.clock.now().0;
+        let same = self.found.as_ref().is_some_and(|found| Arc::ptr_eq(found, scan));
+        if same && !self.prober.is_due(now_ms) && !self.sockets.values().any(|socket| socket.is_due(now_ms)) {
+            return;
+        }
         let source = |own: &Configured| (own.key.clone(), Source::new(own.endpoint.clone(), own.labels.clone()));
         let mut found: Vec<(SourceKey, Source)> = self.configured.iter().map(source).collect();
         if self.options.on {
+            let processes = &scan.processes;
             let alive: HashSet<ProcessKey> = processes.iter().map(|process| (&process.life).into()).collect();
-            self.sockets.retain(|process| alive.contains(process));
+            self.sockets.retain(|process, _| alive.contains(process));
             let (with, without): (Vec<GoProcess>, Vec<GoProcess>) =
-                processes.iter().cloned().partition(|process| self.has_socket(process));
+                processes.iter().cloned().partition(|process| self.has_socket(process, now_ms));
             found.extend(with.iter().map(|process| {
                 (key_of(process), Source::new(Endpoint::socket_of(process.life.pid), labels_of(process)))
             }));
             let mut ports = LoopbackPorts::new(&self.client, self.options.probe, &self.stop);
-            let pages = self.prober.found(&without, self.clock.now().0, &mut ports);
+            let pages = self.prober.found(&without, now_ms, &mut ports);
             found.extend(pages.iter().map(|page: &Found<'_>| {
                 (key_of(page.process), Source::new(Endpoint::Url(page.url()), labels_of(page.process)))
             }));
         }
         self.sources.replace(found);
+        self.found = Some(Arc::clone(scan));
     }
 
     /// Whether the client library listens in `process`. One that does is not asked again.
-    fn has_socket(&mut self, process: &GoProcess) -> bool {
-        let key = ProcessKey::from(&process.life);
+    fn has_socket(&mut self, process: &GoProcess, now_ms: i64) -> bool {
         if !process.same_network || self.options.ignore.contains(&process.life.name) {
             return false;
         }
-        let listens = self.sockets.contains(&key) || Endpoint::socket_of(process.life.pid).is_listening();
-        if listens {
-            self.sockets.insert(key);
+        let new = Socket { looks: Looks::new(now_ms), is_open: false };
+        let socket = self.sockets.entry((&process.life).into()).or_insert(new);
+        if socket.is_due(now_ms) {
+            socket.looks.looked(now_ms);
+            socket.is_open = Endpoint::socket_of(process.life.pid).is_listening();
         }
-        listens
+        socket.is_open
+    }
+}
+
+impl Socket {
+    fn is_due(&self, now_ms: i64) -> bool {
+        !self.is_open && self.looks.is_due(now_ms, SOCKET_AGAIN_MS)
     }
 }
 

@@ -35,7 +35,7 @@ pub fn limits(pid: i32) -> Limits {
     let mounts = mounts().unwrap_or_default();
     let Ok(groups) = Process::new(pid).and_then(|process| process.cgroups()) else { return Limits::default() };
     let mut group = Group::default();
-    let periods = group.read(&places(&groups.0, &mounts), 0);
+    let periods = group.read(&places(&groups.0, &mounts), 0, &mut Folders::default());
     Limits { memory_max_bytes: group.memory_max_bytes, quota_processors: group.quota_processors, periods }
 }
 
@@ -77,7 +77,7 @@ impl Group {
     }
 
     /// Reads the limits; returns the periods of the quota so far and those in which it ran out.
-    fn read(&mut self, places: &[Place], now_ms: i64) -> Option<(f64, f64)> {
+    fn read(&mut self, places: &[Place], now_ms: i64, folders: &mut Folders) -> Option<(f64, f64)> {
         (self.memory_max_bytes, self.quota_processors) = (None, None);
         let mut counted = None;
         let lowest = |known: &mut Option<f64>, found: Option<f64>| {
@@ -86,26 +86,63 @@ impl Group {
         for place in places {
             for folder in place.folder.ancestors().take(DEPTH_MAX).take_while(|folder| folder.starts_with(&place.top)) {
                 if place.has_memory {
-                    lowest(&mut self.memory_max_bytes, memory_limit(folder));
+                    lowest(&mut self.memory_max_bytes, folders.memory_limit(folder));
                 }
                 if place.has_cpu {
-                    lowest(&mut self.quota_processors, quota(folder));
+                    lowest(&mut self.quota_processors, folders.quota(folder));
                 }
             }
-            if place.has_cpu {
-                let stat = fs::read_to_string(place.folder.join("cpu.stat")).unwrap_or_default();
-                let number = |name: &str| {
-                    stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse::<f64>().ok())
-                };
-                if let (Some(periods), Some(throttled)) = (number("nr_periods"), number("nr_throttled")) {
-                    self.periods.push_counter(now_ms, periods);
-                    self.throttled.push_counter(now_ms, throttled);
-                    counted = Some((periods, throttled));
-                }
+            if place.has_cpu
+                && let Some((periods, throttled)) = folders.periods(&place.folder)
+            {
+                self.periods.push_counter(now_ms, periods);
+                self.throttled.push_counter(now_ms, throttled);
+                counted = Some((periods, throttled));
             }
         }
         counted
     }
+}
+
+/// What was read of the folders of groups in one round. Processes share groups, and all groups the way up.
+#[derive(Debug, Default)]
+struct Folders {
+    memory_limits: HashMap<PathBuf, Option<f64>>,
+    quotas: HashMap<PathBuf, Option<f64>>,
+    periods: HashMap<PathBuf, Option<(f64, f64)>>,
+}
+
+impl Folders {
+    fn memory_limit(&mut self, folder: &Path) -> Option<f64> {
+        once(&mut self.memory_limits, folder, memory_limit)
+    }
+
+    fn quota(&mut self, folder: &Path) -> Option<f64> {
+        once(&mut self.quotas, folder, quota)
+    }
+
+    fn periods(&mut self, folder: &Path) -> Option<(f64, f64)> {
+        once(&mut self.periods, folder, periods)
+    }
+}
+
+/// What `read` says of `folder`, which is asked once.
+fn once<T: Copy>(known: &mut HashMap<PathBuf, T>, folder: &Path, read: impl Fn(&Path) -> T) -> T {
+    if let Some(value) = known.get(folder) {
+        return *value;
+    }
+    let value = read(folder);
+    known.insert(folder.to_owned(), value);
+    value
+}
+
+/// Periods of the quota so far, and those in which it ran out.
+fn periods(folder: &Path) -> Option<(f64, f64)> {
+    let stat = fs::read_to_string(folder.join("cpu.stat")).ok()?;
+    let number = |name: &str| {
+        stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse::<f64>().ok())
+    };
+    number("nr_periods").zip(number("nr_throttled"))
 }
 
 fn memory_limit(folder: &Path) -> Option<f64> {
@@ -188,12 +225,12 @@ impl Groups {
     fn read(&mut self, now_ms: i64) {
         let scan = std::sync::Arc::clone(&self.processes.lock());
         let mounts = mounts().unwrap_or_default();
-        let mut known = std::mem::take(&mut self.known);
+        let (mut known, mut folders) = (std::mem::take(&mut self.known), Folders::default());
         for process in &scan.processes {
             let key = (process.life.name.clone(), process.instance.clone());
             let Ok(groups) = Process::new(process.life.pid).and_then(|process| process.cgroups()) else { continue };
             let mut group = known.remove(&key).unwrap_or_default();
-            group.read(&places(&groups.0, &mounts), now_ms);
+            group.read(&places(&groups.0, &mounts), now_ms, &mut folders);
             self.known.insert(key, group);
         }
     }
@@ -232,12 +269,34 @@ mod tests {
         write(&folder.path().join("pod"), &[("memory.max", "1048576\n"), ("cpu.max", "150000 100000\n")]);
         let place = Place { top: top.clone(), folder: inner.clone(), has_memory: true, has_cpu: true };
         let mut group = Group::default();
-        assert_eq!(group.read(std::slice::from_ref(&place), 0), Some((10.0, 1.0)));
+        assert_eq!(group.read(std::slice::from_ref(&place), 0, &mut Folders::default()), Some((10.0, 1.0)));
         assert_eq!((group.memory_max_bytes, group.quota_processors), (Some(1_048_576.0), Some(1.5)));
         assert_eq!(group.throttled_ratio(0), None, "one reading says nothing");
         write(&inner, &[("cpu.stat", "nr_periods 110\nnr_throttled 26\n"), ("memory.max", "4096\n")]);
-        group.read(&[place], 10_000);
+        group.read(&[place], 10_000, &mut Folders::default());
         assert_eq!((group.memory_max_bytes, group.throttled_ratio(10_000)), (Some(4096.0), Some(0.25)));
+    }
+
+    #[test]
+    fn a_folder_that_processes_share_is_read_once_a_round() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files =
+            |max| [("memory.max", max), ("cpu.max", "50000 100000"), ("cpu.stat", "nr_periods 5\nnr_throttled 1\n")];
+        write(folder.path(), &files("4096"));
+        let place = || {
+            [Place { top: folder.path().to_owned(), folder: folder.path().to_owned(), has_memory: true, has_cpu: true }]
+        };
+        let (mut round, mut next) = (Folders::default(), Folders::default());
+        let read = |folders: &mut Folders| {
+            let mut group = Group::default();
+            let periods = group.read(&place(), 0, folders);
+            (group.memory_max_bytes, group.quota_processors, periods)
+        };
+        let first = read(&mut round);
+        assert_eq!(first, (Some(4096.0), Some(0.5), Some((5.0, 1.0))));
+        write(folder.path(), &files("8192"));
+        assert_eq!(read(&mut round), first);
+        assert_eq!(read(&mut next).0, Some(8192.0));
     }
 
     #[test]
@@ -256,7 +315,7 @@ mod tests {
             ),
         );
         let mut group = Group::default();
-        group.read(&found, 0);
+        group.read(&found, 0, &mut Folders::default());
         assert_eq!((group.memory_max_bytes, group.quota_processors), (None, Some(0.5)), "{found:?}");
     }
 
