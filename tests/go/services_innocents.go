@@ -97,6 +97,51 @@ func init() {
 			}
 		}
 	}
+	// A client that visits others, and forgets them after some minutes.
+	programs["crawler"] = func(w *world) step {
+		address := startUpstream("http")
+		return func(now int) {
+			for i := w.some(2); i > 0; i-- {
+				transport := &http.Transport{}
+				client := &http.Client{Transport: transport}
+				if response, err := client.Get("http://" + address + "/"); err == nil {
+					_, _ = io.Copy(io.Discard, response.Body)
+					response.Body.Close()
+				}
+				w.later(4+w.random.Intn(3), transport.CloseIdleConnections)
+			}
+		}
+	}
+	programs["proxy-with-more-to-do"] = func(w *world) step {
+		transport := &http.Transport{MaxIdleConnsPerHost: 200}
+		address, client := startUpstream("http"), &http.Client{Transport: transport}
+		return func(now int) {
+			for i := w.some(2 + 30*math.Min(1, float64(now)/200)); i > 0; i-- {
+				go forward(client, "http://"+address+"/", w.in(1+w.random.Intn(2)))
+			}
+		}
+	}
+	// Streams over one connection, all begun anew after a start, which last for hours.
+	programs["streams-begun-anew"] = func(w *world) step {
+		return func(now int) {
+			come := 0.3
+			if now < 40 {
+				come = 5
+			}
+			for i := w.some(come); i > 0; i-- {
+				go subscription(w.in(100+w.random.Intn(800)), make(chan int))
+			}
+		}
+	}
+	programs["peers-restarted"] = func(w *world) step {
+		return func(now int) {
+			for peer := 0; peer < 30; peer++ {
+				if (now+peer)%25 == 0 || now == 1 {
+					go heartbeat(w.in(25 + w.random.Intn(5)))
+				}
+			}
+		}
+	}
 	programs["day-and-night"] = func(w *world) step {
 		return func(now int) {
 			mean := 150 - 130*math.Cos(2*math.Pi*float64(now)/300)
@@ -106,19 +151,7 @@ func init() {
 		}
 	}
 	// Users become more all the time; each has a goroutine that reads and one that writes and stays for ten minutes to half an hour.
-	programs["users-become-more"] = func(w *world) step {
-		address := startUpstream("hold")
-		return func(now int) {
-			for i := w.some(0.5 + 5*float64(now)/240); i > 0; i-- {
-				connection, err := net.Dial("tcp", address)
-				if err != nil {
-					fail(err.Error())
-				}
-				go converse(connection)
-				w.later(20+w.random.Intn(40), func() { connection.Close() })
-			}
-		}
-	}
+	programs["users-become-more"] = func(w *world) step { return users(w, 240) }
 	programs["runs-that-overlap"] = func(w *world) step {
 		return func(now int) {
 			if now%10 == 1 {
@@ -260,6 +293,21 @@ func init() {
 	}
 }
 
+// users become more until a step.
+func users(w *world, until int) step {
+	address := startUpstream("hold")
+	return func(now int) {
+		for i := w.some(0.5 + 5*math.Min(float64(now), float64(until))/240); i > 0; i-- {
+			connection, err := net.Dial("tcp", address)
+			if err != nil {
+				fail(err.Error())
+			}
+			go converse(connection)
+			w.later(20+w.random.Intn(40), func() { connection.Close() })
+		}
+	}
+}
+
 // ask makes a request and keeps the connection.
 func ask(address string) net.Conn {
 	connection, err := net.Dial("tcp", address)
@@ -279,6 +327,26 @@ func retryUntil(end <-chan struct{}) {
 			return
 		default:
 			time.Sleep(5 * time.Millisecond)
+		}
+	}
+}
+
+//go:noinline
+func forward(client *http.Client, url string, end <-chan struct{}) {
+	if response, err := client.Get(url); err == nil {
+		<-end
+		_, _ = io.Copy(io.Discard, response.Body)
+		response.Body.Close()
+	}
+}
+
+//go:noinline
+func heartbeat(end <-chan struct{}) {
+	for {
+		select {
+		case <-end:
+			return
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }

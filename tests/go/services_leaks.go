@@ -9,7 +9,11 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -108,6 +112,69 @@ func init() {
 			}
 			if now%3 == 0 {
 				go watch(context.Background(), make(chan int))
+			}
+		}
+	}
+	programs["signals-for-each-job"] = func(w *world) step {
+		return func(now int) {
+			_, stop := signal.NotifyContext(context.Background(), syscall.SIGUSR1)
+			forgotten = append(forgotten, stop)
+		}
+	}
+	// A pipe in the file system that nobody writes to holds whoever opens it, and a thread.
+	programs["pipes-that-nobody-writes"] = func(w *world) step {
+		folder, err := os.MkdirTemp("", "corpus")
+		if err != nil {
+			fail(err.Error())
+		}
+		path := filepath.Join(folder, "pipe")
+		if err := syscall.Mkfifo(path, 0o600); err != nil {
+			fail(err.Error())
+		}
+		return func(now int) {
+			if now%3 == 0 {
+				go readOrders(path)
+			}
+			if now == 2 {
+				w.later(230, func() { os.RemoveAll(folder) })
+			}
+		}
+	}
+	// What reads ends with the connection, what writes does not.
+	programs["writers-of-gone-clients"] = func(w *world) step {
+		address := startUpstream("hold")
+		return func(now int) {
+			for i := w.some(1.5); i > 0; i-- {
+				connection, err := net.Dial("tcp", address)
+				if err != nil {
+					fail(err.Error())
+				}
+				go readUpdates(connection)
+				go writeUpdates(connection, make(chan []byte))
+				w.later(5+w.random.Intn(20), func() { connection.Close() })
+			}
+		}
+	}
+	// What hands out permissions is gone one day.
+	programs["limiter-that-died"] = func(w *world) step {
+		tokens := make(chan struct{})
+		return func(now int) {
+			waiting := w.some(5)
+			for i := 0; i < waiting; i++ {
+				go limited(tokens)
+			}
+			for i := 0; i < waiting && now < 90; i++ {
+				tokens <- struct{}{}
+			}
+		}
+	}
+	// While connections become as many more it may be theirs.
+	programs["leaks-and-users-become-more"] = func(w *world) step {
+		come := users(w, 120)
+		return func(now int) {
+			come(now)
+			if now%2 == 0 {
+				go waitReply(make(chan int))
 			}
 		}
 	}
@@ -305,6 +372,23 @@ func feed(write *io.PipeWriter) { _, _ = write.Write(make([]byte, 100)) }
 
 //go:noinline
 func expire(ctx context.Context) { <-ctx.Done() }
+
+//go:noinline
+func readOrders(path string) {
+	if file, err := os.Open(path); err == nil {
+		file.Close()
+	}
+}
+
+//go:noinline
+func writeUpdates(connection net.Conn, updates <-chan []byte) {
+	for update := range updates {
+		_, _ = connection.Write(update)
+	}
+}
+
+//go:noinline
+func limited(tokens <-chan struct{}) { <-tokens }
 
 //go:noinline
 func pipe(connection net.Conn) {

@@ -81,7 +81,7 @@ pub fn census(
         if entry.line.is_none() {
             entry.line = line(kind, names);
         }
-        if entry.blocked_at.is_none() && stacks_left > 0 && matches!(kind.doing, Doing::Waiting(_)) {
+        if entry.blocked_at.is_none() && stacks_left > 0 && stands(kind.doing) {
             stacks_left -= 1;
             match stack::frames(image, reader, count.example) {
                 Ok(frames) => {
@@ -106,6 +106,11 @@ pub fn census(
     })
 }
 
+/// Whether the stack of one that does this can be read.
+fn stands(doing: Doing) -> bool {
+    matches!(doing, Doing::Waiting(_) | Doing::Syscall)
+}
+
 /// What a goroutine was started with whose `go` statement the compiler wrapped into the function called `wrapper`: told by
 /// its stack, once for all.
 fn unwrapped(
@@ -116,7 +121,7 @@ fn unwrapped(
     reader: &mut Reader<'_>,
     names: &mut Names<'_>,
 ) -> Result<String, Fault> {
-    if names.wrapped(kind.started).is_none() && matches!(kind.doing, Doing::Waiting(_)) {
+    if names.wrapped(kind.started).is_none() && stands(kind.doing) {
         match stack::frames(image, reader, example) {
             Ok(frames) => {
                 let linked: Vec<u64> = frames.iter().map(|pc| image.linked(*pc)).collect();
