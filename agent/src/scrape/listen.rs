@@ -6,13 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use procfs::net::TcpState;
 use procfs::process::{FDTarget, Process};
 
+use super::sockets;
+
 /// Most listening ports of one process that are looked at.
 pub const PORTS_MAX: usize = 16;
 /// Most file descriptors of one process that are looked at.
 const DESCRIPTORS_MAX: usize = 65_536;
 
-/// The sockets of the agent's network that listen, as of the first question. To list them the kernel walks over all its
-/// connections, so that it is asked once for many processes.
+/// The sockets of the agent's network that listen, as of the first question: listed once for many processes.
 #[derive(Debug, Default)]
 pub struct Listeners {
     /// By inode.
@@ -38,6 +39,11 @@ impl Listeners {
 }
 
 fn listening() -> HashMap<u64, SocketAddr> {
+    sockets::listening().map_or_else(|_| of_tables(), |found| found.into_iter().collect())
+}
+
+/// As files tell, for those who may not ask the kernel otherwise.
+fn of_tables() -> HashMap<u64, SocketAddr> {
     let tables = [procfs::net::tcp(), procfs::net::tcp6()].into_iter().flat_map(Result::unwrap_or_default);
     let listening = tables.filter(|entry| entry.state == TcpState::Listen);
     listening.map(|entry| (entry.inode, entry.local_address)).collect()
@@ -95,5 +101,7 @@ mod tests {
         assert!(has(&found, &first) && (!has(&found, &second) || found.len() == PORTS_MAX), "{found:?}");
         let found = Listeners::new().of(own);
         assert!(has(&found, &first) && has(&found, &second), "{found:?}");
+        let found = Listeners { table: Some(of_tables()) }.of(own);
+        assert!(has(&found, &first) && has(&found, &second), "files tell the same: {found:?}");
     }
 }

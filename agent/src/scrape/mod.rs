@@ -7,6 +7,7 @@ mod pool;
 pub(crate) mod ports;
 pub mod probe;
 pub mod rounds;
+mod sockets;
 pub mod target;
 pub mod text;
 
