@@ -171,7 +171,7 @@ fn judge(config: &Config, loads: Loads) -> SharedLeaks {
 pub fn once(config: &Config, clock: &Arc<dyn Clock>) -> Readings {
     let (known, stats) = (Known::default(), Arc::new(Stats::default()));
     if config.go.discover {
-        Watch::new(config, &known.processes).look();
+        Watch::new(config, &known).look();
     }
     let leaks = judge(config, Loads::default());
     let mut poller = Poller::new(config, &known, (&leaks, None, None), &stats, None);
@@ -237,7 +237,7 @@ fn run_as(
     let of_captures = captures.clone();
     let poller = Poller::new(config, &known, (&leaks, signals, of_captures), &stats, Some(Arc::clone(&queue)));
 
-    start_discovery(Watch::new(config, &known.processes), discovering, stop, &stats)?;
+    start_discovery(Watch::new(config, &known), discovering, stop, &stats)?;
     let [to_scrape, to_profile, to_poll] = std::array::from_fn(|_| outbox.apart());
     let reloader = changing.map(|(source, loaded)| Reloader::new(source, loaded, (&live, stop), &outbox, &stats));
     if let Some(reloader) = &reloader {
@@ -327,11 +327,11 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(config: &Config, processes: &SharedProcesses) -> Self {
+    fn new(config: &Config, known: &Known) -> Self {
         let go = &config.go;
-        let mut discovery = Discovery::new(&config.host, Vec::new(), go.processes_max);
+        let mut discovery = Discovery::new(&config.host, Vec::new(), go.processes_max).adopting(known.sdk.clone());
         discovery.look_for(go.only.clone(), go.ignore.clone(), go.processes_max);
-        Self { discovery, processes: Arc::clone(processes), failing: false }
+        Self { discovery, processes: Arc::clone(&known.processes), failing: false }
     }
 
     fn configure(&mut self, config: &Config) {

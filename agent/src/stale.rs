@@ -4,7 +4,7 @@
 //! that the next round lacks gets a marker at that round's time. Samples that carry a page's own timestamp are not
 //! tracked, as in Prometheus: the page says when they were true.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use model::LabelsRef;
 
@@ -80,6 +80,20 @@ impl Tracker {
     }
 }
 
+/// Adds the markers of `ended` to `readings`, but for series that these have from number `from` on: what they are called has passed to
+/// another source in the same round.
+pub fn add_ended(readings: &mut Readings, from: usize, ended: &Readings) {
+    if ended.is_empty() {
+        return;
+    }
+    let now: HashSet<&str> = readings.iter().skip(from).map(|(labels, _)| labels.packed()).collect();
+    let mut gone = Readings::new(readings.timestamp_ms());
+    for (labels, values) in ended.iter().filter(|(labels, _)| !now.contains(labels.packed())) {
+        gone.push_stale(labels, values.histogram().is_some());
+    }
+    readings.append(&gone);
+}
+
 fn mark(packed: &str, last: Seen, readings: &mut Readings) {
     if let Ok(labels) = LabelsRef::from_packed(packed) {
         readings.push_stale(labels, last.of_histograms);
@@ -134,6 +148,19 @@ mod tests {
         assert_eq!(tracker.end(&mut last), 1);
         assert_eq!(stale_names(&last), ["a"]);
         assert!(tracker.is_empty());
+    }
+
+    #[test]
+    fn what_passed_to_another_source_did_not_end() {
+        let mut ended = Readings::new(2);
+        for name in ["a", "b"] {
+            ended.push_named(name, &[], model::sample::stale_marker());
+        }
+        let mut readings = Readings::new(2);
+        readings.push_named("a", &[], 1.0);
+        readings.push_named("b", &[], 1.0);
+        add_ended(&mut readings, 1, &ended);
+        assert_eq!((stale_names(&readings), readings.len()), (vec!["a".to_owned()], 3));
     }
 
     #[test]

@@ -41,6 +41,7 @@ fn process(start_ticks: u64) -> GoProcess {
     let pid = i32::try_from(std::process::id()).expect("an id");
     GoProcess {
         life: Life { start_ticks, pid, name: "api".to_owned() },
+        job: "api".to_owned(),
         instance: "web1/0".to_owned(),
         build: Arc::default(),
         same_network: true,

@@ -2,13 +2,19 @@
 
 mod subject;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
+use agent::go::discover::Scan;
 use agent::go::outside::memory::{Allowance, Fault, Memory, Reader};
 use agent::go::outside::process_memory::ProcessMemory;
 use agent::go::ways::{Part, Reason, Told};
+use agent::go::{Discovery, GoProcess};
 use agent::readings::Readings;
+use agent::receive::SdkProcesses;
+use model::LabelsRef;
 use subject::{Reading, Subject, build, describe, value};
 
 /// Whether every value of the process that is no stale marker can be true.
@@ -38,6 +44,54 @@ fn a_process_that_ends_is_marked_stale() {
     assert_eq!((stale.len(), other.len()), (live, 0));
     assert!(reading.censuses.lock().is_empty());
     assert_eq!(reading.round().len(), 0, "once");
+}
+
+#[test]
+fn a_process_that_is_called_otherwise_goes_on_under_its_new_name() {
+    let Some(path) = build("plain") else { return };
+    let subjects = [Subject::start(&path, &[]), Subject::start(&path, &[])];
+    let sdk = SdkProcesses::default();
+    let mut discovery = Discovery::new("web1", Vec::new(), 10_000).adopting(sdk.clone());
+    let mut look = || {
+        let found = discovery.scan().expect("/proc can be listed").processes;
+        let life = |of: &Subject| (of.process.life.pid, of.process.life.start_ticks);
+        let find = |of: &Subject| {
+            let mut one = found.iter().filter(|process| (process.life.pid, process.life.start_ticks) == life(of));
+            one.next().expect("found").clone()
+        };
+        let both = subjects.each_ref().map(find);
+        (both.clone(), Arc::new(Scan { processes: both.to_vec(), ..Scan::default() }))
+    };
+    let push = |process: &GoProcess, (job, instance): (&str, &str)| {
+        let (pid, start_ticks, now) = (process.life.pid, process.life.start_ticks, Instant::now());
+        sdk.note(pid, start_ticks, 0, ["orders_total"], now).expect("room");
+        sdk.call(pid, start_ticks, (job, instance), false, now);
+    };
+    let (before, scan) = look();
+    let mut reading = Reading::of(Vec::new(), |_| {});
+    *reading.processes.lock() = scan;
+    reading.round();
+    // The first pushes under a name of its own, the second under the one that the first had until now.
+    push(&before[0], ("shop", "box/3"));
+    push(&before[1], (&before[0].job, &before[0].instance));
+    let (after, scan) = look();
+    assert_eq!((after[0].job.as_str(), after[0].instance.as_str()), ("shop", "box/3"));
+    assert_eq!((&after[1].job, &after[1].instance), (&before[0].job, &before[0].instance));
+    *reading.processes.lock() = scan;
+    let round = reading.round();
+    let mut names = HashSet::new();
+    assert!(round.iter().all(|(labels, _)| names.insert(labels.to_string())), "one source a series");
+    let of = |process: &GoProcess, stale: bool| {
+        let is_of = |labels: LabelsRef<'_>| {
+            labels.get("job") == Some(&process.job) && labels.get("instance") == Some(&process.instance)
+        };
+        round.iter().filter(|(labels, values)| is_of(*labels) && values.is_stale_marker() == stale).count()
+    };
+    let live = [&after[0], &after[1]].map(|process| of(process, false));
+    assert!(live.iter().all(|count| *count > 80), "{live:?}");
+    assert_eq!((of(&before[1], false), of(&after[0], true)), (0, 0));
+    assert!(of(&before[1], true) > 80, "what nobody is called any more has ended");
+    assert!(reading.round().iter().all(|(_, values)| !values.is_stale_marker()), "once");
 }
 
 #[test]

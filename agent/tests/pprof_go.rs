@@ -292,6 +292,7 @@ fn check_rounds(program: &Running, base: Option<&str>) {
     let start_ticks = procfs::process::Process::new(pid).and_then(|own| own.stat()).expect("alive").starttime;
     let process = GoProcess {
         life: Life { start_ticks, pid, name: "profiled".to_owned() },
+        job: "profiled".to_owned(),
         instance: "web1/0".to_owned(),
         build: Arc::default(),
         same_network: true,

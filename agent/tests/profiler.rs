@@ -224,6 +224,7 @@ fn own_process() -> GoProcess {
     let pid = i32::try_from(std::process::id()).expect("an id");
     GoProcess {
         life: Life { start_ticks: 1, pid, name: "api".to_owned() },
+        job: "api".to_owned(),
         instance: "h:1".to_owned(),
         build: Arc::default(),
         same_network: true,

@@ -182,7 +182,8 @@ fn the_kernel_tells_who_pushes() {
     let own = procfs::process::Process::myself().and_then(|own| own.stat()).expect("/proc");
     let (pid, start_ticks) = (own.pid, own.starttime);
     let life = Life { start_ticks, pid, name: "shop".to_owned() };
-    let process = GoProcess { life, instance: "web1/0".to_owned(), build: Arc::default(), same_network: true };
+    let (job, instance) = ("shop".to_owned(), "web1/0".to_owned());
+    let process = GoProcess { life, job, instance, build: Arc::default(), same_network: true };
     *rig.known.processes.lock() = Arc::new(Scan { processes: vec![process], ..Scan::default() });
     let body = compress(&pushed(&["go_threads", "orders_total"], &[], 19_000).encode_to_vec());
     check(&ask(&rig, &post(V2, &body)), 204, &[]);
@@ -197,6 +198,32 @@ fn the_kernel_tells_who_pushes() {
     assert!(!rig.known.ways.leads(key, Part::Runtime, Way::Memory, 20_000), "other ways leave the runtime to it");
     assert!(rig.known.ways.taken(key, Way::Page, 20_000).contains("orders_total"));
     assert!(rig.known.ways.leads(key, Part::Runtime, Way::Memory, 51_000), "until it has been silent");
+}
+
+#[test]
+fn a_process_is_called_as_it_calls_itself() {
+    let rig = rig(1 << 20);
+    let own = procfs::process::Process::myself().and_then(|own| own.stat()).expect("/proc");
+    let key = ProcessKey { pid: own.pid, start_ticks: own.starttime };
+    let push = |all: &[(&str, &str)]| {
+        let mut request = v2::Request { symbols: vec![String::new()], timeseries: Vec::new() };
+        for (job, instance) in all {
+            let labels: Vec<_> =
+                [("job", *job), ("instance", *instance)].into_iter().filter(|(_, value)| !value.is_empty()).collect();
+            let mut one = pushed(&["orders_total"], &labels, 19_000);
+            let first = u32::try_from(request.symbols.len()).expect("few");
+            one.timeseries[0].labels_refs.iter_mut().for_each(|at| *at += first);
+            request.symbols.extend(one.symbols);
+            request.timeseries.extend(one.timeseries);
+        }
+        check(&ask(&rig, &post(V2, &compress(&request.encode_to_vec()))), 204, &[]);
+        rig.known.sdk.identities().into_iter().map(|(of, called)| (of == key, called.job, called.instance)).collect()
+    };
+    let shop = vec![(true, "shop".to_owned(), "box/3".to_owned())];
+    assert_eq!(push(&[("shop", ""), ("", "box/3")]), [], "half a name is none");
+    assert_eq!(push(&[("shop", "box/3"), ("shop", "box/4")]), [], "who tells of several is none of them");
+    assert_eq!(push(&[("shop", "box/3"), ("", "")]), shop);
+    assert_eq!(push(&[("other", "box/3")]), shop, "one name at a time");
 }
 
 #[test]

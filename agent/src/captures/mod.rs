@@ -120,7 +120,7 @@ impl Captures {
         let scan = Arc::clone(&self.processes.lock());
         let is = |process: &&GoProcess| {
             process.instance == name.instance
-                && (name.job.is_empty() || process.life.name == name.job)
+                && (name.job.is_empty() || process.job == name.job)
                 && (name.pid == 0 || process.life.pid == name.pid)
         };
         let mut all = scan.processes.iter().filter(is);
@@ -202,7 +202,7 @@ impl Captures {
             at_ms,
             kind: about.what.clone(),
             extension: "pb.gz".to_owned(),
-            labels: vec![label("job", &process.life.name), label("instance", &process.instance)],
+            labels: vec![label("job", &process.job), label("instance", &process.instance)],
             way: "memory".to_owned(),
             ..about
         };

@@ -69,7 +69,7 @@ impl Bursts {
         let scan = Arc::clone(&self.known.processes.lock());
         let meant = |process: &&GoProcess| {
             process.instance == name.instance
-                && (name.job.is_empty() || process.life.name == name.job)
+                && (name.job.is_empty() || process.job == name.job)
                 && (name.pid == 0 || process.life.pid == name.pid)
         };
         let mut found = scan.processes.iter().filter(meant);
@@ -77,7 +77,7 @@ impl Bursts {
             (Some(process), None) => Ok(process.clone()),
             (None, _) => Err(format!("there is no Go process {name}")),
             (Some(one), Some(other)) => {
-                let (one, other) = (&one.life.name, &other.life.name);
+                let (one, other) = (&one.job, &other.job);
                 Err(format!("{} is of several jobs, such as {one} and {other}; say which", name.instance))
             }
         }

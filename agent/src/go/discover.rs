@@ -4,7 +4,7 @@
 //! change, so that `exec`, upgrades in place and deleted executables are seen. A process that has been there for a while is
 //! looked at more seldom than one that is new and may be about to `exec`. Kernel threads have no executable.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Metadata};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt;
@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 use procfs::process::Process;
 
 use super::buildinfo::{self, BuildInfo};
-use super::identity::{Life, Slots};
+use super::identity::{Identities, Identity, Life};
+use super::ways::ProcessKey;
 use crate::filter::ProcessFilter;
+use crate::receive::SdkProcesses;
 
 /// How long a process is looked at in every scan.
 const YOUNG: Duration = Duration::from_mins(1);
@@ -29,7 +31,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(9500);
 pub struct GoProcess {
     /// Process id, start, and name of the executable.
     pub life: Life,
-    /// Value of label `instance`: `HOST/SLOT`.
+    /// Value of label `job`: what it calls itself where it pushes, else the name of its executable.
+    pub job: String,
+    /// Value of label `instance`: what it calls itself where it pushes, else `HOST/SLOT`.
     pub instance: String,
     /// What its executable says.
     pub build: Arc<BuildInfo>,
@@ -53,7 +57,7 @@ impl Scan {
     pub fn is_like(&self, other: &Self) -> bool {
         let same = |(one, two): (&GoProcess, &GoProcess)| {
             one.life == two.life
-                && one.instance == two.instance
+                && (&one.job, &one.instance) == (&two.job, &two.instance)
                 && one.same_network == two.same_network
                 && (Arc::ptr_eq(&one.build, &two.build) || one.build == two.build)
         };
@@ -85,14 +89,14 @@ impl FileKey {
 /// Finds Go processes, again and again.
 #[derive(Debug)]
 pub struct Discovery {
-    host: String,
     only: ProcessFilter,
     ignore: ProcessFilter,
     processes_max: usize,
     known: HashMap<FileKey, Remembered>,
     seen: HashMap<i32, Seen>,
     scans: u64,
-    slots: Slots,
+    identities: Identities,
+    sdk: SdkProcesses,
     own_network: Option<PathBuf>,
 }
 
@@ -139,16 +143,22 @@ impl Discovery {
     /// Finds at most `processes_max` processes, none that a pattern of `ignore` names.
     pub fn new(host: &str, ignore: impl IntoIterator<Item = String>, processes_max: usize) -> Self {
         Self {
-            host: host.to_owned(),
             only: ProcessFilter::default(),
             ignore: ProcessFilter::new(&ignore.into_iter().collect::<Vec<_>>()),
             processes_max,
             known: HashMap::new(),
             seen: HashMap::new(),
             scans: 0,
-            slots: Slots::default(),
+            identities: Identities::new(host),
+            sdk: SdkProcesses::default(),
             own_network: fs::read_link("/proc/self/ns/net").ok(),
         }
+    }
+
+    /// The same, which calls processes in `sdk` what they call themselves, and makes it forget those that ended.
+    #[must_use]
+    pub fn adopting(self, sdk: SdkProcesses) -> Self {
+        Self { sdk, ..self }
     }
 
     /// From now on finds what `only` names, or all if that is empty, and `ignore` does not; of these, at most `processes_max`.
@@ -208,8 +218,10 @@ impl Discovery {
         scan.beyond_limit = found.len().saturating_sub(self.processes_max) as u64;
         found.truncate(self.processes_max);
         let lives: Vec<_> = found.iter().map(|process| process.life.clone()).collect();
-        let slots = self.slots.assign(&lives);
-        scan.processes = found.into_iter().zip(slots).map(|(process, slot)| self.describe(process, slot)).collect();
+        let keys: HashSet<ProcessKey> = lives.iter().map(ProcessKey::from).collect();
+        self.sdk.keep(|key| keys.contains(&key) || is_running(key));
+        let called = self.identities.assign(&lives, &self.sdk.identities());
+        scan.processes = found.into_iter().zip(called).map(|(found, called)| describe(found, called)).collect();
         Ok(scan)
     }
 
@@ -263,20 +275,25 @@ impl Discovery {
         }
         Ok(build)
     }
+}
 
-    fn describe(&self, process: Found, slot: u32) -> GoProcess {
-        GoProcess {
-            instance: format!("{}/{slot}", self.host),
-            same_network: process.same_network,
-            build: process.build,
-            life: process.life,
-        }
-    }
+fn describe(found: Found, called: Identity) -> GoProcess {
+    let (Found { life, build, same_network }, Identity { job, instance }) = (found, called);
+    GoProcess { life, job, instance, build, same_network }
 }
 
 /// What a process is whose executable cannot be looked at.
 fn without(error: &std::io::Error) -> Is {
     if error.kind() == std::io::ErrorKind::PermissionDenied { Is::Hidden } else { Is::Other }
+}
+
+/// State of a process that ended and whose parent has not asked for it.
+const ZOMBIE: char = 'Z';
+
+/// Whether the process still runs.
+fn is_running(key: ProcessKey) -> bool {
+    let stat = Process::new(key.pid).and_then(|process| process.stat());
+    stat.is_ok_and(|stat| stat.starttime == key.start_ticks && stat.state != ZOMBIE)
 }
 
 /// Longest command line that patterns see.
@@ -353,13 +370,16 @@ mod tests {
 
     #[test]
     fn scans_that_found_the_same() {
-        let process = |start_ticks| GoProcess {
+        let called = |start_ticks, job: &str| GoProcess {
             life: Life { start_ticks, pid: 7, name: "api".into() },
+            job: job.into(),
             instance: "h/0".into(),
             build: Arc::default(),
             same_network: true,
         };
+        let process = |start_ticks| called(start_ticks, "api");
         let scan = |processes| Scan { processes, ..Scan::default() };
+        assert!(!scan(vec![process(1)]).is_like(&scan(vec![called(1, "shop")])), "it is called otherwise");
         assert!(scan(vec![process(1)]).is_like(&scan(vec![process(1)])));
         assert!(!scan(vec![process(1)]).is_like(&scan(vec![process(2)])));
         assert!(!scan(vec![process(1)]).is_like(&scan(Vec::new())));

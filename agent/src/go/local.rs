@@ -193,8 +193,7 @@ const PROFILES_ROUNDS: u64 = 5;
 
 /// Gives each process what `out` says of it. Series that ended are left out.
 fn share_out(out: &Readings, seen: &mut [Seen]) {
-    let at =
-        seen.iter().enumerate().map(|(at, seen)| ((seen.process.life.name.clone(), seen.process.instance.clone()), at));
+    let at = seen.iter().enumerate().map(|(at, seen)| ((seen.process.job.clone(), seen.process.instance.clone()), at));
     let at: HashMap<(String, String), usize> = at.collect();
     for (labels, values) in out.iter() {
         let (Some(name), Some(job), Some(instance)) =
@@ -233,6 +232,7 @@ mod tests {
         let seen = |name: &str, slot: u32| Seen {
             process: GoProcess {
                 life: Life { start_ticks: 1, pid: 7, name: name.to_owned() },
+                job: name.to_owned(),
                 instance: format!("h/{slot}"),
                 build: Arc::default(),
                 same_network: true,

@@ -99,7 +99,7 @@ impl GoProcesses {
     /// Adds a sample unless the process pushes the metric itself.
     fn push(&self, process: &GoProcess, metric: &Metric, value: f64, out: &mut Readings) {
         if !self.sdk.gives(process.life.pid, process.life.start_ticks, metric.name) {
-            out.push(metric, &[("job", process.life.name.as_str()), ("instance", process.instance.as_str())], value);
+            out.push(metric, &[("job", process.job.as_str()), ("instance", process.instance.as_str())], value);
         }
     }
 
@@ -135,7 +135,7 @@ fn write_info(process: &GoProcess, out: &mut Readings) {
     out.push(
         &INFO,
         &[
-            ("job", process.life.name.as_str()),
+            ("job", process.job.as_str()),
             ("instance", process.instance.as_str()),
             ("name", &process.life.name),
             ("pid", &process.life.pid.to_string()),

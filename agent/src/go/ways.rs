@@ -264,7 +264,7 @@ impl Collector for ReadingInfo {
         let alive: BTreeSet<ProcessKey> = scan.processes.iter().map(|process| (&process.life).into()).collect();
         self.ways.keep(|process| alive.contains(&process));
         for process in &scan.processes {
-            let target = [("job", process.life.name.as_str()), ("instance", process.instance.as_str())];
+            let target = [("job", process.job.as_str()), ("instance", process.instance.as_str())];
             for part in Part::ALL {
                 let told = self.ways.told((&process.life).into(), part, out.timestamp_ms());
                 if let Some(told) = told {
@@ -345,6 +345,7 @@ mod tests {
         let (processes, ways) = (SharedProcesses::default(), Ways::new());
         let process = GoProcess {
             life: Life { start_ticks: 1, pid: 7, name: "api".to_owned() },
+            job: "api".to_owned(),
             instance: "web1/0".to_owned(),
             build: Arc::default(),
             same_network: true,

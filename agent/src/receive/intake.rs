@@ -165,7 +165,7 @@ impl Intake {
         let is_peer = |life: &crate::go::identity::Life| (life.pid, life.start_ticks) == (peer.pid, peer.start_ticks);
         let found = scan.processes.iter().find(|process| is_peer(&process.life));
         found.map_or_else(Vec::new, |process| {
-            vec![("job".to_owned(), process.life.name.clone()), ("instance".to_owned(), process.instance.clone())]
+            vec![("job".to_owned(), process.job.clone()), ("instance".to_owned(), process.instance.clone())]
         })
     }
 
@@ -174,14 +174,24 @@ impl Intake {
         let Some(peer) = peer else { return };
         let mut names = HashSet::new();
         let mut newest_ms = i64::MIN;
+        let (mut identity, mut has_one, mut has_ended) = (None, true, true);
         for (labels, values) in rows(batch) {
             names.extend(labels.get(METRIC_NAME));
             newest_ms = newest_ms.max(values.timestamp_ms().unwrap_or(i64::MIN));
+            has_ended &= values.is_stale_marker();
+            if let Some(told) = labels.get("job").zip(labels.get("instance")) {
+                has_one &= *identity.get_or_insert(told) == told;
+            }
         }
         if names.is_empty() {
             return;
         }
-        let noted = self.sdk.note(peer.pid, peer.start_ticks, newest_ms, names.iter().copied(), Instant::now());
+        let now = Instant::now();
+        let noted = self.sdk.note(peer.pid, peer.start_ticks, newest_ms, names.iter().copied(), now);
+        // Who tells of several passes on what others say.
+        if let Some(identity) = identity.filter(|_| has_one) {
+            self.sdk.call(peer.pid, peer.start_ticks, identity, has_ended, now);
+        }
         if let Some(noted) = noted.filter(|_| names.iter().any(|name| name.starts_with(RUNTIME_PREFIX))) {
             let key = ProcessKey { pid: peer.pid, start_ticks: peer.start_ticks };
             let kept_ms = u64::try_from(noted.kept.as_millis()).unwrap_or(u64::MAX);

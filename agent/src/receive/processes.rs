@@ -1,5 +1,5 @@
-//! Which processes push by themselves, and which metrics: what they give is not read of them by other ways as well, so
-//! that no series has two sources.
+//! Which processes push by themselves, what they call themselves, and which metrics they push: what they give is not read of
+//! them by other ways as well, so that no series has two sources, and what is read besides goes under the same name.
 //!
 //! A process pushes for as long as its last push is no older than three of its own intervals, half a minute at least;
 //! so does each of its metrics. When it stops, other ways take over by themselves.
@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::go::ways::Names;
+use crate::go::identity::Identity;
+use crate::go::ways::{Names, ProcessKey};
 
 /// Most processes that are remembered.
 const PROCESSES_MAX: usize = 1_024;
 /// Most metrics of one process that are remembered.
 const NAMES_MAX: usize = 4_096;
+/// Longest `job` and `instance` together that a process is called by.
+const IDENTITY_BYTES_MAX: usize = 1_024;
 /// Shortest time for which a push counts.
 const KEPT_MIN: Duration = Duration::from_secs(30);
 /// Longest interval that is believed.
@@ -23,12 +26,9 @@ const INTERVAL_MAX: Duration = Duration::from_mins(10);
 /// Intervals for which a push counts.
 const INTERVALS_KEPT: u32 = 3;
 
-/// One life of a process: its id, and its start in clock ticks since boot.
-type Key = (i32, u64);
-
 /// The processes that push, shared by who receives and who reads. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct SdkProcesses(Arc<Mutex<HashMap<Key, Pushing>>>);
+pub struct SdkProcesses(Arc<Mutex<HashMap<ProcessKey, Pushing>>>);
 
 #[derive(Debug)]
 struct Pushing {
@@ -39,6 +39,16 @@ struct Pushing {
     names: HashMap<Box<str>, Instant>,
     /// The names of now; made anew when they change.
     told: Names,
+    called: Option<Called>,
+}
+
+/// What a process calls itself.
+#[derive(Debug)]
+struct Called {
+    identity: Identity,
+    last: Instant,
+    /// Whether it said that all of it ended.
+    has_ended: bool,
 }
 
 /// What a push says of its process.
@@ -89,19 +99,21 @@ impl SdkProcesses {
         names: impl IntoIterator<Item = &'n str>,
         now: Instant,
     ) -> Option<Noted> {
+        let key = ProcessKey { pid, start_ticks };
         let mut all = self.0.lock();
-        if all.len() >= PROCESSES_MAX && !all.contains_key(&(pid, start_ticks)) {
+        if all.len() >= PROCESSES_MAX && !all.contains_key(&key) {
             all.retain(|_, pushing| pushing.lives(now));
             if all.len() >= PROCESSES_MAX {
                 return None;
             }
         }
-        let pushing = all.entry((pid, start_ticks)).or_insert_with(|| Pushing {
+        let pushing = all.entry(key).or_insert_with(|| Pushing {
             last: now,
             newest_ms,
             interval: Duration::ZERO,
             names: HashMap::new(),
             told: Names::default(),
+            called: None,
         });
         pushing.last = now;
         // One round may come in several requests, and a mark of the end a millisecond behind the last round.
@@ -112,6 +124,50 @@ impl SdkProcesses {
         }
         pushing.note_names(names, now);
         Some(Noted { names: pushing.told.clone(), kept: pushing.kept() })
+    }
+
+    /// Takes note that a push of the process that was [noted](Self::note) is `job` and `instance` throughout, and whether it says nothing
+    /// but that series ended. Another name counts when the one before ended or is pushed no more, so that a program with two clients has one.
+    pub fn call(&self, pid: i32, start_ticks: u64, (job, instance): (&str, &str), has_ended: bool, now: Instant) {
+        let mut all = self.0.lock();
+        let Some(pushing) = all.get_mut(&ProcessKey { pid, start_ticks }) else { return };
+        let kept = pushing.kept();
+        if let Some(called) = &mut pushing.called {
+            let passed = now.saturating_duration_since(called.last);
+            if called.identity.job == job && called.identity.instance == instance {
+                (called.last, called.has_ended) = (now, has_ended);
+                return;
+            }
+            if has_ended || (!called.has_ended && passed <= kept) {
+                return;
+            }
+        }
+        if job.len() + instance.len() <= IDENTITY_BYTES_MAX {
+            let identity = Identity { job: job.to_owned(), instance: instance.to_owned() };
+            pushing.called = Some(Called { identity, last: now, has_ended });
+        }
+    }
+
+    /// What the processes that push call themselves.
+    pub fn identities(&self) -> Vec<(ProcessKey, Identity)> {
+        self.identities_at(Instant::now())
+    }
+
+    fn identities_at(&self, now: Instant) -> Vec<(ProcessKey, Identity)> {
+        let all = self.0.lock();
+        let living = all.iter().filter(|(_, pushing)| pushing.lives(now));
+        living.filter_map(|(key, pushing)| Some((*key, pushing.called.as_ref()?.identity.clone()))).collect()
+    }
+
+    /// Forgets all processes but those that `is_alive` says live.
+    pub fn keep(&self, is_alive: impl Fn(ProcessKey) -> bool) {
+        let keys: Vec<ProcessKey> = self.0.lock().keys().copied().collect();
+        // Asked without the lock: it may take a look at each process.
+        let ended: Vec<ProcessKey> = keys.into_iter().filter(|key| !is_alive(*key)).collect();
+        let mut all = self.0.lock();
+        for key in ended {
+            all.remove(&key);
+        }
     }
 
     /// Whether the process pushes.
@@ -136,11 +192,11 @@ impl SdkProcesses {
     }
 
     fn pushes_at(&self, pid: i32, start_ticks: u64, now: Instant) -> bool {
-        self.0.lock().get(&(pid, start_ticks)).is_some_and(|pushing| pushing.lives(now))
+        self.0.lock().get(&ProcessKey { pid, start_ticks }).is_some_and(|pushing| pushing.lives(now))
     }
 
     fn gives_at(&self, pid: i32, start_ticks: u64, name: &str, now: Instant) -> bool {
-        self.0.lock().get(&(pid, start_ticks)).is_some_and(|pushing| {
+        self.0.lock().get(&ProcessKey { pid, start_ticks }).is_some_and(|pushing| {
             let seen = pushing.names.get(name);
             pushing.lives(now) && seen.is_some_and(|seen| now.saturating_duration_since(*seen) <= pushing.kept())
         })
@@ -182,6 +238,38 @@ mod tests {
     }
 
     #[test]
+    fn a_process_has_one_name_at_a_time() {
+        let (all, began) = (SdkProcesses::default(), Instant::now());
+        let push = |after_s: u32, identity: &str, has_ended: bool| {
+            let now = began + after_s * SECOND;
+            all.note(7, 70, i64::from(after_s) * 1_000, ["a"], now);
+            all.call(7, 70, identity.split_once(' ').expect("two"), has_ended, now);
+            let mut told = all.identities_at(now);
+            let (key, Identity { job, instance }) = told.pop().expect("a name");
+            assert!(told.is_empty() && key == ProcessKey { pid: 7, start_ticks: 70 });
+            format!("{job} {instance}")
+        };
+        for (after_s, identity, has_ended, want) in [
+            (0, "shop h/0", false, "shop h/0"),
+            (1, "other h/0", false, "shop h/0"),
+            (10, "shop h/0", false, "shop h/0"),
+            (20, "shop h/0", true, "shop h/0"),
+            (21, "gone h/0", true, "shop h/0"),
+            (22, "other h/0", false, "other h/0"),
+            (60, "third h/1", false, "third h/1"),
+        ] {
+            assert_eq!(push(after_s, identity, has_ended), want, "{identity} after {after_s} s");
+        }
+        assert!(all.identities_at(began + 180 * SECOND).is_empty(), "it pushes no more");
+        let long = "x".repeat(IDENTITY_BYTES_MAX);
+        all.note(8, 80, 0, ["a"], began);
+        all.call(8, 80, (long.as_str(), "h/0"), false, began);
+        assert!(!all.identities_at(began).iter().any(|(key, _)| key.pid == 8), "too long to go by");
+        all.keep(|key| key.pid == 7);
+        assert_eq!(all.0.lock().len(), 1);
+    }
+
+    #[test]
     fn what_is_remembered_is_bounded() {
         let (all, now) = (SdkProcesses::default(), Instant::now());
         for pid in 0..i32::try_from(PROCESSES_MAX).expect("small") + 5 {
@@ -192,6 +280,6 @@ mod tests {
         assert_eq!(all.0.lock().len(), 1, "those that pushed long ago make room");
         let many: Vec<String> = (0..NAMES_MAX + 5).map(|at| at.to_string()).collect();
         all.note(-1, 1, 0, many.iter().map(String::as_str), now + 31 * SECOND);
-        assert_eq!(all.0.lock()[&(-1, 1)].names.len(), NAMES_MAX);
+        assert_eq!(all.0.lock()[&ProcessKey { pid: -1, start_ticks: 1 }].names.len(), NAMES_MAX);
     }
 }

@@ -228,7 +228,7 @@ fn target(found: &Found<'_>, runtime_only: bool) -> Target {
     let process = found.process;
     Target {
         url: found.url(),
-        labels: vec![("job".to_owned(), process.life.name.clone()), ("instance".to_owned(), process.instance.clone())],
+        labels: vec![("job".to_owned(), process.job.clone()), ("instance".to_owned(), process.instance.clone())],
         process: Some(OwnProcess {
             go_version: process.build.go_version.clone(),
             runtime_only,
@@ -271,6 +271,7 @@ mod tests {
     fn process(pid: i32, name: &str) -> GoProcess {
         GoProcess {
             life: Life { start_ticks: 1, pid, name: name.into() },
+            job: name.into(),
             instance: "h/0".into(),
             build: Arc::default(),
             same_network: true,

@@ -130,6 +130,7 @@ pub(crate) fn describe(pid: i32, path: &Path) -> GoProcess {
     let start_ticks = Process::new(pid).and_then(|process| process.stat()).expect("runs").starttime;
     GoProcess {
         life: Life { start_ticks, pid, name: "subject".to_owned() },
+        job: "subject".to_owned(),
         instance: "web1/0".to_owned(),
         build: Arc::new(build),
         same_network: true,

@@ -75,7 +75,7 @@ impl Judge {
     /// Takes in a census of `process`, which created so many goroutines since it began, where that is counted. When it is taken in another
     /// way than the one before, its ladder begins anew, as ways name sites differently.
     pub fn observe(&mut self, process: &GoProcess, census: &Census, created: Option<u64>) {
-        let load = self.loads.of(&process.life.name, &process.instance);
+        let load = self.loads.of(&process.job, &process.instance);
         let vitals = Vitals { began_ms: self.began_ms(&process.life), created, load };
         if !self.ladders.contains_key(&process.life) {
             self.ladders.insert(process.life.clone(), Judged { ladder: Ladder::default(), way: census.way });
@@ -146,6 +146,7 @@ mod tests {
     fn process(pid: i32, revision: &str) -> GoProcess {
         GoProcess {
             life: Life { start_ticks: 1, pid, name: "api".to_owned() },
+            job: "api".to_owned(),
             instance: "web1/0".to_owned(),
             build: Arc::new(BuildInfo { revision: revision.to_owned(), ..BuildInfo::default() }),
             same_network: true,

@@ -88,17 +88,17 @@ impl Collector for Leaks {
         let mut judge = self.judge.lock();
         judge.keep(|life| scan.processes.iter().any(|process| process.life == *life));
         judge.forget_loads(|job, instance| {
-            scan.processes.iter().any(|process| process.life.name == job && process.instance == instance)
+            scan.processes.iter().any(|process| process.job == job && process.instance == instance)
         });
         let created = created(out);
         for process in &scan.processes {
             let census = self.censuses.lock().get(&process.life).map(Arc::clone);
             if let Some(census) = census {
-                let key = (process.life.name.clone(), process.instance.clone());
+                let key = (process.job.clone(), process.instance.clone());
                 judge.observe(process, &census, created.get(&key).copied());
             }
             let Some((verdict, way)) = judge.verdict(&process.life) else { continue };
-            let target = [("job", process.life.name.as_str()), ("instance", process.instance.as_str())];
+            let target = [("job", process.job.as_str()), ("instance", process.instance.as_str())];
             out.push(&GRADE, &target, f64::from(verdict.grade.number()));
             (self.sink)(process, &verdict, out.timestamp_ms());
             for site in &verdict.sites {
@@ -128,7 +128,7 @@ fn created(out: &Readings) -> HashMap<(String, String), u64> {
 fn write_site(process: &GoProcess, way: Way, of: &SiteVerdict, out: &mut Readings) {
     let grade = f64::from(of.grade.number());
     let mut labels = vec![
-        ("job", process.life.name.as_str()),
+        ("job", process.job.as_str()),
         ("instance", process.instance.as_str()),
         ("site", of.site.function.as_str()),
         ("created_by", of.site.created_by.as_str()),
@@ -180,6 +180,7 @@ mod tests {
             BuildInfo { go_version: "go1.26.1".to_owned(), revision: "8c5f".to_owned(), ..BuildInfo::default() };
         GoProcess {
             life: Life { start_ticks: 1, pid: 7, name: "api".to_owned() },
+            job: "api".to_owned(),
             instance: "web1/0".to_owned(),
             build: Arc::new(build),
             same_network: true,

@@ -2,7 +2,7 @@
 //! intervals of their own, which grow with what they cost. A process that cannot be read is told as such and leaves
 //! the others alone.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,7 @@ use crate::go::identity::Life;
 use crate::go::ways::{self, ProcessKey, Reason, Ways};
 use crate::go::{GoProcess, SharedProcesses};
 use crate::readings::Readings;
+use crate::stale;
 use crate::stats::Stats;
 
 /// The last census of each process.
@@ -81,6 +82,8 @@ pub struct Outside {
 /// What is kept of a process between rounds.
 #[derive(Debug)]
 struct State {
+    /// What its series are called by, `job` and `instance`.
+    called: (String, String),
     /// Start of code, and the bias that goes with it; checked against the release in memory.
     placed: Option<(u64, u64)>,
     /// When it was last read, in milliseconds since the Unix epoch.
@@ -103,6 +106,7 @@ struct State {
 impl State {
     fn new(config: &GoMemoryConfig) -> Self {
         Self {
+            called: Default::default(),
             placed: None,
             read_ms: None,
             runtime: Part::default(),
@@ -183,16 +187,17 @@ impl Outside {
         self
     }
 
-    /// Ends the series of processes that are gone.
+    /// Ends the series of processes that are gone, or called otherwise than before.
     fn forget(&mut self, processes: &[GoProcess], out: &mut Readings) {
-        let alive: HashSet<&Life> = processes.iter().map(|process| &process.life).collect();
-        self.censuses.lock().retain(|life, _| alive.contains(life));
+        let alive: HashMap<&Life, &GoProcess> = processes.iter().map(|process| (&process.life, process)).collect();
+        self.censuses.lock().retain(|life, _| alive.contains_key(life));
         self.states.retain(|life, state| {
-            let alive = alive.contains(life);
-            if !alive {
+            let alive = alive.get(life);
+            let named = |process: &&GoProcess| (&process.job, &process.instance) == (&state.called.0, &state.called.1);
+            if !alive.is_some_and(named) {
                 state.end(out);
             }
-            alive
+            alive.is_some()
         });
     }
 
@@ -204,16 +209,43 @@ impl Outside {
         i64::try_from(boot_seconds.saturating_mul(1000).saturating_add(since_boot_ms)).unwrap_or(0)
     }
 
+    /// Reads what is due of `processes`, or ends all series where that is not wanted.
+    fn read_all(&mut self, processes: &[GoProcess], out: &mut Readings) {
+        if !self.config.on {
+            for (_, mut state) in self.states.drain() {
+                state.end(out);
+            }
+            self.censuses.lock().clear();
+            for process in processes {
+                for part in ways::Part::ALL {
+                    self.ways.cannot((&process.life).into(), part, Way::Memory, Reason::Off);
+                }
+            }
+            return;
+        }
+        let started = Instant::now();
+        // Those that the last round had no time for come first, or a round that is always too short would never reach them.
+        let put_off = self.put_off.take();
+        let first = processes.iter().position(|process| Some(&process.life) == put_off.as_ref()).unwrap_or(0);
+        let (later, sooner) = processes.split_at(first);
+        for process in sooner.iter().chain(later) {
+            self.read(process, started, out);
+        }
+    }
+
     /// Reads what is due of `process` and adds it to `out`.
     fn read(&mut self, process: &GoProcess, started: Instant, out: &mut Readings) {
         let config = self.config;
         let mut state = self.states.remove(&process.life).unwrap_or_else(|| State::new(&config));
+        if (&process.job, &process.instance) != (&state.called.0, &state.called.1) {
+            state.called = (process.job.clone(), process.instance.clone());
+        }
         if self.at_once {
             state.goroutines.hurry();
             state.profiles.hurry();
         }
         let mut own = Readings::new(out.timestamp_ms());
-        own.set_target([("job", process.life.name.as_str()), ("instance", process.instance.as_str())]);
+        own.set_target([("job", process.job.as_str()), ("instance", process.instance.as_str())]);
         own.set_start(self.start_ms(process));
         if let Err(stop) = self.read_parts(process, &mut state, started, &mut own) {
             state.end(&mut own);
@@ -542,27 +574,11 @@ impl Collector for Outside {
         if self.stats.short_of_memory.get() > 0 {
             self.executables.forget_names();
         }
-        self.forget(&scan.processes, out);
-        if !self.config.on {
-            for (_, mut state) in self.states.drain() {
-                state.end(out);
-            }
-            self.censuses.lock().clear();
-            for process in &scan.processes {
-                for part in ways::Part::ALL {
-                    self.ways.cannot((&process.life).into(), part, Way::Memory, Reason::Off);
-                }
-            }
-            return Ok(());
-        }
-        let started = Instant::now();
-        // Those that the last round had no time for come first, or a round that is always too short would never reach them.
-        let put_off = self.put_off.take();
-        let first = scan.processes.iter().position(|process| Some(&process.life) == put_off.as_ref()).unwrap_or(0);
-        let (later, sooner) = scan.processes.split_at(first);
-        for process in sooner.iter().chain(later) {
-            self.read(process, started, out);
-        }
+        let mut ended = Readings::new(out.timestamp_ms());
+        self.forget(&scan.processes, &mut ended);
+        let from = out.len();
+        self.read_all(&scan.processes, out);
+        stale::add_ended(out, from, &ended);
         Ok(())
     }
 

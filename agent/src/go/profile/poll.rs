@@ -313,5 +313,5 @@ fn key_of(process: &GoProcess) -> SourceKey {
 }
 
 fn labels_of(process: &GoProcess) -> Vec<(String, String)> {
-    vec![("job".to_owned(), process.life.name.clone()), ("instance".to_owned(), process.instance.clone())]
+    vec![("job".to_owned(), process.job.clone()), ("instance".to_owned(), process.instance.clone())]
 }

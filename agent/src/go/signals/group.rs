@@ -227,7 +227,7 @@ impl Groups {
         let mounts = mounts().unwrap_or_default();
         let (mut known, mut folders) = (std::mem::take(&mut self.known), Folders::default());
         for process in &scan.processes {
-            let key = (process.life.name.clone(), process.instance.clone());
+            let key = (process.job.clone(), process.instance.clone());
             let Ok(groups) = Process::new(process.life.pid).and_then(|process| process.cgroups()) else { continue };
             let mut group = known.remove(&key).unwrap_or_default();
             group.read(&places(&groups.0, &mounts), now_ms, &mut folders);

@@ -147,6 +147,7 @@ mod tests {
     fn scan(all: &[(i32, &str)]) -> Scan {
         let process = |&(pid, name): &(i32, &str)| GoProcess {
             life: Life { start_ticks: 1, pid, name: name.to_owned() },
+            job: name.to_owned(),
             instance: format!("h/{pid}"),
             build: Arc::default(),
             same_network: true,
