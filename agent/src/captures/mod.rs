@@ -118,16 +118,10 @@ impl Captures {
 
     fn find(&self, name: &ProcessName) -> Result<GoProcess, TakeError> {
         let scan = Arc::clone(&self.processes.lock());
-        let is = |process: &&GoProcess| {
-            process.instance == name.instance
-                && (name.job.is_empty() || process.job == name.job)
-                && (name.pid == 0 || process.life.pid == name.pid)
-        };
-        let mut all = scan.processes.iter().filter(is);
-        match (all.next(), all.next()) {
-            (Some(process), None) => Ok(process.clone()),
-            (None, _) => Err(TakeError::NoProcess(name.clone())),
-            (Some(_), Some(_)) => Err(TakeError::Several(name.clone())),
+        match scan.named(name).as_slice() {
+            [process] => Ok((*process).clone()),
+            [] => Err(TakeError::NoProcess(name.clone())),
+            _ => Err(TakeError::Several(name.clone())),
         }
     }
 

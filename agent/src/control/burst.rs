@@ -1,5 +1,6 @@
 //! Bursts: one Go process is read up to ten times a second for a while, because somebody asked for it. The numbers of its runtime, its own
 //! processor time and memory and the host's processors go out under the names they always have, with the times they were read at.
+//! Of a program that pushes, the same numbers come from two sources meanwhile: what is read in its memory lies between what it pushes.
 //!
 //! A burst takes no more than the agent's processor budget: readings that cost more come less often.
 
@@ -7,8 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::Clock;
 use model::control::{ProcessName, Task, TaskKind};
+use model::{Clock, METRIC_NAME};
 use parking_lot::Mutex;
 
 use super::errands::Orderly;
@@ -16,8 +17,10 @@ use super::live::Live;
 use crate::budget::CpuMeter;
 use crate::collect::{Collector, host_collectors};
 use crate::config::Config;
+use crate::go::census::Way;
 use crate::go::identity::Life;
 use crate::go::outside::Outside;
+use crate::go::ways::{Part, Ways};
 use crate::go::{GoProcess, GoProcesses, SharedProcesses};
 use crate::readings::Readings;
 use crate::receive::Known;
@@ -26,8 +29,6 @@ use crate::send::Outbox;
 use crate::stats::Stats;
 use crate::stop::StopFlag;
 
-/// Time after which what was read goes to the queue.
-const SUBMIT_EVERY: Duration = Duration::from_secs(1);
 /// Share of a core that a burst takes where there is no budget, in percent.
 const PERCENT_DEFAULT: u64 = 100;
 
@@ -67,16 +68,10 @@ impl Bursts {
     /// The process that is meant.
     fn find(&self, name: &ProcessName) -> Result<GoProcess, String> {
         let scan = Arc::clone(&self.known.processes.lock());
-        let meant = |process: &&GoProcess| {
-            process.instance == name.instance
-                && (name.job.is_empty() || process.job == name.job)
-                && (name.pid == 0 || process.life.pid == name.pid)
-        };
-        let mut found = scan.processes.iter().filter(meant);
-        match (found.next(), found.next()) {
-            (Some(process), None) => Ok(process.clone()),
-            (None, _) => Err(format!("there is no Go process {name}")),
-            (Some(one), Some(other)) => {
+        match scan.named(name).as_slice() {
+            [process] => Ok((*process).clone()),
+            [] => Err(format!("there is no Go process {name}")),
+            [one, other, ..] => {
                 let (one, other) = (&one.job, &other.job);
                 Err(format!("{} is of several jobs, such as {one} and {other}; say which", name.instance))
             }
@@ -85,14 +80,14 @@ impl Bursts {
 
     fn read(&self, process: &GoProcess, interval: Duration, length: Duration) -> Result<(), String> {
         let config = self.live.config();
-        let mut at = Sampler::new(&config, process, &self.known);
+        let mut at = Sampler::new(&config, process);
         let started = Instant::now();
-        let (mut due, mut submitted) = (started, started);
-        let mut all = Readings::new(self.clock.now().0);
+        let mut due = started;
         let mut result = Ok(());
         while !self.stop.wait(due.saturating_duration_since(Instant::now())) && started.elapsed() < length {
             let meter = CpuMeter::start();
-            result = at.read(&mut all, self.clock.now().0);
+            // At once: others tell of the same series, and receivers may want samples in order.
+            result = at.read(self.clock.now().0).map(|readings| self.outbox.submit(&readings));
             let used_us = meter.elapsed_us();
             self.stats.cpu_us.add(used_us);
             if result.is_err() {
@@ -100,12 +95,8 @@ impl Bursts {
             }
             self.stats.burst_readings.add(1);
             due = next_due(due, Instant::now(), interval, used_us, config.budget.cpu_percent);
-            if submitted.elapsed() >= SUBMIT_EVERY {
-                submitted = Instant::now();
-                self.outbox.submit(&std::mem::replace(&mut all, Readings::new(self.clock.now().0)));
-            }
         }
-        self.outbox.submit(&all);
+        self.outbox.submit(&at.end(&self.known, self.clock.now().0));
         if self.stop.is_stopped() {
             return Err("the agent ended".to_owned());
         }
@@ -163,21 +154,22 @@ struct Sampler {
 }
 
 impl Sampler {
-    fn new(config: &Config, process: &GoProcess, known: &Known) -> Self {
+    /// Reads whatever there is of `process`: who pushes does so seldom, and another who reads it is not kept from that.
+    fn new(config: &Config, process: &GoProcess) -> Self {
         let alone = SharedProcesses::default();
         *alone.lock() = Arc::new(crate::go::Scan { processes: vec![process.clone()], ..crate::go::Scan::default() });
         let host_cpu = host_collectors(&config.collect).into_iter().map(|(collector, _)| collector);
         Self {
             process: process.clone(),
             host: config.host.clone(),
-            memory: Outside::new(config.go.memory, Arc::clone(&alone), known.ways.clone()).numbers_alone(),
-            usage: GoProcesses::new(alone).beside(known.sdk.clone()),
+            memory: Outside::new(config.go.memory, Arc::clone(&alone), Ways::new()).numbers_alone(),
+            usage: GoProcesses::new(alone),
             host_cpu: host_cpu.into_iter().find(|collector| collector.name() == "cpu"),
         }
     }
 
     /// Reads once. What fails this time may work the next; the end of the process ends the burst.
-    fn read(&mut self, all: &mut Readings, now_ms: i64) -> Result<(), String> {
+    fn read(&mut self, now_ms: i64) -> Result<Readings, String> {
         let mut out = Readings::new(now_ms);
         match self.usage.usage(&self.process, &mut out) {
             Ok(true) => {}
@@ -188,14 +180,49 @@ impl Sampler {
             let _ = collector.collect(&mut out);
         }
         let _ = self.memory.collect(&mut out);
-        all.append(&out);
-        Ok(())
+        Ok(out)
+    }
+
+    /// Stale markers for what nobody tells of any more: of a program that pushes, what is in its memory alone.
+    fn end(&mut self, known: &Known, now_ms: i64) -> Readings {
+        let (mut ended, mut out) = (Readings::new(now_ms), Readings::new(now_ms));
+        let life = &self.process.life;
+        if known.ways.leads(life.into(), Part::Runtime, Way::Memory, now_ms) {
+            return out;
+        }
+        self.memory.end(&mut ended);
+        let is_pushed = |name: &str| known.sdk.gives(life.pid, life.start_ticks, name);
+        for (labels, values) in ended.iter().filter(|(labels, _)| !labels.get(METRIC_NAME).is_some_and(is_pushed)) {
+            out.push_stale(labels, values.histogram().is_some());
+        }
+        out
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_pushes_is_read_all_the_same() {
+        let stat = procfs::process::Process::myself().and_then(|own| own.stat()).expect("/proc");
+        let process = GoProcess {
+            life: Life { start_ticks: stat.starttime, pid: stat.pid, name: "api".to_owned() },
+            job: "shop".to_owned(),
+            instance: "box/3".to_owned(),
+            build: Arc::default(),
+            same_network: true,
+        };
+        let mut at = Sampler::new(&Config::default(), &process);
+        let out = at.read(1_000).expect("it runs");
+        let series = r#"process_cpu_seconds_total{instance="box/3", job="shop"}"#;
+        assert!(out.value_of(series).is_some());
+        let known = Known::default();
+        assert!(at.end(&known, 2_000).is_empty(), "the poller goes on to read it");
+        let key = (&process.life).into();
+        known.ways.works(key, Part::Runtime, Way::Sdk, &["go_info"].into_iter().collect(), 2_000, 30_000);
+        assert!(at.end(&known, 2_000).is_empty(), "nothing of its memory was told");
+    }
 
     #[test]
     fn readings_keep_their_grid_and_the_budget() {

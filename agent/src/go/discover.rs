@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use model::control::ProcessName;
 use procfs::process::Process;
 
 use super::buildinfo::{self, BuildInfo};
@@ -64,6 +65,20 @@ impl Scan {
         (self.hidden, self.beyond_limit) == (other.hidden, other.beyond_limit)
             && self.processes.len() == other.processes.len()
             && self.processes.iter().zip(&other.processes).all(same)
+    }
+
+    /// The processes called `name`. Where there is none, the one whose id stands in place of the slot, as in `web1/pid-4711`: the host in
+    /// `instance` leads to an agent, and what a program calls itself may have another one.
+    pub fn named(&self, name: &ProcessName) -> Vec<&GoProcess> {
+        let fits = |process: &&GoProcess| {
+            (name.job.is_empty() || process.job == name.job) && (name.pid == 0 || process.life.pid == name.pid)
+        };
+        let found: Vec<_> = self.processes.iter().filter(|process| process.instance == name.instance).collect();
+        if !found.is_empty() {
+            return found.into_iter().filter(fits).collect();
+        }
+        let pid = name.instance.rsplit_once("/pid-").and_then(|(_, pid)| pid.parse::<i32>().ok());
+        self.processes.iter().filter(fits).filter(|process| Some(process.life.pid) == pid).collect()
     }
 }
 
@@ -328,6 +343,32 @@ mod tests {
     fn executable_names() {
         for (path, want) in [("/usr/bin/api", "api"), ("/tmp/x/api (deleted)", "api"), ("/", "")] {
             assert_eq!(executable_name(path.as_ref()), want);
+        }
+    }
+
+    #[test]
+    fn processes_are_found_by_name_or_id() {
+        let process = |pid: i32, job: &str, instance: &str| GoProcess {
+            life: Life { start_ticks: 1, pid, name: "api".to_owned() },
+            job: job.to_owned(),
+            instance: instance.to_owned(),
+            build: Arc::default(),
+            same_network: true,
+        };
+        let processes = vec![process(7, "shop", "box/0"), process(8, "cart", "box/0"), process(9, "api", "web1/0")];
+        let scan = Scan { processes, ..Scan::default() };
+        for (job, instance, want) in [
+            ("", "box/0", &[7, 8][..]),
+            ("cart", "box/0", &[8]),
+            ("api", "box/0", &[]),
+            ("", "web1/pid-7", &[7]),
+            ("shop", "web1/pid-7", &[7]),
+            ("cart", "web1/pid-7", &[]),
+            ("", "web1/7", &[]),
+        ] {
+            let found = scan.named(&ProcessName::new(job, instance));
+            let found: Vec<i32> = found.iter().map(|process| process.life.pid).collect();
+            assert_eq!(found, want, "{job} {instance}");
         }
     }
 
