@@ -98,7 +98,7 @@ impl Capturer {
             seconds: request.seconds,
             extension: request.extension().to_owned(),
             labels: source.labels.clone(),
-            way: if matches!(source.endpoint, Endpoint::Socket(_)) { "sdk" } else { "pprof" }.to_owned(),
+            way: if matches!(source.endpoint, Endpoint::Socket { .. }) { "sdk" } else { "pprof" }.to_owned(),
             ..about
         };
         let mut draft = self.store.begin(about)?;

@@ -6,6 +6,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::socket_peercred;
+
 use crate::http::{Client, Head, HttpError, Page, copy_bounded};
 
 /// Path of the profiles on every server.
@@ -21,8 +23,13 @@ const HEADER_BYTES_MAX: u64 = 16 << 10;
 pub enum Endpoint {
     /// Below a URL, which ends in a slash.
     Url(String),
-    /// At the abstract socket with this name.
-    Socket(String),
+    /// At the abstract socket with this name, which anybody may have taken: answers count of one process alone.
+    Socket {
+        /// The name, without the zero byte that it begins with.
+        name: String,
+        /// The process that is to listen there.
+        pid: i32,
+    },
 }
 
 impl Endpoint {
@@ -33,22 +40,22 @@ impl Endpoint {
 
     /// The socket of the client library in process `pid`.
     pub fn socket_of(pid: i32) -> Self {
-        Self::Socket(format!("metrickit/go/{pid}"))
+        Self::Socket { name: format!("metrickit/go/{pid}"), pid }
     }
 
     /// The endpoint for people; it may hold a password.
     pub fn shown(&self) -> String {
         match self {
             Self::Url(url) => crate::config::value::masked(url),
-            Self::Socket(name) => format!("unix:@{name}"),
+            Self::Socket { name, .. } => format!("unix:@{name}"),
         }
     }
 
-    /// Whether somebody listens at a socket; nothing is asked. Of URLs that is not known.
+    /// Whether the process listens at its socket; nothing is asked. Of URLs that is not known.
     pub fn is_listening(&self) -> bool {
         match self {
             Self::Url(_) => true,
-            Self::Socket(name) => connect(name).is_ok(),
+            Self::Socket { name, pid } => connect(name, *pid).is_ok(),
         }
     }
 
@@ -78,16 +85,24 @@ impl Endpoint {
     ) -> Result<Head, HttpError> {
         match self {
             Self::Url(base) => client.fetch(&format!("{base}{path}"), ACCEPT, timeout, body_bytes_max, sink),
-            Self::Socket(name) => {
-                let stream = connect(name).map_err(|error| HttpError::Transport(error.to_string()))?;
+            Self::Socket { name, pid } => {
+                let stream = connect(name, *pid).map_err(|error| HttpError::Transport(error.to_string()))?;
                 get_once(stream, path, Instant::now() + timeout, body_bytes_max, sink)
             }
         }
     }
 }
 
-fn connect(name: &str) -> std::io::Result<UnixStream> {
-    UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)
+/// Connects to the socket `name`, where the process `pid` listens and nobody else.
+fn connect(name: &str, pid: i32) -> std::io::Result<UnixStream> {
+    let stream = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?;
+    // Of who connected, the kernel tells the process that called `listen`.
+    let listens = socket_peercred(&stream)?.pid.as_raw_nonzero().get();
+    if listens == pid {
+        return Ok(stream);
+    }
+    let problem = format!("process {listens} listens at @{name}, not process {pid}");
+    Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, problem))
 }
 
 /// A stream that is read and written until a deadline.
@@ -177,6 +192,11 @@ mod tests {
 
     use super::*;
 
+    /// The socket `name`, at which this process is to listen.
+    fn own(name: String) -> Endpoint {
+        Endpoint::Socket { name, pid: i32::try_from(std::process::id()).expect("an id") }
+    }
+
     /// A socket that answers once with `answer`, and what it was asked.
     fn answering(answer: &'static [u8]) -> (Endpoint, std::thread::JoinHandle<String>) {
         let name = format!("metrickit-test/{}/{}", std::process::id(), fastrand::u64(..));
@@ -191,7 +211,7 @@ mod tests {
             let _ = stream.write_all(answer);
             request
         });
-        (Endpoint::Socket(name), asked)
+        (own(name), asked)
     }
 
     fn get(answer: &'static [u8]) -> (Result<Page, HttpError>, String) {
@@ -224,7 +244,7 @@ mod tests {
         ] {
             assert!(get(answer).0.is_err(), "{}", String::from_utf8_lossy(answer));
         }
-        let nobody = Endpoint::Socket("metrickit-test/nobody".to_owned());
+        let nobody = own("metrickit-test/nobody".to_owned());
         assert!(!nobody.is_listening() && nobody.get(&Client::direct(), "", Duration::from_secs(1), 10).is_err());
     }
 
@@ -233,9 +253,21 @@ mod tests {
         let name = format!("metrickit-test/{}/{}", std::process::id(), fastrand::u64(..));
         let address = SocketAddr::from_abstract_name(&name).expect("a short name");
         let _listener = UnixListener::bind_addr(&address).expect("a free name");
-        let endpoint = Endpoint::Socket(name);
+        let endpoint = own(name);
         assert!(endpoint.is_listening());
         assert!(endpoint.get(&Client::direct(), "", Duration::from_millis(20), 10).is_err());
+    }
+
+    #[test]
+    fn a_name_that_another_process_took_is_not_asked() {
+        let name = format!("metrickit-test/{}/{}", std::process::id(), fastrand::u64(..));
+        let address = SocketAddr::from_abstract_name(&name).expect("a short name");
+        let _listener = UnixListener::bind_addr(&address).expect("a free name");
+        let other = Endpoint::Socket { name: name.clone(), pid: 1 };
+        assert!(!other.is_listening());
+        let error = other.get(&Client::direct(), "heap", Duration::from_secs(1), 10).expect_err("not of process 1");
+        let want = format!("process {} listens at @{name}, not process 1", std::process::id());
+        assert!(error.to_string().contains(&want), "{error}");
     }
 
     #[test]
