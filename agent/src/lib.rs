@@ -16,6 +16,7 @@ pub mod filter;
 pub mod go;
 pub mod http;
 mod mounts;
+mod private;
 pub mod queue;
 pub mod readings;
 pub mod receive;

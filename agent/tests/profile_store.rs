@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use agent::config::ProfilesConfig;
@@ -38,6 +39,23 @@ fn ids(store: &Store) -> Vec<String> {
 
 fn files(folder: &Path) -> usize {
     fs::read_dir(folder).expect("listed").count()
+}
+
+#[test]
+fn nobody_else_may_read_it() {
+    let top = tempfile::tempdir().expect("a folder");
+    let folder = top.path().join("captures");
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    let store = Store::open(&config(&folder), 0).expect("opened");
+    put(&store, 10, 20).expect("kept");
+    assert_eq!(mode(&folder), 0o700);
+    let paths: Vec<_> = fs::read_dir(&folder).expect("listed").flatten().map(|entry| entry.path()).collect();
+    assert_eq!(paths.iter().map(|path| mode(path)).collect::<Vec<_>>(), [0o600; 2]);
+    for path in &paths {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).expect("its owner");
+    }
+    drop(Store::open(&config(&folder), 20).expect("opened again"));
+    assert_eq!(paths.iter().map(|path| mode(path)).collect::<Vec<_>>(), [0o600; 2], "what was there before too");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The queue against a model, and against cuts at every byte.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use agent::config::{Config, layers::Settings};
@@ -24,6 +25,21 @@ fn waiting(queue: &mut Queue) -> Vec<Vec<u8>> {
 fn payload(number: u32) -> Vec<u8> {
     let length = (number as usize * 7) % 50;
     [number.to_le_bytes().as_slice(), &vec![b'x'; length]].concat()
+}
+
+#[test]
+fn nobody_else_may_read_what_waits() {
+    let top = tempfile::tempdir().expect("a folder");
+    let folder = top.path().join("queue");
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    let path = folder.join(format!("{:020}.queue", 1));
+    let mut queue = Queue::open(&options(&folder)).expect("opens");
+    queue.push(payload(1), 1, 0).expect("written");
+    assert_eq!((mode(&folder), mode(&path)), (0o700, 0o600));
+    drop(queue);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("its owner");
+    drop(Queue::open(&options(&folder)).expect("opens again"));
+    assert_eq!(mode(&path), 0o600, "what was there before too");
 }
 
 #[test]

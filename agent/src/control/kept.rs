@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use model::control::PROFILE_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
+use crate::private;
+
 /// Its name in the folder of the queue.
 const FILE: &str = "collection-profile.toml";
 /// Before the first line, which is a comment in TOML.
@@ -51,7 +53,7 @@ impl Kept {
         let head = Head { environment: self.environment.clone(), etag: self.etag.clone() };
         let head = serde_json::to_string(&head).map_err(io::Error::other)?;
         let part = folder.join(format!("{FILE}.part"));
-        let mut file = File::create(&part)?;
+        let mut file = private::create(&part)?;
         file.write_all(format!("{MARK}{head}\n{}", self.text).as_bytes())?;
         file.sync_all()?;
         fs::rename(&part, path(folder))?;

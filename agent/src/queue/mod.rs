@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use self::record::{Decoded, PAYLOAD_BYTES_MAX, Record};
 use self::segment::{FILE_HEADER_BYTES, Segment, read_at};
 use crate::config::QueueConfig;
+use crate::private;
 
 const ACKNOWLEDGED_FILE: &str = "acknowledged";
 const LOCK_FILE: &str = "lock";
@@ -126,7 +127,7 @@ impl Queue {
             let path = path.to_owned();
             move |source| QueueError::Io { path, source }
         };
-        fs::create_dir_all(&folder).map_err(failed(&folder))?;
+        private::make_folder(&folder).map_err(failed(&folder))?;
         let lock_path = folder.join(LOCK_FILE);
         let lock = File::create(&lock_path).map_err(failed(&lock_path))?;
         match lock.try_lock() {

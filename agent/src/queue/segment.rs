@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::record::{Decoded, HEADER_BYTES, PAYLOAD_BYTES_MAX, Record};
+use crate::private;
 
 const MAGIC: &[u8; 8] = b"MKQUEUE1";
 /// Magic and first sequence.
@@ -32,7 +33,7 @@ impl Segment {
     /// Makes an empty file whose first record will be `first`.
     pub(super) fn create(folder: &Path, first: u64) -> io::Result<(Self, File)> {
         let path = folder.join(format!("{first:020}.{SUFFIX}"));
-        let mut file = OpenOptions::new().create_new(true).append(true).open(&path)?;
+        let mut file = private::options().create_new(true).append(true).open(&path)?;
         let mut header = MAGIC.to_vec();
         header.extend_from_slice(&first.to_le_bytes());
         if let Err(error) = file.write_all(&header) {
@@ -68,6 +69,7 @@ impl Segment {
     /// Reads the file at `path` through, and cuts it behind its last whole record. Nothing when it is no file of a queue.
     pub(super) fn recover(path: &Path, acknowledged: u64) -> io::Result<Option<Recovered>> {
         let mut file = OpenOptions::new().read(true).append(true).open(path)?;
+        private::tighten(&file);
         let file_bytes = file.metadata()?.len();
         let mut header = [0; 16];
         if file_bytes > FILE_BYTES_MAX || file.read_exact(&mut header).is_err() || !header.starts_with(MAGIC) {

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ProfilesConfig;
+use crate::private;
 
 /// One capture may have this part of all bytes: one in so many.
 const CAPTURE_PART: u64 = 4;
@@ -110,11 +111,16 @@ impl Store {
     /// When the folder cannot be made or listed.
     pub fn open(config: &ProfilesConfig, now_ms: i64) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Io { path: config.folder.clone(), source };
-        fs::create_dir_all(&config.folder).map_err(failed)?;
+        private::make_folder(&config.folder).map_err(failed)?;
         let mut captures = Vec::new();
         let mut others = Vec::new();
         for entry in fs::read_dir(&config.folder).map_err(failed)?.flatten() {
             let path = entry.path();
+            if is_ours(&path)
+                && let Ok(file) = File::open(&path)
+            {
+                private::tighten(&file);
+            }
             match capture_at(&path) {
                 Some(capture) => captures.push(capture),
                 None if is_ours(&path) => others.push(path),
@@ -141,7 +147,11 @@ impl Store {
     pub fn begin(&self, about: About) -> Result<Draft<'_>, StoreError> {
         let id = format!("{:012x}-{:08x}", about.at_ms.max(0), fastrand::u32(..));
         let path = self.config.folder.join(format!("{id}.{PART}"));
-        let file = File::create_new(&path).map_err(|source| StoreError::Io { path: path.clone(), source })?;
+        let file = private::options()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(|source| StoreError::Io { path: path.clone(), source })?;
         Ok(Draft { store: self, id, about, path, file, bytes: 0, failed: None, committed: false })
     }
 
@@ -286,7 +296,7 @@ impl Drop for Draft<'_> {
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
+    let mut file = private::create(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
