@@ -16,7 +16,7 @@ use crate::collect::{Collector, Schedule, host_collectors};
 use crate::config::Config;
 use crate::control::burst::Bursts;
 use crate::control::{self, Errands, Follower, Lanes, Live, Loaded, Orderly, Reloader, Source, Teller};
-use crate::go::leaks::{Judge, Leaks, Loads, SharedLeaks, census_sink};
+use crate::go::leaks::{Judge, LeakOptions, Leaks, Loads, SharedLeaks, census_sink};
 use crate::go::outside::ticks::TickRate;
 use crate::go::outside::{Outside, SharedCensuses};
 use crate::go::process::look;
@@ -141,9 +141,7 @@ impl Poller {
         if let Some(captures) = &self.captures {
             captures.capture_leaks(config.go.capture_on_leak);
         }
-        if let Some(options) = &config.go.leaks {
-            self.leaks.lock().judge_by(options.clone());
-        }
+        self.leaks.lock().judge_by(leak_options(config));
     }
 
     fn round(&mut self, now_ms: i64, stretch: u32) -> Readings {
@@ -164,7 +162,14 @@ impl Poller {
 
 /// The judge of goroutine leaks, whom everyone that takes a census tells of it.
 fn judge(config: &Config, loads: Loads) -> SharedLeaks {
-    Arc::new(Mutex::new(Judge::new(config.go.leaks.clone().unwrap_or_default()).counting(loads)))
+    let mut judge = Judge::new(LeakOptions::default()).counting(loads);
+    judge.judge_by(leak_options(config));
+    Arc::new(Mutex::new(judge))
+}
+
+/// What leaks are judged by; nothing where the collector of verdicts does not run.
+fn leak_options(config: &Config) -> Option<LeakOptions> {
+    config.go.leaks.clone().filter(|_| config.go.discover)
 }
 
 /// Collects and scrapes once, without queue and sending. Pages of Go processes are looked for too.

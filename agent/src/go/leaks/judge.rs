@@ -35,6 +35,7 @@ pub struct Judge {
     ladders: HashMap<Life, Judged>,
     baselines: BTreeMap<String, (u64, Baseline)>,
     revisions: u64,
+    is_off: bool,
 }
 
 #[derive(Debug)]
@@ -67,14 +68,23 @@ impl Judge {
         &self.options
     }
 
-    /// From now on judges by `options`. What was seen stays; windows must be of the same length.
-    pub fn judge_by(&mut self, options: LeakOptions) {
-        self.options = options;
+    /// From now on judges by `options`, or takes nothing in where there are none. What was seen stays as long as it judges; windows must be of
+    /// the same length.
+    pub fn judge_by(&mut self, options: Option<LeakOptions>) {
+        self.is_off = options.is_none();
+        self.loads.follow(!self.is_off);
+        match options {
+            Some(options) => self.options = options,
+            None => self.ladders.clear(),
+        }
     }
 
     /// Takes in a census of `process`, which created so many goroutines since it began, where that is counted. When it is taken in another
     /// way than the one before, its ladder begins anew, as ways name sites differently.
     pub fn observe(&mut self, process: &GoProcess, census: &Census, created: Option<u64>) {
+        if self.is_off {
+            return;
+        }
         let load = self.loads.of(&process.job, &process.instance);
         let vitals = Vitals { began_ms: self.began_ms(&process.life), created, load };
         if !self.ladders.contains_key(&process.life) {
@@ -183,6 +193,23 @@ mod tests {
             let grade = if minute == 2 { Grade::Proved } else { Grade::Nothing };
             assert_eq!(told, Some((grade, way)), "minute {minute}");
         }
+    }
+
+    #[test]
+    fn nothing_is_kept_where_nobody_judges() {
+        let loads = Loads::default();
+        let mut judge = Judge::default().counting(loads.clone());
+        let mut out = crate::readings::Readings::new(0);
+        out.set_target([("job", "api"), ("instance", "web1/0")]);
+        out.push_named("http_requests_total", &[], 7.0);
+        for (options, want) in [(Some(LeakOptions::default()), 1), (None, 0), (Some(LeakOptions::default()), 1)] {
+            judge.judge_by(options);
+            loads.observe(out.iter());
+            judge.observe(&process(1, ""), &parked(1_000, 3), None);
+            assert_eq!((judge.len(), usize::from(loads.of("api", "web1/0").is_some())), (want, want));
+        }
+        judge.judge_by(None);
+        assert_eq!((judge.len(), loads.of("api", "web1/0")), (0, None), "what was there is given up");
     }
 
     #[test]

@@ -48,11 +48,21 @@ type Counters = BTreeMap<usize, HashMap<u64, f64>>;
 
 /// The load of processes, by `job` and `instance`. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Loads(Arc<Mutex<HashMap<(String, String), Counters>>>);
+pub struct Loads(Arc<Mutex<Book>>);
+
+#[derive(Debug, Default)]
+struct Book {
+    /// Whether nobody asks.
+    is_off: bool,
+    processes: HashMap<(String, String), Counters>,
+}
 
 impl Loads {
     /// Takes what counts requests of what goes out.
     pub fn observe<'r>(&self, rows: impl Iterator<Item = (LabelsRef<'r>, Values<'r>)>) {
+        if self.0.lock().is_off {
+            return;
+        }
         for (labels, values) in rows {
             let Some(rank) = labels.get(METRIC_NAME).and_then(rank) else { continue };
             let (Some(job), Some(instance)) = (labels.get("job"), labels.get("instance")) else { continue };
@@ -67,7 +77,7 @@ impl Loads {
             let Some(value) = told.filter(|value| value.is_finite() && *value >= 0.0) else { continue };
             let mut hasher = DefaultHasher::new();
             labels.to_string().hash(&mut hasher);
-            let mut all = self.0.lock();
+            let all = &mut self.0.lock().processes;
             let key = (job.to_owned(), instance.to_owned());
             if all.len() >= PROCESSES_MAX && !all.contains_key(&key) {
                 continue;
@@ -82,14 +92,23 @@ impl Loads {
 
     /// Requests that the process served since it began; nothing where it counts none.
     pub fn of(&self, job: &str, instance: &str) -> Option<f64> {
-        let all = self.0.lock();
-        let (_, best) = all.get(&(job.to_owned(), instance.to_owned()))?.first_key_value()?;
+        let book = self.0.lock();
+        let (_, best) = book.processes.get(&(job.to_owned(), instance.to_owned()))?.first_key_value()?;
         Some(best.values().sum())
+    }
+
+    /// Takes anything in from now on, or else nothing, and forgets all there was.
+    pub fn follow(&self, on: bool) {
+        let mut book = self.0.lock();
+        book.is_off = !on;
+        if !on {
+            book.processes = HashMap::new();
+        }
     }
 
     /// Forgets all processes but those that `alive` says live.
     pub fn keep(&self, alive: impl Fn(&str, &str) -> bool) {
-        self.0.lock().retain(|(job, instance), _| alive(job, instance));
+        self.0.lock().processes.retain(|(job, instance), _| alive(job, instance));
     }
 }
 
@@ -151,6 +170,9 @@ mod tests {
         let many: Vec<String> = (0..SERIES_MAX + 10).map(|code| code.to_string()).collect();
         let series: Vec<_> = many.iter().map(|code| ("http_requests_total", code.as_str(), 1.0)).collect();
         loads.observe(page(0, &series).iter());
-        assert_eq!(loads.0.lock().values().flat_map(BTreeMap::values).map(HashMap::len).sum::<usize>(), SERIES_MAX);
+        assert_eq!(
+            loads.0.lock().processes.values().flat_map(BTreeMap::values).map(HashMap::len).sum::<usize>(),
+            SERIES_MAX
+        );
     }
 }
