@@ -17,6 +17,11 @@ use crate::go::ways::{Names, ProcessKey};
 const PROCESSES_MAX: usize = 1_024;
 /// Most metrics of one process that are remembered.
 const NAMES_MAX: usize = 4_096;
+/// Most bytes of the names of one process, and of all.
+const NAMES_BYTES_MAX: usize = 256 << 10;
+const ALL_NAMES_BYTES_MAX: usize = 4 << 20;
+/// How often those that push no more are forgotten.
+const SWEPT_EVERY: Duration = Duration::from_mins(1);
 /// Longest `job` and `instance` together that a process is called by.
 const IDENTITY_BYTES_MAX: usize = 1_024;
 /// Shortest time for which a push counts.
@@ -28,7 +33,24 @@ const INTERVALS_KEPT: u32 = 3;
 
 /// The processes that push, shared by who receives and who reads. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct SdkProcesses(Arc<Mutex<HashMap<ProcessKey, Pushing>>>);
+pub struct SdkProcesses(Arc<Mutex<Book>>);
+
+#[derive(Debug, Default)]
+struct Book {
+    processes: HashMap<ProcessKey, Pushing>,
+    swept: Option<Instant>,
+}
+
+impl Book {
+    /// Forgets those that push no more: now and then, and when there is no room.
+    fn sweep(&mut self, now: Instant) {
+        let is_due = self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEPT_EVERY);
+        if is_due || self.processes.len() >= PROCESSES_MAX {
+            self.processes.retain(|_, pushing| pushing.lives(now));
+            self.swept = Some(now);
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Pushing {
@@ -37,6 +59,7 @@ struct Pushing {
     newest_ms: i64,
     interval: Duration,
     names: HashMap<Box<str>, Instant>,
+    names_bytes: usize,
     /// The names of now; made anew when they change.
     told: Names,
     called: Option<Called>,
@@ -61,14 +84,15 @@ pub struct Noted {
 }
 
 impl Pushing {
-    /// Takes note of `names`, forgets those that are no longer pushed.
-    fn note_names<'n>(&mut self, names: impl IntoIterator<Item = &'n str>, now: Instant) {
+    /// Takes note of `names`, as far as they have room in `bytes_max`; forgets those that are no longer pushed.
+    fn note_names<'n>(&mut self, names: impl IntoIterator<Item = &'n str>, bytes_max: usize, now: Instant) {
         let mut changed = false;
         for name in names {
             if let Some(seen) = self.names.get_mut(name) {
                 *seen = now;
-            } else if self.names.len() < NAMES_MAX {
+            } else if self.names.len() < NAMES_MAX && self.names_bytes + name.len() <= bytes_max {
                 self.names.insert(name.into(), now);
+                self.names_bytes += name.len();
                 changed = true;
             }
         }
@@ -76,6 +100,7 @@ impl Pushing {
         self.names.retain(|_, seen| now.saturating_duration_since(*seen) <= kept);
         if changed || self.names.len() != before {
             self.told = self.names.keys().cloned().collect();
+            self.names_bytes = self.names.keys().map(|name| name.len()).sum();
         }
     }
 
@@ -100,18 +125,19 @@ impl SdkProcesses {
         now: Instant,
     ) -> Option<Noted> {
         let key = ProcessKey { pid, start_ticks };
-        let mut all = self.0.lock();
+        let mut book = self.0.lock();
+        book.sweep(now);
+        let all = &mut book.processes;
         if all.len() >= PROCESSES_MAX && !all.contains_key(&key) {
-            all.retain(|_, pushing| pushing.lives(now));
-            if all.len() >= PROCESSES_MAX {
-                return None;
-            }
+            return None;
         }
+        let of_others: usize = all.iter().filter(|(of, _)| **of != key).map(|(_, other)| other.names_bytes).sum();
         let pushing = all.entry(key).or_insert_with(|| Pushing {
             last: now,
             newest_ms,
             interval: Duration::ZERO,
             names: HashMap::new(),
+            names_bytes: 0,
             told: Names::default(),
             called: None,
         });
@@ -122,14 +148,14 @@ impl SdkProcesses {
             pushing.interval = passed.min(INTERVAL_MAX);
             pushing.newest_ms = newest_ms;
         }
-        pushing.note_names(names, now);
+        pushing.note_names(names, NAMES_BYTES_MAX.min(ALL_NAMES_BYTES_MAX.saturating_sub(of_others)), now);
         Some(Noted { names: pushing.told.clone(), kept: pushing.kept() })
     }
 
     /// Takes note that a push of the process that was [noted](Self::note) is `job` and `instance` throughout, and whether it says nothing
     /// but that series ended. Another name counts when the one before ended or is pushed no more, so that a program with two clients has one.
     pub fn call(&self, pid: i32, start_ticks: u64, (job, instance): (&str, &str), has_ended: bool, now: Instant) {
-        let mut all = self.0.lock();
+        let all = &mut self.0.lock().processes;
         let Some(pushing) = all.get_mut(&ProcessKey { pid, start_ticks }) else { return };
         let kept = pushing.kept();
         if let Some(called) = &mut pushing.called {
@@ -154,17 +180,17 @@ impl SdkProcesses {
     }
 
     fn identities_at(&self, now: Instant) -> Vec<(ProcessKey, Identity)> {
-        let all = self.0.lock();
-        let living = all.iter().filter(|(_, pushing)| pushing.lives(now));
+        let book = self.0.lock();
+        let living = book.processes.iter().filter(|(_, pushing)| pushing.lives(now));
         living.filter_map(|(key, pushing)| Some((*key, pushing.called.as_ref()?.identity.clone()))).collect()
     }
 
     /// Forgets all processes but those that `is_alive` says live.
     pub fn keep(&self, is_alive: impl Fn(ProcessKey) -> bool) {
-        let keys: Vec<ProcessKey> = self.0.lock().keys().copied().collect();
+        let keys: Vec<ProcessKey> = self.0.lock().processes.keys().copied().collect();
         // Asked without the lock: it may take a look at each process.
         let ended: Vec<ProcessKey> = keys.into_iter().filter(|key| !is_alive(*key)).collect();
-        let mut all = self.0.lock();
+        let all = &mut self.0.lock().processes;
         for key in ended {
             all.remove(&key);
         }
@@ -183,7 +209,7 @@ impl SdkProcesses {
     /// How many processes push.
     pub fn len(&self) -> usize {
         let now = Instant::now();
-        self.0.lock().values().filter(|pushing| pushing.lives(now)).count()
+        self.0.lock().processes.values().filter(|pushing| pushing.lives(now)).count()
     }
 
     /// Whether none pushes.
@@ -192,11 +218,11 @@ impl SdkProcesses {
     }
 
     fn pushes_at(&self, pid: i32, start_ticks: u64, now: Instant) -> bool {
-        self.0.lock().get(&ProcessKey { pid, start_ticks }).is_some_and(|pushing| pushing.lives(now))
+        self.0.lock().processes.get(&ProcessKey { pid, start_ticks }).is_some_and(|pushing| pushing.lives(now))
     }
 
     fn gives_at(&self, pid: i32, start_ticks: u64, name: &str, now: Instant) -> bool {
-        self.0.lock().get(&ProcessKey { pid, start_ticks }).is_some_and(|pushing| {
+        self.0.lock().processes.get(&ProcessKey { pid, start_ticks }).is_some_and(|pushing| {
             let seen = pushing.names.get(name);
             pushing.lives(now) && seen.is_some_and(|seen| now.saturating_duration_since(*seen) <= pushing.kept())
         })
@@ -266,7 +292,7 @@ mod tests {
         all.call(8, 80, (long.as_str(), "h/0"), false, began);
         assert!(!all.identities_at(began).iter().any(|(key, _)| key.pid == 8), "too long to go by");
         all.keep(|key| key.pid == 7);
-        assert_eq!(all.0.lock().len(), 1);
+        assert_eq!(all.0.lock().processes.len(), 1);
     }
 
     #[test]
@@ -275,11 +301,25 @@ mod tests {
         for pid in 0..i32::try_from(PROCESSES_MAX).expect("small") + 5 {
             all.note(pid, 1, 0, ["a"], now);
         }
-        assert_eq!(all.0.lock().len(), PROCESSES_MAX);
+        assert_eq!(all.0.lock().processes.len(), PROCESSES_MAX);
         all.note(-1, 1, 0, ["a"], now + 31 * SECOND);
-        assert_eq!(all.0.lock().len(), 1, "those that pushed long ago make room");
+        assert_eq!(all.0.lock().processes.len(), 1, "those that pushed long ago make room");
+        // Not only when there is no room.
+        all.note(-2, 1, 0, ["a"], now + 31 * SECOND);
+        all.note(-1, 1, 0, ["a"], now + 100 * SECOND);
+        assert_eq!(all.0.lock().processes.len(), 1, "once a minute");
+        let long: Vec<String> = (0..2_000).map(|at| format!("{at:0512}")).collect();
+        for pid in 100..120 {
+            all.note(pid, 1, 0, long.iter().map(String::as_str), now + 100 * SECOND);
+        }
+        let bytes: Vec<usize> =
+            (100..120).map(|pid| all.0.lock().processes[&ProcessKey { pid, start_ticks: 1 }].names_bytes).collect();
+        assert_eq!((bytes[0], bytes[19]), (NAMES_BYTES_MAX, 0));
+        assert!(bytes.iter().sum::<usize>() < ALL_NAMES_BYTES_MAX);
+        all.keep(|key| key.pid == -1);
+        let now = now + 69 * SECOND;
         let many: Vec<String> = (0..NAMES_MAX + 5).map(|at| at.to_string()).collect();
         all.note(-1, 1, 0, many.iter().map(String::as_str), now + 31 * SECOND);
-        assert_eq!(all.0.lock()[&ProcessKey { pid: -1, start_ticks: 1 }].names.len(), NAMES_MAX);
+        assert_eq!(all.0.lock().processes[&ProcessKey { pid: -1, start_ticks: 1 }].names.len(), NAMES_MAX);
     }
 }
