@@ -185,16 +185,21 @@ fn the_kernel_tells_who_pushes() {
     let (job, instance) = ("shop".to_owned(), "web1/0".to_owned());
     let process = GoProcess { life, job, instance, build: Arc::default(), same_network: true };
     *rig.known.processes.lock() = Arc::new(Scan { processes: vec![process], ..Scan::default() });
+    let key = ProcessKey { pid, start_ticks };
     let body = compress(&pushed(&["go_threads", "orders_total"], &[], 19_000).encode_to_vec());
+    check(&ask(&rig, &post(V2, &body)), 204, &[]);
+    assert!(rig.known.ways.leads(key, Part::Runtime, Way::Memory, 20_000), "a name or two are not the runtime");
+    assert!(rig.known.ways.taken(key, Way::Memory, 20_000).contains("go_threads"));
+    let body = compress(&pushed(&["go_info"], &[], 19_000).encode_to_vec());
     check(&ask(&rig, &post(V2, &body)), 204, &[]);
     let want = [
         r#"go_threads{env="prod", instance="web1/0", job="shop"} 1+0"#,
         r#"orders_total{env="prod", instance="web1/0", job="shop"} 1+0"#,
+        r#"go_info{env="prod", instance="web1/0", job="shop"} 1+0"#,
     ];
     assert_eq!(rig.queued(), want, "who does not say whose its series are gets the names the agent knows it by");
     assert!(rig.known.sdk.gives(pid, start_ticks, "go_threads"));
     assert!(!rig.known.sdk.gives(pid, start_ticks, "go_goroutines") && !rig.known.sdk.pushes(pid, start_ticks + 1));
-    let key = ProcessKey { pid, start_ticks };
     assert!(!rig.known.ways.leads(key, Part::Runtime, Way::Memory, 20_000), "other ways leave the runtime to it");
     assert!(rig.known.ways.taken(key, Way::Page, 20_000).contains("orders_total"));
     assert!(rig.known.ways.leads(key, Part::Runtime, Way::Memory, 51_000), "until it has been silent");
@@ -217,7 +222,12 @@ fn a_process_is_called_as_it_calls_itself() {
             request.timeseries.extend(one.timeseries);
         }
         check(&ask(&rig, &post(V2, &compress(&request.encode_to_vec()))), 204, &[]);
-        rig.known.sdk.identities().into_iter().map(|(of, called)| (of == key, called.job, called.instance)).collect()
+        rig.known
+            .sdk
+            .identities()
+            .into_iter()
+            .map(|(of, called)| (of == key, called.job, called.instance))
+            .collect::<Vec<_>>()
     };
     let shop = vec![(true, "shop".to_owned(), "box/3".to_owned())];
     assert_eq!(push(&[("shop", ""), ("", "box/3")]), [], "half a name is none");

@@ -165,14 +165,29 @@ const fn rank(way: Way) -> u8 {
 
 #[derive(Debug)]
 enum Claim {
-    Works { at_ms: i64, valid_ms: u64, names: Names },
+    /// Names are given, `is_whole` when they are the part and not just some of its names.
+    Works {
+        at_ms: i64,
+        valid_ms: u64,
+        names: Names,
+        is_whole: bool,
+    },
     Cannot(Reason),
 }
 
 impl Claim {
+    /// The names that are given now.
+    fn names(&self, now_ms: i64) -> Option<&Names> {
+        match self {
+            // A difference, so that a clock set back keeps no claim for long.
+            Self::Works { at_ms, valid_ms, names, .. } if now_ms.abs_diff(*at_ms) <= *valid_ms => Some(names),
+            _ => None,
+        }
+    }
+
+    /// Whether the part is given as a whole now.
     fn holds(&self, now_ms: i64) -> bool {
-        // A difference, so that a clock set back keeps no claim for long.
-        matches!(self, Self::Works { at_ms, valid_ms, .. } if now_ms.abs_diff(*at_ms) <= *valid_ms)
+        matches!(self, Self::Works { is_whole: true, .. }) && self.names(now_ms).is_some()
     }
 }
 
@@ -191,8 +206,14 @@ impl Ways {
 
     /// Takes note that `way` gave `part` of `process` at `now_ms`, under `names`, and will again within `valid_ms`.
     pub fn works(&self, process: ProcessKey, part: Part, way: Way, names: &Names, now_ms: i64, valid_ms: u64) {
-        let claim = Claim::Works { at_ms: now_ms, valid_ms, names: names.clone() };
+        let claim = Claim::Works { at_ms: now_ms, valid_ms, names: names.clone(), is_whole: true };
         self.0.lock().entry(process).or_default().insert((part, rank(way)), (way, claim));
+    }
+
+    /// Takes note that `way` gave `names` of `process`, which are [taken](Self::taken) for `valid_ms`, though no part is read by that.
+    pub fn gives(&self, process: ProcessKey, way: Way, names: &Names, now_ms: i64, valid_ms: u64) {
+        let claim = Claim::Works { at_ms: now_ms, valid_ms, names: names.clone(), is_whole: false };
+        self.0.lock().entry(process).or_default().insert((Part::Runtime, rank(way)), (way, claim));
     }
 
     /// Takes note that `way` does not give `part` of `process`, and why. What it claimed before ends at once.
@@ -213,11 +234,7 @@ impl Ways {
         let all = self.0.lock();
         let claims = all.get(&process).into_iter().flatten();
         let better = claims.filter(|((_, rank_of), _)| *rank_of > rank(way));
-        let names = better.filter_map(|(_, (_, claim))| match claim {
-            Claim::Works { names, .. } if claim.holds(now_ms) => Some(names.clone()),
-            _ => None,
-        });
-        Taken(names.collect())
+        Taken(better.filter_map(|(_, (_, claim))| claim.names(now_ms).cloned()).collect())
     }
 
     /// How `part` of `process` is read now; nothing where no way has said anything that holds.
@@ -338,6 +355,11 @@ mod tests {
         assert!(!taken(Way::Page, 5, "go_info"));
         assert!(!taken(Way::Memory, 5, "go_threads") && !taken(Way::Sdk, 5, "go_threads"));
         assert!(!taken(Way::Page, 11, "go_threads"), "nobody gives it any more");
+        ways.gives(PROCESS, Way::Sdk, &names(&["go_jobs_total"]), 0, 10);
+        assert!(taken(Way::Memory, 5, "go_jobs_total") && taken(Way::Page, 5, "go_threads"));
+        assert!(ways.leads(PROCESS, PART, Way::Memory, 5), "a name is not the whole");
+        assert_eq!(ways.told(PROCESS, PART, 5), Some(Told::Read(Way::Memory)));
+        assert!(!taken(Way::Memory, 11, "go_jobs_total"));
     }
 
     #[test]

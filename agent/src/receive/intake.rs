@@ -54,8 +54,8 @@ pub(super) struct Intake {
     bench: Mutex<Bench>,
 }
 
-/// How the names begin of what the runtime says.
-const RUNTIME_PREFIX: &str = "go_";
+/// Who pushes one of these pushes what the runtime says. Other names that begin with `go_` may be of anything.
+const RUNTIME_NAMES: [&str; 2] = ["go_goroutines", "go_info"];
 
 /// What a request is worked on in, kept from one to the next.
 #[derive(Debug, Default)]
@@ -192,10 +192,15 @@ impl Intake {
         if let Some(identity) = identity.filter(|_| has_one) {
             self.sdk.call(peer.pid, peer.start_ticks, identity, has_ended, now);
         }
-        if let Some(noted) = noted.filter(|_| names.iter().any(|name| name.starts_with(RUNTIME_PREFIX))) {
+        if let Some(noted) = noted {
             let key = ProcessKey { pid: peer.pid, start_ticks: peer.start_ticks };
             let kept_ms = u64::try_from(noted.kept.as_millis()).unwrap_or(u64::MAX);
-            self.ways.works(key, Part::Runtime, Way::Sdk, &noted.names, self.clock.now().0, kept_ms);
+            let now_ms = self.clock.now().0;
+            if RUNTIME_NAMES.iter().any(|name| noted.names.contains(name)) {
+                self.ways.works(key, Part::Runtime, Way::Sdk, &noted.names, now_ms, kept_ms);
+            } else {
+                self.ways.gives(key, Way::Sdk, &noted.names, now_ms, kept_ms);
+            }
         }
     }
 }

@@ -349,10 +349,11 @@ impl Outside {
         turn.memory.check_life()?;
         let counters = Counters::new(image.layout, &snapshot, image.minor).without_cgo(turn.process.build.without_cgo);
         let leads = self.ways.leads(turn.key(), ways::Part::Runtime, Way::Memory, now_ms);
+        let taken = self.ways.taken(turn.key(), Way::Memory, now_ms);
         let mut names = Vec::new();
         state.runtime.read(out, 0, |out| {
             if leads {
-                names = series::runtime(&counters, bounds, &turn.process.build.go_version, out);
+                names = series::runtime(&counters, bounds, &turn.process.build.go_version, &taken, out);
             }
         });
         if state.names.0 != names {

@@ -11,7 +11,7 @@ use super::time_histogram::Bounds;
 use crate::collect::float;
 use crate::go::census::{Census, Site, States};
 use crate::go::sites::{self as site_metrics, Limits, SiteSeries};
-use crate::go::ways::{Names, Part};
+use crate::go::ways::{Names, Part, Taken};
 use crate::readings::{Metric, Readings};
 
 const INFO: Metric = Metric::gauge("go_info", "The Go toolchain; always 1.");
@@ -23,20 +23,21 @@ const STATES: [Metric; 4] = [
     Metric::gauge("go_sched_goroutines_not_in_go_goroutines", "Goroutines in system calls or in C."),
 ];
 
-/// Adds the numbers and histograms of the runtime; returns their names.
+/// Adds the numbers and histograms of the runtime but for those in `taken`; returns their names.
 pub fn runtime(
     counters: &Counters<'_>,
     bounds: Option<&Bounds>,
     go_version: &str,
+    taken: &Taken,
     out: &mut Readings,
 ) -> Vec<&'static str> {
     let mut names = vec![INFO.name];
     out.push(&INFO, &[("version", go_version)], 1.0);
-    for (metric, value) in counters.numbers() {
+    for (metric, value) in counters.numbers().filter(|(metric, _)| !taken.contains(metric.name)) {
         out.push(metric, &[], value);
         names.push(metric.name);
     }
-    if let Some((quantiles, sum, count)) = counters.pauses() {
+    if let Some((quantiles, sum, count)) = counters.pauses().filter(|_| !taken.contains(PAUSES)) {
         out.describe(PAUSES, || MetricMetadata {
             kind: MetricKind::Summary,
             unit: String::new(),
@@ -49,7 +50,7 @@ pub fn runtime(
         out.push_named("go_gc_duration_seconds_count", &[], count);
         names.push(PAUSES);
     }
-    for (metric, histogram) in counters.histograms(bounds) {
+    for (metric, histogram) in counters.histograms(bounds).into_iter().filter(|(of, _)| !taken.contains(of.name)) {
         out.push_histogram(metric, &[], histogram);
         names.push(metric.name);
     }
