@@ -232,6 +232,28 @@ fn own_process() -> GoProcess {
 }
 
 #[test]
+fn what_a_page_gives_by_now_is_not_told_again() {
+    let (server, port) = Server::start();
+    serve_all(&server);
+    let (processes, ways, stop) = (SharedProcesses::default(), Ways::new(), StopFlag::new());
+    let process = own_process();
+    *processes.lock() = Arc::new(Scan { processes: vec![process.clone()], ..Scan::default() });
+    let mut config = Config::default();
+    config.go.scrape_ignore_ports = (1..=u16::MAX).filter(|other| *other != port).collect();
+    let mut rounds = Rounds::new(&config, &processes, &ways, &stop);
+    let first = rounds.at(0);
+    assert_eq!(value(&first, "go_memstats_alloc_bytes"), Some(123.0), "nobody else tells of memory");
+    // What was last told goes on to be told for a while.
+    server.set("heap", 500, Vec::new());
+    let names = ["go_memstats_alloc_bytes"].into_iter().collect();
+    ways.works((&process.life).into(), Part::Runtime, Way::Page, &names, 1_060_000, 10_000);
+    let second = rounds.at(60);
+    assert_eq!(value(&second, r#"go_heap_inuse_bytes_by_site{site="main.f"}"#), Some(100.0), "told again");
+    let told = value(&second, "go_memstats_alloc_bytes").filter(|value| !value.is_nan());
+    assert_eq!(told, None, "the page gives it");
+}
+
+#[test]
 fn a_discovered_process_is_left_to_better_ways_part_by_part() {
     let (server, port) = Server::start();
     serve_all(&server);

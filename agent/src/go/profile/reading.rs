@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use model::{LabelsRef, METRIC_NAME};
+
 use super::census::{add_leaks, frames_max, from_profile};
 use super::decode::{Limits, decode};
 use super::endpoint::Endpoint;
@@ -309,7 +311,7 @@ impl Reading {
         if !told.memory.is_empty() {
             write_memory(&told.memory, &|name| !taken.contains(name), out);
         }
-        out.iter().skip(from).filter_map(|(labels, _)| labels.get(model::METRIC_NAME)).collect()
+        out.iter().skip(from).filter_map(|(labels, _)| labels.get(METRIC_NAME)).collect()
     }
 
     /// Everything that was last told, and how old it is.
@@ -318,12 +320,15 @@ impl Reading {
         let labels = self.source.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let target: Vec<(&str, &str)> = labels.collect();
         out.set_target(target.iter().copied());
+        // A better way may have begun since to give some of it.
+        let taken = self.key().map(|key| context.ways.taken(key, Way::Pprof, now_ms)).unwrap_or_default();
+        let is_taken = |labels: LabelsRef<'_>| labels.get(METRIC_NAME).is_some_and(|name| taken.contains(name));
         for part in &self.parts {
             let Some(last) = &part.last else { continue };
             if last.readings.timestamp_ms() == now_ms {
                 out.append(&last.readings);
             } else {
-                for (labels, values) in last.readings.iter() {
+                for (labels, values) in last.readings.iter().filter(|(labels, _)| !is_taken(*labels)) {
                     out.push_series(labels, values.value().unwrap_or(f64::NAN));
                 }
             }
@@ -338,7 +343,7 @@ impl Reading {
             let at = match &self.source.endpoint {
                 Endpoint::Url(_) => self.source.endpoint.shown(),
                 // Its name has the process id in it, which would make a series of every restart.
-                Endpoint::Socket(_) => "socket".to_owned(),
+                Endpoint::Socket { .. } => "socket".to_owned(),
             };
             out.push(&INFO, &[("url", &at)], 1.0);
         }
