@@ -15,7 +15,7 @@ use crate::args::AgentArgs;
 use crate::config::value::masked;
 use crate::control::{Loaded, Source};
 use crate::readings::Readings;
-use crate::run;
+use crate::run::{self, AgentError};
 use crate::send::classic::{self, Part};
 use crate::send::encode::External;
 use crate::stop::StopFlag;
@@ -42,6 +42,10 @@ pub fn main_with(args: &AgentArgs, stop: &StopFlag, out: &mut dyn Write) -> Exit
             let (sent, waiting) = (summary.samples_sent, summary.samples_waiting);
             tracing::info!(sent, waiting, rejected = summary.samples_rejected, "agent stopped");
             ExitCode::SUCCESS
+        }
+        Err(error @ AgentError::Panicked(_)) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
         }
         Err(error) => refuse(&error),
     }

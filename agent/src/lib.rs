@@ -1,6 +1,6 @@
 //! The agent: collectors for hosts and Go processes, scraping, a queue on disk, a remote-write sender.
 //!
-//! Synchronous: `run` starts one thread that looks for processes, one that collects, one that scrapes and one that sends. Readings flow
+//! Synchronous: `run` starts one thread that looks for processes, two that collect, one that scrapes and one that sends. Readings flow
 //! `collect`, `go`, `scrape` → `readings` → `send::Outbox` → `queue` → `send::sender`. Everything that can be set is in
 //! the table of `config::options`; the binaries `metrickit-agent` and `metrickit agent` are `cli`.
 
@@ -16,6 +16,7 @@ pub mod filter;
 pub mod go;
 pub mod http;
 mod mounts;
+pub mod poll;
 mod private;
 pub mod queue;
 pub mod readings;
@@ -26,6 +27,7 @@ pub mod send;
 pub mod stale;
 pub mod stats;
 pub mod stop;
+pub mod threads;
 
 pub use args::AgentArgs;
 pub use config::{Config, ConfigError};

@@ -1,5 +1,5 @@
-//! The agent at work: one thread looks for processes, one collects, one scrapes, one reads profiles, one sends, and some receive. Polling and pushing have their own intervals; between
-//! them stands the queue. A stop marks every series stale and sends what is queued within a bound.
+//! The agent at work: one thread looks for processes, one reads the host, one Go processes, one scrapes, one reads profiles, one sends, and some receive. Polling and pushing
+//! have their own intervals; between them stands the queue. A stop marks every series stale and sends what is queued within a bound.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -8,23 +8,19 @@ use std::time::{Duration, Instant};
 use model::Clock;
 use parking_lot::Mutex;
 
-use crate::allocator;
-use crate::budget::memory::{Group, Memory};
-use crate::budget::{Budget, CpuMeter, Part};
-use crate::captures::{self, Captures};
-use crate::collect::{Collector, Schedule, host_collectors};
+use crate::budget::{CpuMeter, Part};
+use crate::captures;
 use crate::config::Config;
 use crate::control::burst::Bursts;
 use crate::control::{self, Errands, Follower, Lanes, Live, Loaded, Orderly, Reloader, Source, Teller};
-use crate::go::leaks::{Judge, LeakOptions, Leaks, Loads, SharedLeaks, census_sink};
+use crate::go::leaks::{Judge, LeakOptions, Loads, SharedLeaks, census_sink};
 use crate::go::outside::ticks::TickRate;
-use crate::go::outside::{Outside, SharedCensuses};
 use crate::go::process::look;
 use crate::go::profile::poll::Profiler;
 use crate::go::profile::thread::start as start_profiling;
-use crate::go::signals::{Signals, SignalsCollector};
-use crate::go::ways::ReadingInfo;
-use crate::go::{Discovery, GoProcesses, SharedProcesses};
+use crate::go::signals::Signals;
+use crate::go::{Discovery, SharedProcesses};
+use crate::poll::{self, GoRounds, HostRounds, Rounds as _, Ticks, stretch_of};
 use crate::queue::{Queue, QueueError, SharedQueue};
 use crate::readings::Readings;
 use crate::receive::{Known, Receiver};
@@ -33,8 +29,9 @@ use crate::send::Outbox;
 use crate::send::encode::External;
 use crate::send::metadata::SharedMetadata;
 use crate::send::sender::Sender;
-use crate::stats::{Own, Stats};
+use crate::stats::Stats;
 use crate::stop::StopFlag;
+use crate::threads;
 
 /// Value of label `job` on what the agent says of the host.
 pub const HOST_JOB: &str = "node";
@@ -51,6 +48,9 @@ pub enum AgentError {
     /// A thread could not be started.
     #[error("thread could not be started: {0}")]
     Thread(#[from] std::io::Error),
+    /// A thread panicked, and the agent ended in order.
+    #[error("thread {0} panicked; the log says why")]
+    Panicked(&'static str),
 }
 
 /// What a run came to.
@@ -66,100 +66,6 @@ pub struct RunSummary {
     pub samples_waiting: u64,
 }
 
-/// Collects the host, Go processes and the agent itself.
-#[derive(Debug)]
-struct Poller {
-    host: String,
-    schedule: Schedule,
-    own: Schedule,
-    known: Known,
-    leaks: SharedLeaks,
-    censuses: SharedCensuses,
-    signals: Option<Signals>,
-    captures: Option<Arc<Captures>>,
-    stats: Arc<Stats>,
-}
-
-impl Poller {
-    fn new(
-        config: &Config,
-        known: &Known,
-        (leaks, signals, captures): (&SharedLeaks, Option<Signals>, Option<Arc<Captures>>),
-        stats: &Arc<Stats>,
-        queue: Option<SharedQueue>,
-    ) -> Self {
-        let mut own = Schedule::new();
-        own.add(Box::new(Own::new(Arc::clone(stats), queue)), 0);
-        let mut poller = Self {
-            host: config.host.clone(),
-            schedule: Schedule::new(),
-            own,
-            known: known.clone(),
-            leaks: Arc::clone(leaks),
-            censuses: SharedCensuses::default(),
-            signals,
-            captures,
-            stats: Arc::clone(stats),
-        };
-        poller.schedule.arrange(poller.wanted(config), &mut Readings::default());
-        poller
-    }
-
-    /// Every collector that `config` asks for, in the order they run, with its least interval.
-    fn wanted(&self, config: &Config) -> Vec<(Box<dyn Collector>, i64)> {
-        let mut wanted = host_collectors(&config.collect);
-        let mut add = |collector: Box<dyn Collector>| wanted.push((collector, 0));
-        if config.go.discover {
-            let (processes, ways) = (|| Arc::clone(&self.known.processes), || self.known.ways.clone());
-            let outside = Outside::new(config.go.memory, processes(), ways());
-            let outside = outside.keeping(Arc::clone(&self.censuses)).teaching(Arc::clone(&self.known.ticks));
-            let outside = outside.within(Arc::clone(&self.stats));
-            add(Box::new(outside));
-            // Behind those who take censuses, so that a verdict is told in the round that it is found in.
-            if config.go.leaks.is_some() {
-                let leaks = Leaks::new(processes(), Arc::clone(&self.leaks));
-                let leaks = leaks.beside(Arc::clone(&self.censuses));
-                add(Box::new(match &self.captures {
-                    Some(captures) => leaks.telling(captures.leak_sink()),
-                    None => leaks,
-                }));
-            }
-            // Behind those who read: it reports how each process was read.
-            add(Box::new(ReadingInfo::new(processes(), ways())));
-            add(Box::new(GoProcesses::new(processes()).beside(self.known.sdk.clone())));
-        }
-        if let Some(signals) = &self.signals {
-            add(Box::new(SignalsCollector::new(signals.clone(), Arc::clone(&self.known.processes))));
-        }
-        wanted
-    }
-
-    /// Takes up a changed configuration; what ends is marked stale in `out`.
-    fn configure(&mut self, config: &Config, out: &mut Readings) {
-        self.schedule.arrange(self.wanted(config), out);
-        self.schedule.configure(config);
-        if let Some(captures) = &self.captures {
-            captures.capture_leaks(config.go.capture_on_leak);
-        }
-        self.leaks.lock().judge_by(leak_options(config));
-    }
-
-    fn round(&mut self, now_ms: i64, stretch: u32) -> Readings {
-        let mut out = Readings::new(now_ms);
-        out.set_target([("job", HOST_JOB), ("instance", self.host.as_str())]);
-        self.schedule.run(&mut out, stretch);
-        out.set_target([("job", OWN_JOB), ("instance", self.host.as_str())]);
-        self.schedule.report(&mut out);
-        self.own.run(&mut out, 1);
-        out
-    }
-
-    fn end(&mut self, out: &mut Readings) {
-        self.schedule.end(out);
-        self.own.end(out);
-    }
-}
-
 /// The judge of goroutine leaks, whom everyone that takes a census tells of it.
 fn judge(config: &Config, loads: Loads) -> SharedLeaks {
     let mut judge = Judge::new(LeakOptions::default()).counting(loads);
@@ -168,7 +74,7 @@ fn judge(config: &Config, loads: Loads) -> SharedLeaks {
 }
 
 /// What leaks are judged by; nothing where the collector of verdicts does not run.
-fn leak_options(config: &Config) -> Option<LeakOptions> {
+pub(crate) fn leak_options(config: &Config) -> Option<LeakOptions> {
     config.go.leaks.clone().filter(|_| config.go.discover)
 }
 
@@ -179,11 +85,14 @@ pub fn once(config: &Config, clock: &Arc<dyn Clock>) -> Readings {
         Watch::new(config, &known).look();
     }
     let leaks = judge(config, Loads::default());
-    let mut poller = Poller::new(config, &known, (&leaks, None, None), &stats, None);
+    let mut host = HostRounds::new(config, &stats, None);
+    let mut go = GoRounds::new(config, &known, (&leaks, None, None), &stats);
     let scraper = Scraper::new(config, Arc::clone(&known.processes), Arc::clone(clock), stats);
     let mut scraper = scraper.telling(known.ways.clone());
     let mut profiler = Profiler::new(config, known.processes, Arc::clone(clock), known.ways).at_once();
-    let mut all = poller.round(clock.now().0, 1);
+    let now_ms = clock.now().0;
+    let mut all = host.round(now_ms);
+    all.append(&go.round(now_ms));
     scraper.round(&mut |readings| all.append(&readings));
     profiler.round(Instant::now(), 1, &mut |readings| all.append(&readings));
     all
@@ -221,7 +130,7 @@ fn run_as(
 ) -> Result<RunSummary, AgentError> {
     let live = Live::new(config.clone());
     // All of them know what everything below is made by; what changes meanwhile is news to them.
-    let [discovering, scraping, profiling, polling] = std::array::from_fn(|_| live.follower());
+    let [discovering, scraping, profiling, polling, reading] = std::array::from_fn(|_| live.follower());
     let queue: SharedQueue = Arc::new(Mutex::new(Queue::open(&config.queue)?));
     let (stats, metadata) = (Arc::new(Stats::default()), SharedMetadata::default());
     let known = Known { ticks: Arc::new(Mutex::new(TickRate::new())), ..Known::default() };
@@ -240,10 +149,11 @@ fn run_as(
     let profiler = profiler.telling(census_sink(&leaks));
     let captures = captures::open(config, (&known.processes, &known.ticks), profiler.sources(), clock, &stats);
     let of_captures = captures.clone();
-    let poller = Poller::new(config, &known, (&leaks, signals, of_captures), &stats, Some(Arc::clone(&queue)));
+    let host = HostRounds::new(config, &stats, Some(Arc::clone(&queue)));
+    let go = GoRounds::new(config, &known, (&leaks, signals, of_captures), &stats);
 
     start_discovery(Watch::new(config, &known), discovering, stop, &stats)?;
-    let [to_scrape, to_profile, to_poll] = std::array::from_fn(|_| outbox.apart());
+    let [to_scrape, to_profile, to_poll, to_read] = std::array::from_fn(|_| outbox.apart());
     let reloader = changing.map(|(source, loaded)| Reloader::new(source, loaded, (&live, stop), &outbox, &stats));
     if let Some(reloader) = &reloader {
         reloader.watch()?;
@@ -260,11 +170,16 @@ fn run_as(
     let stopped_sender = start_sender(sender, stop)?;
     let scraping = start_scraping(scraper, scraping, to_scrape, stop, &stats, clock)?;
     let profiling = start_profiling(profiler, profiling, to_profile, stop, &stats, clock)?;
-    poll(poller, polling, (&to_poll, &queue), stop, &stats, clock);
+    let polling = poll::start("agent-host", host, polling, to_poll, stop, (&stats, clock))?;
+    let reading = poll::start("agent-go", go, reading, to_read, stop, (&stats, clock))?;
+    while !stop.wait(Duration::from_hours(24)) {}
     if let Some(receiver) = receiver {
         receiver.end();
     }
-    wait_for_the_last(&scraping, &profiling);
+    // What takes longer leaves its series to the lookback of queries.
+    let all =
+        [("agent-host", &polling), ("agent-go", &reading), ("agent-scrape", &scraping), ("agent-profile", &profiling)];
+    threads::wait_for(&all, LAST_ROUND_MAX);
     // A sender that is still waiting for an answer is left behind: the queue keeps what it could not send.
     let flushing = Instant::now();
     if let Ok(mut sender) = stopped_sender.recv_timeout(config.push.flush_timeout) {
@@ -272,6 +187,9 @@ fn run_as(
     }
     if let Some(control) = control {
         control.end();
+    }
+    if let Some(thread) = stop.failed() {
+        return Err(AgentError::Panicked(thread));
     }
     let mut queue = queue.lock();
     if let Err(error) = queue.sync() {
@@ -283,20 +201,6 @@ fn run_as(
         samples_rejected: stats.samples_rejected.get(),
         samples_waiting: queue.state().samples_waiting,
     })
-}
-
-/// Waits, within bounds, until those who scrape and read profiles have marked their series stale.
-fn wait_for_the_last(scraping: &mpsc::Receiver<()>, profiling: &mpsc::Receiver<()>) {
-    let stopping = Instant::now();
-    match scraping.recv_timeout(LAST_SCRAPE_MAX) {
-        Ok(()) => {}
-        Err(mpsc::RecvTimeoutError::Timeout) => {
-            tracing::warn!("a target did not answer in time for the stop; no series of targets is marked stale");
-        }
-        Err(mpsc::RecvTimeoutError::Disconnected) => tracing::error!("scraping ended by a panic"),
-    }
-    // A profile that takes longer leaves its series to the lookback of queries.
-    let _ = profiling.recv_timeout(LAST_SCRAPE_MAX.saturating_sub(stopping.elapsed()));
 }
 
 /// Starts listening for programs that push. Where that is not possible the agent does the rest of its work.
@@ -316,7 +220,7 @@ fn start_receiver(
 fn start_sender(mut sender: Sender, stop: &StopFlag) -> std::io::Result<mpsc::Receiver<Sender>> {
     let (give_back, receiver) = mpsc::sync_channel(1);
     let stop = stop.clone();
-    std::thread::Builder::new().name("agent-send".to_owned()).spawn(move || {
+    threads::start("agent-send", &stop.clone(), move || {
         sender.run(&stop);
         let _ = give_back.send(sender);
     })?;
@@ -368,7 +272,7 @@ fn start_discovery(
     if follower.config().go.discover {
         watch.look();
     }
-    std::thread::Builder::new().name("agent-discover".to_owned()).spawn(move || {
+    threads::start("agent-discover", &stop.clone(), move || {
         while !follower.wait(&stop, follower.config().go.discover_interval * stretch_of(&stats)) {
             let meter = CpuMeter::start();
             if let Some((_, now)) = follower.news() {
@@ -395,7 +299,7 @@ fn start_scraping(
     let mut scraper = scraper.stopped_by(stop.clone());
     let (stop, stats, clock) = (stop.clone(), Arc::clone(stats), Arc::clone(clock));
     let (tell, ended) = mpsc::sync_channel(1);
-    std::thread::Builder::new().name("agent-scrape".to_owned()).spawn(move || {
+    threads::start("agent-scrape", &stop.clone(), move || {
         stop.wait(FIRST_SCRAPE_DELAY.min(follower.config().scrape.interval));
         let mut ticks = Ticks::new(follower.config().scrape.interval);
         let mut pause = Duration::ZERO;
@@ -431,92 +335,8 @@ fn start_scraping(
     Ok(ended)
 }
 
-/// Longest wait for a scrape that is under way at a stop.
-const LAST_SCRAPE_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for rounds that are under way at a stop.
+const LAST_ROUND_MAX: Duration = Duration::from_secs(5);
 
 /// Scrapes come this much after polls and looks for processes, so that what these find is not left for the next time.
 const FIRST_SCRAPE_DELAY: Duration = Duration::from_millis(500);
-
-fn poll(
-    mut poller: Poller,
-    mut follower: Follower,
-    (outbox, queue): (&Outbox, &SharedQueue),
-    stop: &StopFlag,
-    stats: &Stats,
-    clock: &Arc<dyn Clock>,
-) {
-    let mut ticks = Ticks::new(follower.config().poll_interval);
-    let (mut budget, group) = (Budget::new(follower.config().budget), Group::own());
-    let mut judged = Instant::now();
-    let mut pause = Duration::ZERO;
-    while !follower.wait(stop, pause) {
-        let meter = CpuMeter::start();
-        if let Some((before, now)) = follower.news() {
-            let mut last = Readings::new(clock.now().0);
-            if now.is_shaped_otherwise_than(&before) {
-                poller.end(&mut last);
-            }
-            poller.configure(&now, &mut last);
-            outbox.submit(&last);
-            outbox.reshape(&now);
-            budget.configure(now.budget);
-            ticks.pace(now.poll_interval);
-            pause = ticks.pause_left();
-            stats.cpu_us.add(meter.elapsed_us());
-            continue;
-        }
-        outbox.submit(&poller.round(clock.now().0, 1));
-        stats.cpu_us.add(meter.elapsed_us());
-        budget.step(stats, judged.elapsed(), || Memory::look(&group));
-        judged = Instant::now();
-        if stats.short_of_memory.get() > 0 {
-            queue.lock().free_memory();
-            allocator::release();
-        }
-        pause = ticks.next_pause(stretch_of(stats), stats);
-    }
-    let mut last = Readings::new(clock.now().0);
-    poller.end(&mut last);
-    outbox.submit(&last);
-}
-
-fn stretch_of(stats: &Stats) -> u32 {
-    u32::try_from(stats.stretch.get()).unwrap_or(1).max(1)
-}
-
-/// Even ticks: a round that takes long does not shift the ones after it, and those it covers are left out.
-#[derive(Debug)]
-struct Ticks {
-    interval: Duration,
-    next: Instant,
-}
-
-impl Ticks {
-    fn new(interval: Duration) -> Self {
-        Self { interval, next: Instant::now() }
-    }
-
-    fn next_pause(&mut self, stretch: u32, stats: &Stats) -> Duration {
-        let now = Instant::now();
-        let interval = self.interval * stretch.max(1);
-        self.next += interval;
-        while self.next < now {
-            self.next += interval;
-            stats.rounds_late.add(1);
-        }
-        self.next - now
-    }
-
-    /// From now on ticks every `interval`; the next comes no later than that from now, and no earlier than it would have.
-    fn pace(&mut self, interval: Duration) {
-        if interval < self.interval {
-            self.next = self.next.min(Instant::now() + interval);
-        }
-        self.interval = interval;
-    }
-
-    /// Time until the next tick.
-    fn pause_left(&self) -> Duration {
-        self.next.saturating_duration_since(Instant::now())
-    }
-}

@@ -18,6 +18,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     stopped: bool,
+    /// The thread whose panic was the reason.
+    failed: Option<&'static str>,
     /// How often those who wait for news were woken.
     nudges: u64,
 }
@@ -32,6 +34,17 @@ impl StopFlag {
     pub fn stop(&self) {
         self.0.state.lock().stopped = true;
         self.0.changed.notify_all();
+    }
+
+    /// Asks everyone to stop since the thread `name` panicked.
+    pub fn fail(&self, name: &'static str) {
+        self.0.state.lock().failed.get_or_insert(name);
+        self.stop();
+    }
+
+    /// The thread whose panic ended all, if one did.
+    pub fn failed(&self) -> Option<&'static str> {
+        self.0.state.lock().failed
     }
 
     /// Whether a stop was asked for.

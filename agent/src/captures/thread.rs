@@ -15,6 +15,7 @@ use crate::go::profile::sources::Sources;
 use crate::go::profile::store::Store;
 use crate::stats::Stats;
 use crate::stop::StopFlag;
+use crate::threads;
 
 /// Time between two looks for what there is to do.
 const TICK: Duration = Duration::from_secs(2);
@@ -47,11 +48,10 @@ pub fn open(
 /// When the thread cannot be started.
 pub fn start(captures: &Arc<Captures>, stop: &StopFlag) -> std::io::Result<()> {
     let (captures, stop) = (Arc::clone(captures), stop.clone());
-    std::thread::Builder::new().name("agent-captures".to_owned()).spawn(move || {
+    threads::start("agent-captures", &stop.clone(), move || {
         while !stop.wait(TICK) {
             captures.take_wanted();
             captures.send();
         }
-    })?;
-    Ok(())
+    })
 }

@@ -22,6 +22,7 @@ use crate::send::backoff::Backoff;
 use crate::send::credentials::credentials;
 use crate::stats::Stats;
 use crate::stop::StopFlag;
+use crate::threads;
 
 /// How long the server may hold its answer back.
 const WAIT_IDLE: Duration = Duration::from_secs(20);
@@ -161,7 +162,7 @@ pub fn start(
         backoff,
         quiet: false,
     };
-    std::thread::Builder::new().name("agent-control".to_owned()).spawn(move || {
+    threads::start("agent-control", &stop.clone(), move || {
         let mut pause = Duration::ZERO;
         while !stop.wait(pause) {
             let meter = CpuMeter::start();

@@ -13,6 +13,7 @@ use crate::readings::Readings;
 use crate::send::Outbox;
 use crate::stats::Stats;
 use crate::stop::StopFlag;
+use crate::threads;
 
 /// Time before the first round, in which pages are found and memory is read.
 const FIRST_ROUND_DELAY: Duration = Duration::from_millis(1500);
@@ -36,7 +37,7 @@ pub fn start(
     let mut profiler = profiler.stopped_by(stop.clone());
     let (stop, stats, clock) = (stop.clone(), Arc::clone(stats), Arc::clone(clock));
     let (tell, ended) = mpsc::sync_channel(1);
-    std::thread::Builder::new().name("agent-profile".to_owned()).spawn(move || {
+    threads::start("agent-profile", &stop.clone(), move || {
         let mut pause = FIRST_ROUND_DELAY;
         while !follower.wait(&stop, if profiler.is_off() { OFF_PAUSE } else { pause }) {
             let meter = CpuMeter::start();
