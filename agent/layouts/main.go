@@ -59,7 +59,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := os.WriteFile(*output, render(releases, sources(layouts)), 0o644); err != nil {
+	if err := os.WriteFile(*output, render(releases, sources(layouts), newest(layouts)), 0o644); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -315,6 +315,22 @@ func (r row) check(i int, releases []release) error {
 		}
 	}
 	return nil
+}
+
+// newest gives the last patch that was read of each minor release, as pairs of both.
+func newest(layouts []layout) []string {
+	var pairs []string
+	minor := -1
+	for _, patch := range patches(layouts) {
+		pair := fmt.Sprintf("(%d, %d)", patch[0].minor, patch[0].patch)
+		if patch[0].minor == minor {
+			pairs[len(pairs)-1] = pair
+		} else {
+			pairs = append(pairs, pair)
+		}
+		minor = patch[0].minor
+	}
+	return pairs
 }
 
 // sources lists the releases that were read, one line a minor release.

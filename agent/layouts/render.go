@@ -7,7 +7,7 @@ import (
 )
 
 // render writes the table as Rust.
-func render(releases []release, sources []string) []byte {
+func render(releases []release, sources, newest []string) []byte {
 	var out bytes.Buffer
 	line := func(format string, values ...any) { fmt.Fprintf(&out, format+"\n", values...) }
 	line("#![expect(clippy::unreadable_literal, reason = \"a table that a program writes\")]")
@@ -26,6 +26,10 @@ func render(releases []release, sources []string) []byte {
 	line("/// The columns, in order: Go 1.N from this patch on, until the next column.")
 	line("#[rustfmt::skip]")
 	line("pub(super) const COLUMNS: [(u16, u16); %d] = [%s];", len(releases), strings.Join(columns, ", "))
+	line("")
+	line("/// The newest patch of each Go 1.N that was read.")
+	line("#[rustfmt::skip]")
+	line("pub(super) const NEWEST: [(u16, u16); %d] = [%s];", len(newest), strings.Join(newest, ", "))
 	line("")
 	line("/// Name of a field, its width in bytes and its offset in each column, -1 where the release lacks it. For the size")
 	line("/// of a type, the size instead of an offset. Width 0 is one that follows from a size. For amd64.")

@@ -208,6 +208,21 @@ fn a_sound_runtime_is_believed() {
     assert_eq!((count.count, count.blocked_long, count.since_ns), (36, 36, 1 << 39));
 }
 
+#[test]
+fn a_list_that_is_not_of_threads_is_not_believed() {
+    let (layout, addresses) = (layout("go1.26.8"), addresses());
+    let counted = |made: u64| {
+        let mut memory = sound(&layout, 40);
+        memory.put(addresses.of(Variable::Sched).expect("there"), layout.sched.mnext, made);
+        let image = image(&layout, &addresses);
+        let snapshot = Snapshot::read(&image, &mut Reader::new(&memory, ALLOWANCE)).expect("sound");
+        snapshot.threads.map(|threads| threads.count)
+    };
+    assert_eq!(counted(1), Some(1));
+    assert_eq!(counted(9), Some(1), "threads end while they are counted");
+    assert_eq!(counted(40), None, "a link that is read where none is");
+}
+
 /// What a change to a sound runtime makes of it.
 #[track_caller]
 fn contradicts(change: impl FnOnce(&mut Forged, &Layout, &Addresses)) -> Fault {

@@ -5,7 +5,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use super::binary::{GoBinary, Unreadable};
+use super::binary::{GoBinary, Layout, Unreadable};
 use super::memory::Fault;
 use super::names::Remembered;
 use super::process_memory::ProcessMemory;
@@ -125,6 +125,14 @@ fn open(memory: &ProcessMemory, info: &BuildInfo) -> Result<Entry, Fault> {
         let bounds = Bounds::of(binary.layout().time_histogram);
         Box::new(Executable { binary, bounds, remembered: Remembered::default() })
     });
+    if opened.as_ref().is_ok_and(|executable| Layout::is_assumed(*executable.binary.version())) {
+        let (path, go_version) = (&info.path, &info.go_version);
+        tracing::info!(
+            path,
+            go_version,
+            "patch of Go is newer than the agent; its runtime is taken to be as in the one before"
+        );
+    }
     let again = matches!(opened, Err(Unreadable::Io(_))).then(|| Instant::now() + AGAIN);
     if let Err(error) = &opened {
         tracing::info!(path = info.path, go_version = info.go_version, %error, "memory of processes of this executable is not read");

@@ -12,6 +12,8 @@ use super::memory::{Fault, Reader};
 const TYPE_BYTES_MAX: u32 = 64 << 10;
 /// Most processors of the scheduler, as in the runtime before 1.10; no machine has more.
 const PROCESSORS_MAX: u64 = 4096;
+/// By how many threads the list may differ from their number, or by a tenth: they start and end meanwhile.
+const THREADS_APART: u64 = 8;
 /// Most threads that are followed; the runtime's own limit is 10,000 unless a program raises it.
 const THREADS_MAX: u64 = 20_000;
 /// Most goroutines that are believed.
@@ -146,7 +148,9 @@ impl Snapshot {
             }
             at = next;
         }
-        Ok((at == 0).then_some(threads))
+        // Another list than that of threads ends early, or late: a release whose types are not what they are taken to be.
+        let is_that_list = at == 0 && threads.count.abs_diff(count) <= (count / 10).max(THREADS_APART);
+        Ok(is_that_list.then_some(threads))
     }
 
     /// Whether the numbers can be true together.

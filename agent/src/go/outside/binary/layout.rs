@@ -3,7 +3,7 @@
 //! The figures are those of `layout_table`, which a program makes from the debug information of every release; here they
 //! get names and types. A field that a release lacks is missing, and so is what would be read from it. Sizes and offsets are bytes.
 
-use super::layout_table::{COLUMNS, FIELDS, FIELDS_ARM64, WAIT_REASONS};
+use super::layout_table::{COLUMNS, FIELDS, FIELDS_ARM64, NEWEST, WAIT_REASONS};
 use super::{Arch, GoVersion};
 
 /// A field of a type: where it lies and how wide it is.
@@ -85,6 +85,12 @@ impl Layout {
     pub fn of(version: GoVersion, arch: Arch) -> Option<Self> {
         let column = Column::of(version, arch)?;
         Self::read(column, WAIT_REASONS.get(column.column)?)
+    }
+
+    /// Whether `version` is a patch that the table was not made from, newer than those: its types are taken to be as before.
+    pub fn is_assumed(version: GoVersion) -> bool {
+        let known = version.minor().zip(version.patch());
+        known.is_some_and(|(minor, patch)| NEWEST.iter().any(|(own, newest)| *own == minor && patch > *newest))
     }
 
     /// Offset of the row called `rows` and `field`, those included that are not read and have no name here.
@@ -546,6 +552,24 @@ mod tests {
         let arm = of("go1.26.1", Arch::Arm64).expect("known");
         assert!(arm.work.cycles.at > new.work.cycles.at);
         assert_eq!(arm.g, new.g);
+    }
+
+    #[test]
+    fn patches_that_nobody_looked_at_are_assumed() {
+        for (release, want) in [
+            ("go1.26.8", false),
+            ("go1.26.9", true),
+            ("go1.24.7", false),
+            ("go1.24.12", true),
+            ("go1.27", false),
+            ("go1.28.1", false),
+        ] {
+            assert_eq!(Layout::is_assumed(GoVersion::parse(release).expect("a version")), want, "{release}");
+        }
+        let minors = |table: &[(u16, u16)]| table.iter().map(|(minor, _)| *minor).collect::<Vec<_>>();
+        let mut columns = minors(&COLUMNS);
+        columns.dedup();
+        assert_eq!(minors(&NEWEST), columns);
     }
 
     #[test]

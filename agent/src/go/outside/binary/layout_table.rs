@@ -17,6 +17,10 @@
 #[rustfmt::skip]
 pub(super) const COLUMNS: [(u16, u16); 12] = [(19, 0), (20, 0), (21, 0), (22, 0), (23, 0), (23, 4), (23, 12), (24, 0), (24, 6), (25, 0), (26, 0), (27, 0)];
 
+/// The newest patch of each Go 1.N that was read.
+#[rustfmt::skip]
+pub(super) const NEWEST: [(u16, u16); 9] = [(19, 13), (20, 14), (21, 13), (22, 12), (23, 12), (24, 11), (25, 5), (26, 8), (27, 3)];
+
 /// Name of a field, its width in bytes and its offset in each column, -1 where the release lacks it. For the size
 /// of a type, the size instead of an offset. Width 0 is one that follows from a size. For amd64.
 #[rustfmt::skip]
