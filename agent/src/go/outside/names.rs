@@ -18,6 +18,12 @@ pub trait Code {
     fn position(&self, pc: u64) -> Option<(Arc<str>, Option<SourceLine>)>;
     /// Whether the function at `pc` is one that the compiler made and did not name as such.
     fn is_wrapper(&self, pc: u64) -> bool;
+    /// Begins a look at many addresses.
+    fn renew(&self) {}
+    /// Whether that took so much that no more lines are looked for.
+    fn is_spent(&self) -> bool {
+        false
+    }
 }
 
 impl Code for FunctionTable {
@@ -31,6 +37,14 @@ impl Code for FunctionTable {
 
     fn is_wrapper(&self, pc: u64) -> bool {
         FunctionTable::is_wrapper(self, pc)
+    }
+
+    fn renew(&self) {
+        FunctionTable::renew(self);
+    }
+
+    fn is_spent(&self) -> bool {
+        FunctionTable::is_spent(self)
     }
 }
 
@@ -60,6 +74,9 @@ impl std::fmt::Debug for Names<'_> {
 impl<'a> Names<'a> {
     /// Names by `code`, where there is a table, and by what `remembered` has of it.
     pub fn new(code: Option<&'a dyn Code>, remembered: &'a mut Remembered) -> Self {
+        if let Some(code) = code {
+            code.renew();
+        }
         Self { code, remembered }
     }
 
@@ -84,7 +101,15 @@ impl<'a> Names<'a> {
         if self.remembered.places.len() >= REMEMBERED_MAX {
             self.remembered.places.clear();
         }
-        self.remembered.places.entry(pc).or_insert_with(|| code.position(pc)).clone()
+        if let Some(known) = self.remembered.places.get(&pc) {
+            return known.clone();
+        }
+        let place = code.position(pc);
+        // The next look goes on here.
+        if !code.is_spent() {
+            self.remembered.places.insert(pc, place.clone());
+        }
+        place
     }
 
     /// Whether the function called `name` that begins at `entry` was made by the compiler to call another: for `go f(x)`, and

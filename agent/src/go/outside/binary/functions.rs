@@ -26,6 +26,10 @@ const FUNCTIONS_MAX: u64 = 1 << 23;
 const TEXT_BYTES_MAX: usize = 2048;
 /// Most steps through a table of differences; the longest functions have some hundred thousand.
 const STEPS_MAX: usize = 1 << 20;
+/// Most steps in a row that lead to no further address; the linker writes none.
+const STANDING_MAX: u32 = 64;
+/// Steps that are taken between two [renewals](FunctionTable::renew): some tenths of a second.
+const STEPS_ALLOWED: u32 = 16 << 20;
 /// Pages kept of each executable: 64 KiB.
 const PAGES: usize = 16;
 /// The runtime's functions lie together; behind the last one, this many others are looked at.
@@ -126,7 +130,17 @@ impl FunctionTable {
     /// The table at `offset` in the file of `elf`, at most `bytes` long, of functions that begin at address `text`.
     pub(super) fn new(elf: &Elf, offset: u64, bytes: u64, header: Header, text: u64) -> Self {
         let pages = Pages::new(elf.file(), offset, bytes, PAGES);
-        Self { table: Mutex::new(Table { pages, header, text }) }
+        Self { table: Mutex::new(Table { pages, header, text, steps_left: STEPS_ALLOWED }) }
+    }
+
+    /// Allows as many steps as at first. Whoever wrote the executable chose how many a line takes.
+    pub fn renew(&self) {
+        self.table.lock().steps_left = STEPS_ALLOWED;
+    }
+
+    /// Whether the steps allowed are used up: functions still have names, but no lines.
+    pub fn is_spent(&self) -> bool {
+        self.table.lock().steps_left == 0
     }
 
     /// The function that the instruction at `pc` belongs to.
@@ -182,6 +196,8 @@ struct Table {
     pages: Pages,
     header: Header,
     text: u64,
+    /// Steps through tables of differences that are still allowed.
+    steps_left: u32,
 }
 
 impl Table {
@@ -230,8 +246,9 @@ impl Table {
         let offset = self.pages.number(place.record.checked_add(field)?)?;
         // Offset 0 says that there is no such table.
         let mut at = self.header.differences.checked_add(u64::from(offset)).filter(|_| offset != 0)?;
-        let (mut value, mut reached) = (-1i32, place.entry);
+        let (mut value, mut reached, mut standing) = (-1i32, place.entry, 0);
         for step in 0..STEPS_MAX {
+            self.steps_left = self.steps_left.checked_sub(1)?;
             let folded = self.base128(&mut at)?;
             if folded == 0 && step > 0 {
                 return None;
@@ -240,6 +257,10 @@ impl Table {
             value = value.wrapping_add(difference);
             let length = u64::from(self.base128(&mut at)?) * self.header.quantum;
             reached = reached.checked_add(length)?;
+            standing = if length == 0 { standing + 1 } else { 0 };
+            if standing > STANDING_MAX {
+                return None;
+            }
             if pc < reached {
                 return Some(value);
             }
@@ -289,5 +310,63 @@ impl Table {
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "bounds are the test's own")]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// A table of one function, whose line is found by these differences, again and again for 16 KiB.
+    fn forged(differences: [u8; 2]) -> FunctionTable {
+        let header = Header {
+            quantum: 1,
+            kind: 40,
+            functions: 1,
+            text: 0,
+            names: 0,
+            units: 0,
+            files: 0,
+            differences: 64,
+            records: 0,
+        };
+        let mut bytes = vec![0; 64];
+        // The function begins at 0, its record too; it ends far behind what the differences reach.
+        bytes[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+        bytes[24..28].copy_from_slice(&2_u32.to_le_bytes());
+        bytes.extend(differences.repeat(8 << 10));
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(&bytes).expect("written");
+        let pages = Pages::new(Arc::new(file), 0, bytes.len() as u64, PAGES);
+        FunctionTable { table: Mutex::new(Table { pages, header, text: 0, steps_left: STEPS_ALLOWED }) }
+    }
+
+    fn steps(table: &FunctionTable) -> u32 {
+        STEPS_ALLOWED - table.table.lock().steps_left
+    }
+
+    #[test]
+    fn a_table_that_leads_nowhere_is_left() {
+        let table = forged([2, 0]);
+        assert_eq!(table.position(1 << 20).expect("a function").line, None);
+        assert!(steps(&table) <= 2 * (STANDING_MAX + 1), "{}", steps(&table));
+    }
+
+    #[test]
+    fn steps_are_bounded_over_all_lines() {
+        let table = forged([2, 1]);
+        assert_eq!(table.position(1 << 20).expect("a function").line, None);
+        let once = steps(&table);
+        assert!(once > 4 << 10, "{once}");
+        table.table.lock().steps_left = 2 * once;
+        for _ in 0..3 {
+            assert!(table.position(1 << 20).is_some(), "names are found all the same");
+        }
+        assert!(table.is_spent());
+        table.renew();
+        assert!(!table.is_spent() && steps(&table) == 0);
     }
 }
