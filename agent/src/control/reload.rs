@@ -191,7 +191,9 @@ impl Reloader {
         let folder = self.0.live.config().queue.folder.clone();
         match self.0.source.with_profile(profile.clone()) {
             Ok(loaded) => {
-                keep(profile.as_ref(), &folder);
+                if profile != state.profile {
+                    keep(profile.as_ref(), &folder);
+                }
                 state.refused = None;
                 state.profile = profile;
                 self.publish(&mut state, loaded);

@@ -75,8 +75,9 @@ struct Envelope {
 }
 
 impl Line {
-    /// The profile that the server holds for `environment`.
-    fn profile(&self, environment: &str) -> Result<Kept, String> {
+    /// The profile that the server holds for `environment`, which it calls `etag` where it names it: what stands between may change or
+    /// leave out the header of the answer, and the profile would be news for ever.
+    fn profile(&self, environment: &str, etag: &str) -> Result<Kept, String> {
         let headers = credentials(&self.push)?;
         let url = format!("{}{PROFILE_PATH}?environment={}", self.server, escaped(environment));
         let exchange = Exchange {
@@ -91,7 +92,7 @@ impl Line {
             return Err(format!("status {}", answer.status));
         }
         let text = String::from_utf8(answer.body).map_err(|error| error.to_string())?;
-        Ok(Kept { environment: environment.to_owned(), etag: answer.etag, text })
+        Ok(Kept { environment: environment.to_owned(), etag: etag.to_owned(), text })
     }
 
     fn say(&self, check_in: &CheckIn, wait: Duration, timeout: Duration) -> Said {
@@ -247,7 +248,7 @@ impl Speaker {
         match order {
             ProfileOrder::Keep => true,
             ProfileOrder::None => reloader.adopt(None),
-            ProfileOrder::Etag(_) => match self.line.profile(&check_in.environment) {
+            ProfileOrder::Etag(etag) => match self.line.profile(&check_in.environment, etag) {
                 Ok(kept) => reloader.adopt(Some(kept)),
                 Err(error) => {
                     tracing::warn!(error, "the server's profile cannot be had; what ran before goes on");
@@ -262,5 +263,32 @@ impl Speaker {
             tracing::info!(server = masked(&self.line.server), why, "{what}");
         }
         self.quiet = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_profile_is_called_as_it_was_ordered() {
+        for header in ["ETag: W/\"a1\"\r\n", ""] {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let server = format!("http://{}", listener.local_addr().expect("bound"));
+            let proxy = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().expect("asked");
+                let _ = stream.read(&mut [0; 4096]);
+                write!(stream, "HTTP/1.1 200 OK\r\n{header}Content-Length: 5\r\n\r\na = 1").expect("answered");
+            });
+            let config = crate::Config::default();
+            let line =
+                Line { server, push: config.push, client: Client::proxied(), listens: Arc::new(AtomicBool::new(true)) };
+            let kept = line.profile("prod", "\"a1\"").expect("had");
+            assert_eq!((kept.etag.as_str(), kept.text.as_str()), ("\"a1\"", "a = 1"), "{header:?}");
+            proxy.join().expect("ends");
+        }
     }
 }
