@@ -4,9 +4,12 @@
 mod connections;
 
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
+use ureq::RequestBuilder;
+use ureq::http::Uri;
 
 use self::connections::{Names, Opener};
 
@@ -140,7 +143,7 @@ impl Client {
         Self::with(Self::builder().proxy(None).max_idle_age(KEPT_FOR).build())
     }
 
-    /// A client that takes the proxy of the environment, for receivers.
+    /// A client that takes the proxy of the environment, for receivers that are not on this host.
     pub fn proxied() -> Self {
         Self::with(Self::builder().build())
     }
@@ -191,7 +194,7 @@ impl Client {
     ) -> Result<Head, HttpError> {
         let (asked, opened) = (Instant::now(), connections::opened());
         let ask = |timeout| {
-            let request = self.agent.get(url).config().timeout_global(Some(timeout)).build();
+            let request = bounded(self.agent.get(url), timeout);
             request.header("Accept", accept).header("Accept-Encoding", "gzip").call()
         };
         let answer = match ask(timeout) {
@@ -227,12 +230,11 @@ impl Client {
     ///
     /// When there is no whole answer within the bounds. Any status is an answer.
     pub fn exchange(&self, exchange: &Exchange<'_>) -> Result<Answer, HttpError> {
-        let timeout = Some(exchange.timeout);
         let sent = if let Some(body) = exchange.body {
-            let request = self.agent.post(exchange.url).config().timeout_global(timeout).build();
+            let request = bounded(self.agent.post(exchange.url), exchange.timeout);
             exchange.headers.iter().fold(request, |request, (name, value)| request.header(name, value)).send(body)
         } else {
-            let request = self.agent.get(exchange.url).config().timeout_global(timeout).build();
+            let request = bounded(self.agent.get(exchange.url), exchange.timeout);
             exchange.headers.iter().fold(request, |request, (name, value)| request.header(name, value)).call()
         };
         let mut response = sent.map_err(|error| self.failed(&error))?;
@@ -255,7 +257,7 @@ impl Client {
         body: &[u8],
         timeout: Duration,
     ) -> Result<Reply, HttpError> {
-        let mut request = self.agent.post(url).config().timeout_global(Some(timeout)).build();
+        let mut request = bounded(self.agent.post(url), timeout);
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -275,6 +277,23 @@ impl Client {
         self.names.forget();
         HttpError::Transport(error.to_string())
     }
+}
+
+/// `request`, which ends within `timeout`, and takes no proxy to this host: one elsewhere would look for the receiver at itself, and learn
+/// the token.
+fn bounded<B>(request: RequestBuilder<B>, timeout: Duration) -> RequestBuilder<B> {
+    let is_here = request.uri_ref().and_then(Uri::host).is_some_and(is_loopback);
+    let config = request.config().timeout_global(Some(timeout));
+    if is_here { config.proxy(None) } else { config }.build()
+}
+
+/// Whether `host` of a URL is this host.
+fn is_loopback(host: &str) -> bool {
+    let name = host.to_ascii_lowercase();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// Copies all of `reader` to `sink`, at most `limit_bytes`.
@@ -299,6 +318,7 @@ mod tests {
     use std::net::TcpListener;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread::JoinHandle;
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
@@ -414,5 +434,50 @@ mod tests {
         assert!(matches!(error, HttpError::Transport(_)), "{error:?}");
         let listener = server.join().expect("no panic");
         assert!(listener.accept().is_err(), "it is not asked again");
+    }
+
+    #[test]
+    fn this_host_by_its_names() {
+        for (host, want) in [
+            ("localhost", true),
+            ("LocalHost", true),
+            ("a.localhost", true),
+            ("127.0.0.1", true),
+            ("127.3.2.1", true),
+            ("[::1]", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("10.0.0.1", false),
+            ("localhost.example", false),
+            ("notlocalhost", false),
+        ] {
+            assert_eq!(is_loopback(host), want, "{host}");
+        }
+    }
+
+    /// Takes one connection and closes it; where it listens, and the first words that it is told.
+    fn listening() -> (String, JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let told = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("asked");
+            let mut words = [0; 1024];
+            let count = stream.read(&mut words).expect("told");
+            String::from_utf8_lossy(&words[..count]).lines().next().unwrap_or_default().to_owned()
+        });
+        (address, told)
+    }
+
+    #[test]
+    fn what_is_for_this_host_takes_no_proxy() {
+        let ((receiver, to_receiver), (proxy, to_proxy)) = (listening(), listening());
+        let proxy = ureq::Proxy::new(&format!("http://{proxy}")).expect("a proxy");
+        let client = Client::with(Client::builder().proxy(Some(proxy)).build());
+        for url in [format!("http://{receiver}/write"), "http://receiver.invalid/write".to_owned()] {
+            let answer = client.post(&url, &[], b"x", Duration::from_secs(30));
+            assert!(answer.is_err(), "neither answers");
+        }
+        assert_eq!(to_receiver.join().expect("ends"), "POST /write HTTP/1.1");
+        let asked = to_proxy.join().expect("ends");
+        assert!(asked.contains("receiver.invalid"), "{asked}");
     }
 }
