@@ -1,7 +1,7 @@
 //! What the agent counts of itself, shared by its threads, and the collector that reports it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use procfs::process::Process;
 
@@ -68,6 +68,8 @@ pub struct Stats {
     pub captures_failed: Counter,
     pub captures_sent: Counter,
     pub short_of_memory: Counter,
+    /// Whether the queue's disk refused what was written last.
+    queue_refuses: AtomicBool,
     parts: [PartStats; PARTS],
 }
 
@@ -83,6 +85,17 @@ pub struct PartStats {
 }
 
 impl Stats {
+    /// Counts that the queue's disk refused; whether that begins now, and is worth a line in the log.
+    pub fn queue_failed(&self) -> bool {
+        self.queue_errors.add(1);
+        !self.queue_refuses.swap(true, Ordering::Relaxed)
+    }
+
+    /// Takes note that the queue's disk takes what is written.
+    pub fn queue_wrote(&self) {
+        self.queue_refuses.store(false, Ordering::Relaxed);
+    }
+
     /// What is counted of `part`.
     pub fn part(&self, part: Part) -> &PartStats {
         let [pprof, profiles, pages, goroutines] = &self.parts;
@@ -287,5 +300,19 @@ impl Collector for Own {
         out.push(&CPU, &[], float(self.stats.cpu_us.get()) / 1e6);
         out.push(&RESIDENT, &[], float(stat.rss) * float(procfs::page_size()));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_with_the_disk_is_told_each_time_that_it_begins() {
+        let stats = Stats::default();
+        assert_eq!([stats.queue_failed(), stats.queue_failed()], [true, false]);
+        stats.queue_wrote();
+        assert_eq!([stats.queue_failed(), stats.queue_failed()], [true, false]);
+        assert_eq!(stats.queue_errors.get(), 4);
     }
 }

@@ -119,6 +119,53 @@ fn damage_found_while_reading_costs_one_file() {
 }
 
 #[test]
+fn damage_found_at_the_start_is_put_aside_and_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = options(folder.path());
+    settings.segment_bytes = 1 << 20;
+    let mut queue = Queue::open(&settings).expect("opens");
+    for number in 0..5 {
+        queue.push(payload(number), 10, 0).expect("written");
+    }
+    drop(queue);
+    let path = folder.path().join(format!("{:020}.queue", 1));
+    let mut bytes = fs::read(&path).expect("the file");
+    // In the payload of the second record.
+    bytes[16 + 28 + payload(0).len() + 28] ^= 1;
+    fs::write(&path, &bytes).expect("written");
+    let mut queue = Queue::open(&settings).expect("opens");
+    assert_eq!(waiting(&mut queue), [payload(0)]);
+    assert_eq!(queue.state().lost, 30, "those behind the damaged one");
+    assert_eq!(fs::read(path.with_extension("damaged")).expect("put aside"), bytes);
+}
+
+#[test]
+fn what_cannot_be_read_at_the_start_is_put_aside() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = options(folder.path());
+    let mut queue = Queue::open(&settings).expect("opens");
+    for number in 0..30 {
+        queue.push(payload(number), 1, 0).expect("written");
+    }
+    drop(queue);
+    let newest = || {
+        let listed = fs::read_dir(folder.path()).expect("listed").flatten().map(|entry| entry.path());
+        listed.filter(|path| path.extension().is_some_and(|extension| extension == "queue")).max().expect("files")
+    };
+    let path = newest();
+    fs::remove_file(&path).expect("removed");
+    // It is opened for nothing: neither to be read nor to be written.
+    fs::create_dir(&path).expect("made");
+    let mut queue = Queue::open(&settings).expect("opens");
+    assert!(path.with_extension("damaged").exists() && !path.exists());
+    let before = waiting(&mut queue);
+    assert!(before.len() > 10, "{}", before.len());
+    queue.push(payload(99), 1, 0).expect("goes on");
+    assert_eq!(waiting(&mut queue).len(), before.len() + 1);
+    assert_ne!(newest(), path);
+}
+
+#[test]
 fn how_old_the_oldest_is_that_waits() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut settings = options(folder.path());
@@ -149,7 +196,10 @@ fn caps_drop_the_oldest_and_count_it() {
     assert_eq!(kept.len() as u64 + state.dropped_bytes_cap, 100);
     assert_eq!(state.samples_waiting, kept.len() as u64);
     assert_eq!(kept.last(), Some(&payload(99)), "the newest stay");
-    assert!(queue.peek(u64::MAX, u64::MAX, 2000).is_none(), "all are too old now");
+    let mut waits = |now_ms| queue.peek(u64::MAX, u64::MAX, now_ms).is_some();
+    assert!(waits(2_000) && waits(61_999), "all are too old now, if the clock is right");
+    assert!(waits(0) && waits(62_000), "which it was not");
+    assert!(!waits(122_000), "now it is");
     assert_eq!(queue.state().dropped_age_cap, kept.len() as u64);
     assert_eq!(queue.state().samples_waiting, 0);
 }

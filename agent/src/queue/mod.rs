@@ -25,6 +25,11 @@ use crate::private;
 const ACKNOWLEDGED_FILE: &str = "acknowledged";
 const LOCK_FILE: &str = "lock";
 
+/// Most files that wait to be forced to the device.
+const UNSYNCED_MAX: usize = 4;
+/// How long a file must be too old before it is dropped, in milliseconds: clocks are wrong now and then.
+const TOO_OLD_FOR_MS: i64 = 60_000;
+
 /// A queue that threads share.
 pub type SharedQueue = Arc<Mutex<Queue>>;
 
@@ -94,6 +99,36 @@ impl Batch {
     }
 }
 
+/// Files that were written, to be forced to the device.
+#[derive(Debug)]
+pub struct Unsynced {
+    files: Vec<(PathBuf, Arc<File>)>,
+    folder: PathBuf,
+}
+
+impl Unsynced {
+    /// Forces them.
+    ///
+    /// # Errors
+    ///
+    /// When the device refuses.
+    pub fn sync(&self) -> Result<(), QueueError> {
+        for (path, file) in &self.files {
+            file.sync_data().map_err(|source| QueueError::Io { path: path.clone(), source })?;
+        }
+        // The folder too: a new file that it does not name yet would be lost whole.
+        let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        synced.map_err(|source| QueueError::Io { path: self.folder.clone(), source })
+    }
+
+    /// The same. Records are written and survive a kill; a power cut is all that a refusal leaves open.
+    pub fn sync_or_warn(&self) {
+        if let Err(error) = self.sync() {
+            tracing::warn!(%error, "queue file not forced to the device");
+        }
+    }
+}
+
 /// The queue.
 #[derive(Debug)]
 pub struct Queue {
@@ -103,7 +138,10 @@ pub struct Queue {
     _lock: File,
     segments: VecDeque<Segment>,
     /// The last segment, open for appending; none after a failed write.
-    active: Option<File>,
+    active: Option<Arc<File>>,
+    /// Files before it that were not forced to the device yet, and whether it is time to.
+    unsynced: Vec<(PathBuf, Arc<File>)>,
+    sync_due: bool,
     next_sequence: u64,
     acknowledged: u64,
     /// The newest records, not acknowledged, and whether each is on disk.
@@ -112,6 +150,8 @@ pub struct Queue {
     /// Where reading goes on: first sequence of a file, offset.
     cursor: Option<(u64, u64)>,
     synced_ms: i64,
+    /// Since when the oldest file is too old.
+    too_old_since_ms: Option<i64>,
     counts: QueueState,
 }
 
@@ -142,11 +182,14 @@ impl Queue {
             _lock: lock,
             segments: VecDeque::new(),
             active: None,
+            unsynced: Vec::new(),
+            sync_due: false,
             next_sequence: 1,
             memory: VecDeque::new(),
             memory_bytes: 0,
             cursor: None,
             synced_ms: 0,
+            too_old_since_ms: None,
             counts: QueueState::default(),
         };
         queue.recover()?;
@@ -162,24 +205,31 @@ impl Queue {
         let mut paths: Vec<PathBuf> =
             listed.flatten().map(|entry| entry.path()).filter(|path| Segment::is_segment(path)).collect();
         paths.sort();
+        let mut named = 0;
         for path in paths {
-            let recovered = Segment::recover(&path, self.acknowledged).map_err(failed(&path))?;
+            let recovered = Segment::recover(&path, self.acknowledged).unwrap_or_else(|error| {
+                tracing::error!(path = %path.display(), %error, "queue file cannot be read");
+                None
+            });
             let in_order = |first| self.segments.back().is_none_or(|before| first > before.last);
             let Some(recovered) = recovered.filter(|recovered| in_order(recovered.segment.first)) else {
                 let aside = path.with_extension("damaged");
-                tracing::error!(path = %path.display(), aside = %aside.display(), "no file of this queue; put aside");
-                fs::rename(&path, &aside).map_err(failed(&path))?;
+                let renamed = fs::rename(&path, &aside);
+                tracing::error!(path = %path.display(), aside = %aside.display(), ?renamed, "no file of this queue; put aside");
+                // Its name must not be taken again where it stays.
+                named = named.max(Segment::named(&path).unwrap_or_default());
                 continue;
             };
+            self.counts.lost += recovered.lost_samples;
             if recovered.cut_bytes > 0 {
                 let path = path.display();
                 tracing::warn!(%path, cut_bytes = recovered.cut_bytes, "queue file ended in no whole record; cut");
             }
-            self.active = Some(recovered.file);
+            self.active = recovered.file.map(Arc::new);
             self.segments.push_back(recovered.segment);
         }
         let last = self.segments.back().map_or(0, |segment| segment.last);
-        self.next_sequence = last.max(self.acknowledged) + 1;
+        self.next_sequence = last.max(self.acknowledged).max(named.min(u64::MAX / 2)) + 1;
         // A file whose name would be taken again is gone from the list when it holds nothing.
         self.remove_acknowledged();
         Ok(())
@@ -303,11 +353,21 @@ impl Queue {
     ///
     /// When the device refuses.
     pub fn sync(&mut self) -> Result<(), QueueError> {
-        let (Some(file), Some(segment)) = (&self.active, self.segments.back()) else { return Ok(()) };
-        // The folder too: a new file that it does not name yet would be lost whole.
-        file.sync_data()
-            .and_then(|()| File::open(&self.folder)?.sync_all())
-            .map_err(|source| QueueError::Io { path: segment.path.clone(), source })
+        self.sync_due = true;
+        self.take_unsynced().map_or(Ok(()), |unsynced| unsynced.sync())
+    }
+
+    /// What is to be forced to the device now, if it is time to. A device may take seconds for it, so that whoever pushes does it with the
+    /// queue unlocked.
+    pub fn take_unsynced(&mut self) -> Option<Unsynced> {
+        if !std::mem::take(&mut self.sync_due) {
+            return None;
+        }
+        let mut files = std::mem::take(&mut self.unsynced);
+        if let (Some(file), Some(segment)) = (&self.active, self.segments.back()) {
+            files.push((segment.path.clone(), Arc::clone(file)));
+        }
+        (!files.is_empty()).then(|| Unsynced { files, folder: self.folder.clone() })
     }
 
     fn disk_bytes(&self) -> u64 {
@@ -315,18 +375,24 @@ impl Queue {
     }
 
     fn write(&mut self, record: &Record, now_ms: i64) -> Result<(), QueueError> {
-        if self.segments.back().is_some_and(|segment| segment.bytes >= self.options.segment_bytes) {
-            self.sync_or_warn();
-            self.active = None;
+        if let Some(segment) = self.segments.back().filter(|segment| segment.bytes >= self.options.segment_bytes) {
+            let path = segment.path.clone();
+            self.unsynced.extend(self.active.take().map(|file| (path, file)));
+            self.sync_due = true;
+            if self.unsynced.len() >= UNSYNCED_MAX
+                && let Some(unsynced) = self.take_unsynced()
+            {
+                unsynced.sync_or_warn();
+            }
         }
         if self.active.is_none() {
             let path = self.folder.clone();
             let (segment, file) =
                 Segment::create(&self.folder, record.sequence).map_err(|source| QueueError::Io { path, source })?;
             self.segments.push_back(segment);
-            self.active = Some(file);
+            self.active = Some(Arc::new(file));
         }
-        let (Some(file), Some(segment)) = (&mut self.active, self.segments.back_mut()) else { return Ok(()) };
+        let (Some(mut file), Some(segment)) = (self.active.as_deref(), self.segments.back_mut()) else { return Ok(()) };
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         if let Err(source) = file.write_all(&bytes) {
@@ -344,16 +410,9 @@ impl Queue {
         segment.note(record, true);
         if now_ms.abs_diff(self.synced_ms) >= self.options.sync_interval_ms.unsigned_abs() {
             self.synced_ms = now_ms;
-            self.sync_or_warn();
+            self.sync_due = true;
         }
         Ok(())
-    }
-
-    /// The record is written and survives a kill; a power cut is all that a failed sync leaves open.
-    fn sync_or_warn(&mut self) {
-        if let Err(error) = self.sync() {
-            tracing::warn!(%error, "queue file not forced to the device");
-        }
     }
 
     /// The first record after sequence `position`, from disk as long as it has any that memory has not.
@@ -400,6 +459,16 @@ impl Queue {
         }
         let too_old = |segment: &Segment| now_ms.saturating_sub(segment.newest_ms) > self.options.age_max_ms;
         let count = self.segments.iter().take_while(|segment| segment.waiting > 0 && too_old(segment)).count();
+        if count == 0 {
+            self.too_old_since_ms = None;
+            return;
+        }
+        let since_ms = self.too_old_since_ms.map_or(now_ms, |since_ms| since_ms.min(now_ms));
+        self.too_old_since_ms = Some(since_ms);
+        if now_ms.saturating_sub(since_ms) < TOO_OLD_FOR_MS {
+            return;
+        }
+        self.too_old_since_ms = None;
         for _ in 0..count {
             self.counts.dropped_age_cap += self.drop_first().unwrap_or(0);
         }
@@ -413,7 +482,11 @@ impl Queue {
         }
         let _ = fs::remove_file(&segment.path);
         self.acknowledged = self.acknowledged.max(segment.last);
-        while self.memory.front().is_some_and(|(record, _)| record.sequence <= segment.last) {
+        while let Some((record, on_disk)) = self.memory.front().filter(|(record, _)| record.sequence <= segment.last) {
+            // What the disk had refused stands in no file.
+            if !on_disk {
+                self.counts.lost += u64::from(record.samples);
+            }
             self.forget_oldest();
         }
         Some(segment.waiting)
@@ -505,7 +578,7 @@ mod tests {
         let mut queue = Queue::open(&options).expect("opens");
         let (segment, _) = Segment::create(folder.path(), 1).expect("made");
         // A file that was opened for reading refuses to be written.
-        queue.active = Some(File::open(&segment.path).expect("opened"));
+        queue.active = Some(Arc::new(File::open(&segment.path).expect("opened")));
         queue.segments.push_back(segment);
         assert!(matches!(queue.push(vec![1], 1, 0), Err(QueueError::Io { .. })));
         assert_eq!(files(folder.path()), 0);
@@ -514,5 +587,40 @@ mod tests {
         let batch = queue.peek(10, 10, 0).expect("both");
         assert_eq!(batch.records().map(|record| record.payload[0]).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(queue.state().samples_waiting, 2);
+    }
+
+    #[test]
+    fn what_is_forced_to_the_device_is_forced_with_the_queue_unlocked() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut options = QueueConfig { folder: folder.path().to_owned(), ..crate::Config::default().queue };
+        (options.segment_bytes, options.sync_interval_ms) = (150, 1_000);
+        let mut queue = Queue::open(&options).expect("opens");
+        let mut due = |now_ms| {
+            queue.push(vec![0; 60], 1, now_ms).expect("written");
+            queue.take_unsynced().map(|unsynced| {
+                unsynced.sync().expect("forced");
+                unsynced.files.len()
+            })
+        };
+        assert_eq!([due(1_000), due(1_010), due(1_020), due(2_000)], [Some(1), None, Some(2), Some(1)]);
+    }
+
+    #[test]
+    fn what_the_disk_refused_counts_when_it_is_dropped() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut options = QueueConfig { folder: folder.path().to_owned(), ..crate::Config::default().queue };
+        (options.segment_bytes, options.bytes_max) = (1, 400);
+        let mut queue = Queue::open(&options).expect("opens");
+        queue.push(vec![0; 60], 1, 0).expect("written");
+        // A folder in place of the next file.
+        let in_the_way = folder.path().join(format!("{:020}.queue", 2));
+        fs::create_dir(&in_the_way).expect("made");
+        assert!(matches!(queue.push(vec![0; 60], 10, 0), Err(QueueError::Io { .. })));
+        for _ in 0..20 {
+            queue.push(vec![0; 60], 1, 0).expect("the next file is another one");
+        }
+        let state = queue.state();
+        assert_eq!(state.lost, 10, "{state:?}");
+        assert_eq!(state.dropped_bytes_cap + state.samples_waiting, 21, "{state:?}");
     }
 }

@@ -66,7 +66,13 @@ impl Segment {
         }
     }
 
-    /// Reads the file at `path` through, and cuts it behind its last whole record. Nothing when it is no file of a queue.
+    /// The sequence that the name of the file at `path` says.
+    pub(super) fn named(path: &Path) -> Option<u64> {
+        path.file_stem()?.to_str()?.parse().ok()
+    }
+
+    /// Reads the file at `path` through. What ends in no whole record was being written and is cut; where records are damaged, a copy of
+    /// the file is put aside before. Nothing when it is no file of a queue.
     pub(super) fn recover(path: &Path, acknowledged: u64) -> io::Result<Option<Recovered>> {
         let mut file = OpenOptions::new().read(true).append(true).open(path)?;
         private::tighten(&file);
@@ -79,20 +85,35 @@ impl Segment {
         let first = u64::from_le_bytes(first.try_into().expect("eight bytes"));
         let mut segment = Self::new(path.to_owned(), first);
         let mut expected = first;
-        let damaged = loop {
-            match read_at(&file, segment.bytes, file_bytes)? {
-                Decoded::Record(record, _) if record.sequence >= expected => {
+        let is_whole = loop {
+            match read_at(&file, segment.bytes, file_bytes) {
+                Ok(Decoded::Record(record, _)) if record.sequence >= expected => {
                     expected = record.sequence + 1;
                     segment.note(&record, record.sequence > acknowledged);
                 }
-                Decoded::End => break false,
-                Decoded::Record(..) | Decoded::Damaged => break true,
+                Ok(Decoded::End) => break true,
+                Ok(Decoded::Record(..) | Decoded::Damaged) => break false,
+                // What was read before is there; nothing may be written behind what cannot be read.
+                Err(error) if segment.first <= segment.last => {
+                    tracing::error!(path = %path.display(), at = segment.bytes, %error, "the rest of a queue file cannot be read");
+                    return Ok(Some(Recovered { segment, file: None, cut_bytes: 0, lost_samples: 0 }));
+                }
+                Err(error) => return Err(error),
             }
         };
-        if damaged {
+        let cut_bytes = file_bytes - segment.bytes;
+        let mut lost_samples = 0;
+        if !is_whole {
+            if !is_unfinished(&file, segment.bytes, file_bytes)? {
+                let aside = path.with_extension("damaged");
+                let copied = fs::copy(path, &aside).map(drop);
+                lost_samples = samples_behind(&file, segment.bytes, file_bytes, acknowledged);
+                let (path, aside) = (path.display(), aside.display());
+                tracing::error!(%path, %aside, ?copied, lost_samples, "queue file has a damaged record; copied aside and cut before it");
+            }
             file.set_len(segment.bytes)?;
         }
-        Ok(Some(Recovered { cut_bytes: file_bytes - segment.bytes, segment, file }))
+        Ok(Some(Recovered { segment, file: Some(file), cut_bytes, lost_samples }))
     }
 
     /// Whether `path` is named like a file of the queue.
@@ -105,10 +126,44 @@ impl Segment {
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) segment: Segment,
-    /// Open for appending.
-    pub(super) file: File,
-    /// Bytes that were no whole record and are gone.
+    /// Open for appending; none where that must not be.
+    pub(super) file: Option<File>,
+    /// Bytes behind the last good record, which are gone.
     pub(super) cut_bytes: u64,
+    /// Samples that waited in whole records among them.
+    pub(super) lost_samples: u64,
+}
+
+/// Whether what begins at `offset` is the beginning of a record at most, or room that was never written.
+fn is_unfinished(file: &File, offset: u64, file_bytes: u64) -> io::Result<bool> {
+    let Some((length, head)) = head_at(file, offset, file_bytes)? else { return Ok(true) };
+    let runs_out = (HEADER_BYTES + length) as u64 > file_bytes.saturating_sub(offset);
+    Ok(length <= PAYLOAD_BYTES_MAX && runs_out || head == [0; HEADER_BYTES])
+}
+
+/// Samples of whole records behind the damaged one at `offset` that are not acknowledged, as far as lengths lead to them.
+fn samples_behind(file: &File, mut offset: u64, file_bytes: u64, acknowledged: u64) -> u64 {
+    let mut samples = 0;
+    while let Ok(Some((length, _))) = head_at(file, offset, file_bytes) {
+        match read_at(file, offset, file_bytes) {
+            Ok(Decoded::Record(record, _)) if record.sequence > acknowledged => samples += u64::from(record.samples),
+            Ok(Decoded::Record(..) | Decoded::Damaged) => {}
+            Ok(Decoded::End) | Err(_) => break,
+        }
+        offset = offset.saturating_add((HEADER_BYTES + length) as u64);
+    }
+    samples
+}
+
+/// The length that the record at `offset` says its payload has, and its header; nothing where the file has no whole header.
+fn head_at(file: &File, offset: u64, file_bytes: u64) -> io::Result<Option<(usize, [u8; HEADER_BYTES])>> {
+    let mut head = [0; HEADER_BYTES];
+    if file_bytes.saturating_sub(offset) < HEADER_BYTES as u64 {
+        return Ok(None);
+    }
+    file.read_exact_at(&mut head, offset)?;
+    let (length, _) = head.split_first_chunk::<4>().expect("the header is longer");
+    Ok(Some((u32::from_le_bytes(*length) as usize, head)))
 }
 
 /// The record at `offset` of a file with `file_bytes` bytes.
@@ -117,13 +172,7 @@ pub(super) fn read_at(file: &File, offset: u64, file_bytes: u64) -> io::Result<D
     if left == 0 {
         return Ok(Decoded::End);
     }
-    let mut head = [0; HEADER_BYTES];
-    if left < HEADER_BYTES as u64 {
-        return Ok(Decoded::Damaged);
-    }
-    file.read_exact_at(&mut head, offset)?;
-    let (length, _) = head.split_first_chunk::<4>().expect("the header is longer");
-    let length = u32::from_le_bytes(*length) as usize;
+    let Some((length, _)) = head_at(file, offset, file_bytes)? else { return Ok(Decoded::Damaged) };
     if length > PAYLOAD_BYTES_MAX || ((HEADER_BYTES + length) as u64) > left {
         return Ok(Decoded::Damaged);
     }

@@ -149,10 +149,9 @@ impl Intake {
             QueueError::Full { .. } => Answer::later(FULL_RETRY_S, error.to_string()),
             _ => {
                 // One line when trouble begins; the count goes on.
-                if self.stats.queue_errors.get() == 0 {
+                if self.stats.queue_failed() {
                     tracing::error!(%error, "queue on disk refused; programs are told to come back");
                 }
-                self.stats.queue_errors.add(1);
                 Answer::later(FULL_RETRY_S, error.to_string())
             }
         }

@@ -104,13 +104,23 @@ impl Outbox {
         self.stats.series_beyond.add(sieve.beyond());
         for piece in pieces {
             let pushed = self.queue.lock().push(piece.payload, piece.samples, readings.timestamp_ms());
-            if let Err(error) = pushed {
+            match pushed {
+                Ok(()) => self.stats.queue_wrote(),
                 // One line when trouble begins; the count goes on.
-                if self.stats.queue_errors.get() == 0 {
+                Err(error) if self.stats.queue_failed() => {
                     tracing::error!(%error, "queue on disk refused; samples are kept in memory meanwhile");
                 }
-                self.stats.queue_errors.add(1);
+                Err(_) => {}
             }
+        }
+        self.sync();
+    }
+
+    /// Forces to the device what is due, while others go on with the queue.
+    fn sync(&self) {
+        let unsynced = self.queue.lock().take_unsynced();
+        if let Some(unsynced) = unsynced {
+            unsynced.sync_or_warn();
         }
     }
 
@@ -128,7 +138,9 @@ impl Outbox {
         self.stats.series_beyond.add(sieve.beyond());
         for piece in pieces {
             self.queue.lock().offer(piece.payload, piece.samples, now_ms)?;
+            self.stats.queue_wrote();
         }
+        self.sync();
         if let Some(signals) = &self.signals {
             signals.observe(rows(pushed));
         }
