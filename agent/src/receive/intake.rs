@@ -54,6 +54,9 @@ pub(super) struct Intake {
     bench: Mutex<Bench>,
 }
 
+/// Most metrics that one request may describe, and the longest name, unit and help together: of symbols, all of them may be one text.
+const METADATA_MAX: usize = 8_000;
+const METADATA_BYTES_MAX: usize = 2_048;
 /// Who pushes one of these pushes what the runtime says. Other names that begin with `go_` may be of anything.
 const RUNTIME_NAMES: [&str; 2] = ["go_goroutines", "go_info"];
 
@@ -77,6 +80,8 @@ impl Intake {
             histogram_bytes_per_request_max: PLAIN_BYTES_MAX,
             label_bytes_per_request_max: PLAIN_BYTES_MAX,
             symbols_per_request_max: SAMPLES_MAX,
+            metadata_per_request_max: METADATA_MAX,
+            metadata_bytes_max: METADATA_BYTES_MAX,
             ..IngestLimits::default()
         };
         Self { outbox, processes, sdk, ways, clock, stats, limits: limits.consistent(), bench: Mutex::default() }

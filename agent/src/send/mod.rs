@@ -90,7 +90,7 @@ impl Outbox {
     pub fn submit(&self, readings: &Readings) {
         self.stats.samples_collected.add(readings.len() as u64);
         self.stats.samples_refused.add(readings.refused());
-        self.metadata.lock().take(readings.metadata());
+        self.metadata.lock().take(readings.metadata(), readings.timestamp_ms());
         if let Some(signals) = &self.signals {
             signals.observe(readings.iter());
         }
@@ -147,7 +147,7 @@ impl Outbox {
         if let Some(loads) = &self.loads {
             loads.observe(rows(pushed));
         }
-        self.metadata.lock().take(pushed.metadata().iter().map(|(name, metadata)| (name, metadata)));
+        self.metadata.lock().take(pushed.metadata().iter().map(|(name, metadata)| (name, metadata)), now_ms);
         Ok(())
     }
 }

@@ -266,10 +266,13 @@ mod tests {
     fn book() -> MetadataBook {
         let of = |kind, help: &str| MetricMetadata { kind, unit: String::new(), help: help.to_owned() };
         let mut book = MetadataBook::default();
-        book.take(&BTreeMap::from([
-            ("n_total".to_owned(), of(MetricKind::Counter, "N.")),
-            ("waits_seconds".to_owned(), of(MetricKind::Histogram, "Waits.")),
-        ]));
+        book.take(
+            &BTreeMap::from([
+                ("n_total".to_owned(), of(MetricKind::Counter, "N.")),
+                ("waits_seconds".to_owned(), of(MetricKind::Histogram, "Waits.")),
+            ]),
+            0,
+        );
         book
     }
 
