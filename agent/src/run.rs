@@ -152,7 +152,7 @@ fn run_as(
     let host = HostRounds::new(config, &stats, Some(Arc::clone(&queue)));
     let go = GoRounds::new(config, &known, (&leaks, signals, of_captures), &stats);
 
-    start_discovery(Watch::new(config, &known), discovering, stop, &stats)?;
+    start_discovery(Watch::new(config, &known).remembering(config), discovering, stop, &stats)?;
     let [to_scrape, to_profile, to_poll, to_read] = std::array::from_fn(|_| outbox.apart());
     let reloader = changing.map(|(source, loaded)| Reloader::new(source, loaded, (&live, stop), &outbox, &stats));
     if let Some(reloader) = &reloader {
@@ -241,6 +241,11 @@ impl Watch {
         let mut discovery = Discovery::new(&config.host, Vec::new(), go.processes_max).adopting(known.sdk.clone());
         discovery.look_for(go.only.clone(), go.ignore.clone(), go.processes_max);
         Self { discovery, processes: Arc::clone(&known.processes), failing: false }
+    }
+
+    /// The same, which calls processes as the agent before this one did.
+    fn remembering(self, config: &Config) -> Self {
+        Self { discovery: self.discovery.remembering(&config.queue.folder), ..self }
     }
 
     fn configure(&mut self, config: &Config) {

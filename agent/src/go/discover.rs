@@ -17,6 +17,7 @@ use procfs::process::Process;
 
 use super::buildinfo::{self, BuildInfo};
 use super::identity::{Identities, Identity, Life};
+use super::kept_names::KeptNames;
 use super::ways::ProcessKey;
 use crate::filter::ProcessFilter;
 use crate::receive::SdkProcesses;
@@ -112,6 +113,7 @@ pub struct Discovery {
     scans: u64,
     identities: Identities,
     sdk: SdkProcesses,
+    kept: Option<KeptNames>,
     own_network: Option<PathBuf>,
 }
 
@@ -166,6 +168,7 @@ impl Discovery {
             scans: 0,
             identities: Identities::new(host),
             sdk: SdkProcesses::default(),
+            kept: None,
             own_network: fs::read_link("/proc/self/ns/net").ok(),
         }
     }
@@ -174,6 +177,15 @@ impl Discovery {
     #[must_use]
     pub fn adopting(self, sdk: SdkProcesses) -> Self {
         Self { sdk, ..self }
+    }
+
+    /// The same, which keeps what processes are called in a file in `folder`, and goes by what was kept there.
+    #[must_use]
+    pub fn remembering(mut self, folder: &Path) -> Self {
+        let (kept, names) = KeptNames::open(folder);
+        self.identities.restore(names);
+        self.kept = Some(kept);
+        self
     }
 
     /// From now on finds what `only` names, or all if that is empty, and `ignore` does not; of these, at most `processes_max`.
@@ -236,6 +248,9 @@ impl Discovery {
         let keys: HashSet<ProcessKey> = lives.iter().map(ProcessKey::from).collect();
         self.sdk.keep(|key| keys.contains(&key) || is_running(key));
         let called = self.identities.assign(&lives, &self.sdk.identities());
+        if let Some(kept) = &mut self.kept {
+            kept.save(|| self.identities.names(), now);
+        }
         scan.processes = found.into_iter().zip(called).map(|(found, called)| describe(found, called)).collect();
         Ok(scan)
     }

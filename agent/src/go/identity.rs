@@ -4,10 +4,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::ways::ProcessKey;
 
 /// One life of one program: the process id, when it started, and the name of its executable, which `exec` changes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Life {
     /// Start of the process in clock ticks since boot; with the id it tells apart processes that reuse an id.
     pub start_ticks: u64,
@@ -18,7 +20,7 @@ pub struct Life {
 }
 
 /// What a process is called in labels. No two processes of a host are called the same.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
     /// Value of label `job`.
     pub job: String,
@@ -37,10 +39,34 @@ pub struct Identities {
     adopted: HashMap<Life, Identity>,
 }
 
+/// What [`Identities`] would otherwise forget with the agent, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Names {
+    pub(super) slots: Vec<(Life, u32)>,
+    pub(super) adopted: Vec<(Life, Identity)>,
+}
+
 impl Identities {
     /// Names of processes of `host`.
     pub fn new(host: &str) -> Self {
         Self { host: host.to_owned(), slots: HashMap::new(), adopted: HashMap::new() }
+    }
+
+    /// What there is to remember.
+    pub(super) fn names(&self) -> Names {
+        let slots = self.slots.iter().map(|(life, slot)| (life.clone(), *slot));
+        let adopted = self.adopted.iter().map(|(life, identity)| (life.clone(), identity.clone()));
+        let mut names = Names { slots: slots.collect(), adopted: adopted.collect() };
+        names.slots.sort();
+        names.adopted.sort();
+        names
+    }
+
+    /// Goes on from what is remembered, before anything is assigned.
+    pub(super) fn restore(&mut self, names: Names) {
+        let mut used = HashSet::new();
+        self.slots = names.slots.into_iter().filter(|(life, slot)| used.insert((life.name.clone(), *slot))).collect();
+        self.adopted = names.adopted.into_iter().collect();
     }
 
     /// Takes note of the lives there are now, and of what running processes call themselves, be they among `lives` or not; returns what each

@@ -6,6 +6,7 @@ pub mod census;
 pub mod discover;
 mod elf;
 pub mod identity;
+mod kept_names;
 pub mod leaks;
 pub mod local;
 pub mod outside;
