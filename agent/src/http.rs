@@ -459,10 +459,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound").to_string();
         let told = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("asked");
-            let mut words = [0; 1024];
-            let count = stream.read(&mut words).expect("told");
-            String::from_utf8_lossy(&words[..count]).lines().next().unwrap_or_default().to_owned()
+            let (stream, _) = listener.accept().expect("asked");
+            let mut line = String::new();
+            // The line may come in pieces.
+            BufReader::new(stream).read_line(&mut line).expect("told");
+            line.trim_end().to_owned()
         });
         (address, told)
     }

@@ -23,6 +23,8 @@ type Ask = dyn Fn(&Path) -> Answer + Send + Sync;
 pub(super) struct Statvfs {
     ask: Arc<Ask>,
     wait: Duration,
+    /// Kept from round to round, unless it is stuck.
+    worker: Option<Worker>,
     stuck: HashMap<PathBuf, Receiver<Answer>>,
 }
 
@@ -30,7 +32,6 @@ pub(super) struct Statvfs {
 #[derive(Debug)]
 pub(super) struct Round<'s> {
     of: &'s mut Statvfs,
-    worker: Option<Worker>,
     left: Duration,
 }
 
@@ -56,14 +57,14 @@ impl Default for Statvfs {
 impl Statvfs {
     /// Asks with `ask`, and waits for a round's answers as long as `wait`.
     fn asking(ask: impl Fn(&Path) -> Answer + Send + Sync + 'static, wait: Duration) -> Self {
-        Self { ask: Arc::new(ask), wait, stuck: HashMap::new() }
+        Self { ask: Arc::new(ask), wait, worker: None, stuck: HashMap::new() }
     }
 
     /// Begins a round; who answered meanwhile is asked again.
     pub(super) fn round(&mut self) -> Round<'_> {
         self.stuck.retain(|_, late| matches!(late.try_recv(), Err(TryRecvError::Empty)));
         let left = self.wait;
-        Round { of: self, worker: None, left }
+        Round { of: self, left }
     }
 }
 
@@ -73,7 +74,7 @@ impl Round<'_> {
         if self.of.stuck.contains_key(mount) || self.of.stuck.len() >= STUCK_MAX {
             return None;
         }
-        let worker = match self.worker.take() {
+        let worker = match self.of.worker.take() {
             Some(worker) => worker,
             None => Worker::start(Arc::clone(&self.of.ask))?,
         };
@@ -86,7 +87,7 @@ impl Round<'_> {
             self.of.stuck.insert(mount.to_owned(), worker.answers);
             return None;
         };
-        self.worker = Some(worker);
+        self.of.worker = Some(worker);
         answer.ok()
     }
 }
@@ -113,6 +114,23 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
+
+    #[test]
+    fn rounds_share_a_thread() {
+        let askers = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&askers);
+        let ask = move |mount: &Path| {
+            told.lock().push(std::thread::current().id());
+            rustix::fs::statvfs(mount)
+        };
+        let mut statvfs = Statvfs::asking(ask, Duration::from_mins(1));
+        for _ in 0..3 {
+            let mut round = statvfs.round();
+            assert!(round.of(Path::new("/")).is_some() && round.of(Path::new("/")).is_some());
+        }
+        let askers = askers.lock();
+        assert!(askers.len() == 6 && askers.iter().all(|asker| *asker == askers[0]), "{askers:?}");
+    }
 
     #[test]
     fn one_that_never_answers_holds_up_no_other() {
