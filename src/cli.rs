@@ -9,6 +9,7 @@ mod captures;
 mod cardinality;
 mod deletes;
 mod go;
+pub(crate) mod help;
 mod moving;
 mod notify;
 mod rules;
@@ -260,14 +261,15 @@ pub(crate) enum AdminCommand {
 /// Arguments of `admin`.
 #[derive(Debug, Args)]
 pub(crate) struct AdminArgs {
-    /// Server to ask [default: <http://127.0.0.1:9595>]
-    #[arg(long, value_name = "URL", env = "METRICKIT_URL")]
+    #[arg(long, value_name = "URL", env = "METRICKIT_URL", hide_env = true, help = SERVER_URL)]
     pub(crate) url: Option<String>,
     /// Print the server's answer as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
+/// In one order everywhere, which clap's own words about defaults and variables would not be.
+const SERVER_URL: &str = "Server to ask [env: METRICKIT_URL] [default: http://127.0.0.1:9595]";
 /// A variable that clap reads would count as said, and stand in the way of a folder.
 const TARGET_URL: &str =
     "Server to ask; anything that speaks Prometheus's query API [env: METRICKIT_URL] [default: http://127.0.0.1:9595]";

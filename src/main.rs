@@ -20,7 +20,7 @@ mod when;
 use std::io;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use cli::{Cli, Command};
 use commands::server::Role;
@@ -45,8 +45,10 @@ impl std::fmt::Display for UsageError {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
     let mut output = Output::new();
+    let mut command = cli::help::command(output.width());
+    let matches = command.get_matches_mut();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
     match run(cli, &mut output) {
         Ok(code) => code,
         Err(error) => report(&error, &mut output),

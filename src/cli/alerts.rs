@@ -104,7 +104,7 @@ pub(crate) struct SilenceAddArgs {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) start: Option<String>,
     /// Why
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) comment: String,
     /// Who makes it [default: the user]
     #[arg(long, value_name = "NAME")]
@@ -147,7 +147,7 @@ pub(crate) struct AckArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) owner: Option<String>,
     /// What to tell others
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) note: String,
     /// For how long at most
     #[arg(long = "for", value_name = "DURATION", default_value = "24h")]

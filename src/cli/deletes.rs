@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::SERVER_URL;
+
 pub(super) const DELETE_EXAMPLES: &str = "\
 Examples:
   metrickit delete 'http_requests_total{job=\"old\"}' --dry-run          what would go
@@ -16,8 +18,7 @@ A server takes deletes from programs on its own machine unless its setting admin
 /// Which server.
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// Server to ask [default: <http://127.0.0.1:9595>]
-    #[arg(long, value_name = "URL", env = "METRICKIT_URL")]
+    #[arg(long, value_name = "URL", env = "METRICKIT_URL", hide_env = true, help = SERVER_URL)]
     pub(crate) url: Option<String>,
     /// Print the server's answer as JSON
     #[arg(long)]

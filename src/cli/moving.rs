@@ -6,6 +6,8 @@ use clap::{Args, ValueEnum};
 
 use super::TargetArgs;
 
+const WRITE_URL: &str = "Server to write to; anything that takes remote write at /api/v1/write [env: METRICKIT_URL] [default: http://127.0.0.1:9595]";
+
 pub(super) const EXPORT_EXAMPLES: &str = "\
 Examples:
   metrickit export -o all.jsonl.gz                     everything
@@ -107,8 +109,7 @@ pub(crate) struct ImportArgs {
     /// Leave out lines that are not understood, and count them, instead of stopping at the first
     #[arg(long)]
     pub(crate) skip_bad_lines: bool,
-    /// Server to write to; anything that takes remote write at /api/v1/write [default: <http://127.0.0.1:9595>]
-    #[arg(long, value_name = "URL", env = "METRICKIT_URL")]
+    #[arg(long, value_name = "URL", env = "METRICKIT_URL", hide_env = true, help = WRITE_URL)]
     pub(crate) url: Option<String>,
 }
 

@@ -88,7 +88,7 @@ fn told(report: &mut Report, columns: usize) -> String {
     report.agents.sort_by(|a, b| b.trouble().cmp(&a.trouble()).then_with(|| a.host.cmp(&b.host)));
     let header = ["host", "state", "version", "env", "last seen", "lag", "queue", "shed", "CPU %", "RSS", "Go"];
     let rows: Vec<Vec<String>> = report.agents.iter().map(|agent| agent.row(report.now_ms)).collect();
-    let mut text = table::aligned(&header, &rows, 7, Some(columns));
+    let mut text = table::fitted(&header, &rows, 7, Some(columns), &["Go", "RSS", "CPU %", "version"]);
     for agent in &report.agents {
         for (what, error) in [("profile", &agent.profile_error), ("configuration", &agent.config_error)] {
             if !error.is_empty() {

@@ -81,7 +81,7 @@ pub(crate) fn ack(args: &AckArgs, output: &mut Output) -> anyhow::Result<()> {
     let text = if args.remove {
         format!("{alerts}: nobody has them any more")
     } else {
-        format!("{owner} has {alerts} until {}", text_of(&answer["expiresAt"]))
+        format!("{owner} has {alerts} until {} UTC", told_time(&answer["expiresAt"]))
     };
     output.line(&text)?;
     Ok(())
@@ -103,6 +103,11 @@ pub(crate) fn route(command: &RouteCommand, output: &mut Output) -> anyhow::Resu
 /// As it is shown: labels and answers are of others, and may hold what steers a terminal.
 fn text_of(value: &Json) -> String {
     visible(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+}
+
+/// A time of the API to the second, as people read it; its zone is UTC.
+fn told_time(value: &Json) -> String {
+    text_of(value).replace('T', " ").chars().take(19).collect()
 }
 
 fn texts(value: &Json) -> Vec<String> {
@@ -132,14 +137,14 @@ fn told_alerts(alerts: &[Json], width: Option<usize>) -> String {
         let has = alert["ack"]["owner"].as_str().unwrap_or_default();
         vec![
             told_labels(&alert["labels"]),
-            text_of(&alert["startsAt"]).replace('T', " ").chars().take(19).collect(),
+            told_time(&alert["startsAt"]),
             receivers.collect::<Vec<_>>().join(", "),
             quiet.join(", "),
             has.to_owned(),
         ]
     };
     let rows: Vec<Vec<String>> = alerts.iter().map(row).collect();
-    table::aligned(&["alert", "since (UTC)", "told to", "quiet by", "taken on by"], &rows, 0, width)
+    table::fitted(&["alert", "since (UTC)", "told to", "quiet by", "taken on by"], &rows, 0, width, &[])
 }
 
 /// An event as one line.
@@ -153,10 +158,13 @@ fn told_event(event: &Json) -> String {
         "suppressed" => format!("{labels} is not told to {}: {}", of("receiver"), told_why(&event["why"])),
         "released" => format!("{labels} may be told to {} again", of("receiver")),
         "delivery" => {
-            let (firing, resolved) = (texts(&event["firing"]).len(), texts(&event["resolved"]).len());
+            let counts = [(texts(&event["firing"]).len(), "firing"), (texts(&event["resolved"]).len(), "resolved")];
+            let counts: Vec<String> =
+                counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
             let how = if event["ok"] == true { "was told" } else { "was NOT told" };
             let (receiver, reason, answer) = (of("receiver"), of("reason"), of("answer"));
-            format!("{receiver} {how} of {firing} firing, {resolved} resolved ({reason}): {answer}")
+            let (counts, group) = (counts.join(" and "), told_group(&of("group_key")));
+            format!("{receiver} {how} of {counts}{group} ({reason}): {answer}")
         }
         "attempt" => {
             let again = ShowDuration(event["again_after_ms"].as_i64().unwrap_or_default());
@@ -172,6 +180,11 @@ fn told_event(event: &Json) -> String {
         _ => visible(&event.to_string()),
     };
     format!("{at}  {}", told.trim_end())
+}
+
+/// The labels in a group's key, which stand behind those of its route.
+fn told_group(key: &str) -> String {
+    key.rfind(":{").and_then(|at| key.get(at + 1..)).map(|labels| format!(" in group {labels}")).unwrap_or_default()
 }
 
 fn told_why(why: &Json) -> String {
@@ -246,7 +259,11 @@ mod tests {
             ),
             (
                 json!({"at_ms": 0, "event": "delivery", "receiver": "ops", "reason": "first notification", "firing": ["1"], "resolved": [], "ok": false, "answer": "500"}),
-                "1970-01-01 00:00:00  ops was NOT told of 1 firing, 0 resolved (first notification): 500",
+                "1970-01-01 00:00:00  ops was NOT told of 1 firing (first notification): 500",
+            ),
+            (
+                json!({"at_ms": 0, "event": "delivery", "receiver": "ops", "reason": "some alerts resolved", "firing": ["1", "2"], "resolved": ["3"], "ok": true, "answer": "250 ok", "group_key": "{}/{team=\"web\"}:{alertname=\"A\"}"}),
+                "1970-01-01 00:00:00  ops was told of 2 firing and 1 resolved in group {alertname=\"A\"} (some alerts resolved): 250 ok",
             ),
             (
                 json!({"at_ms": 0, "event": "attempt", "receiver": "ops", "attempt": 2, "answer": "503", "again_after_ms": 4000}),

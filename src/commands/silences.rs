@@ -165,7 +165,8 @@ fn told(all: &[Json], width: Option<usize>) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
-    table::aligned(&["id", "state", "matchers", "from (UTC)", "to (UTC)", "by", "comment"], &rows, 0, width)
+    let header = ["id", "state", "matchers", "from (UTC)", "to (UTC)", "by", "comment"];
+    table::fitted(&header, &rows, 0, width, &["by", "from (UTC)"])
 }
 
 fn expire(args: &SilenceExpireArgs, output: &mut Output) -> anyhow::Result<()> {

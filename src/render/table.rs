@@ -56,6 +56,41 @@ pub(crate) fn aligned(header: &[&str], rows: &[Vec<String>], right: usize, width
     format!("{}\n", table.trim_fmt())
 }
 
+/// The same, and where it is wider than `width` with fewer columns: those without any text go first, then those that `spare` names, in this order,
+/// until it fits. What is missing is said.
+pub(crate) fn fitted(
+    header: &[&str],
+    rows: &[Vec<String>],
+    right: usize,
+    width: Option<usize>,
+    spare: &[&str],
+) -> String {
+    let is_empty = |at: usize| rows.iter().all(|row| row[at].is_empty());
+    let empty = header.iter().enumerate().filter(|(at, _)| is_empty(*at)).map(|(_, name)| (*name, true));
+    let spare = spare.iter().map(|name| (*name, false));
+    let (mut header, mut rows, mut right) = (header.to_vec(), rows.to_vec(), right);
+    let mut missing = Vec::new();
+    for (name, is_empty) in empty.collect::<Vec<_>>().into_iter().chain(spare) {
+        if width.is_none_or(|width| natural_width(&header, &rows) <= width) {
+            break;
+        }
+        let Some(at) = header.iter().position(|known| *known == name) else { continue };
+        right -= usize::from(at + right >= header.len());
+        header.remove(at);
+        for row in &mut rows {
+            row.remove(at);
+        }
+        if !is_empty {
+            missing.push(name);
+        }
+    }
+    let mut text = aligned(&header, &rows, right, width);
+    if !missing.is_empty() {
+        append(&mut text, format_args!("  a wider terminal has: {}\n", missing.join(", ")));
+    }
+    text
+}
+
 /// Which columns stand behind the labels.
 struct Tail {
     time: bool,
@@ -170,6 +205,34 @@ mod tests {
     fn check(value: &Value, want: &str) {
         let got = write(value, &LAYOUT);
         assert_eq!(got, want, "\n{got}");
+    }
+
+    #[test]
+    fn columns_are_left_out_where_there_is_no_room() {
+        let row = |cells: [&str; 4]| cells.map(str::to_owned).to_vec();
+        let rows = [row(["api", "", "v1.2.3", "12"]), row(["a-longer-name", "", "v1.2.4", "7"])];
+        let told = |width| fitted(&["job", "note", "version", "count"], &rows, 1, width, &["version", "count"]);
+        assert!(told(None).starts_with("┌───────────────┬──────┬"), "{}", told(None));
+        let want = "\
+┌───────────────┬─────────┬───────┐
+│ job           ┆ version ┆ count │
+╞═══════════════╪═════════╪═══════╡
+│ api           ┆ v1.2.3  ┆    12 │
+│ a-longer-name ┆ v1.2.4  ┆     7 │
+└───────────────┴─────────┴───────┘
+";
+        assert_eq!(told(Some(40)), want, "\n{}", told(Some(40)));
+        let want = "\
+┌───────────────┬───────┐
+│ job           ┆ count │
+╞═══════════════╪═══════╡
+│ api           ┆    12 │
+│ a-longer-name ┆     7 │
+└───────────────┴───────┘
+  a wider terminal has: version
+";
+        assert_eq!(told(Some(30)), want, "\n{}", told(Some(30)));
+        assert!(told(Some(20)).ends_with("  a wider terminal has: version, count\n"), "{}", told(Some(20)));
     }
 
     #[test]

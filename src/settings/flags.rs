@@ -25,8 +25,8 @@ impl Args for SettingFlags {
                 Kind::Choice(choices) => format!(" ({})", choices.join(", ")),
                 _ => String::new(),
             };
-            let help =
-                format!("{}{choices} [default: {}] [env: {}]", setting.help, setting.default, setting.variable());
+            let default = if setting.default.is_empty() { "none" } else { setting.default };
+            let help = format!("{}{choices} [default: {default}] [env: {}]", setting.help, setting.variable());
             // `--log-level` is there for every command; its row is for the file.
             if setting.key == "log_level" {
                 return command;

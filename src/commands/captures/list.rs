@@ -52,15 +52,11 @@ fn told(all: &[Record], width: Option<usize>) -> String {
     }
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
     let header = ["id", "taken (UTC)", "instance", "job", "kind", "way", "revision", "why", "in all", "size"];
-    table::aligned(&header, &rows, 2, width)
+    table::fitted(&header, &rows, 2, width, &["way", "revision", "in all"])
 }
 
 fn row(record: &Record) -> Vec<String> {
     let kind = if record.seconds > 0 { format!("{} {}s", record.what, record.seconds) } else { record.what.clone() };
-    let why = match record.by.as_str() {
-        "alert" => format!("alert: {}", record.reason),
-        _ => record.reason.clone(),
-    };
     vec![
         record.id.clone(),
         show_instant(record.time_ms, TIME_PATTERN),
@@ -69,7 +65,7 @@ fn row(record: &Record) -> Vec<String> {
         kind,
         record.way.clone(),
         record.revision.chars().take(REVISION_CHARS).collect(),
-        shortened(&why, REASON_COLUMNS),
+        shortened(&record.reason, REASON_COLUMNS),
         total(record),
         short(count(record.bytes), BYTES),
     ]
@@ -97,7 +93,6 @@ pub(super) mod tests {
             job: "api".to_owned(),
             what: what.to_owned(),
             seconds: 0,
-            by: "leak".to_owned(),
             reason: "goroutines leak, grade 2".to_owned(),
             way: "memory".to_owned(),
             revision: "8c5f0123456789".to_owned(),

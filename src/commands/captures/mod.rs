@@ -25,7 +25,6 @@ struct Record {
     job: String,
     what: String,
     seconds: u32,
-    by: String,
     reason: String,
     way: String,
     revision: String,

@@ -88,7 +88,13 @@ fn told(report: &Report, min_grade: u8, columns: usize, color: bool) -> String {
     if !report.leaks.is_empty() {
         let header = ["grade", "job", "instance", "site", "at", "waits for", "since", "revision", "count", "growth/h"];
         let rows: Vec<Vec<String>> = report.leaks.iter().map(row).collect();
-        text.push_str(&table::aligned(&header, &rows, 2, Some(columns)));
+        text.push_str(&table::fitted(
+            &header,
+            &rows,
+            2,
+            Some(columns),
+            &["revision", "since", "waits for", "growth/h"],
+        ));
     }
     let named: BTreeSet<(String, String)> = report.leaks.iter().map(|leak| process_of(&leak.labels)).collect();
     let others = report.processes.iter().filter(|process| !named.contains(&process_of(&process.labels)));

@@ -36,6 +36,9 @@ const NUMBERS: [(&str, &str, Unit); 5] = [
     ("leak grade", "go_leak_grade{}", PLAIN),
 ];
 
+/// Columns that a narrow terminal does without, the first named first.
+const SPARE: [&str; 6] = ["revision", "GC CPU %", "Go", "pid", "version", "resident"];
+
 /// The labels that tell processes apart.
 type Key = (String, String);
 
@@ -91,7 +94,7 @@ fn told(processes: &[Series], numbers: &Numbers, columns: usize) -> String {
     rows.sort();
     let mut header = vec!["instance", "job", "pid", "version", "revision", "Go"];
     header.extend(NUMBERS.iter().map(|(name, ..)| *name));
-    table::aligned(&header, &rows, NUMBERS.len(), Some(columns))
+    table::fitted(&header, &rows, NUMBERS.len(), Some(columns), &SPARE)
 }
 
 fn row(labels: &LabelMap, numbers: &Numbers) -> Vec<String> {
@@ -144,6 +147,9 @@ mod tests {
         numbers[2].insert(key("web1/0"), 64.0 * 1_048_576.0);
         numbers[4].insert(key("web2/0"), -1.0);
         let text = told(&[info("web2/0", ""), info("web1/0", "8c5f0123456789")], &numbers, 140);
+        let narrow = told(&[info("web2/0", ""), info("web1/0", "8c5f0123456789")], &numbers, 80);
+        assert!(narrow.contains("│ web1/0   ┆ api ┆ 4711 ┆ v1.4.2  ┆       1.5k ┆    64MiB ┆"), "{narrow}");
+        assert!(narrow.ends_with("  a wider terminal has: revision, Go\n"), "{narrow}");
         for wanted in ["web1/0   ┆ api ┆ 4711 ┆ v1.4.2  ┆ 8c5f012345+ ┆ 1.26.1 ┆       1.5k ┆", "64MiB", "none │"]
         {
             assert!(text.contains(wanted), "{wanted} in\n{text}");

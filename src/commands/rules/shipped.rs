@@ -50,16 +50,23 @@ fn short(name: &str) -> &str {
 fn plain(template: &str) -> String {
     let mut text = String::new();
     let mut rest = template;
+    let name = |action: &str| action.strip_prefix("$labels.").map(str::to_uppercase);
+    // What `.` is within each `with`.
+    let mut withs = Vec::new();
     while let Some((before, inside)) = rest.split_once("{{") {
         let (action, after) = inside.split_once("}}").unwrap_or((inside, ""));
         text.push_str(before);
         let action = action.trim();
-        if let Some(label) = action.strip_prefix("$labels.") {
-            text.push_str(&label.to_uppercase());
+        if let Some(label) = name(action) {
+            text.push_str(&label);
+        } else if let Some(value) = action.strip_prefix("with ") {
+            withs.push(name(value.trim()).unwrap_or_else(|| "…".to_owned()));
+        } else if action == "end" {
+            withs.pop();
         } else if action.starts_with("$value") {
             text.push('N');
         } else if action == "." {
-            text.push('…');
+            text.push_str(withs.last().map_or("…", String::as_str));
         }
         rest = after;
     }
@@ -77,8 +84,10 @@ mod tests {
         assert!(rows.len() > 40, "{}", rows.len());
         assert!(rows.iter().all(|row| !row[3].is_empty() && !row[3].contains("{{")), "{rows:?}");
         assert_eq!(
-            plain("{{ $value | humanize }} of {{ $labels.job }}{{ with $labels.x }} at {{ . }}{{ end }}."),
-            "N of JOB at …."
+            plain(
+                "{{ $value | humanize }} of {{ $labels.job }}{{ with $labels.x }} at {{ . }}{{ with $labels.y }}:{{ . }}{{ end }} {{ . }}{{ end }}."
+            ),
+            "N of JOB at X:Y X."
         );
     }
 }
