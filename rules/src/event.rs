@@ -98,6 +98,9 @@ pub enum EventKind {
         alerts: Vec<EventLabels>,
         /// Whether the other side took it.
         ok: bool,
+        /// Whether it was given up because nobody needs it any more: for a newer one, or because its receiver is gone.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        superseded: bool,
         /// Its answer, or why it failed.
         answer: String,
         /// How often it was sent.

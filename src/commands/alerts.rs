@@ -161,7 +161,11 @@ fn told_event(event: &Json) -> String {
             let counts = [(texts(&event["firing"]).len(), "firing"), (texts(&event["resolved"]).len(), "resolved")];
             let counts: Vec<String> =
                 counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-            let how = if event["ok"] == true { "was told" } else { "was NOT told" };
+            let how = match (&event["ok"], &event["superseded"]) {
+                (Json::Bool(true), _) => "was told",
+                (_, Json::Bool(true)) => "need not be told any more",
+                _ => "was NOT told",
+            };
             let (receiver, reason, answer) = (of("receiver"), of("reason"), of("answer"));
             let (counts, group) = (counts.join(" and "), told_group(&of("group_key")));
             format!("{receiver} {how} of {counts}{group} ({reason}): {answer}")
@@ -264,6 +268,10 @@ mod tests {
             (
                 json!({"at_ms": 0, "event": "delivery", "receiver": "ops", "reason": "some alerts resolved", "firing": ["1", "2"], "resolved": ["3"], "ok": true, "answer": "250 ok", "group_key": "{}/{team=\"web\"}:{alertname=\"A\"}"}),
                 "1970-01-01 00:00:00  ops was told of 2 firing and 1 resolved in group {alertname=\"A\"} (some alerts resolved): 250 ok",
+            ),
+            (
+                json!({"at_ms": 0, "event": "delivery", "receiver": "ops", "reason": "first notification", "firing": ["1"], "resolved": [], "ok": false, "superseded": true, "answer": "a newer one"}),
+                "1970-01-01 00:00:00  ops need not be told any more of 1 firing (first notification): a newer one",
             ),
             (
                 json!({"at_ms": 0, "event": "attempt", "receiver": "ops", "attempt": 2, "answer": "503", "again_after_ms": 4000}),

@@ -74,6 +74,13 @@ pub enum Delivered {
         /// How often it was sent; 0 when it was not even tried.
         attempts: u32,
     },
+    /// Nobody needs it any more: a newer one of its group took its place, or its receiver is gone. Nothing is wrong with the other side.
+    Superseded {
+        /// By what, for people; never a secret.
+        why: String,
+        /// How often it was sent.
+        attempts: u32,
+    },
 }
 
 /// Called once, from any thread, when it is known what became of a notification.

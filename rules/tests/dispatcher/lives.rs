@@ -1,8 +1,9 @@
 //! Lives of alerts, step by step.
 
-use rules::event::EventKind;
+use rules::event::{Event, EventKind};
 use rules::matchers::parse_matchers;
 use rules::notify::acks::Ack;
+use rules::notify::delivery::Delivered;
 use rules::notify::silence::Silence;
 
 use crate::stage::{Stage, alert, config, labels};
@@ -80,6 +81,23 @@ fn what_failed_is_told_with_the_next_look() {
         .filter(|event| matches!(&event.kind, EventKind::Delivery { ok: false, .. }))
         .count();
     assert_eq!(failed, 1);
+}
+
+#[test]
+fn what_was_superseded_is_no_failure_and_decided_anew() {
+    let mut stage = Stage::new(PLAIN);
+    stage.put("a=1,g=x");
+    let sent = stage.dispatcher.due(10_000);
+    let superseded = Delivered::Superseded { why: "a newer one".to_owned(), attempts: 0 };
+    stage.dispatcher.delivered(sent[0].ticket, &superseded, 11_000);
+    let events = stage.events.0.lock().expect("events").clone();
+    let told = |event: &Event| match &event.kind {
+        EventKind::Delivery { ok, superseded, answer, .. } => Some((*ok, *superseded, answer.clone())),
+        _ => None,
+    };
+    assert_eq!(events.iter().filter_map(told).collect::<Vec<_>>(), [(false, true, "a newer one".to_owned())]);
+    stage.set_clock(11);
+    assert_eq!(stage.until(100).heard(), ["70 ops/0 first notification: 1"]);
 }
 
 #[test]

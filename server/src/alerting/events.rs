@@ -263,6 +263,7 @@ mod tests {
             resolved: Vec::new(),
             alerts: told,
             ok: true,
+            superseded: false,
             answer: "status 200".to_owned(),
             attempts: 1,
         };

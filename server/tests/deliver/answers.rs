@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use crate::fake::{Fake, Play, answer};
-use crate::stage::{Stage, failed, taken};
+use crate::stage::{Stage, failed, superseded, taken};
 
 const LONG: Duration = Duration::from_mins(2);
 
@@ -147,7 +147,12 @@ fn newer_notifications_replace_older_ones_and_full_queues_tell() {
     stage.send("a", "0", LONG);
     stage.send("a", "0", LONG);
     let (name, ended) = stage.next();
-    assert_eq!((name.as_str(), failed(&ended)), ("a/0", ("a newer notification of its group took its place", 0)));
+    assert_eq!((name.as_str(), superseded(&ended)), ("a/0", ("a newer notification of its group took its place", 0)));
+    assert_eq!(
+        ["superseded", "failed"].map(|how| stage.metric(&format!("metrickit_notifications_{how}_total"))),
+        [1, 0],
+        "a receiver that nothing is wrong with"
+    );
     for number in 1..1000 {
         stage.send("a", &number.to_string(), LONG);
     }
@@ -187,7 +192,12 @@ fn receivers_change_while_they_are_sent_to() {
     stage.deliveries.configure(&crate::stage::config(&webhook("a", &new.url)), templates, "http://mon");
     assert_eq!(taken(&stage.only()).0, "status 200");
     stage.send("b", "g", LONG);
-    assert_eq!(failed(&stage.only()), ("there is no such receiver any more", 1));
+    assert_eq!(superseded(&stage.only()), ("there is no such receiver any more", 0));
+    assert_eq!(
+        ["superseded", "failed"].map(|how| stage.metric(&format!("metrickit_notifications_{how}_total"))),
+        [1, 0],
+        "a reload is no failure"
+    );
 }
 
 #[test]
@@ -237,7 +247,7 @@ fn receivers_that_are_tried_again_later_hold_up_no_other() {
     stage.send("r7", "g", Duration::from_hours(2));
     let ends = [stage.next(), stage.next()];
     assert!(ends.iter().all(|(name, _)| name == "r7/g"), "{ends:?}");
-    assert!(failed(&ends[0].1).0.contains("a newer notification"), "{ends:?}");
+    assert!(superseded(&ends[0].1).0.contains("a newer notification"), "{ends:?}");
     assert_eq!(taken(&ends[1].1), ("status 200", 1));
     assert_eq!(stage.metric("metrickit_notification_queue_length"), BUSY as u64 - 1);
     stage.deliveries.stop(Duration::from_secs(1));

@@ -128,7 +128,7 @@ impl Stage {
 pub(crate) fn taken(delivered: &Delivered) -> (&str, u32) {
     match delivered {
         Delivered::Taken { answer, attempts } => (answer, *attempts),
-        Delivered::Failed { .. } => panic!("{delivered:?}"),
+        _ => panic!("{delivered:?}"),
     }
 }
 
@@ -136,6 +136,14 @@ pub(crate) fn taken(delivered: &Delivered) -> (&str, u32) {
 pub(crate) fn failed(delivered: &Delivered) -> (&str, u32) {
     match delivered {
         Delivered::Failed { error, attempts } => (error, *attempts),
-        Delivered::Taken { .. } => panic!("{delivered:?}"),
+        _ => panic!("{delivered:?}"),
+    }
+}
+
+/// By what it was superseded, how often it was sent.
+pub(crate) fn superseded(delivered: &Delivered) -> (&str, u32) {
+    match delivered {
+        Delivered::Superseded { why, attempts } => (why, *attempts),
+        _ => panic!("{delivered:?}"),
     }
 }

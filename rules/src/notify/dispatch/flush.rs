@@ -263,9 +263,10 @@ impl Dispatcher {
     }
 
     fn record_delivery(&self, flight: &Flight, delivered: &Delivered, now_ms: i64) {
-        let (ok, answer, attempts) = match delivered {
-            Delivered::Taken { answer, attempts } => (true, answer, *attempts),
-            Delivered::Failed { error, attempts } => (false, error, *attempts),
+        let (answer, attempts) = match delivered {
+            Delivered::Taken { answer, attempts }
+            | Delivered::Failed { error: answer, attempts }
+            | Delivered::Superseded { why: answer, attempts } => (answer, *attempts),
         };
         let of = |resolved: bool| {
             let alerts = flight.notification.alerts.iter().filter(|alert| alert.is_resolved() == resolved);
@@ -281,7 +282,8 @@ impl Dispatcher {
                 firing: of(false),
                 resolved: of(true),
                 alerts: alerts_told(&flight.notification.alerts),
-                ok,
+                ok: matches!(delivered, Delivered::Taken { .. }),
+                superseded: matches!(delivered, Delivered::Superseded { .. }),
                 answer: answer.clone(),
                 attempts,
             },

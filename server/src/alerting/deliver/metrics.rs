@@ -21,6 +21,7 @@ struct Counts {
     came: u64,
     taken: u64,
     failed: u64,
+    superseded: u64,
     dropped: u64,
     attempts: u64,
     attempt_seconds: f64,
@@ -55,6 +56,10 @@ impl Metrics {
         self.change(key, |counts| counts.failed += 1);
     }
 
+    pub(super) fn superseded(&self, key: &Key) {
+        self.change(key, |counts| counts.superseded += 1);
+    }
+
     pub(super) fn dropped(&self, key: &Key) {
         self.change(key, |counts| counts.dropped += 1);
     }
@@ -74,12 +79,17 @@ impl Metrics {
     #[expect(clippy::cast_precision_loss, reason = "metrics are floating-point numbers")]
     pub(super) fn families(&self, book: &Book, lengths: &[(Key, usize)]) -> Vec<Family> {
         type Take = fn(&Counts) -> f64;
-        const FAMILIES: [(&str, &str, Take); 7] = [
+        const FAMILIES: [(&str, &str, Take); 8] = [
             ("metrickit_notifications_total", "Notifications that were to be sent.", |counts| counts.came as f64),
             ("metrickit_notifications_delivered_total", "Notifications that were taken.", |counts| counts.taken as f64),
             ("metrickit_notifications_failed_total", "Notifications that were given up.", |counts| {
                 counts.failed as f64
             }),
+            (
+                "metrickit_notifications_superseded_total",
+                "Notifications that nobody needs any more: a newer one took their place, or their receiver is gone.",
+                |counts| counts.superseded as f64,
+            ),
             (
                 "metrickit_notifications_dropped_total",
                 "Notifications that found no place in a queue; they are failed ones too.",

@@ -186,7 +186,7 @@ impl Deliveries {
 
     /// Gives `item` up.
     fn fail(&self, item: Item, why: &str) {
-        let error = if item.trouble.is_empty() { why.to_owned() } else { format!("{why}; last: {}", item.trouble) };
+        let error = item.with_trouble(why);
         self.finish(item, Delivered::Failed { error, attempts: 0 });
     }
 
@@ -203,9 +203,19 @@ impl Deliveries {
                 *attempts = item.attempts;
                 self.metrics.failed(&key);
             }
+            Delivered::Superseded { attempts, .. } => {
+                *attempts = item.attempts;
+                self.metrics.superseded(&key);
+            }
         }
         (item.done)(delivered);
     }
+}
+
+/// `item`, whose place a newer one of its group took, and what is told of it.
+fn superseded(item: Item) -> (Item, Delivered) {
+    let why = item.with_trouble("a newer notification of its group took its place");
+    (item, Delivered::Superseded { why, attempts: 0 })
 }
 
 fn book(config: &Config, templates: Templates, external_url: &str) -> Book {
@@ -259,7 +269,10 @@ impl Deliver for Deliveries {
         match unkept {
             Unkept::Nothing => {}
             Unkept::Stopping(item) => self.fail(item, "the server stops"),
-            Unkept::OutOfDate(item) => self.fail(item, "a newer notification of its group took its place"),
+            Unkept::OutOfDate(item) => {
+                let (item, delivered) = superseded(item);
+                self.finish(item, delivered);
+            }
             Unkept::Full(item) => {
                 self.metrics.dropped(&key);
                 self.fail(item, &format!("{} notifications wait for this receiver already", queue::QUEUE_MAX));

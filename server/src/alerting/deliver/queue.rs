@@ -34,6 +34,11 @@ impl Item {
         }
         self.seen_ms = now_ms;
     }
+
+    /// `why` it is given up, and what the last attempt came to.
+    pub(super) fn with_trouble(&self, why: &str) -> String {
+        if self.trouble.is_empty() { why.to_owned() } else { format!("{why}; last: {}", self.trouble) }
+    }
 }
 
 /// The queue.

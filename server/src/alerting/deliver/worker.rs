@@ -5,12 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use rules::config::receivers::Integration;
 use rules::event::{Event, EventKind, alerts_told};
 use rules::notify::delivery::Delivered;
 use rules::receivers::{RenderError, Verdict, render};
 
 use super::queue::{Item, backoff_ms};
-use super::{ATTEMPT_TIMEOUT, ATTEMPT_TIMEOUT_MIN, Deliveries, DiskSecrets, Key, WORKERS_MAX};
+use super::{ATTEMPT_TIMEOUT, ATTEMPT_TIMEOUT_MIN, Book, Deliveries, DiskSecrets, Key, WORKERS_MAX, superseded};
 
 /// Longest wait for something to be due before the clock is looked at again.
 const WAIT_MAX: Duration = Duration::from_millis(500);
@@ -153,15 +154,22 @@ fn keep_times(deliveries: &Arc<Deliveries>) {
 
 /// Makes one attempt, and decides what follows.
 fn serve(deliveries: &Deliveries, key: &Key, mut item: Item) {
-    item.attempts = item.attempts.saturating_add(1);
-    let began = Instant::now();
-    let tried = catch_unwind(AssertUnwindSafe(|| attempt(deliveries, &item)));
-    let verdict = tried.unwrap_or_else(|_| Verdict::Refused("sending it failed within this program".to_owned()));
-    deliveries.metrics.attempted(key, began.elapsed());
-    let ended = match verdict {
-        Verdict::Taken(answer) => Some((item, Delivered::Taken { answer, attempts: 0 })),
-        Verdict::Refused(error) => Some((item, Delivered::Failed { error, attempts: 0 })),
-        Verdict::Again { after_ms, why } => again(deliveries, key, item, after_ms, why),
+    let book = deliveries.book();
+    let integration = book.receivers.get(&key.0).and_then(|all| all.get(key.1));
+    let ended = if let Some(integration) = integration {
+        item.attempts = item.attempts.saturating_add(1);
+        let began = Instant::now();
+        let tried = catch_unwind(AssertUnwindSafe(|| attempt(deliveries, &book, integration, &item)));
+        let verdict = tried.unwrap_or_else(|_| Verdict::Refused("sending it failed within this program".to_owned()));
+        deliveries.metrics.attempted(key, began.elapsed());
+        match verdict {
+            Verdict::Taken(answer) => Some((item, Delivered::Taken { answer, attempts: 0 })),
+            Verdict::Refused(error) => Some((item, Delivered::Failed { error, attempts: 0 })),
+            Verdict::Again { after_ms, why } => again(deliveries, key, item, after_ms, why),
+        }
+    } else {
+        let why = item.with_trouble("there is no such receiver any more");
+        Some((item, Delivered::Superseded { why, attempts: 0 }))
     };
     if let Some((item, delivered)) = ended {
         // A callback that panics must not end the worker.
@@ -193,10 +201,7 @@ fn again(
     record(deliveries, &item, &why, wait_ms);
     item.trouble = why;
     let newer = deliveries.state().queues.entry(key.clone()).or_default().queue.put_back(item);
-    newer.map(|item| {
-        let error = format!("a newer notification of its group took its place; last: {}", item.trouble);
-        (item, Delivered::Failed { error, attempts: 0 })
-    })
+    newer.map(superseded)
 }
 
 /// Takes note of an attempt that another one follows. The last one is told by whoever asked for the delivery.
@@ -216,13 +221,8 @@ fn record(deliveries: &Deliveries, item: &Item, why: &str, again_after_ms: i64) 
     });
 }
 
-fn attempt(deliveries: &Deliveries, item: &Item) -> Verdict {
-    let book = deliveries.book();
+fn attempt(deliveries: &Deliveries, book: &Book, integration: &Integration, item: &Item) -> Verdict {
     let notification = &item.notification;
-    let integrations = book.receivers.get(&notification.receiver);
-    let Some(integration) = integrations.and_then(|all| all.get(notification.integration)) else {
-        return Verdict::Refused("there is no such receiver any more".to_owned());
-    };
     let outgoing = match render(integration, notification, &book.external_url, &book.templates, &DiskSecrets) {
         Ok(outgoing) => outgoing,
         // The file may come back.
