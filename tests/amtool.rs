@@ -170,6 +170,14 @@ fn our_commands_work() {
     let way = metrickit(&server, &["route", "explain", "alertname=Slow", "team=web", "severity=page"]);
     assert!(way.contains("receiver ops") && way.contains(&format!("quiet now: silence {id}")), "{way}");
     assert!(metrickit(&server, &["silence", "expire", &id]).contains("is over"));
+    let over = r#"{"matchers":[{"name":"a","value":"b","isRegex":false}],"startsAt":"2020-01-01T00:00:00Z","endsAt":"2020-01-01T01:00:00Z"}"#;
+    let answer = server.post("/api/v2/silences", &[("Content-Type", "application/json")], over.as_bytes());
+    let told = "its end 2020-01-01T01:00:00Z is past: it is 2";
+    assert!(answer.status == 400 && answer.body.contains(told), "{} {}", answer.status, answer.body);
+    let over = ["silence", "add", "a=b", "--start", "2020-01-01T00:00:00Z", "--for", "1h", "--url", &server.url];
+    let over = binary().args(over).output().expect("metrickit");
+    let told = text(&over);
+    assert!(!over.status.success() && told.contains("01:00 UTC is past: it is"), "{told}");
     let taken = metrickit(&server, &["ack", "alertname=Down", "--owner", "bob", "--note", "mine", "--for", "1h"]);
     assert!(taken.contains("bob has 1 alert until"), "{taken}");
     assert!(metrickit(&server, &["alerts", "list"]).contains("bob"));

@@ -34,8 +34,12 @@ fn add(args: &SilenceAddArgs, output: &mut Output) -> anyhow::Result<()> {
     let recurrence = recurrence(args)?;
     let ends_ms = starts_ms.saturating_add(length_ms(args)?);
     let shown = shown(recurrence.as_ref(), starts_ms, ends_ms, now_ms);
+    let (from, to) = (show_instant(starts_ms, TIME_PATTERN), show_instant(ends_ms, TIME_PATTERN));
+    if ends_ms <= now_ms {
+        let now = show_instant(now_ms, TIME_PATTERN);
+        return Err(UsageError(format!("its end {to} UTC is past: it is {now} UTC now")).into());
+    }
     if shown == NEVER {
-        let (from, to) = (show_instant(starts_ms, TIME_PATTERN), show_instant(ends_ms, TIME_PATTERN));
         return Err(UsageError(format!("none of its times is between {from} and {to} UTC: it never mutes")).into());
     }
     if args.dry_run {

@@ -234,11 +234,13 @@ impl Silence {
                 return Err("at least one matcher must not match the empty string, or every alert is muted".to_owned());
             }
         }
-        if self.ends_ms <= self.starts_ms {
-            return Err("it ends before it begins".to_owned());
-        }
+        let time = |ms: i64| Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |time| time.to_string());
+        let (starts, ends) = (time(self.starts_ms), time(self.ends_ms));
         if self.ends_ms <= now_ms {
-            return Err("its end is in the past".to_owned());
+            return Err(format!("its end {ends} is past: it is {} now", time(now_ms)));
+        }
+        if self.ends_ms <= self.starts_ms {
+            return Err(format!("its end {ends} is not after its begin {starts}"));
         }
         let longest = self.comment.len().max(self.created_by.len());
         if longest > TEXT_BYTES_MAX {
@@ -386,8 +388,14 @@ mod tests {
     fn what_is_none_is_refused() {
         let refused = |silence: &Silence| silence.check(150).expect_err("no silence");
         assert!(refused(&silence("job=~\".*\"", 100, 200)).contains("every alert"));
-        assert!(refused(&silence("job=api", 200, 200)).contains("before it begins"));
-        assert!(refused(&silence("job=api", 100, 120)).contains("past"));
+        assert_eq!(
+            refused(&silence("job=api", 200, 200)),
+            "its end 1970-01-01T00:00:00.2Z is not after its begin 1970-01-01T00:00:00.2Z"
+        );
+        assert_eq!(
+            refused(&silence("job=api", 100, 120)),
+            "its end 1970-01-01T00:00:00.12Z is past: it is 1970-01-01T00:00:00.15Z now"
+        );
         let mut none = silence("job=api", 100, 200);
         none.sets.clear();
         assert!(refused(&none).contains("every alert"));

@@ -230,6 +230,8 @@ mod tests {
         assert_eq!(all.set(third, "3".into(), 2, 125), Err(SilenceError::Full(2)));
         assert_eq!(all.get("2").map(|one| one.state(126)), Some(State::Active));
         assert_eq!(all.set(silence("a=d", 0, 200), "3".into(), 2, 120), Err(SilenceError::Full(2)));
+        let past = all.set(silence("a=d", 0, 50), "3".into(), 3, 120).expect_err("it is over");
+        assert!(past.to_string().contains("is past"), "{past}");
         assert_eq!(all.expire("1", 130), Err(SilenceError::Expired("1".into())));
         assert_eq!(all.expire("9", 130), Err(SilenceError::Unknown("9".into())));
         assert!(all.expire("2", 130).is_ok());
