@@ -148,7 +148,7 @@ pub(crate) enum Command {
     /// Take alerts on, so that nobody is reminded of them
     #[command(after_help = alerts::ACK_EXAMPLES)]
     Ack(AckArgs),
-    /// Tell where alerts go
+    /// Tell where alerts go, and check routing files
     #[command(subcommand, after_help = alerts::ROUTE_EXAMPLES)]
     Route(RouteCommand),
     /// Read all of a data folder or a backup and tell what is damaged; changes nothing

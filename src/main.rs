@@ -94,7 +94,7 @@ fn run(cli: Cli, output: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Alerts(command) => commands::alerts::alerts(&command, output).map(|()| true),
         Command::Silence(command) => commands::silences::run(&command, output).map(|()| true),
         Command::Ack(args) => commands::alerts::ack(&args, output).map(|()| true),
-        Command::Route(command) => commands::alerts::route(&command, output).map(|()| true),
+        Command::Route(command) => commands::route::run(&command, output),
         Command::Check(args) => commands::check::run(&args, output),
         Command::Notify(command) => commands::notify::run(&command, output),
         Command::Bench(command) => bench::run(&command, output).map(|()| true),

@@ -215,6 +215,32 @@ fn a_wrong_routing_file_is_told_before_anything_starts() {
     assert!(text(&output).contains("am.yml:2:13: there is no receiver \"nobody\""), "{}", text(&output));
 }
 
+#[test]
+fn what_a_routing_file_hardly_means_is_told() {
+    let data = tempfile::tempdir().expect("a folder");
+    let file = data.path().join("am.yml");
+    let path = file.to_str().expect("a path");
+    let check = |text: &str, args: &[&str]| {
+        std::fs::write(&file, text).expect("a file");
+        let output = binary().args(["route", "check", path]).args(args).output().expect("metrickit");
+        (output.status.code(), self::text(&output))
+    };
+    let slow = ROUTING.replace("hunter2'}", "hunter2', timeout: 1m}");
+    let hint = "webhook[0] of receiver \"ops\" has a timeout of 1m, and route \"{}\" cuts it to 10s";
+    let (code, told) = check(&slow, &[]);
+    assert!(code == Some(0) && told.contains("3 routes and 2 receivers") && told.contains(hint), "{code:?} {told}");
+    assert_eq!(check(&slow, &["--strict"]).0, Some(1));
+    let (code, told) = check(ROUTING, &["--strict"]);
+    assert!(code == Some(0) && !told.contains("hint"), "{code:?} {told}");
+    let (code, told) = check("route:\n  receiver: nobody\n", &[]);
+    assert!(code == Some(1) && told.contains("am.yml:2:13: there is no receiver \"nobody\""), "{code:?} {told}");
+    std::fs::write(&file, slow).expect("a file");
+    let server = Server::start(&data.path().join("data"), &["--alerting-config", path]);
+    let status = server.get("/api/v2/status").json();
+    let told = status["config"]["hints"][0].as_str().unwrap_or_default();
+    assert!(told.starts_with(hint), "{status}");
+}
+
 /// Files that `amtool check-config` takes are taken, those that it refuses are refused.
 #[test]
 fn files_are_judged_as_amtool_judges_them() {

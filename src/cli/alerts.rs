@@ -1,5 +1,7 @@
 //! The words of `alerts`, `silence`, `ack` and `route`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::ServerArgs;
@@ -36,8 +38,11 @@ Who takes an alert on is no longer reminded of it, and it does not escalate. It 
 pub(super) const ROUTE_EXAMPLES: &str = "\
 Examples:
   metrickit route explain alertname=HighLatency team=web severity=page
+  metrickit route check --strict alertmanager.yml
 
-Shows every route that such an alert is compared with, who would be told, in which group and when, and what would keep it quiet now.";
+explain asks a server: it shows every route that such an alert is compared with, who would be told, in which group and when, and what would keep it
+quiet now. check needs none.
+Exit status of check: 0 the files are good, 1 a fault was found, or with --strict anything to think about.";
 
 /// What is told of alerts.
 #[derive(Debug, Subcommand)]
@@ -166,6 +171,19 @@ pub(crate) enum RouteCommand {
     /// Show where an alert with these labels goes, and why
     #[command(after_help = ROUTE_EXAMPLES)]
     Explain(RouteExplainArgs),
+    /// Read routing files and their templates, tell everything that is wrong with them, and what does not do what it says
+    Check(RouteCheckArgs),
+}
+
+/// Arguments of `route check`.
+#[derive(Debug, Args)]
+pub(crate) struct RouteCheckArgs {
+    /// Routing files, in Alertmanager's form
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Hints are faults, too
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 /// Arguments of `route explain`.

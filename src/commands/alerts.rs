@@ -1,11 +1,11 @@
-//! `metrickit alerts`, `ack` and `route`: what fires, what happened to it, who has it, where it goes.
+//! `metrickit alerts` and `ack`: what fires, what happened to it, who has it.
 
 use model::time::{Clock, ShowDuration, SystemClock};
 use serde_json::Value as Json;
 
 use super::admin::server;
 use crate::UsageError;
-use crate::cli::{AckArgs, AlertsCommand, AlertsListArgs, AlertsLogArgs, RouteCommand, RouteExplainArgs};
+use crate::cli::{AckArgs, AlertsCommand, AlertsListArgs, AlertsLogArgs};
 use crate::output::Output;
 use crate::render::text::visible;
 use crate::render::{append, table};
@@ -84,19 +84,6 @@ pub(crate) fn ack(args: &AckArgs, output: &mut Output) -> anyhow::Result<()> {
         format!("{owner} has {alerts} until {} UTC", told_time(&answer["expiresAt"]))
     };
     output.line(&text)?;
-    Ok(())
-}
-
-/// Shows where alerts go.
-pub(crate) fn route(command: &RouteCommand, output: &mut Output) -> anyhow::Result<()> {
-    let RouteCommand::Explain(RouteExplainArgs { labels, server: at }) = command;
-    let pairs: Vec<(&str, &str)> = labels.iter().map(|label| ("label", label.as_str())).collect();
-    let answer = server(at.url.as_deref())?.get("/api/v1/alerting/route", &pairs)?;
-    if at.json {
-        output.line(&answer.to_string())?;
-        return Ok(());
-    }
-    output.text(&told_route(&answer))?;
     Ok(())
 }
 
@@ -204,7 +191,8 @@ fn told_why(why: &Json) -> String {
     }
 }
 
-fn told_route(answer: &Json) -> String {
+/// Where an alert goes, line by line.
+pub(super) fn told_route(answer: &Json) -> String {
     let mut text = String::new();
     for step in answer["steps"].as_array().into_iter().flatten() {
         let indent = "  ".repeat(usize::try_from(step["depth"].as_u64().unwrap_or(0)).unwrap_or(0));

@@ -20,6 +20,7 @@ mod part_file;
 mod progress;
 pub(crate) mod query;
 pub(crate) mod retention;
+pub(crate) mod route;
 pub(crate) mod rules;
 pub(crate) mod server;
 pub(crate) mod silences;

@@ -1,7 +1,7 @@
 //! Alertmanager's API, version 2, at `/api/v2`: what `amtool`, Prometheus servers and dashboards speak to an Alertmanager.
 //!
 //! The form is <https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml>: times as RFC 3339, errors as one JSON text. Silences
-//! have one more field, `recurrence`, a list of time intervals as routing files have them; alerts have `ack`.
+//! have one more field, `recurrence`, a list of time intervals as routing files have them; alerts have `ack`, the status `config.hints`.
 
 pub(crate) mod alerts;
 pub(crate) mod shapes;
@@ -71,14 +71,14 @@ pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
 }
 
 async fn status(State(app): State<Arc<App>>) -> Result<Response, Refused> {
-    let original = apart(&app, move |app| {
+    let (original, hints) = apart(&app, move |app| {
         let config = app.notifier.look(|dispatcher, _| Arc::clone(dispatcher.config()));
-        rules::config::shown(config.text.expose())
+        (rules::config::shown(config.text.expose()), config.hints())
     })
     .await?;
     Ok(answer(&json!({
         "cluster": { "status": "disabled", "peers": [] },
-        "config": { "original": original },
+        "config": { "original": original, "hints": hints },
         "uptime": rfc3339(app.started.0),
         "versionInfo": {
             "version": API_VERSION,
