@@ -40,6 +40,11 @@ const COUNTERS: &[Row<u64>] = &[
     ("metrickit_flush_failures_total", "Flushes that failed and are tried again.", |of| of.flush_failures),
     ("metrickit_flushed_bytes_total", "Bytes of blocks that flushes wrote.", |of| of.flushed_bytes),
     ("metrickit_merges_total", "Times blocks became one.", |of| of.merges),
+    (
+        "metrickit_maintenance_failures_total",
+        "Rounds of retention, merging and summaries that failed or met a full disk, and are tried again.",
+        |of| of.maintenance_failures,
+    ),
     ("metrickit_merge_read_bytes_total", "Bytes of blocks that merges read.", |of| of.merge_read_bytes),
     ("metrickit_merge_written_bytes_total", "Bytes of blocks that merges wrote.", |of| of.merge_written_bytes),
     ("metrickit_blocks_dropped_total", "Blocks dropped by retention.", |of| of.blocks_dropped),

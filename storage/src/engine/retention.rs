@@ -14,6 +14,14 @@ impl Core {
     /// One round: drops blocks, merges, makes summaries, removes series, lets others leave memory. What fails does not keep
     /// from its work what comes after it; the first failure is told.
     pub(super) fn maintain(&self) -> Result<(), StorageError> {
+        let ended = self.maintain_once();
+        if matches!(ended, Err(_) | Ok(Ended::NoSpace)) && !self.closing() {
+            Counters::add(&self.counters.maintenance_failures, 1);
+        }
+        ended.map(drop)
+    }
+
+    fn maintain_once(&self) -> Result<Ended, StorageError> {
         let merging = self.merging.lock();
         self.drop_expired(&mut *self.open_maintenance()?)?;
         let rewritten = self.rewrite_blocks(&merging);
@@ -21,17 +29,21 @@ impl Core {
         let limited = self.keep_disk_limit(&merging);
         let removed = self.open_maintenance().and_then(|mut maintenance| self.remove_series(&mut maintenance));
         let cooled = self.cool_series(&merging);
-        rewritten.and(limited).and(removed.map(drop)).and(cooled)
+        let ended = rewritten?;
+        limited.and(removed.map(drop)).and(cooled)?;
+        Ok(ended)
     }
 
-    fn rewrite_blocks(&self, merging: &MutexGuard<'_, ()>) -> Result<(), StorageError> {
+    fn rewrite_blocks(&self, merging: &MutexGuard<'_, ()>) -> Result<Ended, StorageError> {
         // Summaries and samples of a delete that is applied in part are left alone.
-        if self.apply_due_deletes(merging)? != Ended::Done {
-            return Ok(());
+        let deleted = self.apply_due_deletes(merging)?;
+        if deleted != Ended::Done {
+            return Ok(deleted);
         }
         let merged = self.merge_all(merging);
         let kept = self.keep_lifetimes(merging);
-        merged.and(kept)
+        let ended = merged?;
+        kept.map(|()| ended)
     }
 
     /// As [`maintain`](Self::maintain), but merges every partition to its end.

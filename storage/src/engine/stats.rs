@@ -94,6 +94,8 @@ pub struct EngineStats {
     pub flushed_bytes: u64,
     /// Flushes that failed and are tried again.
     pub flush_failures: u64,
+    /// Rounds of retention, merging and summaries that failed, or met a full disk, and are tried again.
+    pub maintenance_failures: u64,
     /// Merges that ended well.
     pub merges: u64,
     /// How long these took.
@@ -236,6 +238,7 @@ impl Core {
             dropped_bytes: get(&counters.dropped_bytes),
             flushes: get(&counters.flushes),
             flush_failures: get(&counters.flush_failures),
+            maintenance_failures: get(&counters.maintenance_failures),
             merges: get(&counters.merges),
             blocks_dropped: get(&counters.blocks_dropped),
             blocks_rewritten: get(&counters.blocks_rewritten),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::support::{NOW_MS, append, everything, open, open_with, options};
 use model::{Labels, ManualClock, SampleSink, TimestampMs, WriteBatch};
-use storage::files::{FaultyFiles, FileError, HookedFiles, RealFiles};
+use storage::files::{AfterFault, Fault, FaultyFiles, FileError, HookedFiles, RealFiles};
 use storage::{Engine, EngineOptions};
 
 const DAY_MS: i64 = 86_400_000;
@@ -37,6 +37,24 @@ fn the_folder_is_kept_small_also_where_nothing_can_be_merged() {
     engine.maintain().expect("what is too much is dropped");
     let stats = engine.stats();
     assert_eq!((stats.merges, stats.disk_limit_drops, stats.blocks), (0, 3, 1));
+}
+
+#[test]
+fn rounds_that_fail_are_counted() {
+    let (folder, files) = (tempfile::tempdir().expect("a folder"), FaultyFiles::new());
+    let engine = open_with(folder.path(), options(), Arc::new(files.clone()));
+    days(&engine, 2);
+    let counts = || (engine.stats().merges, engine.stats().maintenance_failures);
+    files.set_available_bytes(Some(1 << 40));
+    files.set_disk_full(true);
+    engine.maintain().expect("merging waits for room");
+    assert_eq!(counts(), (0, 1));
+    files.set_disk_full(false);
+    files.fail_at(files.changes() + 1, Fault::Fail, AfterFault::Recovers);
+    engine.maintain().expect_err("the disk failed");
+    assert_eq!(counts().1, 2);
+    engine.maintain().expect("merged");
+    assert_eq!((counts().0 > 0, counts().1), (true, 2), "{:?}", engine.stats());
 }
 
 #[test]
