@@ -8,6 +8,7 @@ mod pair;
 mod scenario;
 mod scenarios;
 mod server;
+mod silenced;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;
