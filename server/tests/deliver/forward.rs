@@ -9,7 +9,7 @@ use server::alerting::forward::{Forwarder, check_url, read_targets};
 
 use crate::fake::{Fake, Play, answer};
 
-fn posted(number: usize) -> Posted {
+pub(crate) fn posted(number: usize) -> Posted {
     let number = number.to_string();
     Posted {
         labels: Labels::from_pairs([("alertname", "Down"), ("number", number.as_str())]).expect("labels"),
@@ -20,7 +20,7 @@ fn posted(number: usize) -> Posted {
     }
 }
 
-fn metric(forwarder: &Forwarder, name: &str) -> Vec<f64> {
+pub(crate) fn metric(forwarder: &Forwarder, name: &str) -> Vec<f64> {
     let families = forwarder.families();
     let family = families.iter().find(|family| family.name == name).expect("a family");
     family.samples.iter().map(|sample| sample.value).collect()

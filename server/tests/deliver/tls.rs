@@ -12,7 +12,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
+use rules::posted::Tell as _;
+use server::alerting::forward::{Forwarder, read_targets};
+
 use crate::fake::read;
+use crate::forward::{metric, posted};
 use crate::mail::talk;
 use crate::stage::{Stage, failed, taken};
 
@@ -159,6 +163,52 @@ fn webhooks_show_who_they_are() {
         let http = format!("http_config: {{tls_config: {{{}}}}}", tls.join(", "));
         let wanted = if is_let_in { Wanted::Taken } else { Wanted::Refused("") };
         check(&format!("- name: a\n  webhook_configs: [{{url: 'https://127.0.0.1:{port}/', {http}}}]\n"), wanted);
+    }
+}
+
+/// Alertmanagers elsewhere are reached as receivers are: by whom their own section trusts, showing who we are.
+#[test]
+fn alertmanagers_trust_and_are_trusted_as_their_section_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let (ours, other) = (Authority::new(), Authority::new());
+    ours.file(folder.path());
+    let (certificate, key) = ours.sign("metrickit");
+    std::fs::write(at("us.pem"), certificate.pem()).expect("written");
+    std::fs::write(at("us.key"), key.serialize_pem()).expect("written");
+    let (good, foreign, strict) =
+        (config(&ours, "127.0.0.1", None), config(&other, "127.0.0.1", None), config(&ours, "127.0.0.1", Some(&ours)));
+    let us = "ca_file: ca.pem, cert_file: us.pem, key_file: us.key";
+    let cases: [(_, _, Result<(), &str>); 6] = [
+        (&good, "ca_file: ca.pem", Ok(())),
+        (&strict, us, Ok(())),
+        (&foreign, "insecure_skip_verify: true", Ok(())),
+        (&foreign, "ca_file: ca.pem", Err("certificate")),
+        (&good, "", Err("UnknownIssuer")),
+        (&strict, "ca_file: ca.pem", Err("")),
+    ];
+    let ways: Vec<String> = cases
+        .iter()
+        .map(|(server, tls, _)| {
+            let port = https(Arc::clone(server));
+            let targets = format!("[{{targets: ['127.0.0.1:{port}']}}]");
+            format!("  - {{scheme: https, static_configs: {targets}, tls_config: {{{tls}}}}}\n")
+        })
+        .collect();
+    let section = format!("alerting:\n  alertmanagers:\n{}", ways.concat());
+    let file = at("prometheus.yml");
+    std::fs::write(&file, section).expect("written");
+    let forwarder = Forwarder::new(read_targets(&[], Some(&file)).expect("a section")).expect("a thread each");
+    forwarder.tell(vec![posted(1)]);
+    forwarder.stop(LONG);
+    let wanted = |is_taken: bool| cases.map(|(_, _, end)| f64::from(u8::from(end.is_ok() == is_taken)));
+    assert_eq!(metric(&forwarder, "metrickit_forwarded_alerts_total"), wanted(true));
+    assert_eq!(metric(&forwarder, "metrickit_forward_errors_total"), wanted(false));
+    let troubles = forwarder.troubles();
+    assert_eq!(troubles.len(), cases.len(), "{troubles:?}");
+    for (trouble, (_, tls, end)) in troubles.iter().zip(&cases) {
+        let told = end.err().unwrap_or_default();
+        assert!(trouble.is_empty() == end.is_ok() && trouble.contains(told), "{tls}: {trouble}");
     }
 }
 
