@@ -234,7 +234,8 @@ impl Silence {
                 return Err("at least one matcher must not match the empty string, or every alert is muted".to_owned());
             }
         }
-        let time = |ms: i64| Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |time| time.to_string());
+        let time =
+            |ms: i64| Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |time| time.to_string());
         let (starts, ends) = (time(self.starts_ms), time(self.ends_ms));
         if self.ends_ms <= now_ms {
             return Err(format!("its end {ends} is past: it is {} now", time(now_ms)));

@@ -7,6 +7,8 @@ use crate::config::receivers::{HIDDEN, HttpConfig, Secret, TlsConfig};
 
 /// Shortest secret that is looked for in what is shown: hiding every `a` would hide the rest too.
 const SECRET_BYTES_MIN: usize = 4;
+/// Shortest argument of a program that is: shorter ones are names of options and plain words.
+const ARGUMENT_BYTES_MIN: usize = 8;
 
 /// Something to send, rendered.
 #[derive(Debug, Clone, PartialEq)]
@@ -215,8 +217,20 @@ fn readable(body: &[u8]) -> String {
 }
 
 impl Command {
+    /// `text`, what the program said, without what must not be shown: its arguments among it, of which nobody knows whether one is a token.
+    fn hidden(&self, text: &str) -> String {
+        let mut hide = self.hide.clone();
+        for argument in self.command.iter().skip(1) {
+            let value = argument.split_once('=').map_or("", |(_, value)| value);
+            for part in [argument.as_str(), value].into_iter().filter(|part| part.len() >= ARGUMENT_BYTES_MIN) {
+                hide.add(&Secret::new(part));
+            }
+        }
+        hide.hidden(text)
+    }
+
     fn shown(&self) -> String {
-        let mut shown = format!("run {:?}\n", self.command);
+        let mut shown = format!("{self:?}\n");
         for (name, value) in &self.env {
             // Short ones are not looked for in texts, and are secrets all the same.
             let value = if self.hide.has(value) { HIDDEN } else { value };
@@ -252,7 +266,7 @@ impl Outgoing {
         match self {
             Self::Http(requests) => requests.iter().fold(text.to_owned(), |text, request| request.hide.hidden(&text)),
             Self::Mail(mail) => mail.hide.hidden(text),
-            Self::Exec(command) => command.hide.hidden(text),
+            Self::Exec(command) => command.hidden(text),
             Self::Line(_) => text.to_owned(),
         }
     }
@@ -287,7 +301,8 @@ impl std::fmt::Debug for Request {
 
 impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "run {:?}", self.command)
+        let shown = self.command.iter().enumerate().map(|(at, text)| if at == 0 { text.as_str() } else { HIDDEN });
+        write!(f, "run {:?}", shown.collect::<Vec<_>>())
     }
 }
 
@@ -311,6 +326,25 @@ mod tests {
         ] {
             assert_eq!(shown_url(url), want);
         }
+    }
+
+    #[test]
+    fn arguments_of_programs_are_hidden() {
+        let command = Command {
+            command: ["/bin/tell", "--team", "web", "--token=hunter2-token", "-phunter2"].map(str::to_owned).to_vec(),
+            env: BTreeMap::new(),
+            working_dir: None,
+            stdin: b"{\"team\": \"web\"}".to_vec(),
+            timeout_ms: 1000,
+            hide: Hide::default(),
+        };
+        let outgoing = Outgoing::Exec(command);
+        let shown = outgoing.shown();
+        let run = r#"run ["/bin/tell", "<secret>", "<secret>", "<secret>", "<secret>"]"#;
+        assert!(shown.starts_with(run) && shown.contains("web") && !shown.contains("hunter2"), "{shown}");
+        assert!(!format!("{outgoing:?}").contains("hunter2"), "{outgoing:?}");
+        let told = outgoing.hidden("web: no user for hunter2-token, -phunter2");
+        assert_eq!(told, "web: no user for <secret>, <secret>");
     }
 
     #[test]
