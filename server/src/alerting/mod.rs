@@ -17,6 +17,7 @@ pub mod events;
 pub(crate) mod explain_api;
 pub mod forward;
 mod glob;
+pub(crate) mod listed;
 mod load;
 mod metrics;
 pub mod notifier;

@@ -10,17 +10,18 @@ use model::{Labels, Matcher};
 use rules::event::fingerprint_text;
 use rules::matchers::parse_matchers;
 use rules::notify::acks::Ack;
-use rules::notify::dispatch::{AckError, Dispatcher, RouteStep};
+use rules::notify::dispatch::{AckError, AlertView, RouteStep};
 use rules::notify::silence::{Recurrence, Silence};
 use rules::notify::silences::SilenceError;
 use rules::shelf::ShelfError;
 use serde_json::{Value, json};
 
 use super::events::Wanted;
+use super::listed::{Listed, Parts, TooMuch, write_in_list};
 use crate::alertmanager_api::{shapes, silences::new_id};
 use crate::app::App;
 use crate::params::Params;
-use crate::reply::{ApiError, ErrorKind, success_json};
+use crate::reply::{Annotations, ApiError, ErrorKind, success, success_json};
 
 /// Events told unless asked for.
 const EVENTS_DEFAULT: usize = 100;
@@ -126,14 +127,17 @@ pub(crate) async fn alerts(State(app): State<Arc<App>>, request: Request) -> Res
     for text in params.all("matcher") {
         wanted.extend(parse_matchers(text).map_err(|fault| ApiError::parameter("matcher", fault))?);
     }
-    let shown: Vec<Value> = apart(&app, move |app| {
-        let mut all = app.notifier.look(Dispatcher::alerts);
-        all.retain(|view| rules::route::all_match(&wanted, view.kept.posted.labels.as_ref()));
-        all.sort_by_key(|view| view.kept.posted.starts_ms);
-        all.iter().map(shapes::alert).collect()
+    let (views, listed) = apart(&app, move |app| {
+        let mut listed = Listed::new(app);
+        let matches = |view: &AlertView| rules::route::all_match(&wanted, view.kept.posted.labels.as_ref());
+        let wanted = |view: &AlertView| listed.takes(matches(view), || view.bytes());
+        let mut views = app.notifier.look(|dispatcher, now_ms| dispatcher.alerts_by(now_ms, wanted))?;
+        views.sort_by_key(|view| view.kept.posted.starts_ms);
+        Ok::<_, TooMuch>((views, listed))
     })
-    .await?;
-    Ok(success_json(&shown))
+    .await??;
+    let write = |out: &mut Vec<u8>, view: &AlertView, first| write_in_list(out, &shapes::alert(view), first);
+    Ok(success(Parts::new(["[", "]"], views, write, listed), &Annotations::default()))
 }
 
 /// Every silence, as `/api/v2/silences` has them.

@@ -14,13 +14,14 @@ use rules::file::{Kind, Rule};
 use rules::template::{Style, format_float};
 use serde_json::{Map, Value, json};
 
+use super::listed::{Listed, Parts, write_in_list};
 use super::load::Slot;
 use super::lock;
 use super::run::word;
-use super::shown::{ShownAlert, ShownRule};
+use super::shown::{Shown, ShownAlert, ShownRule};
 use crate::app::App;
 use crate::params::Params;
-use crate::reply::{ApiError, ErrorKind, success_json};
+use crate::reply::{Annotations, ApiError, ErrorKind, success, success_json};
 
 /// Names as Go writes the zero time.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -221,16 +222,23 @@ fn alert_json(alert: &ShownAlert) -> Value {
 
 /// The alerts that are pending or firing.
 pub(crate) async fn alerts(AppState(app): AppState<Arc<App>>) -> Result<Response, ApiError> {
-    apart(move || success_json(&json!({ "alerts": alerts_json(&app) }))).await
-}
-
-fn alerts_json(app: &App) -> Vec<Value> {
-    let slots = app.alerting.loaded().slots.clone();
-    let mut alerts = Vec::new();
-    for slot in &slots {
-        alerts.extend(slot.shown().alerts().map(alert_json));
-    }
-    alerts
+    apart(move || {
+        let mut listed = Listed::new(&app);
+        let mut all = Vec::new();
+        for slot in &app.alerting.loaded().slots {
+            let shown = slot.shown();
+            for (rule, known) in shown.rules.iter().enumerate() {
+                // What is shown is the group's until it is evaluated again, and this list's then.
+                listed.hold(known.alerts.iter().map(ShownAlert::bytes).sum())?;
+                all.extend((0..known.alerts.len()).map(|alert| (Arc::clone(&shown), rule, alert)));
+            }
+        }
+        let write = |out: &mut Vec<u8>, (shown, rule, alert): &(Arc<Shown>, usize, usize), first| {
+            write_in_list(out, &alert_json(&shown.rules[*rule].alerts[*alert]), first);
+        };
+        Ok::<_, ApiError>(success(Parts::new(["{\"alerts\":[", "]}"], all, write, listed), &Annotations::default()))
+    })
+    .await?
 }
 
 /// Reads the rule files and the routing file anew.

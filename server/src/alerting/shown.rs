@@ -31,15 +31,20 @@ pub(super) struct ShownAlert {
     pub(super) value: f64,
 }
 
+impl ShownAlert {
+    /// The memory that it takes in a list, about.
+    pub(super) fn bytes(&self) -> usize {
+        /// What a text takes besides its bytes, and a place in a list.
+        const TEXT_BYTES: usize = 48;
+        let texts = self.texts.iter().map(|(name, text)| name.len() + text.len() + 2 * TEXT_BYTES);
+        size_of::<Self>() + TEXT_BYTES + self.labels.packed().len() + texts.sum::<usize>()
+    }
+}
+
 impl Shown {
     /// What there is to tell of `state`.
     pub(super) fn of(state: &GroupState) -> Self {
         Self { evaluated_ms: state.evaluated_ms(), rules: state.rules().iter().map(ShownRule::of).collect() }
-    }
-
-    /// The alerts of all rules.
-    pub(super) fn alerts(&self) -> impl Iterator<Item = &ShownAlert> {
-        self.rules.iter().flat_map(|rule| &rule.alerts)
     }
 }
 

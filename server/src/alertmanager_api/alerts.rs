@@ -10,17 +10,19 @@ use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use model::{Labels, MatchOp, Matcher};
 use rules::notify::alerts::Incoming;
-use rules::notify::dispatch::{ALERT_LABELS_BYTES_MAX, ALERT_TEXTS_BYTES_MAX, AlertView, Dispatcher};
+use rules::notify::dispatch::{ALERT_LABELS_BYTES_MAX, ALERT_TEXTS_BYTES_MAX, AlertView, GroupView};
 use rules::posted::Posted;
 use rules::route::all_match;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Value, json};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
-use super::{BODY_BYTES_MAX, Refused, answer, apart, shapes};
+use super::{BODY_BYTES_MAX, Refused, apart, shapes};
 use crate::admin_guard::{AdminAccess, page_of_elsewhere};
+use crate::alerting::listed::{Listed, Parts, TooMuch, write_in_list};
 use crate::app::App;
 use crate::params::{Params, read_body};
+use crate::reply::plain;
 
 /// Most alerts in one request.
 const ALERTS_MAX: usize = 20_000;
@@ -171,37 +173,65 @@ pub(crate) fn params(request: &Request) -> Result<Params, Refused> {
 
 pub(crate) async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
     let wanted = Wanted::of(&params(&request)?)?;
-    let all = apart(&app, move |app| {
-        let mut views = app.notifier.look(Dispatcher::alerts);
-        views.retain(|view| wanted.takes(view));
+    let (views, listed) = apart(&app, move |app| {
+        let mut listed = Listed::new(app);
+        let wanted = |view: &AlertView| listed.takes(wanted.takes(view), || view.bytes());
+        let mut views = app.notifier.look(|dispatcher, now_ms| dispatcher.alerts_by(now_ms, wanted))?;
         views.sort_by(|a, b| a.kept.posted.labels.cmp(&b.kept.posted.labels));
-        Value::Array(views.iter().map(shapes::alert).collect())
+        Ok::<_, TooMuch>((views, listed))
     })
-    .await?;
-    Ok(answer(&all))
+    .await??;
+    let write = |out: &mut Vec<u8>, view: &AlertView, first| write_in_list(out, &shapes::alert(view), first);
+    Ok(plain("application/json", Parts::new(["[", "]"], views, write, listed)))
 }
 
 pub(crate) async fn groups(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
     let wanted = Wanted::of(&params(&request)?)?;
-    let all = apart(&app, move |app| {
-        let mut groups = app.notifier.look(Dispatcher::groups);
-        for group in &mut groups {
-            group.alerts.retain(|view| wanted.takes(view));
-            group.alerts.sort_by(|a, b| a.kept.posted.labels.cmp(&b.kept.posted.labels));
-        }
-        groups.retain(|group| !group.alerts.is_empty() && wanted.takes_receiver(&group.receiver));
+    let (parts, listed) = apart(&app, move |app| {
+        let mut listed = Listed::new(app);
+        let told = |receiver: &str| wanted.takes_receiver(receiver);
+        let taken = |view: &AlertView| listed.takes(wanted.takes(view), || view.bytes());
+        let mut groups = app.notifier.look(|dispatcher, now_ms| dispatcher.groups_by(now_ms, told, taken))?;
         groups.sort_by(|a, b| (&a.labels, &a.receiver).cmp(&(&b.labels, &b.receiver)));
-        let shown = groups.iter().map(|group| {
-            json!({
-                "labels": shapes::labels(group.labels.as_ref()),
-                "receiver": { "name": group.receiver },
-                "alerts": group.alerts.iter().map(shapes::alert).collect::<Vec<_>>(),
-            })
-        });
-        Value::Array(shown.collect())
+        Ok::<_, TooMuch>((groups.into_iter().flat_map(GroupPart::of).collect::<Vec<_>>(), listed))
     })
-    .await?;
-    Ok(answer(&all))
+    .await??;
+    Ok(plain("application/json", Parts::new(["[", "]"], parts, GroupPart::write, listed)))
+}
+
+/// An alert of a group in the list of groups: groups are written alert by alert, too.
+struct GroupPart {
+    /// What goes before the first alert of its group.
+    head: Option<Value>,
+    alert: AlertView,
+    is_last: bool,
+}
+
+impl GroupPart {
+    fn of(group: GroupView) -> Vec<Self> {
+        let GroupView { labels, receiver, mut alerts, .. } = group;
+        alerts.sort_by(|a, b| a.kept.posted.labels.cmp(&b.kept.posted.labels));
+        let mut head = Some(json!({ "labels": shapes::labels(labels.as_ref()), "receiver": { "name": receiver } }));
+        let mut left = alerts.len();
+        let part = |alert| {
+            left -= 1;
+            Self { head: head.take(), alert, is_last: left == 0 }
+        };
+        alerts.into_iter().map(part).collect()
+    }
+
+    fn write(out: &mut Vec<u8>, part: &Self, is_first: bool) {
+        if let Some(head) = &part.head {
+            write_in_list(out, head, is_first);
+            // It goes on within the braces.
+            out.pop();
+            out.extend_from_slice(b",\"alerts\":[");
+        }
+        write_in_list(out, &shapes::alert(&part.alert), part.head.is_some());
+        if part.is_last {
+            out.extend_from_slice(b"]}");
+        }
+    }
 }
 
 /// Takes alerts. Good ones are taken also where others of the request are not. They are on disk when this answers.

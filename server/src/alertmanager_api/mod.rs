@@ -19,6 +19,7 @@ use axum::routing::{delete, get, post};
 use serde_json::{Value, json};
 
 use crate::admin_guard;
+use crate::alerting::listed::TooMuch;
 use crate::alerting::notify_api;
 use crate::app::App;
 use shapes::rfc3339;
@@ -35,6 +36,12 @@ pub(crate) struct Refused(pub(crate) StatusCode, pub(crate) String);
 impl Refused {
     pub(crate) fn bad(message: impl std::fmt::Display) -> Self {
         Self(StatusCode::BAD_REQUEST, message.to_string())
+    }
+}
+
+impl From<TooMuch> for Refused {
+    fn from(error: TooMuch) -> Self {
+        Self(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Alertmanager's API: what is taken of whom, and how much of it.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
@@ -56,6 +58,41 @@ async fn what_is_posted_is_bounded() {
     // A body that is longer than it was said to be has no place.
     let longer = post(&server, path, &[JSON, ("content-length", "2")], &json!([{ "labels": { "a": "b" } }])).await;
     assert_eq!(longer.status, 400, "{}", longer.body);
+}
+
+/// Lists of alerts count among the memory of queries until they are sent, and are whole however they are cut.
+#[tokio::test]
+async fn lists_of_alerts_are_bounded() {
+    let resources = Arc::new(query::Resources::new(1 << 20, 0));
+    let mut options = ServerOptions::default();
+    // Of which rules have an eighth.
+    options.query.resources = Arc::clone(&resources);
+    let server = Server::with(options, None);
+    let alert = |number: usize| {
+        let labels = json!({ "alertname": "Many", "quarter": (number % 4).to_string(), "number": number.to_string() });
+        json!({ "labels": labels, "annotations": { "text": "x".repeat(1000) } })
+    };
+    let all = Value::from((0..1000).map(alert).collect::<Vec<_>>());
+    assert_eq!(post(&server, "/api/v2/alerts", &[JSON], &all).await.status, 200);
+    for path in ["/api/v2/alerts", "/api/v2/alerts/groups", "/api/v1/alerting/alerts"] {
+        let answer = server.get(path).await;
+        let told = "more than 917504 bytes, the limit of all together (query_all_bytes_max)";
+        assert!(answer.status == 503 && answer.body.contains(told), "{path}: {} {}", answer.status, answer.body);
+        assert_eq!(resources.all_bytes(), 0, "{path}");
+        let some = server.get(&format!("{path}?filter=quarter=1&matcher=quarter=1")).await;
+        assert_eq!(some.status, 200, "{path}: {}", some.body);
+        let some = some.json();
+        let list = if some.is_array() { &some } else { &some["data"] };
+        let groups: Vec<&Value> = list.as_array().expect("a list").iter().collect();
+        let alerts = match groups[0].get("alerts") {
+            Some(alerts) => {
+                assert_eq!((groups.len(), &groups[0]["receiver"]["name"]), (1, &json!("nobody")));
+                alerts.as_array().expect("alerts").len()
+            }
+            None => groups.len(),
+        };
+        assert_eq!((alerts, resources.all_bytes()), (250, 0), "{path}");
+    }
 }
 
 #[tokio::test]

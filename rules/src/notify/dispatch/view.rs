@@ -1,6 +1,7 @@
 //! What is told of alerts, groups and routes to those who ask.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
 use model::{Labels, LabelsRef};
 
@@ -77,11 +78,54 @@ pub struct MuteView {
     pub why: Suppression,
 }
 
+impl AlertView {
+    /// The memory that it takes, about.
+    pub fn bytes(&self) -> usize {
+        /// What a text takes besides its bytes, in a list or a map.
+        const TEXT_BYTES: usize = 48;
+        let posted = &self.kept.posted;
+        let annotations = posted.annotations.iter().map(|(name, text)| name.len() + text.len() + 2 * TEXT_BYTES);
+        let texts = [&self.receivers, &self.silenced_by, &self.muted_by].into_iter().flatten();
+        let texts = texts.map(|text| text.len() + TEXT_BYTES);
+        let ack = self.ack.as_ref().map_or(0, |ack| ack.owner.len() + ack.note.len());
+        let plain = size_of::<Self>() + size_of_val(self.inhibited_by.as_slice()) + posted.generator_url.len() + ack;
+        plain + posted.labels.packed().len() + annotations.chain(texts).sum::<usize>()
+    }
+}
+
 impl Dispatcher {
     /// Every alert that has not ended at `now_ms`.
     pub fn alerts(&self, now_ms: i64) -> Vec<AlertView> {
-        let firing = self.alerts.iter().filter(|(_, kept)| !kept.posted.is_resolved(now_ms));
-        firing.map(|(alert, kept)| self.view(alert, kept, now_ms)).collect()
+        self.alerts_by(now_ms, |_| Ok::<_, Infallible>(true)).unwrap_or_else(|never| match never {})
+    }
+
+    /// Those of them that `wanted` takes.
+    ///
+    /// # Errors
+    ///
+    /// The first one that `wanted` has.
+    pub fn alerts_by<E>(
+        &self,
+        now_ms: i64,
+        mut wanted: impl FnMut(&AlertView) -> Result<bool, E>,
+    ) -> Result<Vec<AlertView>, E> {
+        self.views(self.alerts.iter(), now_ms, &mut wanted)
+    }
+
+    fn views<'k, E>(
+        &self,
+        alerts: impl Iterator<Item = (Fingerprint, &'k Kept)>,
+        now_ms: i64,
+        wanted: &mut impl FnMut(&AlertView) -> Result<bool, E>,
+    ) -> Result<Vec<AlertView>, E> {
+        let mut views = Vec::new();
+        for (alert, kept) in alerts.filter(|(_, kept)| !kept.posted.is_resolved(now_ms)) {
+            let view = self.view(alert, kept, now_ms);
+            if wanted(&view)? {
+                views.push(view);
+            }
+        }
+        Ok(views)
     }
 
     /// How many alerts are known, ended ones among them, and how many groups there are.
@@ -89,21 +133,28 @@ impl Dispatcher {
         (self.alerts.len(), self.groups.len())
     }
 
-    /// Every group with its alerts that have not ended.
-    pub fn groups(&self, now_ms: i64) -> Vec<GroupView> {
-        let view = |group: &Group| {
+    /// The groups whose receivers `told` takes, with those of their alerts that have not ended and `wanted` takes; none without any.
+    ///
+    /// # Errors
+    ///
+    /// The first one that `wanted` has.
+    pub fn groups_by<E>(
+        &self,
+        now_ms: i64,
+        told: impl Fn(&str) -> bool,
+        mut wanted: impl FnMut(&AlertView) -> Result<bool, E>,
+    ) -> Result<Vec<GroupView>, E> {
+        let mut views = Vec::new();
+        for group in self.groups.values().filter(|group| told(&group.options.receiver)) {
             let kept = group.members.keys().filter_map(|alert| Some((*alert, self.alerts.get(*alert)?)));
-            let firing = kept.filter(|(_, kept)| !kept.posted.is_resolved(now_ms));
-            GroupView {
-                key: group.key.clone(),
-                labels: group.labels.clone(),
-                receiver: group.options.receiver.clone(),
-                route_id: group.route_id.clone(),
-                next_ms: group.due_ms(),
-                alerts: firing.map(|(alert, kept)| self.view(alert, kept, now_ms)).collect(),
+            let alerts = self.views(kept, now_ms, &mut wanted)?;
+            if !alerts.is_empty() {
+                let (key, labels) = (group.key.clone(), group.labels.clone());
+                let (receiver, route_id) = (group.options.receiver.clone(), group.route_id.clone());
+                views.push(GroupView { key, labels, receiver, route_id, next_ms: group.due_ms(), alerts });
             }
-        };
-        self.groups.values().map(view).collect()
+        }
+        Ok(views)
     }
 
     fn view(&self, alert: Fingerprint, kept: &Kept, now_ms: i64) -> AlertView {
