@@ -54,7 +54,7 @@ use crate::agents::AgentBook;
 use crate::captures::{Captures, Pace};
 use forward::Forwarder;
 use load::Loaded;
-use places::Lanes;
+use places::{Lanes, NEW_MAX};
 use run::Queue;
 
 pub use glob::{matches as is_like, matching as matching_files};
@@ -223,7 +223,7 @@ impl Alerting {
             loading: Mutex::default(),
             wake: Condvar::new(),
             stopping: AtomicBool::new(false),
-            lanes: Lanes::new(queries_max),
+            lanes: Lanes::new(queries_max, NEW_MAX),
             tokens: Mutex::default(),
             threads: Mutex::default(),
             told: OnceLock::new(),

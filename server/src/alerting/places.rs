@@ -2,7 +2,8 @@
 //!
 //! Groups have threads of their own, so that one that takes long holds up no other. What would then overload the machine, or starve the others, is the
 //! queries: they wait for a place here, those of groups whose queries take longer than their interval for a place apart. Who has a usual place for
-//! longer than that has the place apart from then on, whether it is free or not: the usual one is for whoever waits.
+//! longer than that has the place apart from then on, whether it is free or not: the usual one is for whoever waits. A group that nobody knows yet has
+//! it for a few seconds at most, however long its interval is: after a start all are new, and slow ones among them must not be what the others wait for.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -14,12 +15,16 @@ use super::lock;
 
 /// Places for queries of groups that take longer than their interval.
 const SLOW_PLACES: isize = 1;
+/// Longest time for which a query of a new group has a usual place.
+pub(super) const NEW_MAX: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Lanes {
     state: Mutex<State>,
     changed: Condvar,
+    /// As [`NEW_MAX`] says.
+    new_max: Duration,
 }
 
 #[derive(Debug)]
@@ -62,10 +67,15 @@ impl State {
 }
 
 impl Lanes {
-    pub(super) fn new(places: usize) -> Self {
+    pub(super) fn new(places: usize, new_max: Duration) -> Self {
         let usual = Lane::new(isize::try_from(places.max(1)).unwrap_or(isize::MAX));
         let state = State { usual, slow: Lane::new(SLOW_PLACES), held: BTreeMap::new() };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
+        Self { state: Mutex::new(state), changed: Condvar::new(), new_max }
+    }
+
+    /// As [`Self::take`], for a group that is evaluated for the first time.
+    pub(super) fn take_new(&self, left: Duration, cancel: &CancelToken) -> Option<Place<'_>> {
+        self.take(left.min(self.new_max), cancel)
     }
 
     /// Waits for a place, for a group whose queries should take no longer than `left`: one of the slow ones when that is nothing. `None` when
@@ -139,7 +149,7 @@ mod tests {
 
     #[test]
     fn who_comes_first_is_first_and_slow_groups_hold_up_no_other() {
-        let (lanes, cancel) = (Lanes::new(2), CancelToken::new());
+        let (lanes, cancel) = (Lanes::new(2, NEW_MAX), CancelToken::new());
         let (lanes, cancel) = (&lanes, &cancel);
         let take = |minutes| lanes.take(Duration::from_mins(minutes), cancel);
         let slow = take(0).expect("a place");
@@ -179,7 +189,7 @@ mod tests {
 
     #[test]
     fn who_takes_too_long_has_a_place_apart_from_then_on() {
-        let (lanes, cancel) = (Lanes::new(1), CancelToken::new());
+        let (lanes, cancel) = (Lanes::new(1, NEW_MAX), CancelToken::new());
         let take = |left| lanes.take(left, &cancel).expect("a place");
         let (short, long) = (Duration::from_millis(1), Duration::from_hours(1));
         let late = [take(short), take(short)];

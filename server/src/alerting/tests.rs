@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::{
     Labels, ManualClock, Matcher, SampleSink as _, SeriesSet, SourceError, TimeRange, TimestampMs, WriteBatch,
@@ -275,8 +275,11 @@ impl Stuck {
         stuck
     }
 
+    #[track_caller]
     fn wait_for(&self, asked: usize) {
+        let until = Instant::now() + Duration::from_mins(1);
         while self.asked.load(Ordering::SeqCst) < asked {
+            assert!(Instant::now() < until, "{} of {asked} have asked", self.asked.load(Ordering::SeqCst));
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
     }
@@ -305,25 +308,38 @@ impl SeriesSource for Stuck {
 
 #[test]
 fn groups_that_take_long_hold_up_no_other() {
-    let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     // Their intervals pass in real time, too, while they are evaluated.
-    let group = |number| format!("{{name: s{number}, interval: 20ms, rules: [{{record: s, expr: slow}}]}}");
+    hold_up_no_other("20ms", 10_000, NEW_MAX);
+}
+
+#[test]
+fn groups_that_take_long_hold_up_no_other_in_their_first_round() {
+    hold_up_no_other("1h", 3_600_000, Duration::from_millis(20));
+}
+
+/// With so many groups of `interval` whose queries do not end that there is no usual place left.
+#[track_caller]
+fn hold_up_no_other(interval: &str, round_ms: i64, new_max: Duration) {
+    let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let group = |number| format!("{{name: s{number}, interval: {interval}, rules: [{{record: s, expr: slow}}]}}");
     let slow: Vec<String> = (0..6).map(group).collect();
     write(rules.path(), &format!("groups: [{}, {{name: g, rules: [{{record: y, expr: x}}]}}]", slow.join(", ")));
     let mut bench = Bench::open(data.path(), rules.path(), NOW_MS);
     let alerting = Arc::get_mut(&mut bench.alerting).expect("not shared");
-    alerting.lanes = Lanes::new(2);
+    alerting.lanes = Lanes::new(2, new_max);
     let stuck = Stuck::of(&mut bench, "slow");
     bench.alerting.reload().expect("read");
     bench.alerting.start();
     let iterations = || lock(&bench.alerting.loaded().slots[6].counts).iterations;
-    bench.clock.advance_ms(10_000);
+    bench.clock.advance_ms(round_ms);
     stuck.wait_for(6);
+    let until = Instant::now() + Duration::from_mins(1);
     for wanted in 1..4 {
         while iterations() < wanted {
+            assert!(Instant::now() < until, "the group that is quick was held up");
             std::thread::sleep(Duration::from_millis(1));
         }
-        bench.clock.advance_ms(10_000);
+        bench.clock.advance_ms(round_ms);
     }
     assert_eq!(stuck.asked.load(Ordering::SeqCst), 6);
     stuck.go_on();
@@ -335,7 +351,7 @@ fn how_long_queries_take_says_where_those_of_the_next_round_wait() {
     let (data, rules) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     write(rules.path(), "groups: [{name: s, interval: 20ms, rules: [{record: s, expr: slow}]}]");
     let mut bench = Bench::open(data.path(), rules.path(), NOW_MS);
-    Arc::get_mut(&mut bench.alerting).expect("not shared").lanes = Lanes::new(1);
+    Arc::get_mut(&mut bench.alerting).expect("not shared").lanes = Lanes::new(1, NEW_MAX);
     let stuck = Stuck::of(&mut bench, "slow");
     bench.alerting.reload().expect("read");
     let counts = || *lock(&bench.alerting.loaded().slots[0].counts);

@@ -21,6 +21,8 @@ pub(super) struct ServerWorld<'a> {
     external_url: &'a str,
     /// Where its queries wait for a place, and how long the whole of them should take; nothing where it is known that they take longer.
     lanes: (&'a Lanes, Duration),
+    /// Whether nobody knows yet how long they take.
+    is_new: bool,
     /// How long its queries have taken, without waiting.
     computed_us: AtomicU64,
     cancel: Arc<CancelToken>,
@@ -33,15 +35,25 @@ impl<'a> ServerWorld<'a> {
         let Alerting { means, settings, lanes, .. } = alerting;
         let interval = Duration::from_millis(interval_ms.max(0).unsigned_abs());
         let (external_url, computed_us) = (settings.external_url.as_str(), AtomicU64::default());
-        Self { means, external_url, lanes: (lanes, interval), computed_us, cancel, began: Instant::now() }
+        Self {
+            means,
+            external_url,
+            lanes: (lanes, interval),
+            is_new: false,
+            computed_us,
+            cancel,
+            began: Instant::now(),
+        }
     }
 
     /// For a round of `slot`, whose queries wait apart where they took longer than its interval in the round before.
     pub(super) fn of_slot(alerting: &'a Alerting, slot: &Slot, cancel: Arc<CancelToken>) -> Self {
         let mut world = Self::new(alerting, slot.interval_ms, cancel);
-        if lock(&slot.counts).computed > world.lanes.1 {
+        let counts = *lock(&slot.counts);
+        if counts.computed > world.lanes.1 {
             world.lanes.1 = Duration::ZERO;
         }
+        world.is_new = counts.iterations == 0;
         world
     }
 
@@ -54,7 +66,8 @@ impl<'a> ServerWorld<'a> {
 impl World for ServerWorld<'_> {
     fn vector(&self, text: &str, expr: &Expr, at_ms: i64) -> Result<Vec<VectorElement>, String> {
         let (lanes, interval) = self.lanes;
-        let place = lanes.take(interval.saturating_sub(self.computed()), &self.cancel);
+        let left = interval.saturating_sub(self.computed());
+        let place = if self.is_new { lanes.take_new(left, &self.cancel) } else { lanes.take(left, &self.cancel) };
         let _place = place.ok_or("the server stops")?;
         let began_us = self.moment_us();
         let request = Request {
