@@ -126,13 +126,14 @@ impl View<'_> {
 
     /// A rising floor; see the module's notes.
     fn probable(&self, options: &LeakOptions) -> Option<Finding> {
-        let run = run_of(self.site, |window| window.floor);
+        let floor = |window: &SiteWindow| window.floor;
+        let (run, climb) = (run_of(self.site, floor), climb_of(self.site, floor));
         let last = self.site.len().checked_sub(1)?;
         (options.rises..=run).find_map(|rises| {
             let from = last.checked_sub(rises)?;
             let (base, top) = (self.site.get(from)?.floor, self.site.get(last)?.floor);
             let holds = self.grew(base, top, options, from)
-                && !slows(self.site, from, run, |window| window.floor)
+                && !slows(self.site, from, climb, floor)
                 && !self.by_connections(from, top - base)
                 && self.persists(from, rises, top, options);
             holds.then(|| self.told(Grade::Probable, run, base, top))
@@ -333,7 +334,7 @@ fn climb_of<T>(windows: &[T], number: impl Fn(&T) -> u32) -> usize {
 }
 
 /// Whether a rise since window `from` slows down: in its later half against the earlier, and as a whole against as many windows of the
-/// same rise before it. `run` is how long the rise is.
+/// same rise before it. `run` is how long the rise is, level windows between included: behind one of these it is not another.
 fn slows<T>(windows: &[T], from: usize, run: usize, number: impl Fn(&T) -> u32) -> bool {
     let Some(last) = windows.len().checked_sub(1) else { return false };
     let rate = |begin: usize, end: usize| -> Option<f64> {

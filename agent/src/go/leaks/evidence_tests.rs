@@ -269,3 +269,13 @@ fn connections_of_a_client_that_nobody_uses_are_told() {
         assert_eq!(view.finding(&LeakOptions::default()).is_some(), want, "{company_of} with {by_connection}");
     }
 }
+
+#[test]
+fn a_level_window_does_not_hide_that_a_rise_slowed_down() {
+    let ramp = [0, 50, 100, 150, 200, 203, 203, 207, 210, 213, 216, 219];
+    let (site, process) = (aged(site(&ramp), 1, 1.0), process(ramp.len()));
+    let options = LeakOptions::default();
+    assert_eq!(view(&site, &process, Waiting::Soft).finding(&options), None);
+    let alone = view(&site[6..], &process[6..], Waiting::Soft).finding(&options);
+    assert!(alone.is_some(), "the same without what was before");
+}
