@@ -176,7 +176,10 @@ mod tests {
                 let words = words(line.trim_start());
                 assert!(words.iter().any(|word| width(word) + 20 > columns), "{name} at {columns}: {line}");
             }
-            assert!(!text.contains("[default: ]") && !text.contains("default: <"), "{name}: {text}");
+            assert!(
+                !text.contains("[default: ]") && !text.contains("default: <") && !text.contains("env: `"),
+                "{name}: {text}"
+            );
             for sub in command.get_subcommands_mut() {
                 look(sub, columns);
             }

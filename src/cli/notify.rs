@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+const CONFIG: &str = "The server's file of settings [env: METRICKIT_CONFIG]";
+
 pub(super) const EXAMPLES: &str = "\
 Examples:
   metrickit notify preview ops --file alertmanager.yml        what each integration of receiver ops would be sent
@@ -36,8 +38,7 @@ pub(crate) struct NotifyArgs {
     /// File with receivers, in Alertmanager's form [default: the server's setting `alerting_config`]
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// The server's file of settings [env: `METRICKIT_CONFIG`]
-    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    #[arg(long, value_name = "FILE", conflicts_with = "file", help = CONFIG)]
     pub(crate) config: Option<PathBuf>,
     /// Only this integration of the receiver: a kind, or a kind and its number, such as `webhook[1]`
     #[arg(long, value_name = "NAME")]
