@@ -50,24 +50,27 @@ pub struct Piece {
     pub samples: u32,
 }
 
-/// Encodes series into pieces of at most `samples_max` samples, but one series at least.
+/// Encodes series into pieces of at most `samples_max` samples and exemplars, but one series at least.
 pub fn encode<'r>(
     rows: impl Iterator<Item = (LabelsRef<'r>, Values<'r>)>,
     external: &External,
     samples_max: usize,
 ) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    let (mut request, mut series, mut samples) = (Vec::new(), Vec::new(), 0);
+    let (mut request, mut series, mut samples, mut parts) = (Vec::new(), Vec::new(), 0, 0);
     for (labels, values) in rows {
-        if values.is_empty() && values.exemplars.is_empty() {
+        // Exemplars count too: series that have nothing else could fill a record beyond what its reader takes.
+        let own = values.len() + values.exemplars.len();
+        if own == 0 {
             continue;
         }
-        if samples + values.len() > samples_max && samples > 0 {
+        if parts + own > samples_max && parts > 0 {
             pieces.push(piece(&request, samples));
             request.clear();
-            samples = 0;
+            (samples, parts) = (0, 0);
         }
         samples += values.len();
+        parts += own;
         series.clear();
         push_pairs(&mut series, 1, external.added_to(labels));
         push_values(&mut series, values, HISTOGRAMS_FIELD, true);
@@ -193,6 +196,22 @@ mod tests {
         assert_eq!(WriteRequest::decode(joined.as_slice()).expect("protobuf").timeseries.len(), 7);
         assert!(decompress(&pieces[0].payload, 5).is_none(), "the bound holds");
         assert!(encode(Readings::new(1).iter(), &External::default(), 3).is_empty());
+    }
+
+    #[test]
+    fn series_of_exemplars_alone_are_split_too() {
+        let mut batch = WriteBatch::new();
+        for at in 0..7 {
+            batch.push_series(Labels::from_pairs([("__name__", format!("n{at}"))]).expect("valid").as_ref());
+            let labels = Labels::from_pairs([("trace_id", "x")]).expect("valid");
+            batch.push_exemplar(Exemplar { labels, value: 0.5, timestamp_ms: 8 });
+        }
+        let pieces = encode(rows(&batch), &External::default(), 3);
+        let series = pieces.iter().map(|piece| {
+            let bytes = decompress(&piece.payload, 1 << 20).expect("snappy");
+            (piece.samples, WriteRequest::decode(bytes.as_slice()).expect("protobuf").timeseries.len())
+        });
+        assert_eq!(series.collect::<Vec<_>>(), [(0, 3), (0, 3), (0, 1)]);
     }
 
     #[test]
