@@ -10,7 +10,7 @@ use agent::go::outside::counters::Counters;
 use agent::go::outside::image::Image;
 use agent::go::outside::memory::{Allowance, Fault, Memory, Reader};
 use agent::go::outside::names::{Names, Remembered};
-use agent::go::outside::profile::{NoProfile, Profile, ProfileKind};
+use agent::go::outside::profile::{Amount, NoProfile, Profile, ProfileKind};
 use agent::go::outside::sites::{self, Known};
 use agent::go::outside::snapshot::Snapshot;
 use agent::go::outside::time_histogram::Bounds;
@@ -193,6 +193,36 @@ fn sound(layout: &Layout, goroutines: u64) -> Forged {
     memory.put(at(Variable::Sched), layout.sched.mnext, 1);
     memory.set(at(Variable::Allm), START + (12 << 20));
     memory
+}
+
+#[test]
+fn what_lies_behind_a_stack_of_the_heap_is_not_of_it() {
+    let (layout, addresses) = (layout("go1.26.8"), addresses());
+    let mut memory = sound(&layout, 1);
+    let all = &layout.bucket;
+    memory.set(addresses.of(Variable::MemProfileRate).expect("an address"), 1);
+    for depth in [1_u64, 5, 24, 40] {
+        let bucket = START + (16 << 20) + depth * 4096;
+        memory.set(addresses.of(Variable::Mbuckets).expect("an address"), bucket);
+        for (field, value) in [(all.typ, 1), (all.nstk, depth), (all.object_bytes, 48)] {
+            memory.put(bucket, field, value);
+        }
+        let record = bucket + u64::from(all.size) + depth * 8;
+        let part_bytes = u64::from(all.mem_record_size) / 4;
+        // Nothing is published; the parts behind that are of the collections to come.
+        for (part, allocs) in [(1, 2), (2, 0), (3, 5)] {
+            memory.put(record + part * part_bytes, all.allocs, allocs);
+            memory.put(record + part * part_bytes, all.alloc_bytes.expect("before Go 1.27"), allocs * 48);
+        }
+        let behind = record + u64::from(all.mem_record_size);
+        (behind..behind + 512).step_by(8).for_each(|at| memory.set(at, u64::MAX >> 20));
+        let profile =
+            Profile::read(ProfileKind::Heap, &image(&layout, &addresses), &mut Reader::new(&memory, ALLOWANCE));
+        let profile = profile.expect("a profile");
+        let [stack] = profile.stacks.as_slice() else { panic!("one stack") };
+        let want = Amount::Heap { object_bytes: 48, allocs: 7, frees: 0, alloc_bytes: 336, free_bytes: 0 };
+        assert_eq!((stack.pcs.len() as u64, stack.amount), (depth, want));
+    }
 }
 
 #[test]

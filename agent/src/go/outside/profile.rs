@@ -250,7 +250,9 @@ fn bucket(
         bytes = reader.bytes(at, whole(depth))?;
     }
     let (head, rest) = bytes.split_at_checked(usize::try_from(head_bytes).unwrap_or(0)).ok_or(wrong)?;
-    let (stack, record) = rest.split_at_checked(usize::try_from(depth * 8).unwrap_or(0)).ok_or(wrong)?;
+    let (stack, rest) = rest.split_at_checked(usize::try_from(depth * 8).unwrap_or(0)).ok_or(wrong)?;
+    // Behind it lies what was read in case the stack were longer.
+    let record = rest.get(..usize::try_from(record_bytes).unwrap_or(0)).ok_or(wrong)?;
     let pcs = stack.as_chunks::<8>().0.iter().map(|pc| image.linked(u64::from_le_bytes(*pc))).collect();
     let amount = amount(kind, layout, head, record, unpublished).ok_or(wrong)?;
     Ok((layout.allnext.unsigned(head).ok_or(wrong)?, ProfileStack { pcs, amount }))
