@@ -1,14 +1,15 @@
 //! What an agent says of itself, put together from what its threads count.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::Clock;
-use model::control::{AgentQueue, AgentShed, CheckIn};
+use model::control::{AgentQueue, AgentShed, CheckIn, HOSTS_MAX, NAME_BYTES_MAX, ProcessName};
 use parking_lot::Mutex;
 use procfs::process::Process;
 
-use crate::go::SharedProcesses;
+use crate::go::{GoProcess, SharedProcesses};
 use crate::queue::SharedQueue;
 use crate::stats::Stats;
 
@@ -93,9 +94,19 @@ impl Teller {
             cpu_seconds: Duration::from_micros(stats.cpu_us.get()).as_secs_f64(),
             cpu_percent: self.cpu_percent(),
             resident_bytes: resident_bytes(),
+            hosts: self.hosts(),
             go_processes: self.processes.lock().processes.len() as u64,
             ..CheckIn::default()
         }
+    }
+
+    /// Hosts that processes call themselves by and that are not the agent's name.
+    fn hosts(&self) -> Vec<String> {
+        let scan = Arc::clone(&self.processes.lock());
+        let host = |process: &GoProcess| ProcessName::new("", &process.instance).agent().to_owned();
+        let hosts: BTreeSet<String> = scan.processes.iter().map(host).collect();
+        let other = |host: &String| *host != self.name && host.len() <= NAME_BYTES_MAX;
+        hosts.into_iter().filter(other).take(HOSTS_MAX).collect()
     }
 
     fn cpu_percent(&self) -> f64 {

@@ -6,6 +6,8 @@ use super::{NAME_BYTES_MAX, OUTCOMES_MAX, REASON_BYTES_MAX, Task, TaskOutcome, U
 
 /// Most parts that an agent names as left out.
 const PARTS_MAX: usize = 16;
+/// Most hosts that an agent names besides its own.
+pub const HOSTS_MAX: usize = 256;
 
 /// What an agent says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -47,6 +49,9 @@ pub struct CheckIn {
     pub resident_bytes: u64,
     /// Go processes that it reads.
     pub go_processes: u64,
+    /// Hosts other than its name in the `instance` of processes that it reads, such as those of containers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
     /// Tasks that it has and that are not over.
     pub under_way: Vec<u64>,
     /// Tasks that are over, until a server has answered.
@@ -113,6 +118,10 @@ impl CheckIn {
                 "shed has {} parts, the limits are {PARTS_MAX} of {NAME_BYTES_MAX} bytes",
                 self.shed.parts.len()
             ));
+        }
+        if self.hosts.len() > HOSTS_MAX || self.hosts.iter().any(long) {
+            let hosts = self.hosts.len();
+            return Err(format!("hosts has {hosts} entries, the limits are {HOSTS_MAX} of {NAME_BYTES_MAX} bytes"));
         }
         if self.under_way.len() > UNDER_WAY_MAX {
             return Err(format!("underWay has {} entries, the limit is {UNDER_WAY_MAX}", self.under_way.len()));
@@ -187,6 +196,8 @@ mod tests {
         refused(|c| c.profile_error = "e".repeat(1001), "profileError has 1001 bytes");
         refused(|c| c.outcomes = vec![TaskOutcome::ok(1); 65], "outcomes has 65 entries");
         refused(|c| c.shed.parts = vec![String::new(); 17], "shed has 17 parts");
+        refused(|c| c.hosts = vec!["box".to_owned(); 257], "hosts has 257 entries");
+        refused(|c| c.hosts = vec!["b".repeat(257)], "the limits are 256 of 256 bytes");
         refused(|c| c.under_way = vec![1; 65], "underWay has 65 entries");
         refused(|c| c.outcomes = vec![TaskOutcome { id: 7, error: Some("x".repeat(1001)) }], "outcome 7");
         refused(|c| c.cpu_percent = f64::NAN, "must be numbers");

@@ -7,7 +7,7 @@
 mod check_in;
 mod task;
 
-pub use check_in::{AgentQueue, AgentShed, CheckIn, Orders, ProfileOrder};
+pub use check_in::{AgentQueue, AgentShed, CheckIn, HOSTS_MAX, Orders, ProfileOrder};
 pub use task::{BURST_INTERVAL_MS_MIN, BURST_SECONDS_MAX, ProcessName, Task, TaskKind, TaskOutcome};
 
 /// Where agents check in, below the server's address.

@@ -130,6 +130,20 @@ struct State {
     profiles: Profiles,
 }
 
+impl State {
+    /// The agent called `host`, else the only one that is here and says that it reads processes which call themselves by that host.
+    fn responsible(&self, host: &str, now_ms: i64) -> Option<(&String, &Known)> {
+        if let Some(own) = self.agents.get_key_value(host) {
+            return Some(own);
+        }
+        let reads = |(_, known): &(&String, &Known)| {
+            known.is_here(now_ms) && known.check_in.hosts.iter().any(|other| other == host)
+        };
+        let mut all = self.agents.iter().filter(reads);
+        all.next().filter(|_| all.next().is_none())
+    }
+}
+
 /// Agents that checked in, and their tasks. Bounded in every way; nothing is kept on disk.
 #[derive(Debug)]
 pub struct AgentBook {
@@ -156,7 +170,7 @@ impl AgentBook {
         }
     }
 
-    /// Orders a task of `agent`, the host in `instance`. Its number tells later what became of it.
+    /// Orders a task of `agent`, the host in `instance`: of the agent of that name, else of the one that reads processes of such a host. Its number tells later what became of it.
     ///
     /// # Errors
     ///
@@ -165,9 +179,10 @@ impl AgentBook {
         kind.check().map_err(OrderError::Invalid)?;
         let now_ms = self.clock.now().0;
         let mut state = self.lock();
-        let Some(known) = state.agents.get(agent) else {
+        let Some((agent, known)) = state.responsible(agent, now_ms) else {
             return Err(OrderError::Unknown { agent: agent.to_owned() });
         };
+        let agent = &agent.to_owned();
         match known.state(now_ms) {
             AgentState::Here => {}
             AgentState::Twins => return Err(OrderError::Twins { agent: agent.to_owned() }),
@@ -372,6 +387,24 @@ mod tests {
 
     fn burst(seconds: u64) -> TaskKind {
         TaskKind::Burst { process: ProcessName::new("", "web1/0"), interval_ms: 100, seconds }
+    }
+
+    #[test]
+    fn a_task_finds_the_agent_that_reads_processes_of_another_host() {
+        let (book, _) = book(1);
+        let reads = |name: &str, hosts: &[&str]| CheckIn {
+            hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            ..agent(name)
+        };
+        book.note(&reads("web1", &["box", "twice"]), None).unwrap();
+        book.note(&reads("web2", &["twice", "web1"]), None).unwrap();
+        let given = |host: &str| book.order(host, burst(1)).map(drop);
+        assert_eq!([given("web1"), given("box")], [Ok(()), Ok(())]);
+        for host in ["twice", "nobody"] {
+            assert_eq!(given(host), Err(OrderError::Unknown { agent: host.to_owned() }), "{host}");
+        }
+        let waiting = |name: &str| book.lock().tasks.give(name, 1, &[], 0).len();
+        assert_eq!((waiting("web1"), waiting("web2")), (2, 0));
     }
 
     #[tokio::test]
