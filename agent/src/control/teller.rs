@@ -9,7 +9,7 @@ use model::control::{AgentQueue, AgentShed, CheckIn, HOSTS_MAX, NAME_BYTES_MAX, 
 use parking_lot::Mutex;
 use procfs::process::Process;
 
-use crate::go::{GoProcess, SharedProcesses};
+use crate::go::{GoProcess, Scan, SharedProcesses};
 use crate::queue::SharedQueue;
 use crate::stats::Stats;
 
@@ -94,19 +94,10 @@ impl Teller {
             cpu_seconds: Duration::from_micros(stats.cpu_us.get()).as_secs_f64(),
             cpu_percent: self.cpu_percent(),
             resident_bytes: resident_bytes(),
-            hosts: self.hosts(),
+            hosts: hosts_but(&self.name, &self.processes.lock()),
             go_processes: self.processes.lock().processes.len() as u64,
             ..CheckIn::default()
         }
-    }
-
-    /// Hosts that processes call themselves by and that are not the agent's name.
-    fn hosts(&self) -> Vec<String> {
-        let scan = Arc::clone(&self.processes.lock());
-        let host = |process: &GoProcess| ProcessName::new("", &process.instance).agent().to_owned();
-        let hosts: BTreeSet<String> = scan.processes.iter().map(host).collect();
-        let other = |host: &String| *host != self.name && host.len() <= NAME_BYTES_MAX;
-        hosts.into_iter().filter(other).take(HOSTS_MAX).collect()
     }
 
     fn cpu_percent(&self) -> f64 {
@@ -124,7 +115,36 @@ impl Teller {
     }
 }
 
+/// Hosts other than `name` that processes call themselves by.
+fn hosts_but(name: &str, scan: &Scan) -> Vec<String> {
+    let host = |process: &GoProcess| ProcessName::new("", &process.instance).agent().to_owned();
+    let hosts: BTreeSet<String> = scan.processes.iter().map(host).collect();
+    let other = |host: &String| host != name && host.len() <= NAME_BYTES_MAX;
+    hosts.into_iter().filter(other).take(HOSTS_MAX).collect()
+}
+
 fn resident_bytes() -> u64 {
     let pages = Process::myself().and_then(|own| own.stat()).map_or(0, |stat| stat.rss);
     pages.saturating_mul(procfs::page_size())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::go::identity::Life;
+
+    #[test]
+    fn hosts_that_programs_call_themselves_by() {
+        let process = |instance: &str| GoProcess {
+            life: Life { start_ticks: 1, pid: 7, name: "api".to_owned() },
+            job: "api".to_owned(),
+            instance: instance.to_owned(),
+            build: Arc::default(),
+            same_network: true,
+        };
+        let long = format!("{}/0", "x".repeat(NAME_BYTES_MAX + 1));
+        let all = ["web1/0", "box/0", "box/1", "alone", &long];
+        let scan = Scan { processes: all.into_iter().map(process).collect(), ..Scan::default() };
+        assert_eq!(hosts_but("web1", &scan), ["alone", "box"]);
+    }
 }
