@@ -140,6 +140,37 @@ fn damage_found_at_the_start_is_put_aside_and_counted() {
 }
 
 #[test]
+fn a_damaged_length_is_no_unfinished_record() {
+    // Which record's header, what becomes of it, and what then waits and is lost: of the damaged record itself nobody knows how many.
+    let flip: fn(&mut [u8]) = |head| head[2] ^= 0x10;
+    let zero: fn(&mut [u8]) = |head| head.fill(0);
+    for (file, at, change, want, lost) in [
+        (1, 1, flip, vec![0, 3, 4, 5], 10),
+        (1, 1, zero, vec![0, 3, 4, 5], 10),
+        (1, 2, flip, vec![0, 1, 3, 4, 5], 0),
+        (4, 1, flip, vec![0, 1, 2, 3], 10),
+        (4, 1, zero, vec![0, 1, 2, 3], 10),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = options(folder.path());
+        let mut queue = Queue::open(&settings).expect("opens");
+        for number in 0..6 {
+            queue.push(vec![number; 60], 10, 0).expect("written");
+        }
+        drop(queue);
+        let path = folder.path().join(format!("{file:020}.queue"));
+        let mut bytes = fs::read(&path).expect("the file");
+        let start = 16 + at * 88;
+        change(&mut bytes[start..start + 28]);
+        fs::write(&path, &bytes).expect("written");
+        let mut queue = Queue::open(&settings).expect("opens");
+        let waits: Vec<u8> = waiting(&mut queue).iter().map(|payload| payload[0]).collect();
+        assert_eq!((waits, queue.state().lost), (want, lost), "file {file}, record {at}");
+        assert_eq!(fs::read(path.with_extension("damaged")).expect("put aside"), bytes);
+    }
+}
+
+#[test]
 fn what_cannot_be_read_at_the_start_is_put_aside() {
     let folder = tempfile::tempdir().expect("a folder");
     let settings = options(folder.path());

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use self::record::{Decoded, PAYLOAD_BYTES_MAX, Record};
+use self::record::{Decoded, HEADER_BYTES, PAYLOAD_BYTES_MAX, Record};
 use self::segment::{FILE_HEADER_BYTES, Segment, read_at};
 use crate::config::QueueConfig;
 use crate::private;
@@ -205,22 +205,34 @@ impl Queue {
         let mut paths: Vec<PathBuf> =
             listed.flatten().map(|entry| entry.path()).filter(|path| Segment::is_segment(path)).collect();
         paths.sort();
-        let mut named = 0;
-        for path in paths {
-            let recovered = Segment::recover(&path, self.acknowledged).unwrap_or_else(|error| {
+        // Sequences up to here may be in files already.
+        let mut taken = 0;
+        let count = paths.len();
+        for (at, path) in paths.into_iter().enumerate() {
+            let recovered = Segment::recover(&path, self.acknowledged, at + 1 == count).unwrap_or_else(|error| {
                 tracing::error!(path = %path.display(), %error, "queue file cannot be read");
                 None
             });
             let in_order = |first| self.segments.back().is_none_or(|before| first > before.last);
-            let Some(recovered) = recovered.filter(|recovered| in_order(recovered.segment.first)) else {
+            let recovered = match recovered {
+                Some(recovered) if !in_order(recovered.segment.first) => {
+                    self.counts.lost += recovered.segment.waiting + recovered.lost_samples;
+                    None
+                }
+                recovered => recovered,
+            };
+            let Some(recovered) = recovered else {
                 let aside = path.with_extension("damaged");
                 let renamed = fs::rename(&path, &aside);
                 tracing::error!(path = %path.display(), aside = %aside.display(), ?renamed, "no file of this queue; put aside");
                 // Its name must not be taken again where it stays.
-                named = named.max(Segment::named(&path).unwrap_or_default());
+                taken = taken.max(Segment::named(&path).unwrap_or_default());
                 continue;
             };
             self.counts.lost += recovered.lost_samples;
+            // A later start may read the rest: what comes now must stand behind it.
+            let unread_max = recovered.unread_bytes / HEADER_BYTES as u64;
+            taken = taken.max(recovered.segment.last.saturating_add(unread_max));
             if recovered.cut_bytes > 0 {
                 let path = path.display();
                 tracing::warn!(%path, cut_bytes = recovered.cut_bytes, "queue file ended in no whole record; cut");
@@ -229,7 +241,7 @@ impl Queue {
             self.segments.push_back(recovered.segment);
         }
         let last = self.segments.back().map_or(0, |segment| segment.last);
-        self.next_sequence = last.max(self.acknowledged).max(named.min(u64::MAX / 2)) + 1;
+        self.next_sequence = last.max(self.acknowledged).max(taken.min(u64::MAX / 2)) + 1;
         // A file whose name would be taken again is gone from the list when it holds nothing.
         self.remove_acknowledged();
         Ok(())
@@ -603,6 +615,45 @@ mod tests {
             })
         };
         assert_eq!([due(1_000), due(1_010), due(1_020), due(2_000)], [Some(1), None, Some(2), Some(1)]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_for_a_while_comes_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = QueueConfig { folder: folder.path().to_owned(), ..crate::Config::default().queue };
+        let numbers = |queue: &mut Queue| -> Vec<u8> {
+            queue.peek(100, 10_000, 0).iter().flat_map(Batch::records).map(|record| record.payload[0]).collect()
+        };
+        let mut queue = Queue::open(&options).expect("opens");
+        for number in 1..=5 {
+            queue.push(vec![number; 60], 1, 0).expect("written");
+        }
+        drop(queue);
+        segment::UNREADABLE_FROM.set(FILE_HEADER_BYTES + 2 * 88);
+        let mut queue = Queue::open(&options).expect("opens");
+        queue.push(vec![6; 60], 1, 0).expect("written");
+        assert_eq!(numbers(&mut queue), [1, 2, 6]);
+        drop(queue);
+        segment::UNREADABLE_FROM.set(u64::MAX);
+        let mut queue = Queue::open(&options).expect("opens");
+        assert_eq!(numbers(&mut queue), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(queue.state().lost, 0);
+    }
+
+    #[test]
+    fn what_is_put_aside_at_a_start_counts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = QueueConfig { folder: folder.path().to_owned(), ..crate::Config::default().queue };
+        for (first, samples) in [(1, 1), (2, 10)] {
+            let (_, mut file) = Segment::create(folder.path(), first).expect("made");
+            let mut bytes = Vec::new();
+            for sequence in first..first + 3 {
+                Record { sequence, created_ms: 0, samples, payload: vec![1] }.encode(&mut bytes);
+            }
+            file.write_all(&bytes).expect("written");
+        }
+        let state = Queue::open(&options).expect("opens").state();
+        assert_eq!((state.samples_waiting, state.lost, files(folder.path())), (3, 30, 1));
     }
 
     #[test]

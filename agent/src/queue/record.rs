@@ -58,6 +58,12 @@ impl Record {
         out.extend_from_slice(&self.payload);
     }
 
+    /// The sequence that `head` says.
+    pub(super) fn sequence_in(head: &[u8; HEADER_BYTES]) -> u64 {
+        let (_, rest) = head.split_at(8);
+        rest.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
     /// Reads the record at the start of `bytes`.
     pub fn decode(bytes: &[u8]) -> Decoded {
         if bytes.is_empty() {

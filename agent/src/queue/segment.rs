@@ -14,6 +14,8 @@ pub(super) const FILE_HEADER_BYTES: u64 = 16;
 const SUFFIX: &str = "queue";
 /// Longest file that is opened; a file of the queue is far shorter.
 const FILE_BYTES_MAX: u64 = 4 << 30;
+/// How far behind a damaged record others are looked for.
+const SEARCHED_BYTES_MAX: u64 = 64 << 20;
 
 /// What is known of a file.
 #[derive(Debug)]
@@ -72,8 +74,8 @@ impl Segment {
     }
 
     /// Reads the file at `path` through. What ends in no whole record was being written and is cut; where records are damaged, a copy of
-    /// the file is put aside before. Nothing when it is no file of a queue.
-    pub(super) fn recover(path: &Path, acknowledged: u64) -> io::Result<Option<Recovered>> {
+    /// the file is put aside before. Only the last file of all, `is_last`, can have been written to. Nothing when it is no file of a queue.
+    pub(super) fn recover(path: &Path, acknowledged: u64, is_last: bool) -> io::Result<Option<Recovered>> {
         let mut file = OpenOptions::new().read(true).append(true).open(path)?;
         private::tighten(&file);
         let file_bytes = file.metadata()?.len();
@@ -96,7 +98,8 @@ impl Segment {
                 // What was read before is there; nothing may be written behind what cannot be read.
                 Err(error) if segment.first <= segment.last => {
                     tracing::error!(path = %path.display(), at = segment.bytes, %error, "the rest of a queue file cannot be read");
-                    return Ok(Some(Recovered { segment, file: None, cut_bytes: 0, lost_samples: 0 }));
+                    let unread_bytes = file_bytes - segment.bytes;
+                    return Ok(Some(Recovered { segment, file: None, unread_bytes, cut_bytes: 0, lost_samples: 0 }));
                 }
                 Err(error) => return Err(error),
             }
@@ -104,16 +107,18 @@ impl Segment {
         let cut_bytes = file_bytes - segment.bytes;
         let mut lost_samples = 0;
         if !is_whole {
-            if !is_unfinished(&file, segment.bytes, file_bytes)? {
+            let behind = whole_behind(&file, &segment, file_bytes).unwrap_or_default();
+            if !is_last || !behind.is_empty() || !is_unfinished(&file, segment.bytes, file_bytes)? {
                 let aside = path.with_extension("damaged");
                 let copied = fs::copy(path, &aside).map(drop);
-                lost_samples = samples_behind(&file, segment.bytes, file_bytes, acknowledged);
+                let waiting = behind.iter().filter(|(sequence, _)| *sequence > acknowledged);
+                lost_samples = waiting.map(|(_, samples)| u64::from(*samples)).sum();
                 let (path, aside) = (path.display(), aside.display());
                 tracing::error!(%path, %aside, ?copied, lost_samples, "queue file has a damaged record; copied aside and cut before it");
             }
             file.set_len(segment.bytes)?;
         }
-        Ok(Some(Recovered { segment, file: Some(file), cut_bytes, lost_samples }))
+        Ok(Some(Recovered { segment, file: Some(file), unread_bytes: 0, cut_bytes, lost_samples }))
     }
 
     /// Whether `path` is named like a file of the queue.
@@ -128,6 +133,8 @@ pub(super) struct Recovered {
     pub(super) segment: Segment,
     /// Open for appending; none where that must not be.
     pub(super) file: Option<File>,
+    /// Bytes behind the last good record that cannot be read now, but perhaps at a later start.
+    pub(super) unread_bytes: u64,
     /// Bytes behind the last good record, which are gone.
     pub(super) cut_bytes: u64,
     /// Samples that waited in whole records among them.
@@ -141,18 +148,29 @@ fn is_unfinished(file: &File, offset: u64, file_bytes: u64) -> io::Result<bool> 
     Ok(length <= PAYLOAD_BYTES_MAX && runs_out || head == [0; HEADER_BYTES])
 }
 
-/// Samples of whole records behind the damaged one at `offset` that are not acknowledged, as far as lengths lead to them.
-fn samples_behind(file: &File, mut offset: u64, file_bytes: u64, acknowledged: u64) -> u64 {
-    let mut samples = 0;
-    while let Ok(Some((length, _))) = head_at(file, offset, file_bytes) {
-        match read_at(file, offset, file_bytes) {
-            Ok(Decoded::Record(record, _)) if record.sequence > acknowledged => samples += u64::from(record.samples),
-            Ok(Decoded::Record(..) | Decoded::Damaged) => {}
-            Ok(Decoded::End) | Err(_) => break,
+/// Sequence and samples of the whole records behind the damaged one where `segment` ends. Its length may be what is damaged, so they are
+/// looked for at every byte.
+fn whole_behind(file: &File, segment: &Segment, file_bytes: u64) -> io::Result<Vec<(u64, u32)>> {
+    let left = file_bytes.saturating_sub(segment.bytes).min(SEARCHED_BYTES_MAX);
+    let mut bytes = vec![0; usize::try_from(left).unwrap_or_default()];
+    file.read_exact_at(&mut bytes, segment.bytes)?;
+    let mut found = Vec::new();
+    let (mut last, mut at) = (segment.last, 1);
+    while let Some((head, _)) = bytes.get(at..).and_then(<[u8]>::split_first_chunk::<HEADER_BYTES>) {
+        let (length, _) = head.split_first_chunk::<4>().expect("the header is longer");
+        let whole = (u32::from_le_bytes(*length) as usize).saturating_add(HEADER_BYTES);
+        // Checked by its sum only where its number could be the next: the sum of all bytes at every byte takes long.
+        let follows = Record::sequence_in(head).checked_sub(last).is_some_and(|ahead| (1..=left).contains(&ahead));
+        match bytes.get(at..at.saturating_add(whole)).filter(|_| follows).map(Record::decode) {
+            Some(Decoded::Record(record, _)) => {
+                last = record.sequence;
+                at += whole;
+                found.push((record.sequence, record.samples));
+            }
+            _ => at += 1,
         }
-        offset = offset.saturating_add((HEADER_BYTES + length) as u64);
     }
-    samples
+    Ok(found)
 }
 
 /// The length that the record at `offset` says its payload has, and its header; nothing where the file has no whole header.
@@ -166,8 +184,18 @@ fn head_at(file: &File, offset: u64, file_bytes: u64) -> io::Result<Option<(usiz
     Ok(Some((u32::from_le_bytes(*length) as usize, head)))
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Where a device that fails now and then cannot be read, on this thread.
+    pub(super) static UNREADABLE_FROM: std::cell::Cell<u64> = const { std::cell::Cell::new(u64::MAX) };
+}
+
 /// The record at `offset` of a file with `file_bytes` bytes.
 pub(super) fn read_at(file: &File, offset: u64, file_bytes: u64) -> io::Result<Decoded> {
+    #[cfg(test)]
+    if offset >= UNREADABLE_FROM.get() {
+        return Err(io::ErrorKind::Other.into());
+    }
     let left = file_bytes.saturating_sub(offset);
     if left == 0 {
         return Ok(Decoded::End);
