@@ -1,5 +1,6 @@
 //! Sizes of file systems, asked by a thread that may be left behind: a file system whose server went away answers never, and nothing
 //! ends the call. Such a one is not asked again until it has answered, and costs a round once what it costs to find that out.
+//! The late answer of a slow one counts in the round that finds it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ pub(super) struct Statvfs {
     /// Kept from round to round, unless it is stuck.
     worker: Option<Worker>,
     stuck: HashMap<PathBuf, Receiver<Answer>>,
+    /// What came since the last round of those that were late in it.
+    late: HashMap<PathBuf, Answer>,
 }
 
 /// One round of asking.
@@ -57,22 +60,31 @@ impl Default for Statvfs {
 impl Statvfs {
     /// Asks with `ask`, and waits for a round's answers as long as `wait`.
     fn asking(ask: impl Fn(&Path) -> Answer + Send + Sync + 'static, wait: Duration) -> Self {
-        Self { ask: Arc::new(ask), wait, worker: None, stuck: HashMap::new() }
+        Self { ask: Arc::new(ask), wait, worker: None, stuck: HashMap::new(), late: HashMap::new() }
     }
 
     /// Begins a round; who answered meanwhile is asked again.
     pub(super) fn round(&mut self) -> Round<'_> {
-        self.stuck.retain(|_, late| matches!(late.try_recv(), Err(TryRecvError::Empty)));
+        self.late.clear();
+        self.stuck.retain(|mount, answers| match answers.try_recv() {
+            Ok(answer) => {
+                self.late.insert(mount.clone(), answer);
+                false
+            }
+            Err(error) => error == TryRecvError::Empty,
+        });
         let left = self.wait;
         Round { of: self, left }
     }
 }
 
 impl Round<'_> {
-    /// The sizes of the file system at `mount`; nothing when it refuses or does not answer in time.
+    /// The sizes of the file system at `mount`; nothing when it refuses or does not answer in time. Where an answer came late, that is what
+    /// is given, unless a new one comes at once.
     pub(super) fn of(&mut self, mount: &Path) -> Option<StatVfs> {
+        let late = self.of.late.remove(mount);
         if self.of.stuck.contains_key(mount) || self.of.stuck.len() >= STUCK_MAX {
-            return None;
+            return late?.ok();
         }
         let worker = match self.of.worker.take() {
             Some(worker) => worker,
@@ -80,12 +92,15 @@ impl Round<'_> {
         };
         worker.asked.send(mount.to_owned()).ok()?;
         let asked = Instant::now();
-        let answer = worker.answers.recv_timeout(self.left.max(WAIT_MIN));
+        let wait = if late.is_some() { WAIT_MIN } else { self.left.max(WAIT_MIN) };
+        let answer = worker.answers.recv_timeout(wait);
         self.left = self.left.saturating_sub(asked.elapsed());
         let Ok(answer) = answer else {
-            tracing::warn!(mount = %mount.display(), "file system does not answer; it is not asked again until it does");
+            if late.is_none() {
+                tracing::warn!(mount = %mount.display(), "file system does not answer; it is not asked again until it does");
+            }
             self.of.stuck.insert(mount.to_owned(), worker.answers);
-            return None;
+            return late?.ok();
         };
         self.of.worker = Some(worker);
         answer.ok()
@@ -159,7 +174,35 @@ mod tests {
         while !round(&["/hung"])[0] {
             std::thread::yield_now();
         }
-        assert_eq!(hung(&asked.lock()), 2, "asked anew when it has answered");
+        // Asked anew when it has answered.
+        while hung(&asked.lock()) < 2 {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_late_answer_counts_and_is_not_waited_for() {
+        let (release, released) = channel::<()>();
+        let released = Mutex::new(released);
+        let ask = move |_: &Path| {
+            let _ = released.lock().recv();
+            rustix::fs::statvfs("/")
+        };
+        let mut statvfs = Statvfs::asking(ask, Duration::ZERO);
+        let slow = Path::new("/slow");
+        assert!(statvfs.round().of(slow).is_none());
+        // Who waits for it as for others comes too late.
+        statvfs.wait = Duration::from_mins(1);
+        let began = Instant::now();
+        for _ in 0..2 {
+            release.send(()).expect("it waits");
+            while statvfs.round().of(slow).is_none() {
+                assert!(began.elapsed() < Duration::from_mins(1), "the late answer is lost");
+                std::thread::yield_now();
+            }
+            assert!(statvfs.stuck.contains_key(slow), "asked again behind the round");
+        }
+        drop(release);
     }
 
     #[test]
