@@ -16,7 +16,7 @@ use crate::go::SharedProcesses;
 use crate::go::census::Way;
 use crate::go::ways::{Part, ProcessKey, Ways};
 use crate::http::Written;
-use crate::queue::QueueError;
+use crate::queue::{QueueError, Unsynced};
 use crate::readings::rows;
 use crate::send::Outbox;
 use crate::send::encode::decompress;
@@ -101,11 +101,25 @@ impl Intake {
 
     /// Queues the samples of `body`, which `peer` sent, and answers.
     pub(super) fn take(&self, version: Version, body: &[u8], peer: Option<Peer>) -> Answer {
+        let (answer, unsynced) = self.work(version, body, peer);
+        // A slow device holds up this program alone.
+        if let Some(unsynced) = unsynced {
+            unsynced.sync_or_warn();
+        }
+        answer
+    }
+
+    /// The answer, and what is to be forced to the device before it is given.
+    fn work(&self, version: Version, body: &[u8], peer: Option<Peer>) -> (Answer, Option<Unsynced>) {
         let mut bench = self.bench.lock();
         let Bench { decoder, batch, rejected } = &mut *bench;
         batch.clear();
         rejected.clear();
-        let taken = self.queue(version, body, peer, decoder, batch, rejected);
+        let mut unsynced = None;
+        let taken = self.queue(version, body, peer, decoder, batch, rejected).map(|(written, due)| {
+            unsynced = due;
+            written
+        });
         let mut answer = match taken {
             Ok(written) if rejected.is_empty() => Answer { status: 204, written: Some(written), ..Answer::default() },
             Ok(written) => Answer { written: Some(written), ..Answer::of(400, rejected.reasons().join("\n")) },
@@ -117,7 +131,7 @@ impl Intake {
         if batch.memory_bytes() > KEPT_BYTES_MAX {
             *bench = Bench::default();
         }
-        answer
+        (answer, unsynced)
     }
 
     fn queue(
@@ -128,7 +142,7 @@ impl Intake {
         decoder: &mut RemoteWriteDecoder,
         batch: &mut WriteBatch,
         rejected: &mut Rejected,
-    ) -> Result<Written, Answer> {
+    ) -> Result<(Written, Option<Unsynced>), Answer> {
         let refused = |error: IngestError| Answer::of(error.status(), error.to_string());
         let plain = decompress(body, PLAIN_BYTES_MAX).ok_or_else(|| {
             Answer::of(400, format!("the body is no block of snappy of {PLAIN_BYTES_MAX} bytes at most"))
@@ -137,7 +151,7 @@ impl Intake {
         decoder.clear();
         result.map_err(refused)?;
         let now_ms = self.clock.now().0;
-        self.outbox.accept(batch, &self.target(peer), now_ms).map_err(|error| self.full(&error))?;
+        let unsynced = self.outbox.accept(batch, &self.target(peer), now_ms).map_err(|error| self.full(&error))?;
         self.note(peer, batch);
         let is_histogram = |at: usize| {
             batch.full_samples(at).iter().filter(|sample| matches!(sample.value, SampleValue::Histogram(_))).count()
@@ -145,7 +159,8 @@ impl Intake {
         let histograms = (0..batch.series_len()).map(is_histogram).sum::<usize>() as u64;
         let samples = batch.samples_len() as u64;
         self.stats.receive_samples.add(samples);
-        Ok(Written { samples: samples - histograms, histograms, exemplars: batch.exemplars_len() as u64 })
+        let written = Written { samples: samples - histograms, histograms, exemplars: batch.exemplars_len() as u64 };
+        Ok((written, unsynced))
     }
 
     fn full(&self, error: &QueueError) -> Answer {
@@ -206,5 +221,41 @@ impl Intake {
                 self.ways.gives(key, Way::Sdk, &noted.names, now_ms, kept_ms);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::remote_write::{Label, TimeSeries, WireSample, WriteRequest};
+    use model::{ManualClock, TimestampMs};
+    use prost::Message as _;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::queue::Queue;
+    use crate::send::encode::{External, compress};
+    use crate::send::metadata::SharedMetadata;
+
+    #[test]
+    fn what_is_forced_to_the_device_holds_up_no_other_program() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut options = Config::default().queue;
+        folder.path().clone_into(&mut options.folder);
+        options.sync_interval_ms = 0;
+        let queue = Arc::new(Mutex::new(Queue::open(&options).expect("opens")));
+        let stats = Arc::new(Stats::default());
+        let outbox = Outbox::new(queue, SharedMetadata::default(), External::new(Vec::new()), 100, Arc::clone(&stats));
+        let clock = Arc::new(ManualClock::new(TimestampMs(20_000)));
+        let intake = Intake::new(outbox, Known::default(), clock, stats);
+        let label = Label { name: METRIC_NAME.to_owned(), value: "up".to_owned() };
+        let sample = WireSample { value: 1.0, timestamp: 19_000, ..WireSample::default() };
+        let series = TimeSeries { labels: vec![label], samples: vec![sample], ..TimeSeries::default() };
+        let request = WriteRequest { timeseries: vec![series], ..WriteRequest::default() };
+        let body = compress(&request.encode_to_vec());
+        let (answer, unsynced) = intake.work(Version::V1, &body, None);
+        assert_eq!(answer.status, 204, "{answer:?}");
+        unsynced.expect("left to whoever answers").sync().expect("forced");
+        assert!(intake.bench.try_lock().is_some());
+        assert_eq!(intake.take(Version::V1, &body, None).status, 204);
     }
 }

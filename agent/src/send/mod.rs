@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::filter::MetricFilter;
 use crate::go::leaks::Loads;
 use crate::go::signals::Signals;
-use crate::queue::{QueueError, SharedQueue};
+use crate::queue::{QueueError, SharedQueue, Unsynced};
 use crate::readings::{Readings, rows};
 use crate::stats::Stats;
 
@@ -113,11 +113,7 @@ impl Outbox {
                 Err(_) => {}
             }
         }
-        self.sync();
-    }
-
-    /// Forces to the device what is due, while others go on with the queue.
-    fn sync(&self) {
+        // Others go on with the queue meanwhile.
         let unsynced = self.queue.lock().take_unsynced();
         if let Some(unsynced) = unsynced {
             unsynced.sync_or_warn();
@@ -125,11 +121,17 @@ impl Outbox {
     }
 
     /// Queues what a program pushed, and `more` labels where they are absent: when this returns, all of it is in a file.
+    /// Returns what is to be forced to the device before the program is told, for the caller to do where nobody waits for it.
     ///
     /// # Errors
     ///
     /// When the queue is full or the disk refuses; the same may be handed over again.
-    pub fn accept(&self, pushed: &WriteBatch, more: &[(String, String)], now_ms: i64) -> Result<(), QueueError> {
+    pub fn accept(
+        &self,
+        pushed: &WriteBatch,
+        more: &[(String, String)],
+        now_ms: i64,
+    ) -> Result<Option<Unsynced>, QueueError> {
         let shape = self.shape();
         let external = shape.external.and(more);
         let mut sieve = shape.filter.sieve();
@@ -140,7 +142,6 @@ impl Outbox {
             self.queue.lock().offer(piece.payload, piece.samples, now_ms)?;
             self.stats.queue_wrote();
         }
-        self.sync();
         if let Some(signals) = &self.signals {
             signals.observe(rows(pushed));
         }
@@ -148,6 +149,6 @@ impl Outbox {
             loads.observe(rows(pushed));
         }
         self.metadata.lock().take(pushed.metadata().iter().map(|(name, metadata)| (name, metadata)), now_ms);
-        Ok(())
+        Ok(self.queue.lock().take_unsynced())
     }
 }
