@@ -23,8 +23,10 @@ const SAVED_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct KeptNames {
     folder: PathBuf,
     boot: String,
-    /// What the file says, and when it was written.
-    saved: Option<(Names, Instant)>,
+    /// What was written last.
+    saved: Option<Names>,
+    /// When it was tried last, with or without success.
+    tried: Option<Instant>,
     failing: bool,
 }
 
@@ -42,7 +44,7 @@ impl KeptNames {
     }
 
     fn open_in(folder: &Path, boot: &str) -> (Self, Names) {
-        let kept = Self { folder: folder.to_owned(), boot: boot.to_owned(), saved: None, failing: false };
+        let kept = Self { folder: folder.to_owned(), boot: boot.to_owned(), saved: None, tried: None, failing: false };
         let names = kept.load().unwrap_or_default();
         (kept, names)
     }
@@ -57,12 +59,12 @@ impl KeptNames {
 
     /// Keeps what `names` gives, now and then and when it is new.
     pub(super) fn save(&mut self, names: impl FnOnce() -> Names, now: Instant) {
-        if self.saved.as_ref().is_some_and(|(_, at)| now.saturating_duration_since(*at) < SAVED_EVERY) {
+        if self.tried.is_some_and(|at| now.saturating_duration_since(at) < SAVED_EVERY) {
             return;
         }
+        self.tried = Some(now);
         let names = names();
-        if let Some((saved, at)) = self.saved.as_mut().filter(|(saved, _)| *saved == names) {
-            (*saved, *at) = (names, now);
+        if self.saved.as_ref() == Some(&names) {
             return;
         }
         let written = self.write(&names);
@@ -71,7 +73,8 @@ impl KeptNames {
             _ => {}
         }
         self.failing = written.is_err();
-        self.saved = Some((names, now));
+        // What the file says is not known after a failure: the same is tried again.
+        self.saved = written.is_ok().then_some(names);
     }
 
     /// Whole or not at all. It is not forced to the device: after a power cut all ids begin again.
@@ -119,6 +122,23 @@ mod tests {
         identities.assign(&[b.clone(), c.clone(), a.clone()], &[]);
         kept.save(|| identities.names(), now + 2 * SAVED_EVERY);
         assert_eq!(restarted("boot 1"), before);
+    }
+
+    #[test]
+    fn what_the_folder_refused_is_written_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let life = Life { start_ticks: 1, pid: 7, name: "api".to_owned() };
+        let names = || Names { slots: vec![(life.clone(), 3)], adopted: Vec::new() };
+        let (mut kept, _) = KeptNames::open_in(folder.path(), "boot 1");
+        // A folder in place of the file.
+        let in_the_way = folder.path().join(format!("{FILE}.part"));
+        fs::create_dir(&in_the_way).expect("made");
+        let now = Instant::now();
+        kept.save(names, now);
+        fs::remove_dir(&in_the_way).expect("removed");
+        kept.save(|| panic!("too soon"), now + SAVED_EVERY / 2);
+        kept.save(names, now + SAVED_EVERY);
+        assert_eq!(KeptNames::open_in(folder.path(), "boot 1").1, names());
     }
 
     #[test]
