@@ -160,9 +160,13 @@ impl GoRounds {
                     None => leaks,
                 }));
             }
-            // Behind those who read: it reports how each process was read.
-            add(Box::new(ReadingInfo::new(processes(), ways())));
-            add(Box::new(GoProcesses::new(processes()).beside(self.known.sdk.clone())));
+        }
+        // Behind those who read: it reports how each process was read, and forgets those that ended, also where nobody looks for processes and
+        // all that is known of them is what they push.
+        add(Box::new(ReadingInfo::new(Arc::clone(&self.known.processes), self.known.ways.clone())));
+        if config.go.discover {
+            let processes = Arc::clone(&self.known.processes);
+            add(Box::new(GoProcesses::new(processes).beside(self.known.sdk.clone())));
         }
         if let Some(signals) = &self.signals {
             add(Box::new(SignalsCollector::new(signals.clone(), Arc::clone(&self.known.processes))));

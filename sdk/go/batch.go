@@ -47,7 +47,7 @@ type batch struct {
 	scratch distribution
 	emitter Emitter
 	// emitted has the round in which functions gave each of their series last.
-	emitted map[string]uint64
+	emitted map[string]*uint64
 	round   uint64
 	key     []byte
 	// series were written in this round.
@@ -100,13 +100,18 @@ func (b *batch) claim(name string, own []label) error {
 		}
 	}
 	b.key = key
-	if b.emitted[string(key)] == b.round {
+	last := b.emitted[string(key)]
+	if last == nil {
+		if b.emitted == nil {
+			b.emitted = make(map[string]*uint64)
+		}
+		last = new(uint64)
+		b.emitted[string(key)] = last
+	}
+	if *last == b.round {
 		return fmt.Errorf("metrickit: metric %s has a series twice, %v", name, own)
 	}
-	if b.emitted == nil {
-		b.emitted = make(map[string]uint64)
-	}
-	b.emitted[string(key)] = b.round
+	*last = b.round
 	return nil
 }
 

@@ -2,13 +2,13 @@
 //!
 //! The agent writes through the server's own port, as one on another host would.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use agent::config::Origin;
 use agent::control::Source;
-use agent::{AgentArgs, StopFlag};
+use agent::{AgentArgs, AgentError, RunSummary, StopFlag};
 use anyhow::Context;
 use model::{Clock, SystemClock};
 
@@ -27,6 +27,8 @@ const AFTER_HOST: Duration = Duration::from_secs(3);
 const PUSH_INTERVAL: &str = "1s";
 /// The agent's queue, inside the data folder.
 const QUEUE_FOLDER: &str = "agent-queue";
+/// Pause before an agent of which a thread panicked is started anew.
+const AGENT_PAUSE: Duration = Duration::from_secs(10);
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long one look may take.
@@ -60,35 +62,82 @@ pub(crate) fn run(
     }
     while !stop.wait(LOOK_EVERY) && !serving.has_ended() {}
     stop.stop();
-    let stopped = agent.join();
+    let stopped = agent.stop();
     serving.stop()?;
     stopped.map_err(|_| anyhow::anyhow!("the agent's thread panicked; the log has the details"))
 }
 
-/// Starts the agent on a thread of its own. Its options are its own, but for where it sends and keeps its queue.
-fn start_agent(url: &str, settings: &ServerSettings, stop: &StopFlag) -> anyhow::Result<JoinHandle<()>> {
+/// The agent at work, on a thread of its own.
+struct Beside {
+    /// Ends the run of the agent that is under way.
+    run: Arc<Mutex<StopFlag>>,
+    thread: JoinHandle<()>,
+}
+
+impl Beside {
+    /// Ends it; the flag it was started with is set already.
+    fn stop(self) -> std::thread::Result<()> {
+        set(&self.run, |run| run.stop());
+        self.thread.join()
+    }
+}
+
+/// Changes what is behind the lock.
+fn set<T>(behind: &Mutex<T>, change: impl FnOnce(&mut T)) {
+    change(&mut behind.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+/// Lets the agent `run` until `stop`, and anew where one of its threads panicked: the server is not to end for that.
+fn keep_running(
+    stop: &StopFlag,
+    current: &Mutex<StopFlag>,
+    pause: Duration,
+    mut run: impl FnMut(&StopFlag) -> Result<RunSummary, AgentError>,
+) {
+    while !stop.is_stopped() {
+        let own = StopFlag::new();
+        set(current, |run| *run = own.clone());
+        // Whoever stops sets `stop` first: either it is seen here, or the flag of this run is set.
+        if stop.is_stopped() {
+            return;
+        }
+        match run(&own) {
+            Ok(summary) => return tracing::info!(samples_sent = summary.samples_sent, "agent stopped"),
+            Err(error @ AgentError::Panicked(_)) => {
+                tracing::error!(%error, again_s = pause.as_secs(), "the agent ended and is started anew");
+                stop.wait(pause);
+            }
+            // The server has its uses without it.
+            Err(error) => return tracing::error!(%error, "the agent ended; the server goes on without it"),
+        }
+    }
+}
+
+/// Starts the agent. Its options are its own, but for where it sends and keeps its queue.
+fn start_agent(url: &str, settings: &ServerSettings, stop: &StopFlag) -> anyhow::Result<Beside> {
     let queue = settings.data.join(QUEUE_FOLDER);
     let queue = queue.to_str().context("the path of the data folder is not UTF-8")?.to_owned();
     let push_url = format!("{url}/api/v1/write");
-    let source = Source::new(AgentArgs::default()).without_signals().overriding(move |options| {
-        options.set("push.url", &push_url, Origin::Program)?;
-        options.set("queue.folder", &queue, Origin::Program)?;
-        if options.get("push.interval").origin == Origin::Default {
-            options.set("push.interval", PUSH_INTERVAL, Origin::Program)?;
-        }
-        Ok(())
-    });
-    let loaded = source.load()?;
-    let stop = stop.clone();
-    let run = move || {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        match agent::run_from(source, loaded, &clock, &stop) {
-            Ok(summary) => tracing::info!(samples_sent = summary.samples_sent, "agent stopped"),
-            // The server has its uses without it.
-            Err(error) => tracing::error!(%error, "the agent ended; the server goes on without it"),
-        }
+    let source = move || {
+        let (push_url, queue) = (push_url.clone(), queue.clone());
+        Source::new(AgentArgs::default()).without_signals().overriding(move |options| {
+            options.set("push.url", &push_url, Origin::Program)?;
+            options.set("queue.folder", &queue, Origin::Program)?;
+            if options.get("push.interval").origin == Origin::Default {
+                options.set("push.interval", PUSH_INTERVAL, Origin::Program)?;
+            }
+            Ok(())
+        })
     };
-    std::thread::Builder::new().name("agent".to_owned()).spawn(run).context("the agent's thread cannot be started")
+    let loaded = source().load()?;
+    let (stop, run) = (stop.clone(), Arc::new(Mutex::new(StopFlag::new())));
+    let current = Arc::clone(&run);
+    let work = move || {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        keep_running(&stop, &current, AGENT_PAUSE, |own| agent::run_from(source(), loaded.clone(), &clock, own));
+    };
+    let thread = std::thread::Builder::new().name("agent".to_owned()).spawn(work);
+    Ok(Beside { run, thread: thread.context("the agent's thread cannot be started")? })
 }
 
 /// What the agent has found so far.
@@ -182,6 +231,25 @@ fn next_steps(url: &str) -> String {
 mod tests {
     use super::*;
     use crate::client::answer::series;
+
+    #[test]
+    fn an_agent_of_which_a_thread_panicked_is_started_anew_and_the_stop_ends_it() {
+        let (stop, current, mut runs) = (StopFlag::new(), Mutex::new(StopFlag::new()), 0);
+        keep_running(&stop, &current, Duration::ZERO, |own| {
+            runs += 1;
+            if runs < 3 {
+                own.fail("agent-test");
+                return Err(AgentError::Panicked("agent-test"));
+            }
+            // As when the program ends while the agent runs.
+            stop.stop();
+            set(&current, |run| run.stop());
+            assert!(own.wait(Duration::from_mins(1)), "the stop reaches the run that is under way");
+            Ok(RunSummary::default())
+        });
+        assert_eq!(runs, 3);
+        keep_running(&stop, &current, Duration::ZERO, |_| panic!("nothing runs after a stop"));
+    }
 
     #[test]
     fn findings_in_words() {

@@ -50,7 +50,8 @@ impl Collector for System {
         ];
         out.push(&OS, &labels.each_ref().map(|(name, value)| (*name, value.as_str())), 1.0);
         // Not what this process may use, which its affinity and the quota of its control group say.
-        if let Some(cores) = read_proc("/sys/devices/system/cpu/online").ok().and_then(|text| online(&text)) {
+        let cores = read_proc("/sys/devices/system/cpu/online").ok().and_then(|text| online(&text));
+        if let Some(cores) = cores.or_else(|| read_proc("/proc/stat").ok().map(|text| listed(&text))) {
             out.push(&CORES, &[], float(cores));
         }
         let files = read_proc("/proc/sys/fs/file-nr")?;
@@ -61,6 +62,13 @@ impl Collector for System {
         }
         Ok(())
     }
+}
+
+/// How many processors `/proc/stat` has a line of.
+fn listed(stat: &str) -> u64 {
+    let is_one =
+        |line: &&str| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    stat.lines().filter(is_one).count() as u64
 }
 
 /// How many processors a list such as `0-3,6` has; none where it is no list.

@@ -21,6 +21,7 @@ use crate::config::{Config, ConfigError, Settings};
 use crate::send::Outbox;
 use crate::stats::Stats;
 use crate::stop::StopFlag;
+use crate::threads;
 
 /// Time between two looks at the file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -260,7 +261,7 @@ impl Reloader {
         }
         let reloader = self.clone();
         let mut known = stamp(&self.0.source.file());
-        std::thread::Builder::new().name("agent-reload".to_owned()).spawn(move || {
+        threads::start("agent-reload", &self.0.stop, move || {
             while !reloader.0.stop.wait(LOOK_EVERY) {
                 let now = stamp(&reloader.0.source.file());
                 if asked.swap(false, Ordering::Relaxed) || now != known {
@@ -268,8 +269,7 @@ impl Reloader {
                     reloader.again();
                 }
             }
-        })?;
-        Ok(())
+        })
     }
 }
 

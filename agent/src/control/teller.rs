@@ -65,6 +65,8 @@ impl Teller {
         let now_ms = self.clock.now().0;
         let held = self.queue.lock().state();
         let stats = &self.stats;
+        // Everybody else waits for the lock: it is not held while anything is made of it.
+        let scan = Arc::clone(&self.processes.lock());
         CheckIn {
             agent: self.name.clone(),
             run: self.run,
@@ -94,8 +96,8 @@ impl Teller {
             cpu_seconds: Duration::from_micros(stats.cpu_us.get()).as_secs_f64(),
             cpu_percent: self.cpu_percent(),
             resident_bytes: resident_bytes(),
-            hosts: hosts_but(&self.name, &self.processes.lock()),
-            go_processes: self.processes.lock().processes.len() as u64,
+            hosts: hosts_but(&self.name, &scan),
+            go_processes: scan.processes.len() as u64,
             ..CheckIn::default()
         }
     }
@@ -130,8 +132,27 @@ fn resident_bytes() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use model::SystemClock;
+
     use super::*;
+    use crate::config::Config;
     use crate::go::identity::Life;
+    use crate::queue::Queue;
+
+    #[test]
+    fn what_is_told_is_of_one_look_and_nobody_waits_for_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = Config::default();
+        config.queue.folder = folder.path().to_owned();
+        let queue: SharedQueue = Arc::new(Mutex::new(Queue::open(&config.queue).expect("a queue")));
+        let (clock, stats) = (Arc::new(SystemClock) as Arc<dyn Clock>, Arc::new(Stats::default()));
+        let (processes, (tell, told)) = (SharedProcesses::default(), std::sync::mpsc::channel());
+        let teller = Teller::new(("web1", "dev"), &clock, &stats, &queue, &processes);
+        std::thread::spawn(move || tell.send(teller.tell()));
+        let said = told.recv_timeout(Duration::from_mins(1)).expect("it waits for nobody, itself included");
+        assert_eq!((said.agent.as_str(), said.go_processes), ("web1", 0));
+        assert!(processes.try_lock().is_some());
+    }
 
     #[test]
     fn hosts_that_programs_call_themselves_by() {

@@ -1,6 +1,7 @@
 //! Threads that help with a round and are kept for the next: to start one costs more than most scrapes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::Builder;
 
@@ -15,8 +16,18 @@ pub(super) struct Pool {
 
 struct Task {
     work: Work,
+    /// Says so where the work ended by a panic.
+    panicked: Arc<AtomicBool>,
     /// Dropped when the work is done, also by a panic.
     _done: SyncSender<()>,
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.panicked.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Pool {
@@ -27,10 +38,15 @@ impl Pool {
 
     /// Does `own` on this thread and `help` on `helpers` others; returns when all of them are done. Threads that are missing
     /// are started; where that is not possible the others do all of it.
+    ///
+    /// # Panics
+    ///
+    /// Where the work of one of them panicked.
     pub(super) fn run(&mut self, helpers: usize, help: &Work, own: impl FnOnce()) {
         let (done, ended) = mpsc::sync_channel(0);
+        let panicked = Arc::new(AtomicBool::new(false));
         for at in 0..helpers {
-            let task = Task { work: Arc::clone(help), _done: done.clone() };
+            let task = Task { work: Arc::clone(help), panicked: Arc::clone(&panicked), _done: done.clone() };
             // One that does not take it has panicked.
             let left = match self.helpers.get(at) {
                 Some(helper) => helper.send(task).err().map(|refused| refused.0),
@@ -50,6 +66,7 @@ impl Pool {
         own();
         // Nothing is ever sent: the channel ends when the last one is done.
         let _ = ended.recv();
+        assert!(!panicked.load(Ordering::Relaxed), "a helper panicked; what it said is above");
     }
 }
 
@@ -116,7 +133,8 @@ mod tests {
         let mut pool = Pool::new();
         run(&mut pool, 2);
         let work: Work = Arc::new(|| panic!("on purpose"));
-        pool.run(2, &work, || ());
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.run(2, &work, || ())));
+        assert!(told.is_err(), "who asked for the work is told");
         assert_eq!(run(&mut pool, 2).len(), 3, "all take part again");
     }
 }

@@ -17,6 +17,10 @@ impl Core {
         let ended = self.maintain_once();
         if matches!(ended, Err(_) | Ok(Ended::NoSpace)) && !self.closing() {
             Counters::add(&self.counters.maintenance_failures, 1);
+            if ended.is_ok() {
+                let folder = self.blocks_folder();
+                tracing::warn!(folder = %folder.display(), "the disk had no room for what a merge or a delete writes");
+            }
         }
         ended.map(drop)
     }

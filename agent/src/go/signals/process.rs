@@ -83,7 +83,10 @@ impl Process {
             }
             Number::Counter(which) => {
                 let Some((at_ms, value)) = last_float(values) else { return };
-                self.counters[which as usize].push_counter(at_ms, value);
+                if self.counters[which as usize].push_counter(at_ms, value) {
+                    // Another process has the place: what the one before did slowly is no trend of this one.
+                    (self.live, self.threads) = (Trend::default(), Trend::default());
+                }
                 self.heard_ms = at_ms;
             }
             Number::Gauge(which) => {
@@ -294,6 +297,23 @@ mod tests {
 
     fn of(all: &[(String, f64)], name: &str) -> Option<f64> {
         all.iter().find(|(own, _)| own == name).map(|(_, value)| *value)
+    }
+
+    #[test]
+    fn trends_do_not_span_a_restart() {
+        let mut process = Process::default();
+        let mut minutes = |minutes: std::ops::Range<i32>, first_bytes: f64| {
+            for minute in minutes.clone() {
+                let (at_ms, done) = (i64::from(minute) * 60_000, f64::from(minute - minutes.start));
+                take(&mut process, "go_gc_cycles_total_gc_cycles_total", at_ms, done);
+                take(&mut process, "go_gc_heap_live_bytes", at_ms, first_bytes);
+            }
+            of(&derived(&mut process, i64::from(minutes.end - 1) * 60_000, None), "heap_live_growth_bytes_per_hour")
+        };
+        assert_eq!(minutes(0..10, 1e6), Some(0.0));
+        assert_eq!(minutes(10..13, 9e6), None, "too little is known of the new process");
+        assert_eq!(minutes(13..17, 5e6), None, "it too was begun anew");
+        assert_eq!(minutes(17..30, 9e6), Some(0.0));
     }
 
     #[test]

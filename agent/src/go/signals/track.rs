@@ -58,9 +58,11 @@ impl<T> Track<T> {
 }
 
 impl Track<f64> {
-    /// Adds a reading of a counter, which starts anew when it falls.
-    pub(super) fn push_counter(&mut self, at_ms: i64, value: f64) {
+    /// Adds a reading of a counter, which starts anew when it falls; tells whether it fell.
+    pub(super) fn push_counter(&mut self, at_ms: i64, value: f64) -> bool {
+        let fell = self.kept.back().is_some_and(|(last_ms, last)| at_ms > *last_ms && value < *last);
         self.push(at_ms, value, |last, value| value >= last);
+        fell
     }
 
     /// Adds a reading of what goes up and down.
