@@ -397,6 +397,12 @@ fn what_is_wrong_stands_first_and_links_can_be_followed() {
     let text = body["embeds"][0]["description"].as_str().expect("text");
     let want = "[goroutine capture](http://mon/api/v1/captures/orders/1) owner: web\n[runbook](https://mon/runbooks/Leak?a=\"b\") see: javascript:alert(1)\n[source](http://mon/graph?g0.expr=up)\n";
     assert!(text.contains(want), "{text}");
+    // What only begins as an address is no link.
+    let mut odd = notification.clone();
+    odd.alerts[0].annotations.insert("runbook_url".to_owned(), "https://mon/a (or b)".to_owned());
+    let (_, _, body) = only("  discord_configs: [{webhook_url: 'https://h/hunter2'}]", &odd);
+    let text = body["embeds"][0]["description"].as_str().expect("text");
+    assert!(text.contains("runbook_url: https://mon/a (or b)\n") && !text.contains("[runbook]"), "{text}");
     let (_, _, body) = only("  telegram_configs: [{bot_token: hunter2, chat_id: 5}]", &notification);
     let text = body["text"].as_str().expect("text");
     assert!(
