@@ -2,8 +2,10 @@
 //!
 //! Groups have threads of their own, so that one that takes long holds up no other. What would then overload the machine, or starve the others, is the
 //! queries: they wait for a place here, those of groups whose queries take longer than their interval for a place apart. Who has a usual place for
-//! longer than that has the place apart from then on, whether it is free or not: the usual one is for whoever waits. A group that nobody knows yet has
+//! longer than that has the place apart from then on, also where that is taken: the usual one is for whoever waits. A group that nobody knows yet has
 //! it for a few seconds at most, however long its interval is: after a start all are new, and slow ones among them must not be what the others wait for.
+//! No more than twice the usual places are taken in all, so that a machine on which everything takes long is not asked for ever more at a time: who
+//! would be beyond that stays in its usual place.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -33,6 +35,8 @@ struct State {
     slow: Lane,
     /// Until when those that have a usual place may have it, by their numbers; `None`: for good.
     held: BTreeMap<u64, Option<Instant>>,
+    /// What is free in the slow lane at the least: with as much, twice the usual places are taken.
+    slow_min: isize,
 }
 
 #[derive(Debug)]
@@ -56,20 +60,26 @@ impl State {
         if is_slow { &mut self.slow } else { &mut self.usual }
     }
 
-    /// Moves those to the slow lane whose time is over, and returns when that of the next one is.
+    /// Moves those to the slow lane whose time is over, as far as there is room, and returns when that of the next one is that can be moved.
     fn move_late(&mut self, now: Instant) -> Option<Instant> {
-        let before = self.held.len();
-        self.held.retain(|_, until| until.is_none_or(|until| until > now));
-        let moved = isize::try_from(before - self.held.len()).unwrap_or(0);
-        (self.usual.free, self.slow.free) = (self.usual.free + moved, self.slow.free - moved);
-        self.held.values().flatten().min().copied()
+        let Self { usual, slow, held, slow_min } = self;
+        held.retain(|_, until| {
+            let stays = slow.free <= *slow_min || until.is_none_or(|until| until > now);
+            if !stays {
+                (usual.free, slow.free) = (usual.free + 1, slow.free - 1);
+            }
+            stays
+        });
+        // Where there is no room, whoever gives a place back wakes those that wait.
+        held.values().flatten().min().copied().filter(|_| slow.free > *slow_min)
     }
 }
 
 impl Lanes {
     pub(super) fn new(places: usize, new_max: Duration) -> Self {
-        let usual = Lane::new(isize::try_from(places.max(1)).unwrap_or(isize::MAX));
-        let state = State { usual, slow: Lane::new(SLOW_PLACES), held: BTreeMap::new() };
+        let places = isize::try_from(places.max(1)).unwrap_or(isize::MAX);
+        let (usual, slow) = (Lane::new(places), Lane::new(SLOW_PLACES));
+        let state = State { usual, slow, held: BTreeMap::new(), slow_min: SLOW_PLACES - places };
         Self { state: Mutex::new(state), changed: Condvar::new(), new_max }
     }
 
@@ -189,17 +199,44 @@ mod tests {
 
     #[test]
     fn who_takes_too_long_has_a_place_apart_from_then_on() {
-        let (lanes, cancel) = (Lanes::new(1, NEW_MAX), CancelToken::new());
+        let (lanes, cancel) = (Lanes::new(2, NEW_MAX), CancelToken::new());
         let take = |left| lanes.take(left, &cancel).expect("a place");
         let (short, long) = (Duration::from_millis(1), Duration::from_hours(1));
         let late = [take(short), take(short)];
-        let quick = take(long);
+        let quick = [take(long), take(long)];
         assert_eq!(free(&lanes), (0, -1));
         drop(late);
         assert_eq!(free(&lanes), (0, 1));
         drop(quick);
-        assert_eq!(free(&lanes), (1, 1));
+        assert_eq!(free(&lanes), (2, 1));
         drop(take(Duration::MAX));
+    }
+
+    #[test]
+    fn no_more_than_twice_the_usual_places_are_taken() {
+        let (lanes, cancel) = (Lanes::new(2, NEW_MAX), CancelToken::new());
+        let (lanes, cancel) = (&lanes, &cancel);
+        let take = || lanes.take(Duration::from_millis(1), cancel);
+        let mut late: Vec<_> = (0..4).map(|_| take().expect("a place")).collect();
+        std::thread::scope(|scope| {
+            let (tell, told) = mpsc::channel();
+            scope.spawn(move || {
+                let place = take();
+                tell.send(()).expect("somebody listens");
+                drop(place);
+            });
+            while lanes.asked() < 5 {
+                std::thread::yield_now();
+            }
+            let waited = told.recv_timeout(Duration::from_millis(50));
+            assert!(waited.is_err(), "a fifth one has a place");
+            assert_eq!(free(lanes), (0, -1));
+            // One that was moved goes: another one can be.
+            drop(late.remove(0));
+            told.recv_timeout(Duration::from_mins(1)).expect("it has a place");
+        });
+        drop(late);
+        assert_eq!(free(lanes), (2, 1));
     }
 
     fn free(lanes: &Lanes) -> (isize, isize) {
