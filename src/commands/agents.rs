@@ -13,8 +13,6 @@ use crate::render::text::{shortened, visible};
 use crate::render::unit::{BYTES, PLAIN};
 use crate::render::{append, table};
 
-/// Columns a table is laid out for where it does not go to a terminal.
-const COLUMNS_MAX: usize = 160;
 /// Columns for a name.
 const NAME_COLUMNS: usize = 32;
 /// Characters of an error.
@@ -74,13 +72,13 @@ pub(crate) fn run(args: &AgentsArgs, output: &mut Output) -> anyhow::Result<bool
         return Ok(true);
     }
     let mut report: Report = serde_json::from_value(answer)?;
-    let columns = if output.is_terminal { output.width() } else { COLUMNS_MAX };
+    let columns = output.is_terminal.then(|| output.width());
     output.text(&told(&mut report, columns))?;
     Ok(!report.agents.is_empty())
 }
 
 /// Those in trouble first, then by name.
-fn told(report: &mut Report, columns: usize) -> String {
+fn told(report: &mut Report, columns: Option<usize>) -> String {
     if report.agents.is_empty() {
         return "no agent has checked in; start one with `metrickit agent --push-url http://THIS-SERVER:9595/api/v1/write`\n"
             .to_owned();
@@ -88,7 +86,7 @@ fn told(report: &mut Report, columns: usize) -> String {
     report.agents.sort_by(|a, b| b.trouble().cmp(&a.trouble()).then_with(|| a.host.cmp(&b.host)));
     let header = ["host", "state", "version", "env", "last seen", "lag", "queue", "shed", "CPU %", "RSS", "Go"];
     let rows: Vec<Vec<String>> = report.agents.iter().map(|agent| agent.row(report.now_ms)).collect();
-    let mut text = table::fitted(&header, &rows, 7, Some(columns), &["Go", "RSS", "CPU %", "version"]);
+    let mut text = table::fitted(&header, &rows, 7, columns, &["Go", "RSS", "CPU %", "version"]);
     for agent in &report.agents {
         for (what, error) in [("profile", &agent.profile_error), ("configuration", &agent.config_error)] {
             if !error.is_empty() {
@@ -185,7 +183,7 @@ mod tests {
         let shed = Shed { stretch: 4, rounds_late: 2, samples_dropped: 12_000 };
         let dear = Agent { shed, ..agent("web4", "here", 100_000) };
         let agents = vec![agent("web1", "here", 100_000), wrong, dear, agent("web3", "away", 10_000)];
-        let text = told(&mut Report { now_ms: 100_500, agents }, 160);
+        let text = told(&mut Report { now_ms: 100_500, agents }, Some(160));
         let order: Vec<_> =
             ["web3", "web2", "web4", "web1"].iter().map(|name| text.find(name).expect("told")).collect();
         assert!(order.is_sorted(), "{text}");
@@ -200,6 +198,10 @@ mod tests {
         ] {
             assert!(text.contains(wanted), "{wanted:?} in\n{text}");
         }
-        assert!(told(&mut Report { now_ms: 0, agents: Vec::new() }, 80).contains("metrickit agent"));
+        let name = "n".repeat(NAME_COLUMNS);
+        let wide = Agent { version: name.clone(), environment: name.clone(), ..agent(&name, &name, 100_000) };
+        let text = told(&mut Report { now_ms: 100_500, agents: vec![wide] }, None);
+        assert!(text.contains("┆ Go │") && !text.contains("a wider terminal"), "whole where there is no width\n{text}");
+        assert!(told(&mut Report { now_ms: 0, agents: Vec::new() }, Some(80)).contains("metrickit agent"));
     }
 }

@@ -9,7 +9,7 @@ mod ps;
 use crate::cli::GoCommand;
 use crate::output::Output;
 
-/// Columns a table is laid out for where it does not go to a terminal.
+/// Columns that text is laid out for where it does not go to a terminal.
 const COLUMNS_MAX: usize = 140;
 
 /// Reads or asks, and tells; whether it worked.
@@ -25,5 +25,10 @@ pub(crate) fn run(command: &GoCommand, output: &mut Output) -> anyhow::Result<bo
 }
 
 fn columns(output: &Output) -> usize {
-    if output.is_terminal { output.width() } else { COLUMNS_MAX }
+    table_columns(output).unwrap_or(COLUMNS_MAX)
+}
+
+/// Columns that a table must fit: elsewhere than on a terminal it has all there is to tell.
+fn table_columns(output: &Output) -> Option<usize> {
+    output.is_terminal.then(|| output.width())
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::columns;
+use super::{COLUMNS_MAX, table_columns};
 use crate::cli::LeaksArgs;
 use crate::commands::Target;
 use crate::output::Output;
@@ -75,12 +75,12 @@ pub(crate) fn run(args: &LeaksArgs, output: &mut Output) -> anyhow::Result<bool>
     if args.json {
         output.line(&answer.to_string())?;
     } else {
-        output.text(&told(&report, args.min_grade, columns(output), output.color))?;
+        output.text(&told(&report, args.min_grade, table_columns(output), output.color))?;
     }
     Ok(true)
 }
 
-fn told(report: &Report, min_grade: u8, columns: usize, color: bool) -> String {
+fn told(report: &Report, min_grade: u8, columns: Option<usize>, color: bool) -> String {
     if report.leaks.is_empty() && report.processes.is_empty() {
         return format!("no goroutine leak of grade {min_grade} or above is known\n");
     }
@@ -88,13 +88,7 @@ fn told(report: &Report, min_grade: u8, columns: usize, color: bool) -> String {
     if !report.leaks.is_empty() {
         let header = ["grade", "job", "instance", "site", "at", "waits for", "since", "revision", "count", "growth/h"];
         let rows: Vec<Vec<String>> = report.leaks.iter().map(row).collect();
-        text.push_str(&table::fitted(
-            &header,
-            &rows,
-            2,
-            Some(columns),
-            &["revision", "since", "waits for", "growth/h"],
-        ));
+        text.push_str(&table::fitted(&header, &rows, 2, columns, &["revision", "since", "waits for", "growth/h"]));
     }
     let named: BTreeSet<(String, String)> = report.leaks.iter().map(|leak| process_of(&leak.labels)).collect();
     let others = report.processes.iter().filter(|process| !named.contains(&process_of(&process.labels)));
@@ -106,10 +100,11 @@ fn told(report: &Report, min_grade: u8, columns: usize, color: bool) -> String {
         .collect();
     if !rows.is_empty() {
         append(&mut text, format_args!("{}\n", paint("Processes whose sites tell nothing yet", "1", color)));
-        text.push_str(&table::aligned(&["grade", "job", "instance"], &rows, 0, Some(columns)));
+        text.push_str(&table::aligned(&["grade", "job", "instance"], &rows, 0, columns));
     }
     for grade in grades(report) {
         if let Some((word, meaning)) = MEANINGS.get(grade) {
+            let columns = columns.unwrap_or(COLUMNS_MAX);
             append(&mut text, format_args!("{}\n", wrapped(&format!("{grade} {word}: {meaning}"), 2, columns)));
         }
     }
@@ -185,7 +180,7 @@ mod tests {
 
     #[test]
     fn leaks_are_a_table_with_the_meaning_of_grades() {
-        let text = told(&report(), 0, 140, false);
+        let text = told(&report(), 0, None, false);
         for wanted in [
             "│ 3     ┆ api ┆ web1/0   ┆ main.leak.func1 ┆ api/main.go:41 ┆ chan send ┆ 01-01 00:00 ┆ 8c5f012345 ┆  1.5k ┆      120 │",
             "Processes whose sites tell nothing yet\n",
@@ -196,13 +191,21 @@ mod tests {
             assert!(text.contains(wanted), "{wanted} in\n{text}");
         }
         assert!(!text.contains("4 proved") && !text.contains("│ 3     ┆ api ┆ web1/0   │"), "{text}");
-        assert_eq!(told(&Report::default(), 2, 140, false), "no goroutine leak of grade 2 or above is known\n");
+        let long = || "n".repeat(NAME_COLUMNS);
+        let labels = ["job", "instance", "site", "wait"].map(|name| (name.to_owned(), long())).into();
+        let wide = Leak { labels, blocked_at: long(), growth_per_hour: Some(120.0), ..Leak::default() };
+        let text = told(&Report { leaks: vec![wide], ..Report::default() }, 0, None, false);
+        assert!(
+            text.contains("growth/h") && !text.contains("a wider terminal"),
+            "whole where there is no width\n{text}"
+        );
+        assert_eq!(told(&Report::default(), 2, None, false), "no goroutine leak of grade 2 or above is known\n");
     }
 
     #[test]
     fn what_is_missing_or_hostile_is_no_trouble() {
         let leak = Leak { grade: 2.0, file: "a\u{1b}[31m.go".into(), ..Leak::default() };
-        let text = told(&Report { leaks: vec![leak], ..Report::default() }, 2, 140, false);
+        let text = told(&Report { leaks: vec![leak], ..Report::default() }, 2, Some(140), false);
         assert!(!text.contains('\u{1b}') && text.contains("2 probable"), "{text}");
     }
 }

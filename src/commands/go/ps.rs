@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::labels::Quoted;
 
-use super::columns;
+use super::table_columns;
 use crate::cli::PsArgs;
 use crate::client::answer::{LabelMap, Series};
 use crate::client::{Client, Moment, Value};
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &PsArgs, output: &mut Output) -> anyhow::Result<bool> {
                 "no Go process of job {job:?} is known; agents tell of a new one at their next round, ten seconds at most by default\n"
             )
         }
-        _ => told(&processes, &numbers, columns(output)),
+        _ => told(&processes, &numbers, table_columns(output)),
     };
     output.text(&text)?;
     Ok(!processes.is_empty())
@@ -86,7 +86,7 @@ fn key(labels: &LabelMap) -> Key {
     (label("job"), label("instance"))
 }
 
-fn told(processes: &[Series], numbers: &Numbers, columns: usize) -> String {
+fn told(processes: &[Series], numbers: &Numbers, columns: Option<usize>) -> String {
     if processes.is_empty() {
         return "no Go process is known; start an agent where they run, or `metrickit up`\n".to_owned();
     }
@@ -94,7 +94,7 @@ fn told(processes: &[Series], numbers: &Numbers, columns: usize) -> String {
     rows.sort();
     let mut header = vec!["instance", "job", "pid", "version", "revision", "Go"];
     header.extend(NUMBERS.iter().map(|(name, ..)| *name));
-    table::fitted(&header, &rows, NUMBERS.len(), Some(columns), &SPARE)
+    table::fitted(&header, &rows, NUMBERS.len(), columns, &SPARE)
 }
 
 fn row(labels: &LabelMap, numbers: &Numbers) -> Vec<String> {
@@ -146,8 +146,8 @@ mod tests {
         numbers[0].insert(key("web1/0"), 1500.0);
         numbers[2].insert(key("web1/0"), 64.0 * 1_048_576.0);
         numbers[4].insert(key("web2/0"), -1.0);
-        let text = told(&[info("web2/0", ""), info("web1/0", "8c5f0123456789")], &numbers, 140);
-        let narrow = told(&[info("web2/0", ""), info("web1/0", "8c5f0123456789")], &numbers, 80);
+        let text = told(&[info("web2/0", ""), info("web1/0", "8c5f0123456789")], &numbers, None);
+        let narrow = told(&[info("web2/0", ""), info("web1/0", "8c5f0123456789")], &numbers, Some(80));
         assert!(narrow.contains("│ web1/0   ┆ api ┆ 4711 ┆ v1.4.2  ┆       1.5k ┆    64MiB ┆"), "{narrow}");
         assert!(narrow.ends_with("  a wider terminal has: revision, Go\n"), "{narrow}");
         for wanted in ["web1/0   ┆ api ┆ 4711 ┆ v1.4.2  ┆ 8c5f012345+ ┆ 1.26.1 ┆       1.5k ┆", "64MiB", "none │"]
@@ -156,6 +156,10 @@ mod tests {
         }
         let (first, second) = (text.find("web1/0"), text.find("web2/0"));
         assert!(first < second, "sorted\n{text}");
-        assert!(told(&[], &numbers, 140).contains("metrickit up"));
+        let long = "n".repeat(NAME_COLUMNS);
+        let wide = ["instance", "job", "pid", "version", "go_version"].map(|name| (name, long.as_str()));
+        let wide = told(&[series(&wide, &[(1, "1")])], &numbers, None);
+        assert!(wide.contains(" Go ") && !wide.contains("a wider terminal"), "whole where there is no width\n{wide}");
+        assert!(told(&[], &numbers, None).contains("metrickit up"));
     }
 }
