@@ -1,7 +1,7 @@
 //! The frame of pages for people: one style, no scripts, nothing from elsewhere.
 
 use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, VARY, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 
 /// What a page may load: its own style. No script runs and no other page shows it, whatever a text in it says.
@@ -12,9 +12,21 @@ const FRAME: &str = include_str!("frame.html");
 
 /// The page `title` with `body`, which is HTML.
 pub(crate) fn page(title: &str, body: &str) -> Response {
-    // The title first: what a body says of `{title}` stays as it is.
-    let text = FRAME.replacen("{title}", &escaped(title), 1).replacen("{body}", body, 1);
+    // Cut before anything is put in: what a title or a body says of `{body}` stays as it is.
+    let (head, rest) = FRAME.split_once("{title}").unwrap_or_default();
+    let (middle, tail) = rest.split_once("{body}").unwrap_or_default();
+    let text = [head, &escaped(title), middle, body, tail].concat();
     ([(CONTENT_SECURITY_POLICY, POLICY), (X_CONTENT_TYPE_OPTIONS, "nosniff")], Html(text)).into_response()
+}
+
+/// The page that says that there is no such thing and why, with a link to the runbooks at `runbooks`.
+pub(crate) fn missing(title: &str, message: &str, runbooks: &str) -> Response {
+    let message = escaped(message);
+    let body = format!(
+        "<h1>{title}</h1>\n<p>{message}.</p>\n<p><a href=\"{runbooks}\">Runbooks</a></p>",
+        title = escaped(title)
+    );
+    varies((StatusCode::NOT_FOUND, page(title, &body)).into_response())
 }
 
 /// `response`, which is another one for browsers: caches have to know.
@@ -58,6 +70,15 @@ mod tests {
         };
         assert!(wants("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8") && wants("TEXT/HTML;q=0.5"));
         assert!(!wants("*/*") && !wants("text/plain") && !wants("text/html5") && !wanted(&HeaderMap::new()));
+    }
+
+    #[tokio::test]
+    async fn what_a_title_or_a_body_says_stays_as_it_is() {
+        let response = page("up{body}", "<p>{title} {body}</p>");
+        let page = axum::body::to_bytes(response.into_body(), 1 << 16).await.expect("a page");
+        let page = String::from_utf8_lossy(&page);
+        assert!(page.contains("<title>up{body}</title>\n<style>"), "{page}");
+        assert!(page.ends_with("<body>\n<p>{title} {body}</p>\n</body>\n</html>\n"), "{page}");
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::json::write_string;
 
 /// Bytes written between two looks at the client.
 const PIECE_BYTES: usize = 64 * 1024;
+/// When what is not possible now may be tried again, in seconds.
+pub(crate) const UNAVAILABLE_RETRY_AFTER_S: &str = "5";
 /// The warning of an answer that `limit` cut short.
 pub(crate) const TRUNCATED: &str = "results truncated due to limit";
 
@@ -119,7 +121,7 @@ impl IntoResponse for ApiError {
         *response.status_mut() = self.kind.status();
         let retry_after_s = match self.kind {
             ErrorKind::Timeout => Some("1"),
-            ErrorKind::Unavailable => Some("5"),
+            ErrorKind::Unavailable => Some(UNAVAILABLE_RETRY_AFTER_S),
             _ => None,
         };
         if let Some(seconds) = retry_after_s {

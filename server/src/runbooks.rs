@@ -36,6 +36,9 @@ pub(crate) async fn one(Path(name): Path<String>, headers: HeaderMap) -> Result<
     let alert = name.strip_suffix(".md").unwrap_or(&name);
     let Some(book) = rules::shipped::runbook(alert) else {
         let why = format!("no shipped rule is called {alert:?}; /runbooks lists them");
+        if html::wanted(&headers) {
+            return Ok(html::missing("Runbooks", &why, "../runbooks"));
+        }
         return Err(ApiError::new(ErrorKind::NotFound, why));
     };
     if alert != name || !html::wanted(&headers) {

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -22,6 +22,7 @@ use crate::admin_guard;
 use crate::alerting::listed::TooMuch;
 use crate::alerting::notify_api;
 use crate::app::App;
+use crate::reply::UNAVAILABLE_RETRY_AFTER_S;
 use shapes::rfc3339;
 
 /// The Alertmanager release whose API is spoken.
@@ -47,7 +48,12 @@ impl From<TooMuch> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        (self.0, [(CONTENT_TYPE, "application/json")], Value::from(self.1).to_string()).into_response()
+        let body = Value::from(self.1).to_string();
+        let mut response = (self.0, [(CONTENT_TYPE, "application/json")], body).into_response();
+        if self.0 == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(UNAVAILABLE_RETRY_AFTER_S));
+        }
+        response
     }
 }
 
@@ -109,4 +115,18 @@ async fn receivers(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     })
     .await?;
     Ok(answer(&Value::Array(names)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_possible_now_says_when_to_ask_again() {
+        let asked_again = |status| {
+            let response = Refused(status, "no".to_owned()).into_response();
+            response.headers().get(RETRY_AFTER).is_some_and(|value| value == "5")
+        };
+        assert!(asked_again(StatusCode::SERVICE_UNAVAILABLE) && !asked_again(StatusCode::BAD_REQUEST));
+    }
 }

@@ -224,11 +224,15 @@ pub(crate) async fn order_state(
         let Some(order) = app.captures.orders.get(number) else {
             // Notifications link to orders, and are read longer than orders are remembered.
             let kept = app.captures.store().ok().and_then(|store| store.of_order(number));
-            return kept.map(|kept| told(fulfilled_record(number, &kept))).ok_or_else(|| {
-                let message =
-                    format!("no order {number} is known: it came to nothing long ago, or its capture is gone");
-                ApiError::new(ErrorKind::NotFound, message)
-            });
+            if let Some(kept) = kept {
+                return Ok(told(fulfilled_record(number, &kept)));
+            }
+            let message = format!("no order {number} is known: it came to nothing long ago, or its capture is gone");
+            return if as_page {
+                Ok(page::no_order(&message))
+            } else {
+                Err(ApiError::new(ErrorKind::NotFound, message))
+            };
         };
         if app.captures.state_of(&order).is_over() || Instant::now() >= until {
             return Ok(told(order_record(&app.captures, &order)));

@@ -7,6 +7,11 @@ use serde_json::Value;
 
 use crate::html::{self, escaped};
 
+/// The page that says that there is none, and why.
+pub(super) fn no_order(message: &str) -> Response {
+    html::missing("Capture", message, "../../../../runbooks")
+}
+
 /// The page of the order that `record` tells of; it lies in `/api/v1/captures/orders/`.
 pub(super) fn order(record: &Value) -> Response {
     let text = |name: &str| record[name].as_str().unwrap_or_default();

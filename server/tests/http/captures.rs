@@ -90,6 +90,11 @@ async fn an_order_becomes_a_capture() {
     }
     let unknown = after_a_restart.get("/api/v1/captures/orders/1").await;
     assert_eq!(unknown.status, 404, "{}", unknown.body);
+    let why = "no order 1 is known: it came to nothing long ago, or its capture is gone";
+    assert_eq!(unknown.json()["error"], why);
+    let unknown = after_a_restart.browse("/api/v1/captures/orders/1").await;
+    assert_eq!(unknown.status, 404, "{}", unknown.body);
+    assert!(unknown.body.contains(&format!("<p>{why}.</p>")), "{}", unknown.body);
     assert!(server.metric("metrickit_captures_bytes").await > 100.0);
     assert!((server.metric(r#"metrickit_capture_orders_total{by="request"}"#).await - 1.0).abs() < 0.1);
 

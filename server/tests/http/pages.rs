@@ -40,7 +40,13 @@ async fn runbooks_are_pages_for_browsers_and_text_for_others() {
         assert!(text.body.starts_with('#'), "{}", text.body);
     }
     assert_eq!(server.get("/runbooks").await.body, server.browse("/runbooks.md").await.body);
-    assert_eq!(server.browse("/runbooks/%3Cb%3E").await.status, 404);
+    let unknown = server.browse("/runbooks/%3Cb%3E").await;
+    check_page(&unknown);
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.body.contains("<p>no shipped rule is called &quot;&lt;b&gt;&quot;"), "{}", unknown.body);
+    assert!(unknown.body.contains("<a href=\"../runbooks\">"), "{}", unknown.body);
+    let unknown = server.get("/runbooks/%3Cb%3E").await;
+    assert_eq!((unknown.status, unknown.json()["errorType"].as_str()), (404, Some("not_found")));
 }
 
 #[tokio::test]
