@@ -148,7 +148,7 @@ mod tests {
         let (clock, stats) = (Arc::new(SystemClock) as Arc<dyn Clock>, Arc::new(Stats::default()));
         let (processes, (tell, told)) = (SharedProcesses::default(), std::sync::mpsc::channel());
         let teller = Teller::new(("web1", "dev"), &clock, &stats, &queue, &processes);
-        std::thread::spawn(move || tell.send(teller.tell()));
+        std::thread::spawn(move || drop(tell.send(Box::new(teller.tell()))));
         let said = told.recv_timeout(Duration::from_mins(1)).expect("it waits for nobody, itself included");
         assert_eq!((said.agent.as_str(), said.go_processes), ("web1", 0));
         assert!(processes.try_lock().is_some());
