@@ -180,15 +180,20 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_late_answer_counts_and_is_not_waited_for() {
-        let (release, released) = channel::<()>();
+    /// File systems each of which answers when it is released, or once nobody can any more.
+    fn hanging() -> (Sender<()>, Statvfs) {
+        let (release, released) = channel();
         let released = Mutex::new(released);
         let ask = move |_: &Path| {
             let _ = released.lock().recv();
             rustix::fs::statvfs("/")
         };
-        let mut statvfs = Statvfs::asking(ask, Duration::ZERO);
+        (release, Statvfs::asking(ask, Duration::ZERO))
+    }
+
+    #[test]
+    fn a_late_answer_counts_and_is_not_waited_for() {
+        let (release, mut statvfs) = hanging();
         let slow = Path::new("/slow");
         assert!(statvfs.round().of(slow).is_none());
         // Who waits for it as for others comes too late.
@@ -207,13 +212,7 @@ mod tests {
 
     #[test]
     fn what_hangs_is_bounded() {
-        let (release, released) = channel::<()>();
-        let released = Mutex::new(released);
-        let ask = move |_: &Path| {
-            let _ = released.lock().recv();
-            rustix::fs::statvfs("/")
-        };
-        let mut statvfs = Statvfs::asking(ask, Duration::ZERO);
+        let (release, mut statvfs) = hanging();
         let mut round = statvfs.round();
         for number in 0..STUCK_MAX + 5 {
             assert!(round.of(Path::new(&format!("/{number}"))).is_none());

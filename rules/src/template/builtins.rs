@@ -155,8 +155,8 @@ fn slice(args: &[Value]) -> Result<Value, String> {
     }
 }
 
-/// Text for HTML.
-pub(super) fn escape_html(text: &str) -> String {
+/// Text for HTML, also between quotes; as `html/template` of Go writes it.
+pub fn escape_html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -21,6 +21,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use builtins::escape_html;
 pub(crate) use builtins::escape_query;
 pub(crate) use fill::too_long;
 pub use fill::{Call, Escape, Limits};

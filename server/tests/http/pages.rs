@@ -43,7 +43,7 @@ async fn runbooks_are_pages_for_browsers_and_text_for_others() {
     let unknown = server.browse("/runbooks/%3Cb%3E").await;
     check_page(&unknown);
     assert_eq!(unknown.status, 404);
-    assert!(unknown.body.contains("<p>no shipped rule is called &quot;&lt;b&gt;&quot;"), "{}", unknown.body);
+    assert!(unknown.body.contains("<p>no shipped rule is called &#34;&lt;b&gt;&#34;"), "{}", unknown.body);
     assert!(unknown.body.contains("<a href=\"../runbooks\">"), "{}", unknown.body);
     let unknown = server.get("/runbooks/%3Cb%3E").await;
     assert_eq!((unknown.status, unknown.json()["errorType"].as_str()), (404, Some("not_found")));
@@ -57,7 +57,7 @@ async fn links_in_alerts_lead_to_a_table() {
     let page = server.browse(&graph("load > 5")).await;
     check_page(&page);
     assert_eq!(page.status, 200);
-    let row = "<tr><td>7.5</td><td><code>load{host=&quot;&lt;b&gt;&amp;\\&quot;a\\&quot;&quot;}</code></td></tr>";
+    let row = "<tr><td>7.5</td><td><code>load{host=&#34;&lt;b&gt;&amp;\\&#34;a\\&#34;&#34;}</code></td></tr>";
     assert!(page.body.contains(row), "{}", page.body);
     assert!(page.body.contains("<code>load &gt; 5</code>"), "{}", page.body);
     let nothing = server.browse(&graph("load > 1e9")).await;
