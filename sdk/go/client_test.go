@@ -264,6 +264,7 @@ func TestAPanicInTheProgramsFunctions(t *testing.T) {
 func TestAFunctionThatNeverReturns(t *testing.T) {
 	options := quiet("http://127.0.0.1:1")
 	options.Instance = ""
+	options.Job = fmt.Sprint("never returns ", os.Getpid()) // slots are the whole host's
 	release := make(chan struct{})
 	options.Registry.NewGaugeFunc("stuck", "", func() float64 { <-release; return 1 })
 	client := start(t, options)
@@ -272,7 +273,7 @@ func TestAFunctionThatNeverReturns(t *testing.T) {
 	if err := client.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
-	if held, taken := holdSlot("j", 0); held == nil && taken {
+	if held, taken := holdSlot(options.Job, 0); held == nil && taken {
 		t.Error("the slot of a client that is closed is held")
 	} else if held != nil {
 		held.Close()

@@ -155,8 +155,9 @@ func (s *sender) pause(ctx context.Context, pause time.Duration) {
 // long to wait before.
 func (s *sender) deliver(ctx context.Context, next parcel) time.Duration {
 	result := s.post(ctx, next)
-	s.requests[result.outcome].Add(1)
 	s.log(result, next.samples)
+	// A request is counted last: who sees it counted sees what became of it.
+	defer s.requests[result.outcome].Add(1)
 	if result.outcome == retried {
 		s.queue.putBack(next)
 		pause := s.backoff.next(result.retryAfter)
