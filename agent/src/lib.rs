@@ -16,6 +16,7 @@ pub mod filter;
 pub mod go;
 pub mod http;
 mod mounts;
+mod peer;
 pub mod poll;
 mod private;
 pub mod queue;

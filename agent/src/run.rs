@@ -166,7 +166,7 @@ fn run_as(
     let capture = captures.map(|captures| captures as Arc<dyn Orderly>);
     let errands = Errands::new(&Lanes { capture, burst: Some(Arc::new(bursts)) });
     let control = control::start((&config.control, &config.push), teller, (errands, reloader), stop, &stats)?;
-    let receiver = start_receiver(config, &outbox, known, clock, &stats);
+    let receiver = start_receiver(config, &outbox, known, clock, (&stats, stop));
     let stopped_sender = start_sender(sender, stop)?;
     let scraping = start_scraping(scraper, scraping, to_scrape, stop, &stats, clock)?;
     let profiling = start_profiling(profiler, profiling, to_profile, stop, &stats, clock)?;
@@ -209,10 +209,10 @@ fn start_receiver(
     outbox: &Outbox,
     known: Known,
     clock: &Arc<dyn Clock>,
-    stats: &Arc<Stats>,
+    (stats, stop): (&Arc<Stats>, &StopFlag),
 ) -> Option<Receiver> {
     let name = config.receive_socket.as_deref()?;
-    let started = Receiver::start(name, outbox.clone(), known, Arc::clone(clock), Arc::clone(stats));
+    let started = Receiver::start(name, outbox.clone(), known, Arc::clone(clock), Arc::clone(stats), stop);
     started.map_err(|error| tracing::warn!(%error, "programs cannot push to the agent; it goes on without")).ok()
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent::StopFlag;
 use agent::config::Config;
 use agent::go::census::Way;
 use agent::go::identity::Life;
@@ -47,7 +48,8 @@ fn rig(bytes_max: u64) -> Rig {
     let clock = Arc::new(ManualClock::new(TimestampMs(20_000)));
     let socket = folder.path().join("agent.sock");
     let name = socket.to_str().expect("a UTF-8 path");
-    let receiver = Receiver::start(name, outbox, known.clone(), clock, Arc::clone(&stats)).expect("listens");
+    let stop = StopFlag::new();
+    let receiver = Receiver::start(name, outbox, known.clone(), clock, Arc::clone(&stats), &stop).expect("listens");
     Rig { folder, queue, known, stats, receiver }
 }
 

@@ -13,15 +13,14 @@ mod socket;
 use std::collections::HashMap;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use model::Clock;
 use parking_lot::Mutex;
 use procfs::process::Process;
-use rustix::net::sockopt::socket_peercred;
 
 use self::connection::{Answer, Connection, Ended, Head};
 use self::intake::{BODY_BYTES_MAX, Intake, Peer};
@@ -31,8 +30,11 @@ use crate::budget::CpuMeter;
 use crate::go::SharedProcesses;
 use crate::go::outside::SharedTicks;
 use crate::go::ways::Ways;
+use crate::peer;
 use crate::send::Outbox;
 use crate::stats::Stats;
+use crate::stop::StopFlag;
+use crate::threads;
 
 /// Most connections at once.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -69,7 +71,8 @@ pub struct Known {
 pub struct Receiver {
     shared: Arc<Shared>,
     bound: Arc<socket::Bound>,
-    accepting: Option<JoinHandle<()>>,
+    /// Closed when the thread that waits for connections has ended.
+    accepting: Option<mpsc::Receiver<()>>,
 }
 
 #[derive(Debug)]
@@ -82,7 +85,8 @@ struct Shared {
 }
 
 impl Receiver {
-    /// Listens at `name`, a path or an abstract `@name`, and queues in `outbox` what comes.
+    /// Listens at `name`, a path or an abstract `@name`, and queues in `outbox` what comes. Where the thread that waits for connections
+    /// panics, `stop` is set.
     ///
     /// # Errors
     ///
@@ -93,19 +97,32 @@ impl Receiver {
         known: Known,
         clock: Arc<dyn Clock>,
         stats: Arc<Stats>,
+        stop: &StopFlag,
     ) -> Result<Self, SocketError> {
-        let bound = Arc::new(socket::bind(name)?);
         let shared = Arc::new(Shared {
             intake: Intake::new(outbox, known, clock, Arc::clone(&stats)),
             stats,
             connections: Mutex::new(Some(HashMap::new())),
             body_bytes: AtomicUsize::new(0),
         });
+        Self::accepting(name, shared, stop, accept)
+    }
+
+    /// Listens at `name`, where `accept` takes the connections in a thread of its own.
+    fn accepting(
+        name: &str,
+        shared: Arc<Shared>,
+        stop: &StopFlag,
+        accept: fn(&Arc<Shared>, &socket::Bound),
+    ) -> Result<Self, SocketError> {
+        let bound = Arc::new(socket::bind(name)?);
         let (own, listening) = (Arc::clone(&shared), Arc::clone(&bound));
-        let accepting = thread::Builder::new()
-            .name("agent-receive".to_owned())
-            .spawn(move || accept(&own, &listening))
-            .map_err(|source| SocketError::Io { name: name.to_owned(), source })?;
+        let (ends, accepting) = mpsc::channel();
+        threads::start("agent-receive", stop, move || {
+            let _ends = ends;
+            accept(&own, &listening);
+        })
+        .map_err(|source| SocketError::Io { name: name.to_owned(), source })?;
         tracing::info!(socket = name, "listening for programs that push");
         Ok(Self { shared, bound, accepting: Some(accepting) })
     }
@@ -124,7 +141,7 @@ impl Receiver {
         }
         // Wakes the thread that waits for connections.
         let _ = rustix::net::shutdown(&self.bound.listener, rustix::net::Shutdown::Both);
-        let _ = accepting.join();
+        let _ = accepting.recv();
         let until = Instant::now() + END_MAX;
         // Each thread holds a share; one is this.
         while Arc::strong_count(&self.shared) > 1 {
@@ -291,7 +308,40 @@ fn request(shared: &Shared, connection: &mut Connection, head: &Head, peer: Opti
 /// The process at the other end, as the kernel told when it connected; nothing when it has ended, or has no id here
 /// because it lives in a namespace of its own.
 fn peer_of(stream: &UnixStream) -> Option<Peer> {
-    let pid = socket_peercred(stream).ok()?.pid.as_raw_nonzero().get();
+    let pid = peer::pid_of(stream).ok()??;
     let start_ticks = Process::new(pid).and_then(|process| process.stat()).ok()?.starttime;
     Some(Peer { pid, start_ticks })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::SystemClock;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::queue::Queue;
+    use crate::send::encode::External;
+    use crate::send::metadata::SharedMetadata;
+
+    #[test]
+    fn a_panic_of_the_thread_that_waits_for_connections_stops_the_agent() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut options = Config::default().queue;
+        options.folder = folder.path().join("queue");
+        let queue = Arc::new(Mutex::new(Queue::open(&options).expect("opens")));
+        let stats = Arc::new(Stats::default());
+        let outbox = Outbox::new(queue, SharedMetadata::default(), External::default(), 1_000, Arc::clone(&stats));
+        let shared = Arc::new(Shared {
+            intake: Intake::new(outbox, Known::default(), Arc::new(SystemClock), Arc::clone(&stats)),
+            stats,
+            connections: Mutex::new(Some(HashMap::new())),
+            body_bytes: AtomicUsize::new(0),
+        });
+        let (stop, socket) = (StopFlag::new(), folder.path().join("agent.sock"));
+        let name = socket.to_str().expect("a UTF-8 path");
+        let receiver = Receiver::accepting(name, shared, &stop, |_, _| panic!("a fault of a test")).expect("listens");
+        assert!(stop.wait(Duration::from_mins(1)));
+        assert_eq!(stop.failed(), Some("agent-receive"));
+        receiver.end();
+    }
 }

@@ -6,9 +6,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::socket_peercred;
-
 use crate::http::{Client, Head, HttpError, Page, copy_bounded};
+use crate::peer;
 
 /// Path of the profiles on every server.
 pub const PATH: &str = "/debug/pprof/";
@@ -97,11 +96,13 @@ impl Endpoint {
 fn connect(name: &str, pid: i32) -> std::io::Result<UnixStream> {
     let stream = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?;
     // Of who connected, the kernel tells the process that called `listen`.
-    let listens = socket_peercred(&stream)?.pid.as_raw_nonzero().get();
-    if listens == pid {
+    let listens = peer::pid_of(&stream)?;
+    if listens == Some(pid) {
         return Ok(stream);
     }
-    let problem = format!("process {listens} listens at @{name}, not process {pid}");
+    let listens =
+        listens.map_or_else(|| "a process without an id here".to_owned(), |listens| format!("process {listens}"));
+    let problem = format!("{listens} listens at @{name}, not process {pid}");
     Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, problem))
 }
 
