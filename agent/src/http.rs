@@ -149,7 +149,7 @@ impl Client {
     }
 
     fn with(config: ureq::config::Config) -> Self {
-        let names = Names::default();
+        let names = Names::new(config.proxy().is_some());
         Self { agent: ureq::Agent::with_parts(config, Opener::default(), names.clone()), names }
     }
 
@@ -203,7 +203,7 @@ impl Client {
             }
             answer => answer,
         };
-        let mut response = answer.map_err(|error| self.failed(&error))?;
+        let mut response = answer.map_err(|error| self.failed(url, &error))?;
         let header = |name: &str| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").trim().to_owned()
         };
@@ -237,7 +237,7 @@ impl Client {
             let request = bounded(self.agent.get(exchange.url), exchange.timeout);
             exchange.headers.iter().fold(request, |request, (name, value)| request.header(name, value)).call()
         };
-        let mut response = sent.map_err(|error| self.failed(&error))?;
+        let mut response = sent.map_err(|error| self.failed(exchange.url, &error))?;
         let etag = response.headers().get("etag").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         let status = response.status().as_u16();
         let mut body = Vec::new();
@@ -261,7 +261,7 @@ impl Client {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let mut response = request.send(body).map_err(|error| self.failed(&error))?;
+        let mut response = request.send(body).map_err(|error| self.failed(url, &error))?;
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let retry_after_s = header("retry-after").and_then(|text| text.trim().parse().ok());
         let written = Written::from_headers(header);
@@ -273,8 +273,8 @@ impl Client {
         Ok(Reply { status, retry_after_s, written, message })
     }
 
-    fn failed(&self, error: &ureq::Error) -> HttpError {
-        self.names.forget();
+    fn failed(&self, url: &str, error: &ureq::Error) -> HttpError {
+        self.names.forget(url);
         HttpError::Transport(error.to_string())
     }
 }

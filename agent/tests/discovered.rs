@@ -2,9 +2,10 @@
 //! this test's own, which listens at two ports; so there is one test.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread::JoinHandle;
 
 use agent::StopFlag;
 use agent::config::Config;
@@ -18,23 +19,32 @@ use agent::scrape::Scraper;
 use agent::stats::Stats;
 use model::{Clock, SystemClock};
 
-/// Serves `go_goroutines` at the port that `open` says and nothing at others.
-fn serve(open: &Arc<AtomicU16>) -> u16 {
+/// What `open` says when all ports are to be closed.
+const CLOSED: u16 = 1;
+
+/// Serves `go_goroutines`, and what is the program's own, at the port that `open` says and nothing at others.
+fn serve(open: &Arc<AtomicU16>) -> (u16, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("bound").port();
     let open = Arc::clone(open);
-    std::thread::spawn(move || {
+    let serving = std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
+            if open.load(Ordering::SeqCst) == CLOSED {
+                return;
+            }
             let mut lines = BufReader::new(stream.try_clone().expect("cloned")).lines();
             while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-            let (status, body) =
-                if open.load(Ordering::SeqCst) == port { ("200 OK", "go_goroutines 7\n") } else { ("404 None", "") };
+            let (status, body) = if open.load(Ordering::SeqCst) == port {
+                ("200 OK", "go_goroutines 7\ngo_jobs 3\n")
+            } else {
+                ("404 None", "")
+            };
             let length = body.len();
             let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
             let _ = stream.write_all(format!("{head}{body}").as_bytes());
         }
     });
-    port
+    (port, serving)
 }
 
 fn process(start_ticks: u64) -> GoProcess {
@@ -67,7 +77,7 @@ fn told(all: &Readings) -> (Vec<String>, Vec<String>) {
 #[test]
 fn a_process_is_read_when_found_and_followed_to_another_port() {
     let open = Arc::new(AtomicU16::new(0));
-    let (first, second) = (serve(&open), serve(&open));
+    let ((first, _), (second, second_serving)) = (serve(&open), serve(&open));
     let (processes, stop) = (SharedProcesses::default(), StopFlag::new());
     let publish = |start_ticks| {
         *processes.lock() = Arc::new(Scan { processes: vec![process(start_ticks)], ..Scan::default() });
@@ -86,7 +96,7 @@ fn a_process_is_read_when_found_and_followed_to_another_port() {
         told(&all)
     };
     let page = |port: u16| format!("metrickit_go_page_info http://127.0.0.1:{port}/metrics");
-    let live = |port: u16| vec!["go_goroutines ".to_owned(), page(port)];
+    let live = |port: u16| vec!["go_goroutines ".to_owned(), "go_jobs ".to_owned(), page(port)];
 
     assert_eq!(told_by(false), (vec![], vec![]), "nobody is there");
     open.store(first, Ordering::SeqCst);
@@ -103,14 +113,24 @@ fn a_process_is_read_when_found_and_followed_to_another_port() {
     let (key, now_ms) = ((&process(2).life).into(), SystemClock.now().0);
     assert_eq!(ways.told(key, Part::Runtime, now_ms), Some(Told::Read(Way::Page)));
     ways.works(key, Part::Runtime, Way::Memory, &["go_goroutines"].into_iter().collect(), now_ms, 600_000);
-    let info = vec![page(second)];
+    assert!(!ways.taken(key, Way::Pprof, now_ms).contains("go_jobs"), "which is not the runtime's");
+    let info = vec!["go_jobs ".to_owned(), page(second)];
     assert_eq!(told_by(false), (info, vec!["go_goroutines ".to_owned()]), "memory gives it now");
     ways.cannot(key, Part::Runtime, Way::Memory, Reason::Implausible);
     assert_eq!(told_by(false), (live(second), vec![]), "and no longer");
+
+    open.store(CLOSED, Ordering::SeqCst);
+    drop(TcpStream::connect(("127.0.0.1", second)));
+    second_serving.join().expect("it closes its port");
+    let (third, _) = serve(&open);
+    open.store(third, Ordering::SeqCst);
+    let values = vec!["go_goroutines ".to_owned(), "go_jobs ".to_owned()];
+    assert_eq!(told_by(false), (vec![page(second)], values), "its port is closed");
+    assert_eq!(told_by(false), (live(third), vec![page(second)]), "it listens at another");
 
     stop.stop();
     assert_eq!(told_by(false), (vec![], vec![]), "a round ends at a stop");
     let mut end = Readings::new(1);
     scraper.end(&mut end);
-    assert_eq!(told(&end), (vec![], live(second)), "which marks everything once");
+    assert_eq!(told(&end), (vec![], live(third)), "which marks everything once");
 }

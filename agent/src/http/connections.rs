@@ -60,15 +60,27 @@ impl Connector for Opener {
 pub(super) struct Names {
     lookup: Arc<DefaultResolver>,
     known: Arc<Mutex<HashMap<String, Found>>>,
+    /// Whether what is looked up is not the host of a request but that of the proxy.
+    is_proxied: bool,
 }
 
 /// The addresses of a name, and when they were looked up.
 type Found = (Instant, ResolvedSocketAddrs);
 
 impl Names {
-    /// Looks every name up anew: something failed, and its address may be why.
-    pub(super) fn forget(&self) {
-        self.known.lock().clear();
+    /// No names yet, of requests that go to a proxy, or to their hosts themselves.
+    pub(super) fn new(is_proxied: bool) -> Self {
+        Self { is_proxied, ..Self::default() }
+    }
+
+    /// Looks the host of `url` up anew: a request to it failed, and its address may be why. So may be that of the proxy.
+    pub(super) fn forget(&self, url: &str) {
+        let mut known = self.known.lock();
+        if self.is_proxied {
+            known.clear();
+        } else if let Some(name) = url.parse().ok().as_ref().and_then(name_of) {
+            known.remove(&name);
+        }
     }
 }
 
@@ -79,9 +91,7 @@ impl Resolver for Names {
             found.push(address);
             return Ok(found);
         }
-        let name = uri.scheme().zip(uri.authority());
-        let name = name.and_then(|(scheme, authority)| DefaultResolver::host_and_port(scheme, authority));
-        let Some(name) = name else { return self.lookup.resolve(uri, config, timeout) };
+        let Some(name) = name_of(uri) else { return self.lookup.resolve(uri, config, timeout) };
         if let Some((since, found)) = self.known.lock().get(&name)
             && since.elapsed() < NAME_VALID
         {
@@ -95,6 +105,12 @@ impl Resolver for Names {
         known.insert(name, (Instant::now(), found.clone()));
         Ok(found)
     }
+}
+
+/// What is looked up for `uri`: its host, with the port.
+fn name_of(uri: &Uri) -> Option<String> {
+    let (scheme, authority) = uri.scheme().zip(uri.authority())?;
+    DefaultResolver::host_and_port(scheme, authority)
 }
 
 /// Where `uri` leads, when its host is an address.
@@ -145,10 +161,28 @@ mod tests {
         // There is no time for another look-up.
         let again = resolve(&names, "http://localhost:90/other", Duration::ZERO).expect("known");
         assert_eq!(again[..], found[..]);
-        names.forget();
+        names.forget("http://localhost:90/more");
         assert!(names.known.lock().is_empty());
         let address = resolve(&names, "http://127.0.0.1:90/", Duration::ZERO).expect("no look-up");
         assert_eq!((address[..].len(), names.known.lock().len()), (1, 0));
+    }
+
+    #[test]
+    fn what_fails_is_looked_up_anew_and_others_are_not() {
+        for (is_proxied, left) in [(false, 1), (true, 0)] {
+            let names = Names::new(is_proxied);
+            for url in ["http://localhost:90/", "http://localhost:91/"] {
+                resolve(&names, url, Duration::from_mins(1)).expect("every host knows it");
+            }
+            names.clone().forget("http://localhost:91/metrics");
+            assert_eq!(names.known.lock().len(), left, "proxied: {is_proxied}");
+        }
+        let names = Names::default();
+        resolve(&names, "http://localhost:90/", Duration::from_mins(1)).expect("every host knows it");
+        for other in ["http://elsewhere:90/", "http://127.0.0.1:90/", "no URL"] {
+            names.forget(other);
+        }
+        resolve(&names, "http://localhost:90/", Duration::ZERO).expect("still known");
     }
 
     #[test]

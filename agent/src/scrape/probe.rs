@@ -1,7 +1,7 @@
 //! Finds the pages of Go processes: each listening port of each process is tried once, `/metrics` first and
-//! `/debug/vars` where no port has that, and the answer is remembered for the life of the process. A port that offered
-//! nothing is tried again after a long pause only, since every try shows in somebody's log. `/debug/pprof/` is looked for in
-//! the same way by those who read profiles.
+//! `/debug/vars` where no port has that, and the answer is remembered for as long as the process listens there. A port that
+//! offered nothing is tried again after a long pause only, since every try shows in somebody's log. `/debug/pprof/` is
+//! looked for in the same way by those who read profiles.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use super::target::{OwnProcess, Target};
 use crate::config::GoConfig;
 use crate::go::GoProcess;
 use crate::go::identity::Life;
-use crate::go::ways::Taken;
+use crate::go::ways::{ProcessKey, Taken};
 
 /// Longest time between two looks at the ports of a process without a page.
 const LOOK_AGAIN_MS: u64 = 60_000;
@@ -117,6 +117,8 @@ impl Found<'_> {
 struct Known {
     looks: Looks,
     page: Option<(SocketAddr, PageKind)>,
+    /// Whether the page could not be read: the program may have closed the port.
+    in_doubt: bool,
     tried: HashMap<(u16, PageKind), i64>,
 }
 
@@ -142,6 +144,12 @@ impl Prober {
             probe_again_ms: config.probe_again_ms,
             known: HashMap::new(),
         }
+    }
+
+    /// Takes note that the page of `process` could not be read. If the process no longer listens there, it is looked for anew.
+    pub fn doubt(&mut self, process: ProcessKey) {
+        let known = self.known.iter_mut().filter(|(life, _)| ProcessKey::from(*life) == process);
+        known.for_each(|(_, known)| known.in_doubt = true);
     }
 
     /// The pages of `processes` as targets, after trying what is due.
@@ -171,12 +179,14 @@ impl Prober {
             let known = self.known.entry(process.life.clone()).or_insert_with(|| Known {
                 looks: Looks::new(now_ms),
                 page: None,
+                in_doubt: false,
                 tried: HashMap::new(),
             });
             if known.look_is_due(now_ms) {
                 known.looks.looked(now_ms);
                 let mut addresses = ports.addresses(process.life.pid);
                 addresses.retain(|address| !self.ignore_ports.contains(&address.port()));
+                known.check_page(&addresses);
                 known.look(&addresses, &self.kinds, now_ms, self.probe_again_ms, ports);
             }
             if let Some((address, kind)) = known.page {
@@ -189,7 +199,14 @@ impl Prober {
 
 impl Known {
     fn look_is_due(&self, now_ms: i64) -> bool {
-        self.page.is_none() && self.looks.is_due(now_ms, LOOK_AGAIN_MS)
+        (self.page.is_none() || self.in_doubt) && self.looks.is_due(now_ms, LOOK_AGAIN_MS)
+    }
+
+    /// Forgets the page that is in doubt when the process listens at `addresses` and no more at its port.
+    fn check_page(&mut self, addresses: &[SocketAddr]) {
+        let is_open = |(address, _): &(SocketAddr, PageKind)| addresses.contains(address);
+        self.page = self.page.filter(is_open);
+        self.in_doubt = false;
     }
 
     fn look(
@@ -200,6 +217,9 @@ impl Known {
         again_ms: i64,
         ports: &mut dyn Ports,
     ) {
+        if self.page.is_some() {
+            return;
+        }
         for &kind in kinds {
             for &address in addresses {
                 let tried = self.tried.get(&(address.port(), kind));
@@ -307,6 +327,28 @@ mod tests {
         let (targets, tries) = round(&mut prober, &api, 10, &mut table);
         assert_eq!((targets.len(), tries.len()), (1, 0), "what was found is kept");
         assert!(!prober.is_due(1_000_000), "and nothing more looked for");
+    }
+
+    #[test]
+    fn a_page_is_followed_to_another_port_when_its_own_is_closed() {
+        let (mut prober, api) = (prober(), [process(1, "api")]);
+        let key = ProcessKey::from(&api[0].life);
+        let (old, new) = ((80, Some(PageKind::Metrics)), (81, Some(PageKind::Metrics)));
+        let mut table = Table { ports: vec![old], ..Table::default() };
+        assert_eq!(round(&mut prober, &api, 0, &mut table).0, ["http://127.0.0.1:80/metrics"]);
+        // It fails, but the process listens there still.
+        prober.doubt(key);
+        let (targets, tries) = round(&mut prober, &api, 100_000, &mut table);
+        assert_eq!((targets.as_slice(), tries.len()), (&["http://127.0.0.1:80/metrics".to_owned()][..], 0));
+        table.ports = vec![new];
+        assert_eq!(round(&mut prober, &api, 200_000, &mut table).0, ["http://127.0.0.1:80/metrics"], "nobody said so");
+        prober.doubt(ProcessKey { start_ticks: 9, ..key });
+        assert!(!prober.is_due(300_000), "another process");
+        prober.doubt(key);
+        assert!(prober.is_due(300_000));
+        let (targets, tries) = round(&mut prober, &api, 300_000, &mut table);
+        assert_eq!((targets, tries), (vec!["http://127.0.0.1:81/metrics".to_owned()], vec!["81/metrics".to_owned()]));
+        assert!(!prober.is_due(400_000), "and kept");
     }
 
     #[test]

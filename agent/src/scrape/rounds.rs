@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::pool::{Pool, Work};
 use super::ports::LoopbackPorts;
 use super::probe::Prober;
-use super::target::{Limits, OwnProcess, ScrapeError, Target, loopback_port};
+use super::target::{Limits, OwnProcess, ScrapeError, Target, is_of_runtime, loopback_port};
 use crate::budget::{self, CpuMeter};
 use crate::config::Config;
 use crate::config::value::masked;
@@ -200,6 +200,8 @@ impl Scraper {
             if let Some(own) = &target.process {
                 if error.is_none() {
                     self.claim(own, &readings);
+                } else {
+                    self.prober.doubt(own.key);
                 }
                 readings.push(&PAGE_INFO, &[("url", &target.url)], 1.0);
             }
@@ -215,9 +217,8 @@ impl Scraper {
 
     /// Takes note that the page of a process gives what it says of the runtime.
     fn claim(&self, own: &OwnProcess, readings: &Readings) {
-        let names =
-            readings.iter().filter_map(|(labels, _)| labels.get(METRIC_NAME)).filter(|name| name.starts_with("go_"));
-        let names: Names = names.collect();
+        let names = readings.iter().filter_map(|(labels, _)| labels.get(METRIC_NAME));
+        let names: Names = names.filter(|name| is_of_runtime(name)).collect();
         if !names.is_empty() {
             self.ways.works(own.key, Part::Runtime, Way::Page, &names, readings.timestamp_ms(), self.valid_ms);
         }

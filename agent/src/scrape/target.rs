@@ -77,8 +77,26 @@ pub struct OwnProcess {
 /// Beginnings of the names of what the runtime and the client library say of their own process.
 const RUNTIME_PREFIXES: [&str; 3] = ["go_", "process_", "promhttp_"];
 
+/// Names that the collectors of Go's runtime give, and what others of theirs begin with. What else begins with `go_` may be of anything.
+const RUNTIME_NAMES: [&str; 3] = ["go_goroutines", "go_info", "go_threads"];
+const RUNTIME_GROUPS: [&str; 8] = [
+    "go_cgo_",
+    "go_cpu_classes_",
+    "go_gc_",
+    "go_godebug_",
+    "go_memory_classes_",
+    "go_memstats_",
+    "go_sched_",
+    "go_sync_mutex_",
+];
+
 /// Endings of the names of parts of a histogram or summary.
 const PART_SUFFIXES: [&str; 3] = ["_bucket", "_sum", "_count"];
+
+/// Whether the metric called `name` is one that tells of Go's runtime.
+pub(super) fn is_of_runtime(name: &str) -> bool {
+    RUNTIME_NAMES.contains(&name) || RUNTIME_GROUPS.iter().any(|group| name.starts_with(group))
+}
 
 impl OwnProcess {
     /// Whether the metric called `name` is kept. What the agent reads from outside, or in a better way, never is, so that
@@ -225,6 +243,22 @@ mod tests {
         assert!(!kept("go_goroutines") && !kept("go_gc_pauses_seconds_bucket") && !kept("go_gc_pauses_seconds_sum"));
         assert!(!kept("process_open_fds"), "read from outside always");
         assert!(kept("go_info") && kept("requests_total") && kept("go_goroutines_by_label"));
+    }
+
+    #[test]
+    fn names_of_the_runtime() {
+        for name in [
+            "go_goroutines",
+            "go_gc_duration_seconds_sum",
+            "go_memstats_sys_bytes",
+            "go_sched_latencies_seconds_bucket",
+            "go_godebug_non_default_behavior_panicnil_events_total",
+        ] {
+            assert!(is_of_runtime(name), "{name}");
+        }
+        for name in ["go_jobs_total", "go_build_info", "go_goroutines_by_customer", "go_sql_open_connections", "gogc"] {
+            assert!(!is_of_runtime(name), "{name}");
+        }
     }
 
     #[test]

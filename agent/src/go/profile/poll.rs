@@ -222,8 +222,9 @@ impl Profiler {
             });
             let told = reading.round(&mut context, now, self.clock.now().0);
             if let (SourceKey::Process(process), true) = (&key, reading.is_lost()) {
-                // A library that was closed, or whose socket was never one.
+                // A library that was closed, or whose socket was never one; or a port that was.
                 self.sockets.remove(process);
+                self.prober.doubt(*process);
                 self.found = None;
             }
             if let Some(readings) = told.filter(|readings| !readings.is_empty()) {
