@@ -26,15 +26,20 @@ const LIMITS: WalkLimits = WalkLimits { goroutines_max: 2_000, blocked_before_ns
 struct Forged {
     seed: u64,
     words: BTreeMap<u64, u64>,
+    /// A word that is another at each read, and by how much.
+    moving: Option<(u64, u64)>,
     reads: Cell<u64>,
 }
 
 impl Forged {
     fn new(seed: u64) -> Self {
-        Self { seed, words: BTreeMap::new(), reads: Cell::new(0) }
+        Self { seed, words: BTreeMap::new(), moving: None, reads: Cell::new(0) }
     }
 
     fn word(&self, at: u64) -> u64 {
+        if let Some((_, step)) = self.moving.filter(|(place, _)| *place == at) {
+            return self.reads.get().wrapping_mul(step);
+        }
         if let Some(word) = self.words.get(&at) {
             return *word;
         }
@@ -251,6 +256,24 @@ fn a_list_that_is_not_of_threads_is_not_believed() {
     assert_eq!(counted(1), Some(1));
     assert_eq!(counted(9), Some(1), "threads end while they are counted");
     assert_eq!(counted(40), None, "a link that is read where none is");
+}
+
+#[test]
+fn one_that_collects_all_the_time_is_read() {
+    let (layout, addresses) = (layout("go1.26.8"), addresses());
+    let read = |step: u64| {
+        let mut memory = sound(&layout, 40);
+        let numgc = addresses.of(Variable::Memstats).expect("there") + u64::from(layout.memstats.numgc.at);
+        memory.moving = Some((numgc, step));
+        let snapshot = Snapshot::read(&image(&layout, &addresses), &mut Reader::new(&memory, ALLOWANCE))?;
+        Ok(Counters::new(&layout, &snapshot, 26).goroutines())
+    };
+    assert_eq!(read(1), Ok(Some(40)));
+    assert_eq!(read(3), Ok(Some(40)));
+    for step in [u64::MAX, 1 << 20] {
+        let fault: Fault = read(step).expect_err("no count of collections");
+        assert!(matches!(fault, Fault::Implausible(_)), "{fault:?}");
+    }
 }
 
 /// What a change to a sound runtime makes of it.

@@ -2,7 +2,8 @@
 //! The runtime's variables of one moment: copied, checked against themselves, and not yet understood.
 //!
 //! The program runs while it is read. Every number is one aligned word and as such true; that numbers belong together is
-//! made sure by reading again when a collection ended in between. What cannot be true is told as such.
+//! made sure by reading again when a collection ended in between, some times: a program that collects all the time is read
+//! all the same, and its numbers are of moments a collection or some apart. What cannot be true is told as such.
 
 use super::binary::{Field, Variable};
 use super::image::Image;
@@ -20,6 +21,8 @@ const THREADS_MAX: u64 = 20_000;
 const GOROUTINES_MAX: u64 = 1 << 28;
 /// Tries to read everything within one cycle of the collector.
 const TRIES: u32 = 5;
+/// Most collections that can end while everything is read once.
+const CYCLES_MAX: u32 = 10_000;
 
 /// Copies of the runtime's variables. What the executable did not tell the address of is missing.
 #[derive(Debug, Clone, Default)]
@@ -81,15 +84,18 @@ impl Snapshot {
     ///
     /// When memory cannot be read, or what it says cannot be true.
     pub fn read(image: &Image<'_>, reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        for _ in 0..TRIES {
-            let before = cycles(image, reader)?;
+        let mut before = cycles(image, reader)?;
+        for tries_left in (0..TRIES).rev() {
             let snapshot = Self::read_once(image, reader)?;
-            if cycles(image, reader)? == before {
+            let after = cycles(image, reader)?;
+            let went_on = || before.iter().zip(after).all(|(before, after)| follows(*before, after));
+            if after == before || (tries_left == 0 && went_on()) {
                 snapshot.check()?;
                 return Ok(snapshot);
             }
+            before = after;
         }
-        Err(Fault::Implausible("a collection ends each time that it is read"))
+        Err(Fault::Implausible("collections are not counted up"))
     }
 
     fn read_once(image: &Image<'_>, reader: &mut Reader<'_>) -> Result<Self, Fault> {
@@ -170,12 +176,19 @@ impl Snapshot {
     }
 }
 
-/// What tells whether a collection began or ended.
-fn cycles(image: &Image<'_>, reader: &mut Reader<'_>) -> Result<(Option<u64>, Option<u64>), Fault> {
-    Ok((
+/// What tells whether a collection began or ended: counts of 32 bits.
+fn cycles(image: &Image<'_>, reader: &mut Reader<'_>) -> Result<[Option<u64>; 2], Fault> {
+    Ok([
         number(image, reader, Variable::Memstats, image.layout.memstats.numgc)?,
         number(image, reader, Variable::Work, image.layout.work.cycles)?,
-    ))
+    ])
+}
+
+/// Whether a count of collections may have become `after` while everything was read.
+fn follows(before: Option<u64>, after: Option<u64>) -> bool {
+    let low = |count: u64| u32::try_from(count & u64::from(u32::MAX)).unwrap_or(0);
+    let ended = before.zip(after).map_or(0, |(before, after)| low(after).wrapping_sub(low(before)));
+    ended <= CYCLES_MAX
 }
 
 /// The sums over the processors of the scheduler; nothing while the list of them is being changed.

@@ -72,7 +72,8 @@ pub struct Kind {
 pub struct Count {
     /// How many.
     pub count: u64,
-    /// Those of them that have an id beyond the one asked about.
+    /// Those of them that have an id beyond the one asked about. Each processor of the scheduler takes 16 ids at a time and gives them
+    /// one by one: for every other one up to 15 that came since have a lower id and are not among these.
     pub newcomers: u64,
     /// Those of them that have waited for the time asked about.
     pub blocked_long: u64,
@@ -110,7 +111,7 @@ pub struct WalkLimits {
     pub goroutines_max: u64,
     /// Those that wait since before this, in monotonic nanoseconds, are counted as blocked long.
     pub blocked_before_ns: u64,
-    /// Those with a higher id are newcomers. Ids are given in order but for the few that each processor has in stock.
+    /// Those with a higher id are newcomers; see [`Count::newcomers`].
     pub known_id: u64,
 }
 
