@@ -459,7 +459,7 @@ impl Queue {
         }
         let Some(segment) = self.segments.remove(at) else { return };
         tracing::error!(path = %segment.path.display(), samples = segment.waiting, why, "queue file is damaged; put aside");
-        self.counts.lost += segment.waiting;
+        self.counts.lost += segment.waiting + segment.waiting_unread().unwrap_or(0);
         let _ = fs::rename(&segment.path, segment.path.with_extension("damaged"));
     }
 
@@ -492,7 +492,15 @@ impl Queue {
         if self.segments.is_empty() {
             self.active = None;
         }
-        let _ = fs::remove_file(&segment.path);
+        if let Some(samples) = segment.waiting_unread() {
+            // What came behind it is, or will be, acknowledged: nothing of it is sent any more.
+            self.counts.lost += samples;
+            let aside = segment.path.with_extension("damaged");
+            let renamed = fs::rename(&segment.path, &aside);
+            tracing::error!(aside = %aside.display(), samples, ?renamed, "the rest of a queue file could not be read; put aside");
+        } else {
+            let _ = fs::remove_file(&segment.path);
+        }
         self.acknowledged = self.acknowledged.max(segment.last);
         while let Some((record, on_disk)) = self.memory.front().filter(|(record, _)| record.sequence <= segment.last) {
             // What the disk had refused stands in no file.
@@ -575,6 +583,9 @@ fn first_after(segment: &Segment, start: u64, position: u64) -> io::Result<Optio
 }
 
 #[cfg(test)]
+mod unread_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -615,29 +626,6 @@ mod tests {
             })
         };
         assert_eq!([due(1_000), due(1_010), due(1_020), due(2_000)], [Some(1), None, Some(2), Some(1)]);
-    }
-
-    #[test]
-    fn what_cannot_be_read_for_a_while_comes_back() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let options = QueueConfig { folder: folder.path().to_owned(), ..crate::Config::default().queue };
-        let numbers = |queue: &mut Queue| -> Vec<u8> {
-            queue.peek(100, 10_000, 0).iter().flat_map(Batch::records).map(|record| record.payload[0]).collect()
-        };
-        let mut queue = Queue::open(&options).expect("opens");
-        for number in 1..=5 {
-            queue.push(vec![number; 60], 1, 0).expect("written");
-        }
-        drop(queue);
-        segment::UNREADABLE_FROM.set(FILE_HEADER_BYTES + 2 * 88);
-        let mut queue = Queue::open(&options).expect("opens");
-        queue.push(vec![6; 60], 1, 0).expect("written");
-        assert_eq!(numbers(&mut queue), [1, 2, 6]);
-        drop(queue);
-        segment::UNREADABLE_FROM.set(u64::MAX);
-        let mut queue = Queue::open(&options).expect("opens");
-        assert_eq!(numbers(&mut queue), [1, 2, 3, 4, 5, 6]);
-        assert_eq!(queue.state().lost, 0);
     }
 
     #[test]

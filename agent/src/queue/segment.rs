@@ -29,6 +29,18 @@ pub(super) struct Segment {
     pub(super) waiting: u64,
     pub(super) oldest_ms: i64,
     pub(super) newest_ms: i64,
+    /// Records that were read or written, and the samples in them.
+    records: u64,
+    samples: u64,
+    unread: Option<Unread>,
+}
+
+/// What lies behind the last record that could be read at the start.
+#[derive(Debug)]
+struct Unread {
+    bytes: u64,
+    /// What was acknowledged then.
+    acknowledged: u64,
 }
 
 impl Segment {
@@ -54,6 +66,9 @@ impl Segment {
             waiting: 0,
             oldest_ms: i64::MAX,
             newest_ms: i64::MIN,
+            records: 0,
+            samples: 0,
+            unread: None,
         }
     }
 
@@ -61,11 +76,32 @@ impl Segment {
     pub(super) fn note(&mut self, record: &Record, waits: bool) {
         self.last = record.sequence;
         self.bytes += record.disk_bytes();
+        self.records += 1;
+        self.samples += u64::from(record.samples);
         self.oldest_ms = self.oldest_ms.min(record.created_ms);
         self.newest_ms = self.newest_ms.max(record.created_ms);
         if waits {
             self.waiting += u64::from(record.samples);
         }
+    }
+
+    /// Samples that waited behind the last record that could be read at the start; nothing where all could. What can be read by now is
+    /// counted, of the rest the number is what it were if its records were like those that could be read.
+    pub(super) fn waiting_unread(&self) -> Option<u64> {
+        let unread = self.unread.as_ref()?;
+        let end = self.bytes.saturating_add(unread.bytes);
+        let (mut at, mut last, mut waiting) = (self.bytes, self.last, 0);
+        if let Ok(file) = File::open(&self.path) {
+            while let Ok(Decoded::Record(record, length)) = read_at(&file, at, end) {
+                at += length as u64;
+                last = record.sequence;
+                waiting += if last > unread.acknowledged { u64::from(record.samples) } else { 0 };
+            }
+        }
+        let read_bytes = self.bytes.saturating_sub(FILE_HEADER_BYTES).max(1);
+        let records = (end - at).saturating_mul(self.records) / read_bytes;
+        let waiting_records = records.saturating_sub(unread.acknowledged.saturating_sub(last));
+        Some(waiting + waiting_records.saturating_mul(self.samples) / self.records.max(1))
     }
 
     /// The sequence that the name of the file at `path` says.
@@ -99,6 +135,7 @@ impl Segment {
                 Err(error) if segment.first <= segment.last => {
                     tracing::error!(path = %path.display(), at = segment.bytes, %error, "the rest of a queue file cannot be read");
                     let unread_bytes = file_bytes - segment.bytes;
+                    segment.unread = Some(Unread { bytes: unread_bytes, acknowledged });
                     return Ok(Some(Recovered { segment, file: None, unread_bytes, cut_bytes: 0, lost_samples: 0 }));
                 }
                 Err(error) => return Err(error),
