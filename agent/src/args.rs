@@ -127,7 +127,12 @@ impl Args for AgentArgs {
                     .help("Prints each option, its value and where it came from, and ends"),
             );
         OPTIONS.iter().zip(FLAGS.iter()).filter(|(spec, _)| has_flag(spec)).fold(command, |command, (spec, flag)| {
-            let default = if spec.default.is_empty() { String::new() } else { format!(" [default: {}]", spec.default) };
+            let default = match spec.shape {
+                _ if spec.default.is_empty() => String::new(),
+                // Lines break at spaces alone.
+                Shape::List => format!(" [default: {}]", spec.default.replace(',', ", ")),
+                _ => format!(" [default: {}]", spec.default),
+            };
             let help = format!("{} [env: {}]{default}", spec.doc, spec.env_name());
             let mut arg = Arg::new(spec.key)
                 .long(flag.as_str())

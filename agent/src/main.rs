@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Collects the host and its Go processes and pushes them to a remote-write receiver.
 #[derive(Debug, Parser)]
-#[command(name = "metrickit-agent", version)]
+#[command(name = "metrickit-agent", version, max_term_width = 100)]
 struct Command {
     /// What is logged to standard error: error, warn, info, debug, trace, or a filter such as `agent::send=debug,info`
     #[arg(long, value_name = "LEVEL")]

@@ -179,3 +179,22 @@ fn how_long_is_long_is_told_by_the_environment() {
         assert_eq!(config.go.leaks.expect("on").blocked_ms, want_ms, "{environment} {told}");
     }
 }
+
+#[test]
+fn help_is_no_wider_than_a_hundred_columns() {
+    let help = |columns: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_metrickit-agent"))
+            .arg("--help")
+            .env("COLUMNS", columns)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("starts");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    for (columns, most) in [("80", 80), ("250", 100)] {
+        let text = help(columns);
+        assert!(text.contains("--queue-bytes-max"), "{text}");
+        let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > most).collect();
+        assert!(wide.is_empty(), "{wide:#?}");
+    }
+}
