@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"log"
@@ -11,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"sync"
-	"time"
 )
 
 func init() {
@@ -47,38 +47,22 @@ func init() {
 		}
 	}
 	programs["handlers-hang-clients-leave"] = func(w *world) step {
-		var lock sync.Mutex
-		lock.Lock()
-		address := listenHTTP(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-			lock.Lock()
-			lock.Unlock()
-		}))
-		client := &http.Client{Timeout: time.Millisecond}
+		hang, entered := hanging()
+		address, client := listenHTTP(hang), &http.Client{}
 		return func(now int) {
 			for i := 0; i < 2; i++ {
-				if response, err := client.Get("http://" + address + "/"); err == nil {
-					response.Body.Close()
-				}
+				askAndLeave(client, "http://"+address+"/", entered)
 			}
 		}
 	}
 	programs["streams-hang-clients-leave"] = func(w *world) step {
-		var lock sync.Mutex
-		lock.Lock()
-		server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-			lock.Lock()
-			lock.Unlock()
-		}))
+		hang, entered := hanging()
+		server := httptest.NewUnstartedServer(hang)
 		server.EnableHTTP2 = true
 		server.Config.ErrorLog = log.New(io.Discard, "", 0)
 		server.StartTLS()
 		client := server.Client()
-		client.Timeout = 5 * time.Millisecond
-		return func(now int) {
-			if response, err := client.Get(server.URL); err == nil {
-				response.Body.Close()
-			}
-		}
+		return func(now int) { askAndLeave(client, server.URL, entered) }
 	}
 	programs["long-polls"] = func(w *world) step { return polls(w, func(int) float64 { return 2 }) }
 	programs["long-polls-become-more"] = func(w *world) step {
@@ -230,4 +214,38 @@ func upstream() {
 	}
 	fmt.Println(listener.Addr())
 	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// hanging is a handler that waits for a lock nobody gives back, and tells of each request that it has.
+func hanging() (http.Handler, <-chan struct{}) {
+	entered, lock := make(chan struct{}), new(sync.Mutex)
+	lock.Lock()
+	return http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
+		select {
+		case entered <- struct{}{}:
+		case <-request.Context().Done():
+		}
+		lock.Lock()
+		lock.Unlock()
+	}), entered
+}
+
+// askAndLeave asks for a page, and has no patience once its handler has begun.
+func askAndLeave(client *http.Client, url string, entered <-chan struct{}) {
+	asking, leave := context.WithCancel(context.Background())
+	defer leave()
+	request, err := http.NewRequestWithContext(asking, http.MethodGet, url, nil)
+	if err != nil {
+		fail(err.Error())
+	}
+	go func() {
+		select {
+		case <-entered:
+			leave()
+		case <-asking.Done():
+		}
+	}()
+	if response, err := client.Do(request); err == nil {
+		response.Body.Close()
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net"
@@ -131,12 +132,16 @@ func init() {
 		if err := syscall.Mkfifo(path, 0o600); err != nil {
 			fail(err.Error())
 		}
+		// Held open it stays, with nothing left behind by whatever ends this program.
+		held, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			fail(err.Error())
+		}
+		os.RemoveAll(folder)
+		path = fmt.Sprintf("/proc/self/fd/%d", held)
 		return func(now int) {
 			if now%3 == 0 {
 				go readOrders(path)
-			}
-			if now == 2 {
-				w.later(230, func() { os.RemoveAll(folder) })
 			}
 		}
 	}
