@@ -309,6 +309,26 @@ fn what_a_reload_removes_leaves_no_trace() {
     assert_eq!((stage.dispatcher.counts().1, timers(&stage)), (1, 1));
 }
 
+/// The end of an inhibition is noticed also where the file was read anew meanwhile, and what was recorded is not recorded again.
+#[test]
+fn what_kept_alerts_quiet_is_known_after_a_reload() {
+    let text = format!("{PLAIN}inhibit_rules: [{{source_matchers: [s=page], target_matchers: [s=ticket]}}]\n");
+    let mut stage = Stage::new(&text);
+    stage.put("a=1,g=x,s=page");
+    stage.put("a=2,g=y,s=ticket");
+    assert_eq!(stage.until(12).heard(), ["10 ops/0 first notification: 1"]);
+    stage.dispatcher.set_config(config(&text), stage.now_ms);
+    stage.until(15).end("a=1,g=x,s=page");
+    assert_eq!(stage.until(26).heard(), ["25 ops/0 first notification: 2"], "after group_wait, not at 70");
+    stage.dispatcher.set_silence(silence("a=2", 0, 900_000), "s".to_owned(), stage.now_ms).expect("a silence");
+    stage.until(80);
+    stage.dispatcher.set_config(config(&text), stage.now_ms);
+    stage.until(200);
+    let events = stage.events.0.lock().expect("events");
+    let suppressed = events.iter().filter(|event| matches!(&event.kind, EventKind::Suppressed { .. })).count();
+    assert_eq!(suppressed, 2, "once for each reason");
+}
+
 /// An end that nobody was told of goes with what was on its way when the process ended.
 #[test]
 fn what_was_on_its_way_is_said_as_it_was() {

@@ -31,7 +31,7 @@ use crate::config::Config;
 use crate::event::{Event, EventKind, EventLog, Suppression, event_labels, fingerprint_text};
 use crate::route::Route;
 use crate::shelf::{Change, Shelf, ShelfError};
-use group::{Group, GroupId};
+use group::{Group, GroupId, Member};
 
 pub use crate::posted::{ALERT_LABELS_BYTES_MAX, ALERT_TEXTS_BYTES_MAX};
 pub use changes::{AckError, Before};
@@ -274,10 +274,9 @@ impl Dispatcher {
         self.sweep(now_ms);
         let timers: BTreeMap<String, Timer> =
             self.groups.iter().map(|(id, group)| (id.to_string(), group.timer())).collect();
-        let in_flight: Vec<GroupId> = self.groups.keys().cloned().collect();
-        for id in in_flight {
-            self.remove_group(&id);
-        }
+        let ids: Vec<GroupId> = self.groups.keys().cloned().collect();
+        let removed = ids.into_iter().filter_map(|id| self.remove_group(&id).map(|group| (id, group.members)));
+        let mut members: BTreeMap<GroupId, BTreeMap<Fingerprint, Member>> = removed.collect();
         self.heartbeat = self.heartbeat.under(&config);
         self.inhibitor = Inhibitor::new(config.inhibit.clone());
         self.config = config;
@@ -293,6 +292,15 @@ impl Dispatcher {
             self.assign(alert, &timers, now_ms);
         }
         self.forget_timers(&timers);
+        // What keeps them quiet was recorded, and its end is to be noticed.
+        for (id, group) in &mut self.groups {
+            let mut before = members.remove(id).unwrap_or_default();
+            for (alert, member) in &mut group.members {
+                if let Some(before) = before.remove(alert) {
+                    *member = before;
+                }
+            }
+        }
         self.find_flights();
     }
 
