@@ -78,6 +78,9 @@ const GAUGES: &[Row<f64>] = &[
     ("metrickit_exemplars", "Exemplars that are kept.", |of| whole(of.exemplars)),
     ("metrickit_blocks", "Block files that are read.", |of| whole(of.blocks)),
     ("metrickit_block_samples", "Samples in these blocks.", |of| whole(of.block_samples)),
+    ("metrickit_merge_waiting_bytes", "Bytes of the blocks of the next merge that waits for room on the disk.", |of| {
+        whole(of.merge_waiting_bytes)
+    }),
     ("metrickit_deletes_pending", "Deletes whose samples are still stored.", |of| whole(of.deletes_pending)),
     ("metrickit_blocks_quarantined", "Block files that cannot be read.", |of| whole(of.blocks_quarantined)),
     ("metrickit_disk_reserve_bytes", "What writes leave free on the disk of the data.", |of| {

@@ -252,6 +252,7 @@ struct Counters {
     flushes: AtomicU64,
     flush_failures: AtomicU64,
     merges: AtomicU64,
+    merge_waiting_bytes: AtomicU64,
     maintenance_failures: AtomicU64,
     blocks_dropped: AtomicU64,
     blocks_rewritten: AtomicU64,

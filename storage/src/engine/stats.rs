@@ -98,6 +98,8 @@ pub struct EngineStats {
     pub maintenance_failures: u64,
     /// Merges that ended well.
     pub merges: u64,
+    /// Bytes of the blocks of the next merge that waits for room on the disk.
+    pub merge_waiting_bytes: u64,
     /// How long these took.
     pub merge_times: DurationStats,
     /// Length of the blocks they read, in bytes.
@@ -240,6 +242,7 @@ impl Core {
             flush_failures: get(&counters.flush_failures),
             maintenance_failures: get(&counters.maintenance_failures),
             merges: get(&counters.merges),
+            merge_waiting_bytes: get(&counters.merge_waiting_bytes),
             blocks_dropped: get(&counters.blocks_dropped),
             blocks_rewritten: get(&counters.blocks_rewritten),
             summary_blocks: summary_blocks(&view),

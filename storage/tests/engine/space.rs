@@ -70,10 +70,12 @@ fn merges_leave_half_of_the_reserve_to_flushes() {
     files.set_available_bytes(Some(kept_bytes));
     engine.maintain().expect("merging waits");
     assert_eq!(engine.stats().merges, 0);
+    assert!(engine.stats().merge_waiting_bytes > 0, "{:?}", engine.stats());
     engine.flush().expect("a flush takes what there is");
     files.set_available_bytes(Some(kept_bytes + (1 << 20)));
     engine.maintain().expect("merged");
     assert_eq!((engine.stats().merges, everything(&*engine)), (1, before));
+    assert_eq!(engine.stats().merge_waiting_bytes, 0);
 }
 
 #[test]
@@ -91,9 +93,11 @@ fn a_merge_without_room_keeps_no_smaller_one_waiting() {
     engine.maintain().expect("maintained");
     let stats = engine.stats();
     assert_eq!((stats.merges, stats.blocks), (1, 4));
+    assert!(stats.merge_waiting_bytes > 20_000, "{stats:?}");
     files.set_available_bytes(None);
     engine.maintain().expect("maintained");
     assert_eq!((engine.stats().merges, engine.stats().blocks), (2, 3));
+    assert_eq!(engine.stats().merge_waiting_bytes, 0);
 }
 
 /// What lies in quarantine takes room too.

@@ -9,6 +9,7 @@
 mod plan;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use model::{Samples, TimeRange};
@@ -116,7 +117,17 @@ impl Running {
 impl Core {
     /// Merges what is due, until nothing is, or the engine closes.
     pub(super) fn merge_all(&self, merging: &MutexGuard<'_, ()>) -> Result<Ended, StorageError> {
-        self.merge_by(plan, merging)
+        let ended = self.merge_by(plan, merging)?;
+        if ended != Ended::Interrupted {
+            // What would still be merged on a larger disk waits for room.
+            let maintenance = self.maintenance.lock();
+            let view = self.view();
+            let waiting = plan(&self.known(&maintenance, &view, u64::MAX));
+            let is_input = |block: &&Arc<Block>| waiting.as_ref().is_some_and(|due| due.inputs.contains(&block.id));
+            let bytes = view.blocks.iter().filter(is_input).map(|block| block.record.bytes).sum();
+            self.counters.merge_waiting_bytes.store(bytes, Ordering::Relaxed);
+        }
+        Ok(ended)
     }
 
     /// Merges by `plan` until it finds nothing more to merge, or the engine closes.
@@ -150,21 +161,8 @@ impl Core {
         let mut maintenance = self.maintenance.lock();
         maintenance.catalog()?;
         self.check_poison()?;
-        let (view, room_bytes) = (self.view(), self.rewrite_bytes_max());
-        let known = Known {
-            blocks: view.raw().map(|block| (block.id, &block.record)).collect(),
-            summarised: view.summarised(),
-            blocked: view.blocked(&maintenance.unmergeable),
-            flushed: maintenance.state.flushed,
-            now_ms: self.clock.now().0,
-            // What there is no room for now does not keep smaller merges waiting.
-            bytes_max: self.options.merge_bytes_max.min(room_bytes),
-            room_bytes,
-            hidden: self.hidden(),
-            view: &view,
-            unmergeable: &maintenance.unmergeable,
-        };
-        let Some(due) = plan(&known) else { return Ok(None) };
+        let view = self.view();
+        let Some(due) = plan(&self.known(&maintenance, &view, self.rewrite_bytes_max())) else { return Ok(None) };
         let mut inputs: Vec<Arc<Block>> =
             view.blocks.iter().filter(|block| due.inputs.contains(&block.id)).cloned().collect();
         // Only where samples stay in their partition a part of the blocks can be merged first.
@@ -175,6 +173,23 @@ impl Core {
         maintenance.state.next_block += due.outputs.len() as u64;
         let outputs = (first..).map(BlockId).zip(due.outputs).collect();
         Ok(Some(Running { inputs, outputs, level: due.level }))
+    }
+
+    /// What merges are planned by, where there is room for `room_bytes` of blocks that are written anew.
+    fn known<'a>(&self, maintenance: &'a Maintenance, view: &'a BlockSet, room_bytes: u64) -> Known<'a> {
+        Known {
+            blocks: view.raw().map(|block| (block.id, &block.record)).collect(),
+            summarised: view.summarised(),
+            blocked: view.blocked(&maintenance.unmergeable),
+            flushed: maintenance.state.flushed,
+            now_ms: self.clock.now().0,
+            // What there is no room for now does not keep smaller merges waiting.
+            bytes_max: self.options.merge_bytes_max.min(room_bytes),
+            room_bytes,
+            hidden: self.hidden(),
+            view,
+            unmergeable: &maintenance.unmergeable,
+        }
     }
 
     /// Says whether there was space for it.
