@@ -39,7 +39,15 @@ pub(crate) fn varies(mut response: Response) -> Response {
 /// Whether a client names HTML among what it takes, as browsers do; programs such as curl do not.
 pub(crate) fn wanted(headers: &HeaderMap) -> bool {
     let kinds = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
-    kinds.filter_map(|kind| kind.split(';').next()).any(|kind| kind.trim().eq_ignore_ascii_case("text/html"))
+    kinds
+        .map(|kind| kind.split(';').map(str::trim))
+        .any(|mut kind| kind.next().is_some_and(|name| name.eq_ignore_ascii_case("text/html")) && !kind.any(is_refusal))
+}
+
+/// Whether a parameter of a kind says that it is not taken: a weight of 0.
+fn is_refusal(parameter: &str) -> bool {
+    let weight = parameter.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
+    weight.is_some_and(|(_, weight)| weight.trim().parse() == Ok(0.0))
 }
 
 #[cfg(test)]
@@ -54,6 +62,7 @@ mod tests {
             wanted(&headers)
         };
         assert!(wants("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8") && wants("TEXT/HTML;q=0.5"));
+        assert!(!wants("text/html;q=0") && !wants("text/html; level=1; Q=0.000, */*") && wants("text/html;q=0.001"));
         assert!(!wants("*/*") && !wants("text/plain") && !wants("text/html5") && !wanted(&HeaderMap::new()));
     }
 

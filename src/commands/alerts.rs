@@ -175,7 +175,19 @@ fn told_event(event: &Json) -> String {
 
 /// The labels in a group's key, which stand behind those of its route.
 fn told_group(key: &str) -> String {
-    key.rfind(":{").and_then(|at| key.get(at + 1..)).map(|labels| format!(" in group {labels}")).unwrap_or_default()
+    let (mut quoted, mut escaped, mut before, mut labels_at) = (false, false, ' ', None);
+    for (at, c) in key.char_indices() {
+        // What a value says of braces is no border.
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '{' if !quoted && before == ':' => labels_at = Some(at),
+            _ => {}
+        }
+        before = c;
+    }
+    labels_at.and_then(|at| key.get(at..)).map(|labels| format!(" in group {labels}")).unwrap_or_default()
 }
 
 fn told_why(why: &Json) -> String {
@@ -241,6 +253,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_group_is_told_with_all_of_its_labels() {
+        for (key, want) in [
+            ("{}:{}", " in group {}"),
+            (r#"{}/{team="a:{b"}:{alertname="A"}"#, r#" in group {alertname="A"}"#),
+            (r#"{}:{alertname="A", path="x:{y}\":{z"}"#, r#" in group {alertname="A", path="x:{y}\":{z"}"#),
+            ("another", ""),
+        ] {
+            assert_eq!(told_group(key), want, "{key}");
+        }
+    }
 
     #[test]
     fn events_are_sentences() {

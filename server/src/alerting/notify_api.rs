@@ -79,7 +79,10 @@ fn matchers(params: &Params) -> Result<Vec<Matcher>, ApiError> {
 }
 
 fn refused(error: &AckError) -> ApiError {
-    let kind = if *error == AckError::Unknown { ErrorKind::NotFound } else { ErrorKind::BadData };
+    let kind = match error {
+        AckError::Unknown(_) | AckError::Untaken(_) => ErrorKind::NotFound,
+        AckError::Invalid(_) => ErrorKind::BadData,
+    };
     ApiError::new(kind, error.to_string())
 }
 

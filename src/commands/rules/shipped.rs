@@ -46,27 +46,36 @@ fn short(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-/// A template as people read it: `{{ $labels.job }}` is `JOB`, a value `N`.
+/// A template as people read it: `{{ $labels.job }}` is `JOB`, `{{ $params.limit }}` is `LIMIT`, a value `N`; of what depends on something, what
+/// is said where that is there.
 fn plain(template: &str) -> String {
     let mut text = String::new();
     let mut rest = template;
-    let name = |action: &str| action.strip_prefix("$labels.").map(str::to_uppercase);
-    // What `.` is within each `with`.
-    let mut withs = Vec::new();
+    let name = |action: &str| {
+        let of = ["$labels.", "$params."].iter().find_map(|of| action.strip_prefix(of))?;
+        Some(of.split(|c: char| c.is_whitespace() || c == '|').next()?.to_uppercase())
+    };
+    // What `.` is within each block, and whether that is the part where there is none.
+    let mut blocks: Vec<(String, bool)> = Vec::new();
     while let Some((before, inside)) = rest.split_once("{{") {
         let (action, after) = inside.split_once("}}").unwrap_or((inside, ""));
-        text.push_str(before);
         let action = action.trim();
-        if let Some(label) = name(action) {
-            text.push_str(&label);
-        } else if let Some(value) = action.strip_prefix("with ") {
-            withs.push(name(value.trim()).unwrap_or_else(|| "…".to_owned()));
-        } else if action == "end" {
-            withs.pop();
-        } else if action.starts_with("$value") {
-            text.push('N');
-        } else if action == "." {
-            text.push_str(withs.last().map_or("…", String::as_str));
+        let dot = blocks.last().map_or("…", |(dot, _)| dot).to_owned();
+        let said = match action {
+            "." => dot.clone(),
+            value if value.starts_with("$value") => "N".to_owned(),
+            other => name(other).unwrap_or_default(),
+        };
+        if blocks.iter().all(|(_, is_else)| !is_else) {
+            text.extend([before, &said]);
+        }
+        match action.split_once(' ').unwrap_or((action, "")) {
+            ("with", value) => blocks.push((name(value.trim()).unwrap_or_else(|| "…".to_owned()), false)),
+            ("if", _) => blocks.push((dot, false)),
+            ("range", _) => blocks.push(("…".to_owned(), false)),
+            ("else", _) => blocks.iter_mut().last().into_iter().for_each(|(_, is_else)| *is_else = true),
+            ("end", _) => drop(blocks.pop()),
+            _ => {}
         }
         rest = after;
     }
@@ -88,6 +97,12 @@ mod tests {
                 "{{ $value | humanize }} of {{ $labels.job }}{{ with $labels.x }} at {{ . }}{{ with $labels.y }}:{{ . }}{{ end }} {{ . }}{{ end }}."
             ),
             "N of JOB at X:Y X."
+        );
+        assert_eq!(
+            plain(
+                "{{ if $labels.a }}{{ with $labels.file }}{{ . }}{{ else }}{{ $labels.site }} of{{ if $value }} x{{ end }}{{ end }}{{ end }} over {{ $params.limit | humanize }} is too many"
+            ),
+            "FILE over LIMIT is too many"
         );
     }
 }

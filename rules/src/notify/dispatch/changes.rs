@@ -16,9 +16,12 @@ use crate::route::all_match;
 /// Why an acknowledgement is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AckError {
-    /// No alert that fires is meant.
-    #[error("no alert that fires is meant")]
-    Unknown,
+    /// No alert that fires is meant; the matchers.
+    #[error("no alert that fires fulfils {0}")]
+    Unknown(String),
+    /// None of those that are meant has an owner; the matchers.
+    #[error("nobody has taken on an alert that fires and fulfils {0}")]
+    Untaken(String),
     /// It is none; the message says why.
     #[error("{0}")]
     Invalid(String),
@@ -119,7 +122,7 @@ impl Dispatcher {
         ack.check(now_ms).map_err(AckError::Invalid)?;
         let all = self.meant(matchers, now_ms);
         if all.is_empty() {
-            return Err(AckError::Unknown);
+            return Err(AckError::Unknown(show_set(matchers)));
         }
         for alert in &all {
             self.acks.set(*alert, ack.clone());
@@ -147,7 +150,7 @@ impl Dispatcher {
             self.record_ack(alert, &ack, "removed", now_ms);
             ended.push(alert);
         }
-        if ended.is_empty() { Err(AckError::Unknown) } else { Ok(ended) }
+        if ended.is_empty() { Err(AckError::Untaken(show_set(matchers))) } else { Ok(ended) }
     }
 
     fn meant(&self, matchers: &[Matcher], now_ms: i64) -> Vec<Fingerprint> {
@@ -173,6 +176,9 @@ impl Dispatcher {
 
 /// Sets of matchers in their syntax, with ` or ` between.
 pub(super) fn show_sets(sets: &[Vec<Matcher>]) -> String {
-    let one = |set: &Vec<Matcher>| format!("{{{}}}", set.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
-    sets.iter().map(one).collect::<Vec<_>>().join(" or ")
+    sets.iter().map(|set| show_set(set)).collect::<Vec<_>>().join(" or ")
+}
+
+fn show_set(set: &[Matcher]) -> String {
+    format!("{{{}}}", set.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
 }
