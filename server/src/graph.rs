@@ -9,19 +9,23 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::alerting::listed::Listed;
 use crate::app::App;
 use crate::html::{self, escaped};
 use crate::params::Params;
 use crate::query_api;
-use crate::reply::ApiError;
+use crate::reply::{ApiError, ErrorKind};
 
 /// Most series in the table.
 const SERIES_SHOWN_MAX: usize = 500;
 /// Longest answer that is made a table of; one of so many series is longer only if labels are.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// What a byte of an answer takes while it is read, about.
+const READ_BYTES: usize = 16;
 
 pub(crate) async fn graph(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let params = Params::of_url(request.uri())?;
@@ -33,21 +37,22 @@ pub(crate) async fn graph(State(app): State<Arc<App>>, request: Request) -> Resu
         return Ok(html::varies(Redirect::temporary(&answer_at).into_response()));
     }
     let (expr, now_ms) = (expr.to_owned(), app.clock.now().0);
+    let mut held = Listed::new(&app);
     let (status, answer) = answered(app, request, &format!("/{answer_at}&limit={SERIES_SHOWN_MAX}")).await?;
-    let at = Timestamp::from_millisecond(now_ms).map(|at| at.strftime("%F %T UTC").to_string()).unwrap_or_default();
-    let body = format!(
-        "<h1>What this query answers</h1>\n<pre><code>{}</code></pre>\n<p>At {at}.</p>\n{}\n\
-         <p><a href=\"{answer_at}\">As JSON</a> · <a href=\"runbooks\">Runbooks</a> · in a terminal, also over time: <code>metrickit query</code></p>",
-        escaped(&expr),
-        table(&answer),
-    );
-    let mut page = html::page(&expr, &body);
+    // Reading a long answer holds up nobody, and counts as queries do.
+    held.hold(READ_BYTES * answer.len())?;
+    let shown = tokio::task::spawn_blocking(move || {
+        let page = page(&expr, now_ms, &answer_at, &answer);
+        drop(held);
+        page
+    });
+    let mut page = shown.await.map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))?;
     *page.status_mut() = status;
     Ok(html::varies(page))
 }
 
 /// What the API answers to `target`, for the client of `request`.
-async fn answered(app: Arc<App>, request: Request, target: &str) -> Result<(StatusCode, Value), ApiError> {
+async fn answered(app: Arc<App>, request: Request, target: &str) -> Result<(StatusCode, Bytes), ApiError> {
     let (mut parts, _) = request.into_parts();
     parts.uri = target.parse::<Uri>().map_err(|_| ApiError::parameter("g0.expr", "it is too long for a link"))?;
     let response = match query_api::instant(State(app), Request::from_parts(parts, Body::empty())).await {
@@ -55,9 +60,21 @@ async fn answered(app: Arc<App>, request: Request, target: &str) -> Result<(Stat
         Err(error) => error.into_response(),
     };
     let status = response.status();
-    let bytes = to_bytes(response.into_body(), ANSWER_BYTES_MAX).await.unwrap_or_default();
+    Ok((status, to_bytes(response.into_body(), ANSWER_BYTES_MAX).await.unwrap_or_default()))
+}
+
+/// The page about `answer`, which is empty where it is too long.
+fn page(expr: &str, now_ms: i64, answer_at: &str, answer: &[u8]) -> Response {
     let too_long = || serde_json::json!({"error": format!("the answer is longer than {ANSWER_BYTES_MAX} bytes")});
-    Ok((status, serde_json::from_slice(&bytes).unwrap_or_else(|_| too_long())))
+    let answer = serde_json::from_slice(answer).unwrap_or_else(|_| too_long());
+    let at = Timestamp::from_millisecond(now_ms).map(|at| at.strftime("%F %T UTC").to_string()).unwrap_or_default();
+    let body = format!(
+        "<h1>What this query answers</h1>\n<pre><code>{}</code></pre>\n<p>At {at}.</p>\n{}\n\
+         <p><a href=\"{answer_at}\">As JSON</a> · <a href=\"runbooks\">Runbooks</a> · in a terminal, also over time: <code>metrickit query</code></p>",
+        escaped(expr),
+        table(&answer),
+    );
+    html::page(expr, &body)
 }
 
 /// The series of an answer with their values, or why there are none.

@@ -21,7 +21,7 @@ use super::run::word;
 use super::shown::{Shown, ShownAlert, ShownRule};
 use crate::app::App;
 use crate::params::Params;
-use crate::reply::{Annotations, ApiError, ErrorKind, success, success_json};
+use crate::reply::{Annotations, ApiError, ErrorKind, success};
 
 /// Names as Go writes the zero time.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -93,7 +93,7 @@ impl Wanted {
 pub(crate) async fn rules(AppState(app): AppState<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let params = Params::read(request, app.options.form_body_bytes_max).await?;
     let wanted = Wanted::read(&params)?;
-    apart(move || rules_json(&app, &wanted).map(|data| success_json(&data))).await?
+    apart(move || rules_parts(&app, &wanted).map(|data| success(data, &Annotations::default()))).await?
 }
 
 /// Runs `work`, which may take a while, where it holds up nobody.
@@ -102,9 +102,70 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     done.map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))
 }
 
-fn rules_json(app: &App, wanted: &Wanted) -> Result<Value, ApiError> {
+/// A part of the list of groups, which is written alert by alert.
+enum Part {
+    /// What goes before the rules of a group.
+    Group { slot: Arc<Slot>, shown: Arc<Shown>, query_offset_ms: i64 },
+    /// A rule: all of it, or what goes before its alerts.
+    Rule { at: RuleAt, is_first: bool },
+    /// An alert of a rule.
+    Alert { at: RuleAt, number: usize },
+    /// The end of a rule that has alerts.
+    RuleEnd,
+    /// The end of a group.
+    GroupEnd,
+    /// The end of all, with the token of the next page.
+    End(Option<String>),
+}
+
+/// Where a rule is found.
+#[derive(Clone)]
+struct RuleAt {
+    slot: Arc<Slot>,
+    shown: Arc<Shown>,
+    rule: usize,
+}
+
+impl Part {
+    fn write(out: &mut Vec<u8>, part: &Self, is_first: bool) {
+        match part {
+            Self::Group { slot, shown, query_offset_ms } => {
+                open(out, &group_json(slot, shown, *query_offset_ms), is_first, "rules");
+            }
+            Self::Rule { at, is_first } => {
+                let rule = &at.slot.group.rules[at.rule];
+                let told = rule_json(rule, &at.shown.rules[at.rule]);
+                match rule.alerting() {
+                    Some(_) => open(out, &told, *is_first, "alerts"),
+                    None => write_in_list(out, &told, *is_first),
+                }
+            }
+            Self::Alert { at, number } => {
+                write_in_list(out, &alert_json(&at.shown.rules[at.rule].alerts[*number]), *number == 0);
+            }
+            Self::RuleEnd | Self::GroupEnd => out.extend_from_slice(b"]}"),
+            Self::End(next) => {
+                out.push(b']');
+                if let Some(next) = next {
+                    out.extend_from_slice(format!(",\"groupNextToken\":{}", json!(next)).as_bytes());
+                }
+            }
+        }
+    }
+}
+
+/// Writes `head` of a list and goes on within its braces with the list `name`.
+fn open(out: &mut Vec<u8>, head: &Value, is_first: bool, name: &str) {
+    write_in_list(out, head, is_first);
+    out.pop();
+    out.extend_from_slice(format!(",\"{name}\":[").as_bytes());
+}
+
+fn rules_parts(app: &App, wanted: &Wanted) -> Result<Parts<Part>, ApiError> {
     let slots = app.alerting.loaded().slots.clone();
-    let mut groups = Vec::new();
+    let mut listed = Listed::new(app);
+    let mut parts = Vec::new();
+    let mut groups = 0;
     let mut next = None;
     let mut reached = wanted.token.is_none();
     for slot in &slots {
@@ -118,21 +179,49 @@ fn rules_json(app: &App, wanted: &Wanted) -> Result<Value, ApiError> {
         if !wanted.wants_group(slot) {
             continue;
         }
-        let Some(group) = group_json(app, slot, wanted) else { continue };
-        if wanted.limit > 0 && groups.len() == wanted.limit {
+        let shown = slot.shown();
+        let known = slot.group.rules.iter().zip(&shown.rules).enumerate().filter(|(_, (rule, _))| wanted.wants(rule));
+        let rules: Vec<usize> = known.map(|(number, _)| number).collect();
+        if rules.is_empty() {
+            continue;
+        }
+        if wanted.limit > 0 && groups == wanted.limit {
             next = Some(token);
             break;
         }
-        groups.push(group);
+        groups += 1;
+        let query_offset_ms = app.alerting.settings.query_offset_ms(&slot.group);
+        parts.push(Part::Group { slot: Arc::clone(slot), shown: Arc::clone(&shown), query_offset_ms });
+        for (place, rule) in rules.into_iter().enumerate() {
+            let at = RuleAt { slot: Arc::clone(slot), shown: Arc::clone(&shown), rule };
+            rule_parts(&at, place == 0, wanted, &mut listed, &mut parts)?;
+        }
+        parts.push(Part::GroupEnd);
     }
     if !reached {
         return Err(ApiError::parameter("group_next_token", "invalid group_next_token"));
     }
-    let mut data = json!({ "groups": groups });
-    if let (Some(next), Some(data)) = (next, data.as_object_mut()) {
-        data.insert("groupNextToken".to_owned(), next.into());
+    parts.push(Part::End(next));
+    Ok(Parts::new(["{\"groups\":[", "}"], parts, Part::write, listed))
+}
+
+/// Adds a rule with its alerts. These are the group's until it is evaluated again, and the list's then; there are no more rules than files have.
+fn rule_parts(
+    at: &RuleAt,
+    is_first: bool,
+    wanted: &Wanted,
+    listed: &mut Listed,
+    parts: &mut Vec<Part>,
+) -> Result<(), ApiError> {
+    let is_alerting = at.slot.group.rules[at.rule].alerting().is_some();
+    let alerts = if wanted.without_alerts { &[][..] } else { &at.shown.rules[at.rule].alerts[..] };
+    listed.hold(alerts.iter().map(|alert| alert.bytes() + size_of::<Part>()).sum())?;
+    parts.push(Part::Rule { at: at.clone(), is_first });
+    parts.extend((0..alerts.len()).map(|number| Part::Alert { at: at.clone(), number }));
+    if is_alerting {
+        parts.push(Part::RuleEnd);
     }
-    Ok(data)
+    Ok(())
 }
 
 /// Where the page that begins with a group begins.
@@ -141,28 +230,22 @@ fn token_of(slot: &Slot) -> String {
     format!("{:016x}", rules::posted::fingerprint(labels.as_ref()))
 }
 
-/// A group with those of its rules that are asked for; `None` without any.
-fn group_json(app: &App, slot: &Slot, wanted: &Wanted) -> Option<Value> {
-    let shown = slot.shown();
-    let known = slot.group.rules.iter().zip(&shown.rules).filter(|(rule, _)| wanted.wants(rule));
-    let rules: Vec<Value> = known.map(|(rule, known)| rule_json(rule, known, wanted)).collect();
-    if rules.is_empty() {
-        return None;
-    }
+/// A group without its rules.
+fn group_json(slot: &Slot, shown: &Shown, query_offset_ms: i64) -> Value {
     let counts = *lock(&slot.counts);
-    Some(json!({
+    json!({
         "name": slot.group.name,
         "file": slot.file,
-        "rules": rules,
         "interval": seconds(slot.interval_ms),
         "limit": slot.group.limit,
-        "queryOffset": seconds(app.alerting.settings.query_offset_ms(&slot.group)),
+        "queryOffset": seconds(query_offset_ms),
         "evaluationTime": counts.last_seconds,
         "lastEvaluation": rfc3339(shown.evaluated_ms),
-    }))
+    })
 }
 
-fn rule_json(rule: &Rule, known: &ShownRule, wanted: &Wanted) -> Value {
+/// A rule without its alerts.
+fn rule_json(rule: &Rule, known: &ShownRule) -> Value {
     let report = &known.report;
     let health = match (&report.evaluated_ms, &report.error) {
         (None, _) => "unknown",
@@ -198,9 +281,6 @@ fn rule_json(rule: &Rule, known: &ShownRule, wanted: &Wanted) -> Value {
     put("duration", seconds(alerting.waits.hold_ms));
     put("keepFiringFor", seconds(alerting.waits.keep_firing_ms));
     put("annotations", json!(alerting.annotations));
-    let alerts: Vec<Value> =
-        if wanted.without_alerts { Vec::new() } else { known.alerts.iter().map(alert_json).collect() };
-    put("alerts", alerts.into());
     put("type", "alerting".into());
     all.into()
 }

@@ -14,7 +14,7 @@ use rules::notify::dispatch::{ALERT_LABELS_BYTES_MAX, ALERT_TEXTS_BYTES_MAX, Ale
 use rules::posted::Posted;
 use rules::route::all_match;
 use serde::{Deserialize, Deserializer, de};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use super::{BODY_BYTES_MAX, Refused, apart, shapes};
@@ -193,6 +193,7 @@ pub(crate) async fn groups(State(app): State<Arc<App>>, request: Request) -> Res
         let taken = |view: &AlertView| listed.takes(wanted.takes(view), || view.bytes());
         let mut groups = app.notifier.look(|dispatcher, now_ms| dispatcher.groups_by(now_ms, told, taken))?;
         groups.sort_by(|a, b| (&a.labels, &a.receiver).cmp(&(&b.labels, &b.receiver)));
+        listed.hold(groups.iter().map(GroupPart::bytes).sum())?;
         Ok::<_, TooMuch>((groups.into_iter().flat_map(GroupPart::of).collect::<Vec<_>>(), listed))
     })
     .await??;
@@ -201,8 +202,8 @@ pub(crate) async fn groups(State(app): State<Arc<App>>, request: Request) -> Res
 
 /// An alert of a group in the list of groups: groups are written alert by alert, too.
 struct GroupPart {
-    /// What goes before the first alert of its group.
-    head: Option<Value>,
+    /// Labels and receiver, which go before the first alert of its group.
+    head: Option<(Labels, String)>,
     alert: AlertView,
     is_last: bool,
 }
@@ -211,7 +212,7 @@ impl GroupPart {
     fn of(group: GroupView) -> Vec<Self> {
         let GroupView { labels, receiver, mut alerts, .. } = group;
         alerts.sort_by(|a, b| a.kept.posted.labels.cmp(&b.kept.posted.labels));
-        let mut head = Some(json!({ "labels": shapes::labels(labels.as_ref()), "receiver": { "name": receiver } }));
+        let mut head = Some((labels, receiver));
         let mut left = alerts.len();
         let part = |alert| {
             left -= 1;
@@ -220,9 +221,16 @@ impl GroupPart {
         alerts.into_iter().map(part).collect()
     }
 
+    /// What a group's parts take beside what its alerts do, about.
+    fn bytes(group: &GroupView) -> usize {
+        let place = size_of::<Self>().saturating_sub(size_of::<AlertView>());
+        size_of::<GroupView>() + group.labels.packed().len() + group.receiver.len() + place * group.alerts.len()
+    }
+
     fn write(out: &mut Vec<u8>, part: &Self, is_first: bool) {
-        if let Some(head) = &part.head {
-            write_in_list(out, head, is_first);
+        if let Some((labels, receiver)) = &part.head {
+            let head = json!({ "labels": shapes::labels(labels.as_ref()), "receiver": { "name": receiver } });
+            write_in_list(out, &head, is_first);
             // It goes on within the braces.
             out.pop();
             out.extend_from_slice(b",\"alerts\":[");
@@ -316,6 +324,14 @@ fn time(text: Option<String>) -> Result<Option<i64>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_count_beside_their_alerts() {
+        let labels = Labels::from_pairs([("g", "x".repeat(2000).as_str())]).expect("labels");
+        let (key, receiver, route_id) = (String::new(), "r".repeat(500), String::new());
+        let bytes = GroupPart::bytes(&GroupView { key, labels, receiver, route_id, next_ms: 0, alerts: Vec::new() });
+        assert!((2500..3500).contains(&bytes), "{bytes}");
+    }
 
     #[tokio::test]
     async fn bodies_take_places() {

@@ -49,6 +49,32 @@ async fn runbooks_are_pages_for_browsers_and_text_for_others() {
     assert_eq!((unknown.status, unknown.json()["errorType"].as_str()), (404, Some("not_found")));
 }
 
+/// A table counts among the memory of queries while its answer is read.
+#[tokio::test]
+async fn tables_are_bounded() {
+    let resources = std::sync::Arc::new(query::Resources::new(1 << 20, 0));
+    let mut options = server::ServerOptions::default();
+    options.query.resources = std::sync::Arc::clone(&resources);
+    let server = Server::with(options, None);
+    let long = "x".repeat(2000);
+    for number in 0..50 {
+        server.write(
+            &[("__name__", "load"), ("number", &number.to_string()), ("long", &long)],
+            &[(1_435_781_430_781, 7.5)],
+        );
+    }
+    let refused = server.browse("/graph?g0.expr=load").await;
+    assert!(
+        refused.status == 503 && refused.body.contains("(query_all_bytes_max)"),
+        "{} {}",
+        refused.status,
+        refused.body
+    );
+    let some = server.browse("/graph?g0.expr=load{number%3D%277%27}").await;
+    assert!(some.status == 200 && some.body.contains("<td>7.5</td>"), "{}", some.body);
+    assert_eq!(resources.all_bytes(), 0);
+}
+
 #[tokio::test]
 async fn links_in_alerts_lead_to_a_table() {
     let server = Server::new();

@@ -90,10 +90,15 @@ groups:
 ";
 
 impl Bench {
-    fn start(mut options: ServerOptions) -> Self {
+    fn start(options: ServerOptions) -> Self {
+        let slow = Fixed::default().with(&[("__name__", "slow"), ("a", "b")], &[(NOW_MS, 7.0)], &[]);
+        Self::over(slow, RULES, options)
+    }
+
+    fn over(fixed: Fixed, rules_text: &str, mut options: ServerOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let rules = folder.path().join("r.yml");
-        std::fs::write(&rules, RULES).unwrap();
+        std::fs::write(&rules, rules_text).unwrap();
         let clock = Arc::new(ManualClock::new(TimestampMs(NOW_MS)));
         let data = Path::join(folder.path(), "data");
         let engine_options = storage::EngineOptions { disk_reserve_bytes: 0, ..storage::EngineOptions::default() };
@@ -103,7 +108,6 @@ impl Bench {
         let rule_files = vec![rules.display().to_string()];
         options.alerting = AlertingOptions { rule_files, threads: 1, ..AlertingOptions::default() };
         let door = Arc::new(Door::default());
-        let fixed = Fixed::default().with(&[("__name__", "slow"), ("a", "b")], &[(NOW_MS, 7.0)], &[]);
         let source = Arc::new(Guarded(Arc::clone(&door), fixed));
         let app = App::over(source, engine, ingest, clock.clone(), options);
         app.alerting().start();
@@ -133,7 +137,11 @@ impl Bench {
     }
 
     fn group(&self) -> Option<Value> {
-        self.get("/api/v1/rules")["data"]["groups"].get(0).cloned()
+        self.get("/api/v1/rules?exclude_alerts=true")["data"]["groups"].get(0).cloned()
+    }
+
+    fn rule(&self) -> Value {
+        self.get("/api/v1/rules")["data"]["groups"][0]["rules"][0].clone()
     }
 
     /// The rule as it is told, once it was evaluated.
@@ -153,12 +161,13 @@ impl Bench {
 #[test]
 fn rules_are_told_while_they_are_evaluated() {
     let bench = Bench::start(ServerOptions::default());
-    let known = bench.evaluated();
+    bench.evaluated();
+    let known = bench.rule();
     assert_eq!((&known["state"], &known["health"]), (&"firing".into(), &"ok".into()), "{known}");
     bench.door.shut();
     bench.clock.advance_ms(1000);
     bench.door.wait_for_somebody();
-    assert_eq!(bench.group().unwrap()["rules"][0], known, "as it was");
+    assert_eq!(bench.rule(), known, "as it was");
     let alerts = bench.get("/api/v1/alerts");
     assert_eq!(alerts["data"]["alerts"][0]["annotations"]["summary"], "it is 7", "{alerts}");
     assert_eq!(alerts["data"]["alerts"], known["alerts"]);
@@ -180,6 +189,45 @@ fn queries_of_people_leave_memory_to_rules() {
     assert_eq!(rule["health"], "ok", "{rule}");
     assert_eq!(people.all_bytes(), all, "rules gave back what they took");
     people.give_bytes(all);
+    bench.stop();
+}
+
+/// Rules with their alerts count among the memory of queries until they are sent, and are whole however they are cut.
+#[test]
+fn lists_of_rules_are_bounded() {
+    let mut options = ServerOptions::default();
+    let people = Arc::new(query::Resources::new(1 << 20, 0));
+    options.query.resources = Arc::clone(&people);
+    let series = |fixed: Fixed, number: usize| {
+        let number = number.to_string();
+        fixed.with(&[("__name__", "slow"), ("number", &number)], &[(NOW_MS, 7.0)], &[])
+    };
+    let rules = format!(
+        "{RULES}  - {{record: few, expr: vector(1)}}\n- {{name: h, rules: [{{record: other, expr: vector(2)}}]}}\n"
+    )
+    .replace("it is", &"x".repeat(1000));
+    let bench = Bench::over((0..300).fold(Fixed::default(), series), &rules, options);
+    bench.evaluated();
+    let all = bench.get("/api/v1/rules");
+    let groups = &all["data"]["groups"];
+    assert_eq!(
+        (&groups[0]["name"], &groups[1]["name"], groups.as_array().unwrap().len()),
+        (&"g".into(), &"h".into(), 2)
+    );
+    let [rule, record] = &groups[0]["rules"].as_array().unwrap()[..] else { panic!("{groups}") };
+    assert_eq!((&rule["type"], &record["type"]), (&"alerting".into(), &"recording".into()));
+    assert_eq!(rule["alerts"].as_array().unwrap().len(), 300);
+    assert_eq!(rule["alerts"], bench.get("/api/v1/alerts")["data"]["alerts"]);
+    assert_eq!((&record["alerts"], people.all_bytes()), (&Value::Null, 0));
+    let page = bench.get("/api/v1/rules?group_limit=1&type=record");
+    let token = page["data"]["groupNextToken"].as_str().unwrap();
+    assert_eq!((page["data"]["groups"].as_array().unwrap().len(), token.len()), (1, 16), "{page}");
+    // Without alerts they are told however much is held.
+    people.take_bytes(people.bytes_max() - 1000).unwrap();
+    let refused = bench.get("/api/v1/rules");
+    assert!(refused["error"].as_str().is_some_and(|error| error.contains("query_all_bytes_max")), "{refused}");
+    assert_eq!(bench.group().unwrap()["rules"][0]["alerts"], Value::Array(Vec::new()));
+    assert_eq!(people.all_bytes(), people.bytes_max() - 1000);
     bench.stop();
 }
 
