@@ -93,7 +93,7 @@ pub struct Route {
     pub routes: Vec<Route>,
     /// The matchers from the root on: `{}/{team="web"}`.
     pub key: String,
-    /// The key and its place among its siblings, from 0; one of a kind.
+    /// As the key, each matchers with the place among siblings, from 0: `{}/{team="web"}/0`; one of a kind.
     pub id: String,
 }
 

@@ -33,7 +33,7 @@ pub(super) fn tree(checker: &mut Checker<'_>, raw: Spanned<RawRoute>, names: &Na
     };
     let options = Options::new(&receiver.value);
     let mut tree = Tree { checker, names, count: 0 };
-    tree.node(raw, &options, "", None, 0)
+    tree.node(raw, &options, ["", ""], None, 0)
 }
 
 struct Tree<'a, 'c> {
@@ -47,7 +47,7 @@ impl Tree<'_, '_> {
         &mut self,
         raw: Spanned<RawRoute>,
         above: &Options,
-        above_key: &str,
+        [above_key, above_id]: [&str; 2],
         position: Option<usize>,
         level: usize,
     ) -> Option<Route> {
@@ -66,7 +66,8 @@ impl Tree<'_, '_> {
         let mut raw = raw.value;
         let options = self.options(&mut raw, above);
         let matchers = self.checker.matchers(raw.matchers, raw.equals, raw.match_re, "matchers");
-        let key = if position.is_some() { format!("{above_key}/{}", show(&matchers)) } else { show(&matchers) };
+        let own = show(&matchers);
+        let key = if position.is_some() { format!("{above_key}/{own}") } else { own.clone() };
         if key.len() > ROUTE_KEY_BYTES_MAX {
             self.checker.wrong(
                 place,
@@ -74,9 +75,10 @@ impl Tree<'_, '_> {
             );
             return None;
         }
-        let id = position.map_or_else(|| key.clone(), |position| format!("{key}/{position}"));
-        let routes = raw.routes.unwrap_or_default().into_iter().enumerate();
-        let routes = routes.filter_map(|(at, route)| self.node(route, &options, &key, Some(at), level + 1)).collect();
+        // Nodes above with the same matchers have children with the same matchers, too.
+        let id = position.map_or_else(|| key.clone(), |position| format!("{above_id}/{own}/{position}"));
+        let (routes, keys) = (raw.routes.unwrap_or_default().into_iter().enumerate(), [key.as_str(), id.as_str()]);
+        let routes = routes.filter_map(|(at, route)| self.node(route, &options, keys, Some(at), level + 1)).collect();
         let continues = raw.continues.is_some_and(|continues| continues.value);
         Some(Route { matchers, continues, options, routes, key, id })
     }

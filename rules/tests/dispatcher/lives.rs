@@ -309,6 +309,34 @@ fn what_a_reload_removes_leaves_no_trace() {
     assert_eq!((stage.dispatcher.counts().1, timers(&stage)), (1, 1));
 }
 
+/// Routes that look alike, beneath routes that look alike, are two all the same.
+#[test]
+fn twins_of_routes_are_both_told() {
+    let text = "
+route:
+  receiver: ops
+  group_wait: 10s
+  routes:
+  - matchers: [g=x]
+    continue: true
+    routes: [{matchers: [a=1], receiver: pager}]
+  - matchers: [g=x]
+    routes: [{matchers: [a=1], receiver: mail}]
+receivers:
+- {name: ops, webhook_configs: [{url: 'http://x/'}]}
+- {name: pager, webhook_configs: [{url: 'http://x/'}]}
+- {name: mail, webhook_configs: [{url: 'http://x/'}]}
+";
+    let mut stage = Stage::new(text);
+    stage.put("a=1,g=x");
+    assert_eq!(
+        stage.until(20).heard(),
+        ["10 pager/0 first notification: 1", "10 mail/0 first notification: 1"],
+        "{:?}",
+        stage.dispatcher.counts()
+    );
+}
+
 /// The end of an inhibition is noticed also where the file was read anew meanwhile, and what was recorded is not recorded again.
 #[test]
 fn what_kept_alerts_quiet_is_known_after_a_reload() {
