@@ -16,7 +16,7 @@ use agent::go::ways::{Part, Reason, Told};
 use model::METRIC_NAME;
 use subject::agree::{self, Agreement};
 use subject::toolchain::Toolchain;
-use subject::{FORMS, Reading, Subject, build_with, number, value};
+use subject::{FORMS, Reading, Subject, build_experimental, build_with, number, value};
 
 /// What of a heap profile may be another for rounding.
 const HEAP_BOUND: f64 = 0.001;
@@ -214,4 +214,39 @@ fn what_is_read_is_what_the_program_says_of_itself() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Experiments of the toolchain change how the runtime's types are laid out, or do not: what is known is read as exactly as without, of
+/// the rest it is told that it is not.
+#[test]
+fn experiments_are_read_where_their_types_are_known() {
+    for toolchain in Toolchain::all() {
+        for (experiments, is_known) in [
+            ("greenteagc", true),
+            ("nogreenteagc", true),
+            ("arenas,cgocheck2,fieldtrack", true),
+            ("staticlockranking", false),
+        ] {
+            let Some(path) = build_experimental(&toolchain, experiments) else {
+                println!("SKIPPED: a toolchain that does not know {experiments}");
+                continue;
+            };
+            if is_known {
+                let mut row = Row { release: String::new(), form: "plain", parts: Vec::new(), reasons: Vec::new() };
+                read_numbers(&path, &mut row);
+                read_goroutines(&path, &mut row);
+                let faults: Vec<&String> = row.parts.iter().flat_map(|part| &part.faults).collect();
+                assert!(faults.is_empty(), "{experiments}: {faults:#?}");
+            } else {
+                let subject = Subject::start(&path, &[]);
+                let mut reading = Reading::of(vec![subject.process.clone()], |_| {});
+                let readings = reading.round();
+                assert_eq!(readings.len(), 0, "{experiments}");
+                for part in Part::ALL {
+                    let told = reading.ways.told((&subject.process.life).into(), part, 2_000_000);
+                    assert_eq!(told, Some(Told::Not(Reason::UnknownRelease)), "{experiments}, {part:?}");
+                }
+            }
+        }
+    }
 }

@@ -43,12 +43,26 @@ pub(crate) fn build(form: &str) -> Option<PathBuf> {
 /// The program in the form called `form`, as `toolchain` builds it.
 pub(crate) fn build_with(toolchain: &Toolchain, form: &str) -> PathBuf {
     let flags = FORMS.iter().find(|(own, _)| *own == form).expect("a form").1;
+    go_build(toolchain, form, flags, "").unwrap_or_else(|said| panic!("go build: {said}"))
+}
+
+/// The program with `experiments` of the toolchain; nothing when `toolchain` does not know them.
+pub(crate) fn build_experimental(toolchain: &Toolchain, experiments: &str) -> Option<PathBuf> {
+    match go_build(toolchain, experiments, &[], experiments) {
+        Ok(path) => Some(path),
+        Err(said) if said.contains("unknown GOEXPERIMENT") => None,
+        Err(said) => panic!("go build: {said}"),
+    }
+}
+
+/// The program in a file called `name`, built with `flags` and `experiments`; what the toolchain says where it refuses.
+fn go_build(toolchain: &Toolchain, name: &str, flags: &[&str], experiments: &str) -> Result<PathBuf, String> {
     let version = toolchain.command().arg("version").output().expect("go runs").stdout;
     let version = String::from_utf8(version).expect("text");
     let mut hasher = DefaultHasher::new();
     (PROGRAM, &version).hash(&mut hasher);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("subject-{:016x}", hasher.finish()));
-    let path = folder.join(form);
+    let path = folder.join(name);
     if !path.exists() {
         let sources = tempfile::tempdir().expect("a folder");
         std::fs::create_dir_all(&folder).expect("a folder");
@@ -66,16 +80,18 @@ pub(crate) fn build_with(toolchain: &Toolchain, form: &str) -> PathBuf {
             .args(flags)
             .arg(".")
             .current_dir(sources.path())
-            .env("CGO_ENABLED", "0")
+            .envs([("CGO_ENABLED", "0"), ("GOEXPERIMENT", experiments)])
             .output()
             .expect("go runs");
-        assert!(built.status.success(), "go build: {}", String::from_utf8_lossy(&built.stderr));
+        if !built.status.success() {
+            return Err(String::from_utf8_lossy(&built.stderr).into_owned());
+        }
         // Another test may have made it meanwhile: renamed into place it is whole at any time.
         let whole = tempfile::NamedTempFile::new_in(&folder).expect("a file").into_temp_path();
         std::fs::copy(&output, &whole).expect("copied");
         whole.persist(&path).expect("renamed");
     }
-    path
+    Ok(path)
 }
 
 /// The program, running.

@@ -3,6 +3,7 @@
 //! The figures are those of `layout_table`, which a program makes from the debug information of every release; here they
 //! get names and types. A field that a release lacks is missing, and so is what would be read from it. Sizes and offsets are bytes.
 
+use super::experiments::{self, Moved};
 use super::layout_table::{COLUMNS, FIELDS, FIELDS_ARM64, NEWEST, WAIT_REASONS};
 use super::{Arch, GoVersion};
 
@@ -80,11 +81,11 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout of `version` on `arch`; nothing when the table does not have the minor release. A patch that is newer
-    /// than those of the table is taken to be like the last of them.
+    /// The layout of `version` on `arch`; nothing when the table does not have the minor release, or it has experiments that change the
+    /// types in unknown ways. A patch that is newer than those of the table is taken to be like the last of them.
     pub fn of(version: GoVersion, arch: Arch) -> Option<Self> {
         let column = Column::of(version, arch)?;
-        Self::read(column, WAIT_REASONS.get(column.column)?)
+        Self::read(column, WAIT_REASONS.get(column.index)?)
     }
 
     /// Whether `version` is a patch that the table was not made from, newer than those: its types are taken to be as before.
@@ -139,29 +140,35 @@ impl Layout {
 /// A row of the table: name, width, offset in each column.
 type Row = (&'static str, u32, [i32; COLUMNS.len()]);
 
-/// A column of the table: a release, from one patch on. Rows of `own` go before those of all processors.
+/// A column of the table: a release, from one patch on. Rows of `own` go before those of all processors; experiments have `moved` some.
 #[derive(Debug, Clone, Copy)]
 struct Column {
     own: &'static [Row],
-    column: usize,
+    index: usize,
+    moved: &'static [Moved],
 }
 
 impl Column {
     fn of(version: GoVersion, arch: Arch) -> Option<Self> {
         // Types change until a release is out; seldom after.
         let (minor, patch) = (version.minor()?, version.patch()?);
-        let column = COLUMNS.iter().rposition(|(own, first)| *own == minor && *first <= patch)?;
+        let index = COLUMNS.iter().rposition(|(own, first)| *own == minor && *first <= patch)?;
         let own = match arch {
             Arch::Amd64 => &[][..],
             Arch::Arm64 => &FIELDS_ARM64,
         };
-        Some(Self { own, column })
+        Some(Self { own, index, moved: experiments::moved(minor, arch, version.experiments)? })
     }
 
     /// Width and offset of the row called `name`; the offset is missing where the release lacks the field.
     fn row(self, name: &str) -> Option<(u32, Option<u32>)> {
         let (_, bytes, offsets) = self.own.iter().chain(&FIELDS).find(|(own, ..)| *own == name)?;
-        Some((*bytes, u32::try_from(*offsets.get(self.column)?).ok()))
+        let at = u32::try_from(*offsets.get(self.index)?).ok();
+        let by = |at: u32| {
+            let mut moved = self.moved.iter().filter(|(rows, from, _)| name.starts_with(rows) && at >= *from);
+            moved.next().map_or(0, |(_, _, by)| *by)
+        };
+        Some((*bytes, at.and_then(|at| at.checked_add_signed(by(at)))))
     }
 }
 
@@ -518,9 +525,9 @@ mod tests {
 
     #[test]
     fn fields_lie_in_their_types() {
-        for (column, (minor, patch)) in COLUMNS.iter().enumerate() {
+        for (index, (minor, patch)) in COLUMNS.iter().enumerate() {
             for own in [&[][..], &FIELDS_ARM64] {
-                let column = Column { own, column };
+                let column = Column { own, index, moved: &[] };
                 for (name, ..) in FIELDS {
                     let (bytes, Some(at)) = column.row(name).expect("a row") else { continue };
                     let (rows, _) = name.split_once('.').expect("a type and a field");
@@ -552,6 +559,29 @@ mod tests {
         let arm = of("go1.26.1", Arch::Arm64).expect("known");
         assert!(arm.work.cycles.at > new.work.cycles.at);
         assert_eq!(arm.g, new.g);
+    }
+
+    #[test]
+    fn experiments_move_fields_or_hide_them() {
+        let amd64 = |release: &str| of(release, Arch::Amd64);
+        let plain = amd64("go1.26.8").expect("known");
+        assert_eq!(amd64("go1.26.8-X:arenas,noswissmap"), Some(plain.clone()));
+        let without = amd64("go1.26.8-X:nogreenteagc").expect("known");
+        assert_eq!(without.p.goroutines_created.map(|field| field.at), Some(9_536));
+        assert_eq!((without.p.size, without.p.g_free, without.memstats.size), (11_664, plain.p.g_free, 8_264));
+        assert_eq!((without.work, without.sched), (plain.work, plain.sched));
+        let green = amd64("go1.25.5 X:greenteagc").expect("known");
+        assert_eq!((green.work.cycles.at, green.work.total_time.map(|field| field.at)), (608, Some(768)));
+        assert_eq!((green.work.size, green.p.size, green.memstats.size), (776, 13_744, 10_440));
+        let arm = of("go1.26.8-X:nogreenteagc", Arch::Arm64).expect("known");
+        assert_eq!(arm.p.size, of("go1.26.8", Arch::Arm64).expect("known").p.size - 4_256);
+        let arm = of("go1.25.5 X:greenteagc", Arch::Arm64).expect("known");
+        assert_eq!((arm.work.cycles.at, arm.work.size), (864, 1_032));
+        for release in
+            ["go1.26.8-X:staticlockranking", "go1.24.11 X:greenteagc", "go1.25.5 X:nogreenteagc", "go1.22.1 X:unheard"]
+        {
+            assert_eq!(amd64(release), None, "{release}");
+        }
     }
 
     #[test]

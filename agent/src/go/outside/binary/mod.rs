@@ -5,6 +5,7 @@
 //! no table held. What a file says may be forged: a reader of processes checks what it finds against itself.
 
 mod addresses;
+mod experiments;
 mod functions;
 mod layout;
 mod layout_table;
@@ -47,7 +48,7 @@ pub enum Unreadable {
     /// Not a 64-bit little-endian ELF executable for a processor that is known; it never will be.
     #[error("not a 64-bit little-endian ELF file for amd64 or arm64")]
     Format,
-    /// The release of Go, as the executable gives it, has no layout here; a newer agent may have it.
+    /// The release of Go, as the executable gives it, has no layout here, or not with its experiments; a newer agent may have it.
     #[error("no layout of the runtime of {0:?} is known")]
     UnknownRelease(String),
     /// Neither the list of goroutines nor the scheduler was found in the file.

@@ -2,16 +2,19 @@
 
 use std::fmt;
 
+use super::experiments::Experiments;
+
 /// A release of Go, as an executable gives it: `go1.26.8`, `go1.27rc1`, `go1.26.1 X:nocoverageredesign`,
 /// `devel go1.28-abcdef Mon Jan 2 …`, `go1.19.8-deb`.
 ///
-/// Ordered as released: development, betas, candidates, the first release, patches. What the vendor appended does not
-/// count.
+/// Ordered as released: development, betas, candidates, the first release, patches; last by experiments. What else the vendor
+/// appended does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GoVersion {
     major: u16,
     minor: u16,
     stage: Stage,
+    pub(super) experiments: Experiments,
 }
 
 /// How far a minor release had come.
@@ -52,7 +55,7 @@ impl GoVersion {
         } else {
             return None;
         };
-        Some(Self { major, minor, stage })
+        Some(Self { major, minor, stage, experiments: Experiments::parse(mark) })
     }
 
     /// The minor release, such as 26 in `go1.26.8`; nothing for another major release than 1.
