@@ -19,6 +19,7 @@ fn samples(start_ms: i64, end_ms: i64, value: impl Fn(i32) -> f64) -> Vec<(i64, 
 #[derive(Clone, Copy)]
 struct Life<'a> {
     instance: &'a str,
+    env: &'a str,
     pid: &'a str,
     version: &'a str,
     revision: &'a str,
@@ -30,7 +31,7 @@ struct Life<'a> {
 
 fn feed(server: &Server, life: Life<'_>) {
     let (start_ms, end_ms) = life.span_ms;
-    let base = [("job", "api"), ("instance", life.instance)];
+    let base = [("job", "api"), ("instance", life.instance), ("env", life.env)];
     let of = |name: &'static str, more: &[(&'static str, &str)], value: &dyn Fn(i32) -> f64| {
         let labels: Vec<(&str, &str)> =
             [("__name__", name)].into_iter().chain(base).chain(more.iter().copied()).collect();
@@ -49,6 +50,7 @@ fn feed(server: &Server, life: Life<'_>) {
         of("metrickit_go_process_info", &info, &|_| 1.0),
         of("go_goroutines", &[], &|at| (life.goroutines * noise(at)).round()),
         of("process_resident_memory_bytes", &[], &|at| 1e8 * noise(at)),
+        of("process_cpu_seconds_total", &[], &|at| 0.5 * f64::from(at) * STEP_S),
         of("go_gc_heap_allocs_bytes_total", &[], &|at| life.alloc_per_s * f64::from(at) * STEP_S),
         of("go_leak_grade", &[], &|_| -1.0),
         of("http_requests_total", &[], &|at| 100.0 * f64::from(at) * STEP_S),
@@ -86,6 +88,7 @@ fn releases_are_compared_side_by_side_and_one_after_the_other() {
     let hours = |hours: i64| now - hours * 3_600_000;
     let old = Life {
         instance: "web1/0",
+        env: "prod",
         pid: "100",
         version: "v1.4.2",
         revision: "8c5f0123456789",
@@ -106,6 +109,8 @@ fn releases_are_compared_side_by_side_and_one_after_the_other() {
     feed(&server, old);
     feed(&server, Life { instance: "web1/1", pid: "101", ..old });
     feed(&server, new);
+    // One of the same name in another environment is another.
+    feed(&server, Life { env: "dev", ..new });
     // A release of five days ago, after which another took its place.
     feed(
         &server,
@@ -127,11 +132,13 @@ fn releases_are_compared_side_by_side_and_one_after_the_other() {
         "v1.5.0 allocates 38 % more, allocates 38 % more a request and has goroutines at 1 new site, compared with v1.4.2.",
         "{report}"
     );
-    assert_eq!((report["a"]["processes"].as_u64(), report["b"]["processes"].as_u64()), (Some(2), Some(1)), "{report}");
+    assert_eq!((report["a"]["processes"].as_u64(), report["b"]["processes"].as_u64()), (Some(2), Some(2)), "{report}");
     let allocated = metric(&report, "allocated/s");
     assert_eq!(allocated["change"]["beyondNoise"], true, "{allocated}");
     assert!((allocated["change"]["ratio"].as_f64().expect("a change") - 0.38).abs() < 0.001, "{allocated}");
     assert!((metric(&report, "requests/s")["a"]["median"].as_f64().expect("requests") - 100.0).abs() < 0.1);
+    let cpu = metric(&report, "CPU/request");
+    assert!((cpu["a"]["median"].as_f64().expect("processor time") - 0.005).abs() < 1e-5, "{cpu}");
     assert_eq!(metric(&report, "goroutines")["change"]["beyondNoise"], false, "{report}");
     assert_eq!(metric(&report, "GC CPU %")["a"], Value::Null);
     let sites: Vec<(&str, Option<f64>)> = report["sites"]
@@ -173,6 +180,7 @@ fn what_is_not_known_is_told() {
     let now = now_ms() / STEP_MS * STEP_MS;
     let life = Life {
         instance: "web1/0",
+        env: "prod",
         pid: "100",
         version: "v1.4.2",
         revision: "8c5f",

@@ -1,11 +1,11 @@
 //! `metrickit captures get`: a capture as a file, and how to open it.
 
-use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use super::super::part_file::PartFile;
 use super::list::total;
 use super::{CAPTURES_PATH, Record, segment, server};
 use crate::cli::{CaptureGetArgs, IntoArgs};
@@ -38,18 +38,11 @@ pub(super) fn fetch(
         stdout.flush()?;
         return Ok(true);
     }
-    // The name comes from the server; it stays in this folder.
-    let own = Path::new(&record.file).file_name().unwrap_or(record.id.as_ref());
-    let path = into.output.as_deref().map_or(Path::new(own), Path::new);
-    let part = path.with_extension("part");
-    let failed = || format!("{} cannot be written", path.display());
-    let mut file = File::create(&part).with_context(failed)?;
-    let written = io::copy(&mut body, &mut file).and_then(|_| std::fs::rename(&part, path));
-    if written.is_err() {
-        // Half a capture is none.
-        let _ = std::fs::remove_file(&part);
-    }
-    written.with_context(failed)?;
+    let own = own_name(&record);
+    let path = into.output.as_deref().map_or(own.as_path(), Path::new);
+    let file = PartFile::begin(path)?;
+    io::copy(&mut body, &mut file.file()).with_context(|| format!("cannot write {}", path.display()))?;
+    file.finish()?;
     if json {
         let mut told = about.clone();
         told["path"] = path.display().to_string().into();
@@ -58,6 +51,11 @@ pub(super) fn fetch(
         output.text(&told(&record, path))?;
     }
     Ok(true)
+}
+
+/// What it is called where nobody says. Names come from the server; they stay in this folder.
+fn own_name(record: &Record) -> PathBuf {
+    Path::new(&record.file).file_name().map_or_else(|| segment(&record.id).into(), PathBuf::from)
 }
 
 fn told(record: &Record, path: &Path) -> String {
@@ -77,6 +75,19 @@ fn told(record: &Record, path: &Path) -> String {
 mod tests {
     use super::super::list::tests::record;
     use super::*;
+
+    #[test]
+    fn names_of_servers_stay_in_this_folder() {
+        let of = |file: &str| {
+            let record =
+                Record { file: file.to_owned(), id: "/home/u/.bashrc".to_owned(), ..record("heap", 1, "bytes") };
+            own_name(&record)
+        };
+        assert_eq!(of("heap.pb.gz"), Path::new("heap.pb.gz"));
+        assert_eq!(of("/etc/../etc/passwd"), Path::new("passwd"));
+        assert_eq!(of(".."), Path::new("_home_u__bashrc"));
+        assert_eq!(of(""), Path::new("_home_u__bashrc"));
+    }
 
     #[test]
     fn it_is_told_how_to_open_it() {

@@ -42,7 +42,9 @@ impl Metric {
     /// What is told of B where this was `a` and became `b`.
     pub(super) fn words(&self, a: f64, b: f64) -> &'static str {
         match b {
-            0.0 if self.is_worst => "leaks no more",
+            // Grades begin at a hint, 0; below is none.
+            _ if self.is_worst && b < 0.0 => "leaks no more",
+            0.0 if self.is_worst && b > a => "has hints of a leak",
             _ if b > a => self.more,
             _ => self.less,
         }
@@ -126,14 +128,14 @@ pub(super) const METRICS: [Metric; 14] = [
     ),
     metric(
         "CPU/request",
-        "rate(process_cpu_seconds_total{}[r]) / on (job, instance) (sum by (job, instance) (rate(REQUESTS{}[r])) > 0)",
+        "rate(process_cpu_seconds_total{}[r]) / on (job, instance, env) (sum by (job, instance, env) (rate(REQUESTS{}[r])) > 0)",
         SECONDS,
         1e-6,
         ["takes % more CPU a request", "takes % less CPU a request"],
     ),
     metric(
         "allocated/request",
-        "rate(go_gc_heap_allocs_bytes_total{}[r]) / on (job, instance) (sum by (job, instance) (rate(REQUESTS{}[r])) > 0)",
+        "rate(go_gc_heap_allocs_bytes_total{}[r]) / on (job, instance, env) (sum by (job, instance, env) (rate(REQUESTS{}[r])) > 0)",
         BYTES,
         64.0,
         ["allocates % more a request", "allocates % less a request"],
@@ -332,6 +334,20 @@ mod tests {
         let told: Vec<(&str, &[f64])> =
             lives.lives.iter().map(|life| (life.release.revision.as_str(), life.values[0].as_slice())).collect();
         assert_eq!(told, [("old", &[0.0, 1.0, 2.0, 3.0][..]), ("new", &[6.0, 7.0, 8.0, 9.0, 10.0][..])]);
+    }
+
+    #[test]
+    fn grades_of_leaks_are_told_as_what_they_mean() {
+        let grade = METRICS.iter().find(|metric| metric.is_worst).expect("the grade");
+        for (a, b, told) in [
+            (-1.0, 0.0, "has hints of a leak"),
+            (-1.0, 2.0, "leaks by a higher grade"),
+            (1.0, 3.0, "leaks by a higher grade"),
+            (2.0, 0.0, "leaks by a lower grade"),
+            (3.0, -1.0, "leaks no more"),
+        ] {
+            assert_eq!(grade.words(a, b), told, "{a} before, {b} now");
+        }
     }
 
     #[test]
