@@ -5,16 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use model::{Clock, ForwardWatch};
 use rules::config::Config;
+use rules::event::{Event, EventKind, EventLog as _};
 use rules::notify::alerts::Incoming;
 use rules::notify::decision::Fingerprint;
-use rules::notify::delivery::{Deliver, Delivered};
+use rules::notify::delivery::{Deliver, Delivered, Notification};
 use rules::notify::dispatch::{Dispatcher, Limits, Outgoing};
 use rules::posted::{Posted, Tell};
 use rules::shelf::{Shelf, ShelfError};
@@ -153,12 +155,23 @@ impl Notifier {
 
     fn run(self: &Arc<Self>) {
         while !self.stopping.load(Ordering::Acquire) {
-            let next_ms = self.step();
+            let next_ms = self.guarded_step();
             self.events.flush();
             self.sleep(next_ms);
         }
-        self.step();
+        self.guarded_step();
         self.events.flush();
+    }
+
+    /// As [`Self::step`]; where that panics, it is told, and others are told of alerts all the same.
+    fn guarded_step(self: &Arc<Self>) -> i64 {
+        catch_unwind(AssertUnwindSafe(|| self.step())).unwrap_or_else(|_| {
+            let message = "telling of alerts panicked, and goes on; the log has the details".to_owned();
+            tracing::error!("{message}");
+            let at_ms = self.clock.now().0;
+            self.events.record(Event { at_ms, kind: EventKind::Note { message } });
+            at_ms.saturating_add(1000)
+        })
     }
 
     fn sleep(&self, next_ms: i64) {
@@ -195,8 +208,13 @@ impl Notifier {
         let _ = self.write(&mut dispatcher, now_ms);
         let next_ms = dispatcher.next_due_ms();
         drop(dispatcher);
-        for outgoing in due {
-            self.send(outgoing);
+        // All are reported on, also where sending one of them panics.
+        let report = |Outgoing { ticket, notification }: Outgoing| {
+            (notification, Report { notifier: Arc::downgrade(self), ticket, is_told: false })
+        };
+        let due: Vec<(Notification, Report)> = due.into_iter().map(report).collect();
+        for (notification, report) in due {
+            self.send(notification, report);
         }
         next_ms
     }
@@ -214,14 +232,8 @@ impl Notifier {
         let _ = self.write(&mut dispatcher, now_ms);
     }
 
-    fn send(self: &Arc<Self>, outgoing: Outgoing) {
-        let Outgoing { ticket, notification } = outgoing;
-        let this = Arc::downgrade(self);
-        let done = move |delivered: Delivered| {
-            let Some(this) = this.upgrade() else { return };
-            lock(&this.inbox).outcomes.push((ticket, delivered));
-            this.wake();
-        };
+    fn send(&self, notification: Notification, report: Report) {
+        let done = move |delivered: Delivered| report.tell(delivered);
         match self.deliver.get() {
             Some(deliver) => deliver.deliver(notification, Box::new(done)),
             None => done(Delivered::Failed { error: "nothing delivers yet".to_owned(), attempts: 0 }),
@@ -309,6 +321,34 @@ impl Notifier {
     }
 }
 
+/// Tells what became of a delivery: whoever drops it without a word has failed, so that its group waits for nothing that does not come.
+struct Report {
+    notifier: Weak<Notifier>,
+    ticket: u64,
+    is_told: bool,
+}
+
+impl Report {
+    fn tell(mut self, delivered: Delivered) {
+        self.put(delivered);
+    }
+
+    fn put(&mut self, delivered: Delivered) {
+        self.is_told = true;
+        let Some(notifier) = self.notifier.upgrade() else { return };
+        lock(&notifier.inbox).outcomes.push((self.ticket, delivered));
+        notifier.wake();
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.put(Delivered::Failed { error: "sending it failed within this program".to_owned(), attempts: 0 });
+        }
+    }
+}
+
 impl Tell for Notifier {
     fn tell(&self, alerts: Vec<Posted>) {
         self.take(alerts.into_iter().map(Incoming::from));
@@ -318,7 +358,7 @@ impl Tell for Notifier {
 #[cfg(test)]
 mod tests {
     use model::{Labels, ManualClock, TimestampMs};
-    use rules::notify::delivery::{Done, Notification};
+    use rules::notify::delivery::Done;
     use rules::shelf::MemoryShelf;
 
     use super::*;
@@ -329,6 +369,7 @@ mod tests {
         told: Mutex<Vec<String>>,
         held: Mutex<Vec<Done>>,
         holds: AtomicBool,
+        panics: AtomicBool,
     }
 
     impl fmt::Debug for Sink {
@@ -339,6 +380,7 @@ mod tests {
 
     impl Deliver for Sink {
         fn deliver(&self, notification: Notification, done: Done) {
+            assert!(!self.panics.swap(false, Ordering::Relaxed), "as wanted");
             lock(&self.told).push(format!("{}: {}", notification.reason.as_str(), notification.alerts.len()));
             if self.holds.load(Ordering::Relaxed) {
                 lock(&self.held).push(done);
@@ -469,6 +511,31 @@ receivers: [{name: ops, webhook_configs: [{url: 'http://x/'}]}]";
         drop(dispatcher);
         thread.join().expect("it ended").expect("it was heard");
         assert_eq!(notifier.counts().alerts.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_panic_ends_no_telling() {
+        let (clock, sink) = (Arc::new(ManualClock::new(TimestampMs(1000))), Arc::new(Sink::default()));
+        let notifier = notifier(&clock, &sink);
+        let config =
+            rules::config::read("am.yml", &CONFIG.replace("ops, group_wait", "ops, group_by: [alertname], group_wait"));
+        notifier.set_config(Arc::new(config.expect("a file")));
+        sink.panics.store(true, Ordering::Relaxed);
+        notifier.start().expect("a thread");
+        // Of two groups, of which the second is not even tried.
+        notifier.tell(vec![posted("a", 500_000), posted("b", 500_000)]);
+        while sink.panics.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        // What failed is decided anew at the next look.
+        clock.advance_ms(10_000);
+        while lock(&sink.told).len() < 2 {
+            std::thread::yield_now();
+        }
+        assert_eq!(*lock(&sink.told), ["first notification: 1"; 2]);
+        notifier.stop();
+        notifier.finish();
+        assert_eq!(notifier.look(|dispatcher, _| dispatcher.in_flight()), 0);
     }
 
     #[test]
