@@ -56,7 +56,7 @@ mod tests {
         }
         let name = format!("metrickit-test/{}/{}", std::process::id(), fastrand::u64(..));
         let listener = UnixListener::bind_addr(&address(&name)).expect("a free name");
-        let (program, this) = (std::env::current_exe().expect("a path"), std::thread::current());
+        let (_, module) = module_path!().split_once("::").expect("a module of the crate");
         let mut inside = Command::new("unshare");
         inside.args(["--user", "--map-root-user", "--pid", "--fork"]);
         if !inside.arg("true").output().is_ok_and(|output| output.status.success()) {
@@ -65,12 +65,14 @@ mod tests {
         }
         let output = Command::new("unshare")
             .args(["--user", "--map-root-user", "--pid", "--fork"])
-            .arg(program)
-            .args(["--exact", this.name().expect("a test has a name")])
+            .arg(std::env::current_exe().expect("a path"))
+            .args(["--exact", &format!("{module}::a_process_of_a_namespace_that_is_not_seen_has_no_id")])
             .env(NAME, &name)
             .output()
             .expect("starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        // It has connected and gone, or it never will.
+        listener.set_nonblocking(true).expect("set");
         let (mut stream, _) = listener.accept().expect("it connected");
         assert!(pid_of(&stream).expect("told").is_some(), "from here the one inside is seen");
         assert_eq!(stream.read(&mut [0]).expect("readable"), 0);
