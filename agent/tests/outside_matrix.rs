@@ -247,6 +247,9 @@ fn experiments_are_read_where_their_types_are_known() {
                     assert_eq!(told, Some(Told::Not(Reason::UnknownRelease)), "{experiments}, {part:?}");
                 }
             }
+            if toolchain.chosen {
+                std::fs::remove_dir_all(path.parent().expect("a folder")).expect("removed");
+            }
         }
     }
 }

@@ -60,7 +60,7 @@ fn go_build(toolchain: &Toolchain, name: &str, flags: &[&str], experiments: &str
     let version = toolchain.command().arg("version").output().expect("go runs").stdout;
     let version = String::from_utf8(version).expect("text");
     let mut hasher = DefaultHasher::new();
-    (PROGRAM, &version).hash(&mut hasher);
+    (PROGRAM, &version, experiments).hash(&mut hasher);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("subject-{:016x}", hasher.finish()));
     let path = folder.join(name);
     if !path.exists() {

@@ -16,11 +16,12 @@ pub(super) enum Experiments {
     Unknown,
 }
 
-/// Experiments that leave the types that are read as they are, whether they are on or off: of those that the toolchains of Go 1.24 to 1.27
-/// know all but green tea, `staticlockranking` and `spinbitmutex`, as their debug information told; those that are of the compiler, the
-/// linker or a library alone; and those of vendors, which are of cryptography.
-const HARMLESS: [&str; 33] = [
+/// Experiments that leave the fields that are read where they are, whether they are on or off: of those that the toolchains of Go 1.22 to
+/// 1.27 know all but green tea, `staticlockranking` and `spinbitmutex`, as their debug information told; those that are of the compiler,
+/// the linker or a library alone; and those of vendors, which are of cryptography.
+const HARMLESS: [&str; 37] = [
     "aliastypeparams",
+    "allocheaders",
     "allowcryptofallback",
     "arenas",
     "boringcrypto",
@@ -30,6 +31,7 @@ const HARMLESS: [&str; 33] = [
     "coverageredesign",
     "darwincrypto",
     "dwarf5",
+    "exectracer2",
     "fieldtrack",
     "goroutineleakprofile",
     "heapminimum512kib",
@@ -39,8 +41,10 @@ const HARMLESS: [&str; 33] = [
     "ms_nosystemcrypto",
     "newinliner",
     "opensslcrypto",
+    "pagetrace",
     "preemptibleloops",
     "randomizedheapbase64",
+    "range",
     "rangefunc",
     "regabiargs",
     "regabiwrappers",
@@ -105,7 +109,8 @@ mod tests {
             ("-X:nogreenteagc", Experiments::NoGreenTea),
             ("-X:staticlockranking", Experiments::Unknown),
             ("-X:nogreenteagc,staticlockranking", Experiments::Unknown),
-            (" X:noexectracer2", Experiments::Unknown),
+            (" X:noexectracer2", Experiments::Plain),
+            (" X:nospinbitmutex", Experiments::Unknown),
             (" X:no", Experiments::Unknown),
         ] {
             assert_eq!(Experiments::parse(mark), want, "{mark}");
