@@ -184,7 +184,7 @@ impl Rounds for GoRounds {
         self.schedule.arrange(self.wanted(config), out);
         self.schedule.configure(config);
         if let Some(captures) = &self.captures {
-            captures.capture_leaks(config.go.capture_on_leak);
+            captures.configure(&config.go);
         }
         self.leaks.lock().judge_by(leak_options(config));
     }

@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 pub use self::thread::{open, start};
 use self::trigger::{Trigger, Wanted};
 use crate::budget::CpuMeter;
+use crate::config::GoConfig;
 use crate::control::Orderly;
 use crate::go::leaks::Verdict;
 use crate::go::leaks::series::VerdictSink;
@@ -77,6 +78,8 @@ pub struct Captures {
     sender: Option<send::Sender>,
     /// Whether leaks are captured.
     leaks: AtomicBool,
+    /// Whether the memory of programs is read.
+    memory: AtomicBool,
     /// Leaks that a capture is wanted of.
     wanted: Mutex<(Trigger, VecDeque<(GoProcess, Wanted)>)>,
 }
@@ -96,8 +99,8 @@ impl Captures {
         (clock, stats): (Arc<dyn Clock>, Arc<Stats>),
         sender: Option<send::Sender>,
     ) -> Self {
-        let leaks = AtomicBool::new(true);
-        Self { processes, capturer, ticks, clock, stats, sender, leaks, wanted: Mutex::default() }
+        let (leaks, memory) = (AtomicBool::new(true), AtomicBool::new(true));
+        Self { processes, capturer, ticks, clock, stats, sender, leaks, memory, wanted: Mutex::default() }
     }
 
     /// Takes a capture of `kind` over `seconds` of the process called `name`, and keeps it with what `about` says besides.
@@ -165,7 +168,9 @@ impl Captures {
             ..about
         };
         let key = SourceKey::Process((&process.life).into());
-        let from_outside = from_outside(kind).filter(|_| seconds == 0);
+        let told_by_memory = from_outside(kind).filter(|_| seconds == 0);
+        let may_read = self.memory.load(Ordering::Relaxed);
+        let from_outside = told_by_memory.filter(|_| may_read);
         if self.capturer.is_offered(&key) {
             let asked = match self.capturer.capture(&key, request_for(kind, seconds), about.clone()) {
                 Ok(capture) => return Ok(capture),
@@ -179,6 +184,9 @@ impl Captures {
         }
         match from_outside {
             Some(wanted) => self.read_outside(process, wanted, about),
+            None if told_by_memory.is_some() => Err(TakeError::Impossible(format!(
+                "this program offers no profiles, and its memory, which could tell {kind}, is not read: go.memory is off on this agent",
+            ))),
             None => Err(TakeError::Impossible(format!(
                 "{kind}{} is told by the program alone, and this one offers no profiles, neither at /debug/pprof on a loopback \
                  port nor by the client library",
@@ -203,9 +211,10 @@ impl Captures {
         Ok(self.capturer.keep(about, &encode(&profile))?)
     }
 
-    /// Whether leaks are captured from now on.
-    pub fn capture_leaks(&self, on: bool) {
-        self.leaks.store(on, Ordering::Relaxed);
+    /// Goes by `config` from now on: whether leaks are captured, and whether the memory of programs is read.
+    pub fn configure(&self, config: &GoConfig) {
+        self.leaks.store(config.capture_on_leak, Ordering::Relaxed);
+        self.memory.store(config.memory.on, Ordering::Relaxed);
     }
 
     /// What takes note of verdicts on the goroutines of processes.
@@ -289,5 +298,48 @@ fn from_outside(kind: CaptureKind) -> Option<capture::Wanted> {
         CaptureKind::Mutex => Some(capture::Wanted::Kept(ProfileKind::Mutex)),
         CaptureKind::Block => Some(capture::Wanted::Kept(ProfileKind::Block)),
         CaptureKind::Cpu | CaptureKind::GoroutineLeak | CaptureKind::Stacks => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{ManualClock, TimestampMs};
+
+    use super::*;
+    use crate::Config;
+    use crate::go::discover::Scan;
+    use crate::go::identity::Life;
+    use crate::go::profile::sources::Sources;
+
+    #[test]
+    fn memory_is_not_read_where_that_is_off() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut config = Config::default();
+        config.profiles.folder = folder.path().to_owned();
+        let process = GoProcess {
+            life: Life { start_ticks: 1, pid: i32::MAX, name: "api".to_owned() },
+            job: "api".to_owned(),
+            instance: "box/0".to_owned(),
+            build: Arc::default(),
+            same_network: true,
+        };
+        let processes =
+            SharedProcesses::new(Mutex::new(Arc::new(Scan { processes: vec![process], ..Scan::default() })));
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(TimestampMs(1)));
+        let stats = Arc::default();
+        let captures =
+            open(&config, (&processes, &SharedTicks::default()), Sources::new(), &clock, &stats).expect("a folder");
+        let take = || {
+            let name = ProcessName::new("api", "box/0");
+            captures
+                .take(&name, CaptureKind::Goroutine, 0, About::because("asked for"))
+                .expect_err("nothing runs there")
+        };
+        assert!(matches!(take(), TakeError::Memory(_)));
+        config.go.memory.on = false;
+        captures.configure(&config.go);
+        let refused = take();
+        assert!(matches!(refused, TakeError::Impossible(_)));
+        assert!(refused.to_string().ends_with("is not read: go.memory is off on this agent"), "{refused}");
     }
 }

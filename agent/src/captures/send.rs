@@ -11,7 +11,7 @@ use model::Clock;
 use parking_lot::Mutex;
 
 use crate::config::PushConfig;
-use crate::go::profile::store::{Capture, Store};
+use crate::go::profile::store::{Capture, Store, StoreError};
 use crate::http::Client;
 use crate::send::credentials::credentials;
 
@@ -51,8 +51,10 @@ struct State {
 enum Verdict {
     /// The server has it.
     Sent,
-    /// Later.
+    /// Later, and so for all others.
     Later,
+    /// Later; others may go now.
+    NotThisOne,
     /// Never; the capture is at fault, or the server does not take such.
     Refused,
 }
@@ -61,6 +63,8 @@ fn judge(status: u16) -> Verdict {
     match status {
         200..=299 => Verdict::Sent,
         400 | 413 | 415 | 422 => Verdict::Refused,
+        // The server's limit for one process.
+        429 => Verdict::NotThisOne,
         _ => Verdict::Later,
     }
 }
@@ -87,6 +91,7 @@ impl Sender {
             return 0;
         }
         let mut sent = 0;
+        let mut waits = None;
         for capture in store.list() {
             if state.refused.contains(&capture.id) {
                 continue;
@@ -94,25 +99,35 @@ impl Sender {
             match self.send(store, &capture) {
                 Ok(()) => {
                     store.remove(&capture.id);
-                    state.pause_ms = 0;
                     sent += 1;
                 }
                 Err((Verdict::Refused, message)) => {
-                    tracing::warn!(capture = capture.id, message, "the server refuses a capture; it stays here");
+                    tracing::warn!(
+                        capture = capture.id,
+                        message,
+                        "a capture is never sent; what there is of it stays here"
+                    );
                     if state.refused.len() < REFUSED_MAX {
                         state.refused.insert(capture.id);
                     }
                 }
-                Err((_, message)) => {
-                    let level_is_new = state.pause_ms == 0;
-                    state.pause_ms = (state.pause_ms * 2).clamp(PAUSE_MS_MIN, PAUSE_MS_MAX);
-                    state.again_ms = Some(clock.now().0.saturating_add(state.pause_ms));
-                    if level_is_new {
-                        tracing::warn!(message, "captures cannot be sent now; they are kept and tried again");
+                Err((verdict, message)) => {
+                    waits = Some(message);
+                    if verdict == Verdict::Later {
+                        break;
                     }
-                    break;
                 }
             }
+        }
+        match waits {
+            Some(message) => {
+                if state.pause_ms == 0 {
+                    tracing::warn!(message, "captures cannot be sent now; they are kept and tried again");
+                }
+                state.pause_ms = (state.pause_ms * 2).clamp(PAUSE_MS_MIN, PAUSE_MS_MAX);
+                state.again_ms = Some(clock.now().0.saturating_add(state.pause_ms));
+            }
+            None => state.pause_ms = 0,
         }
         sent
     }
@@ -162,8 +177,12 @@ impl Sender {
 
 /// The bytes that are sent: text is compressed.
 fn body(store: &Store, capture: &Capture) -> Result<Vec<u8>, (Verdict, String)> {
-    let failed = |error: &dyn std::fmt::Display| (Verdict::Later, format!("the capture cannot be read: {error}"));
-    let (_, mut file) = store.read(&capture.id).map_err(|error| failed(&error))?;
+    let failed = |error: &dyn std::fmt::Display| (Verdict::NotThisOne, format!("the capture cannot be read: {error}"));
+    let (_, mut file) = store.read(&capture.id).map_err(|error| match error {
+        // Somebody removed the file, or its room was needed.
+        StoreError::Unknown { .. } => (Verdict::Refused, error.to_string()),
+        error => failed(&error),
+    })?;
     let mut bytes = Vec::new();
     if capture.about.extension == "txt" {
         let mut gzip = GzEncoder::new(&mut bytes, Compression::default());
@@ -192,18 +211,84 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::net::TcpListener;
+    use std::thread::JoinHandle;
+
+    use model::{ManualClock, TimestampMs};
+
     use super::*;
+    use crate::config::ProfilesConfig;
+    use crate::go::profile::store::About;
 
     #[test]
     fn answers_and_parameters() {
-        for (status, want) in
-            [(200, Verdict::Sent), (204, Verdict::Sent), (400, Verdict::Refused), (413, Verdict::Refused)]
-        {
+        for (status, want) in [
+            (200, Verdict::Sent),
+            (204, Verdict::Sent),
+            (400, Verdict::Refused),
+            (413, Verdict::Refused),
+            (429, Verdict::NotThisOne),
+        ] {
             assert_eq!(judge(status), want);
         }
-        for status in [301, 401, 404, 429, 500, 503] {
+        for status in [301, 401, 404, 500, 503] {
             assert_eq!(judge(status), Verdict::Later, "{status}");
         }
         assert_eq!(escaped("web1/0 a&b=ü"), "web1/0%20a%26b%3D%C3%BC");
+    }
+    /// A server that answers one request after the other so, and what it was sent then.
+    fn serve(answers: &'static [&'static str]) -> (String, JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let served = std::thread::spawn(move || {
+            let serve_one = |answer: &&str| {
+                let (mut stream, _) = listener.accept().expect("asked");
+                let mut lines = BufReader::new(stream.try_clone().expect("cloned"));
+                let (mut head, mut length) = (String::new(), 0);
+                while !head.ends_with("\r\n\r\n") {
+                    let begin = head.len();
+                    assert!(lines.read_line(&mut head).expect("a head") > 0);
+                    if let Some(told) = head[begin..].to_ascii_lowercase().strip_prefix("content-length:") {
+                        length = told.trim().parse().expect("a length");
+                    }
+                }
+                let mut body = vec![0; length];
+                lines.read_exact(&mut body).expect("a body");
+                write!(stream, "HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    .expect("answered");
+                String::from_utf8(body).expect("text")
+            };
+            answers.iter().map(serve_one).collect()
+        });
+        (url, served)
+    }
+
+    #[test]
+    fn one_that_cannot_go_now_holds_up_no_other() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = ProfilesConfig { folder: folder.path().to_owned(), bytes_max: 1 << 20, age_max_ms: i64::MAX };
+        let store = Store::open(&config, 0).expect("opened");
+        for (at_ms, bytes) in [(1, "gone"), (2, "limited"), (3, "third"), (4, "fourth")] {
+            let about = About { at_ms, extension: "pb.gz".to_owned(), ..About::default() };
+            let mut draft = store.begin(about).expect("begun");
+            draft.write_all(bytes.as_bytes()).expect("written");
+            let id = draft.commit(at_ms).expect("kept");
+            if bytes == "gone" {
+                std::fs::remove_file(folder.path().join(format!("{id}.pb.gz"))).expect("removed");
+            }
+        }
+        let (url, served) = serve(&["429 Too Many Requests", "204 No Content", "503 Service Unavailable"]);
+        let sender = Sender::new(&url, "box", &crate::Config::default().push);
+        let clock = ManualClock::new(TimestampMs(1_000_000));
+        assert_eq!(sender.send_all(&store, &clock), 1);
+        assert_eq!(served.join().expect("served"), ["limited", "third", "fourth"]);
+        assert_eq!(sender.send_all(&store, &clock), 0, "a pause is on");
+
+        clock.advance_ms(PAUSE_MS_MIN);
+        let (url, served) = serve(&["204 No Content", "204 No Content"]);
+        let sender = Sender { server: url, ..sender };
+        assert_eq!(sender.send_all(&store, &clock), 2);
+        assert_eq!(served.join().expect("served"), ["limited", "fourth"]);
     }
 }

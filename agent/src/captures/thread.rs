@@ -37,7 +37,7 @@ pub fn open(
     let sender = server.map(|server| Sender::new(server, &config.host, &config.push));
     let shared = (Arc::clone(clock), Arc::clone(stats));
     let all = Captures::new(Arc::clone(processes), capturer, Arc::clone(ticks), shared, sender);
-    all.capture_leaks(config.go.capture_on_leak);
+    all.configure(&config.go);
     Some(Arc::new(all))
 }
 

@@ -140,7 +140,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         "go.memory",
         Shape::Switch,
         "true",
-        "Reads the Go runtime in the memory of discovered processes: numbers, goroutines, profiles.",
+        "Reads the Go runtime in the memory of discovered processes: numbers, goroutines, profiles; captures too.",
     ),
     option(
         "go.memory_goroutines_max",

@@ -169,8 +169,10 @@ impl ProfileOrder {
         match self {
             _ if check_in.profile_off => false,
             Self::Keep => false,
-            Self::None => !check_in.profile_etag.is_empty(),
-            Self::Etag(etag) => *etag != check_in.profile_etag && *etag != check_in.profile_refused,
+            // What it refused before is told until it hears that it is no longer asked for.
+            Self::None => !check_in.profile_etag.is_empty() || !check_in.profile_refused.is_empty(),
+            Self::Etag(etag) if *etag == check_in.profile_refused => false,
+            Self::Etag(etag) => *etag != check_in.profile_etag || !check_in.profile_refused.is_empty(),
         }
     }
 }
@@ -214,7 +216,9 @@ mod tests {
         let news = |order: &ProfileOrder, etag, refused| order.is_news_to(&has(etag, refused));
         assert!(news(&etag, "", "") && news(&etag, "a", "") && news(&etag, "a", "c"));
         assert!(!news(&etag, "b", "") && !news(&etag, "a", "b"));
-        assert!(news(&ProfileOrder::None, "a", "") && !news(&ProfileOrder::None, "", "a"));
+        assert!(news(&ProfileOrder::None, "a", "") && !news(&ProfileOrder::None, "", ""));
+        // What it refused is asked for no longer.
+        assert!(news(&ProfileOrder::None, "", "a") && news(&etag, "b", "a") && !news(&etag, "b", "b"));
         assert!(!news(&ProfileOrder::Keep, "a", ""));
     }
 
