@@ -126,7 +126,7 @@ fn a_program_that_serves_profiles_is_captured_by_them() {
     let Some(go) = go() else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(&folder.path().join("data"), &["--captures-per-hour-max", "1000"]);
-    let _program = start_program(&go, folder.path());
+    let program = start_program(&go, folder.path());
     let _agent = start_agent(&server, folder.path());
     let (instance, _) = instance_of(&server, "captured").expect("the agent finds it");
     wait_for_profiles(&server, folder.path(), &instance);
@@ -137,10 +137,13 @@ fn a_program_that_serves_profiles_is_captured_by_them() {
     assert!(heap.contains("Type: inuse_space") && heap.contains("main.keep"), "{heap}");
     let cpu = top("cpu", &["--seconds", "1"]);
     assert!(cpu.contains("Type: cpu"), "{cpu}");
+    let by_id = format!("web1/pid-{}", program.0.id());
+    let by_id = self::top(&server, &go, folder.path(), (&by_id, "captured", "allocs"), &["--reason", "by its id"]);
+    assert!(by_id.contains("main.keep"), "{by_id}");
 
     let (code, table, error) = run(&["captures", "list", "--url", &server.url]);
     assert_eq!((code, error.as_str()), (0, ""));
-    for wanted in ["it grows", "cpu 1s", "pprof", "asked for"] {
+    for wanted in ["it grows", "cpu 1s", "pprof", "asked for", "by its id"] {
         assert!(table.contains(wanted), "{wanted} in\n{table}");
     }
     let stacks = folder.path().join("stacks.txt");

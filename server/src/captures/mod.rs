@@ -13,6 +13,8 @@ mod page;
 mod pprof;
 mod record;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -211,8 +213,7 @@ impl Captures {
     fn take(&self, what: CaptureKind, mut about: About, body: &[u8]) -> Result<Kept, CaptureError> {
         let (store, now_ms) = (self.store()?, self.clock.now().0);
         let order = about.order.and_then(|id| self.orders.get(id));
-        let fits = |order: &Order| order.what == what && order.process.instance == about.instance;
-        if order.as_ref().is_some_and(|order| !fits(order)) {
+        if order.as_ref().is_some_and(|order| !order.is_met_by(what, &about.instance)) {
             about.order = None;
         }
         let order = order.filter(|_| about.order.is_some());

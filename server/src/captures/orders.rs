@@ -61,6 +61,13 @@ impl State {
 }
 
 impl Order {
+    /// Whether a capture of `what` that was taken of `instance` can be the one. Who orders by process id, as of `web1/pid-4711`, need
+    /// not know what the process calls itself.
+    pub(crate) fn is_met_by(&self, what: CaptureKind, instance: &str) -> bool {
+        let pid = self.process.instance.rsplit_once("/pid-").map(|(_, pid)| pid.parse::<i32>());
+        self.what == what && (self.process.instance == instance || matches!(pid, Some(Ok(_))))
+    }
+
     /// How far it is, when its task is `task`.
     pub(crate) fn state(&self, task: Option<TaskState>) -> State {
         match (&self.capture, task) {

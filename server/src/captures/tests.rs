@@ -1,0 +1,70 @@
+//! Orders and what agents bring for them, over a book of agents and with a clock that is set.
+
+use std::time::Duration;
+
+use model::control::{CheckIn, TaskOutcome};
+use model::{ManualClock, TimestampMs};
+
+use super::*;
+use crate::ProfileOptions;
+
+const STACKS: &str = "goroutine 1 [running]:\nmain.main()\n";
+
+/// A server's part that orders captures of an agent, `web1`.
+struct Bench {
+    _folder: tempfile::TempDir,
+    _clock: Arc<ManualClock>,
+    agents: Arc<AgentBook>,
+    captures: Captures,
+}
+
+impl Bench {
+    fn new(per_hour_max: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let clock = Arc::new(ManualClock::new(TimestampMs(1_000_000)));
+        let agents = Arc::new(AgentBook::new(clock.clone(), 1, ProfileOptions::default()));
+        let options =
+            CaptureOptions { folder: Some(folder.path().to_owned()), per_hour_max, ..CaptureOptions::default() };
+        let captures = Captures::open(options, agents.clone(), clock.clone());
+        Self { _folder: folder, _clock: clock, agents, captures }
+    }
+
+    /// The agent checks in, tells `outcomes` and fetches what there is to do.
+    async fn check_in(&self, outcomes: Vec<TaskOutcome>) {
+        let check_in = CheckIn { agent: "web1".to_owned(), run: 1, outcomes, ..CheckIn::default() };
+        self.agents.note(&check_in, None).expect("room for an agent");
+        self.agents.orders(&check_in, Duration::ZERO).await;
+    }
+
+    fn order(&self, instance: &str) -> Result<u64, CaptureError> {
+        let process = ProcessName::new("", instance);
+        self.captures.order(&process, CaptureKind::Stacks, 0, (By::Alert, "it fired")).map(|TaskId(id)| id)
+    }
+
+    fn state(&self, id: u64) -> State {
+        self.captures.state_of(&self.captures.orders.get(id).expect("an order"))
+    }
+
+    /// The agent brings `what` of `instance` for the order `id`.
+    fn bring(&self, id: u64, what: CaptureKind, instance: &str) -> Result<Kept, CaptureError> {
+        let about = About { instance: instance.to_owned(), order: Some(id), ..About::default() };
+        self.captures.take(what, about, STACKS.as_bytes())
+    }
+}
+
+#[tokio::test]
+async fn what_was_ordered_by_process_id_comes_under_the_name_of_the_process() {
+    let bench = Bench::new(30);
+    bench.check_in(Vec::new()).await;
+    let by_id = bench.order("web1/pid-4711").expect("ordered");
+    let kept = bench.bring(by_id, CaptureKind::Stacks, "shop-7f/0").expect("kept");
+    assert_eq!((kept.about.reason.as_str(), kept.about.by, kept.about.pinned), ("it fired", By::Alert, true));
+    assert_eq!(kept.about.instance, "shop-7f/0", "what the process calls itself");
+    assert_eq!(bench.state(by_id), State::Done);
+    for instance in ["web1/0", "web1/pid-", "web1/pid-x"] {
+        let by_name = bench.order(instance).expect("ordered");
+        let kept = bench.bring(by_name, CaptureKind::Stacks, "shop-7f/0").expect("kept");
+        assert_eq!(kept.about.order, None, "{instance} is another process");
+        assert_eq!(bench.state(by_name), State::Waiting);
+    }
+}
