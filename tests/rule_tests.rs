@@ -106,7 +106,8 @@ fn history_tells_when_alerts_would_have_fired() {
     std::fs::write(&rules, text).expect("written");
     let (rules, seconds) = (rules.display().to_string(), |ms: i64| (ms / 1000).to_string());
     let (from, to) = (seconds(at(0)), seconds(at(59)));
-    let args = ["rules", "backtest", &rules, "--url", &server.url, "--start", &from, "--end", &to];
+    let url = server.url.clone();
+    let args = ["rules", "backtest", &rules, "--url", &url, "--start", &from, "--end", &to];
     let (code, out, err) = run(&[&args[..], &["--json"]].concat());
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
@@ -122,6 +123,10 @@ fn history_tells_when_alerts_would_have_fired() {
     let (code, out, _) = run(&[&args[..], &["--step", "10m"]].concat());
     assert!(code == 0 && out.starts_with("no alert would have fired"), "{out}");
     server.stop();
+    // Nobody answers: that is told once, not for each rule and evaluation.
+    let (code, out, err) = run(&args);
+    assert!(code == 1 && out.is_empty(), "{out}");
+    assert!(err.starts_with("error: no answer from ") && err.matches("no answer").count() == 1, "{err}");
 }
 
 /// What `/metrics` says is in the store, too, from the start until the server stops.

@@ -164,6 +164,10 @@ fn rules_and_routing_are_taken_together() {
     assert!(server.get("/metrics").body.contains("prometheus_config_last_reload_successful 0"));
     let events = server.get("/api/v1/alerting/events?event=note&text=am.yaml");
     assert!(events.body.contains("the files were not taken"), "{}", events.body);
+    // Who asks again, and mended nothing, is told again.
+    assert_eq!(server.post("/-/reload", &[], b"").status, 500);
+    let events = server.get("/api/v1/alerting/events?event=note&text=am.yaml");
+    assert_eq!(events.body.matches("the files were not taken").count(), 2, "{}", events.body);
     // Both are wrong, and both are told.
     std::fs::write(&path, RULES.replace("x * 2", "x *")).expect("written");
     let refused = server.post("/-/reload", &[], b"");
@@ -240,12 +244,12 @@ groups:
         "1 pending\n",
         " ago) ┆ fires in 59m",
         " ┆ 6 > 5 ✓ ┆ host=a severity=page",
-        "metrickit route explain alertname=High host=a severity=page\n",
+        "metrickit route explain alertname=High host=a severity=page site=home\n",
     ] {
         assert!(out.contains(wanted), "{wanted} in\n{out}");
     }
     let (status, out, _) = run(&[&["rules", "explain", "High", "host=other"], &url[..]].concat());
-    assert!(status == 0 && out.contains("no series that it looks at has data now"), "{out}");
+    assert!(status == 0 && out.contains("no series with host=other has data now"), "{out}");
     let (status, _, err) = run(&[&["rules", "explain", "hihg"], &url[..]].concat());
     assert!(status == 1 && err.contains("did you mean High?"), "{err}");
     let (status, _, err) = run(&[&["rules", "explain", "NoData"], &url[..]].concat());

@@ -230,7 +230,7 @@ impl App {
         let reloaded = self.load_and_apply();
         match &reloaded {
             Ok(()) => self.alerting.taken(),
-            Err(error) => self.alerting.refused(error),
+            Err(error) => self.alerting.refused(error, true),
         }
         reloaded
     }
@@ -243,6 +243,7 @@ impl App {
             (Ok(read), Ok((config, templates))) => {
                 self.alerting.apply(read).map_err(|error| error.to_string()).map(|_| {
                     self.deliveries.configure(&config, templates, &self.options.alerting.external_url);
+                    self.options.notify.log_taken(&config);
                     self.notifier.set_config(Arc::new(config));
                 })
             }

@@ -14,7 +14,7 @@ Examples:
   metrickit alerts log event=delivery receiver=ops --start now-1h
   metrickit alerts log alertname=HighLatency --json | jq '.[].why'
 
-A matcher is LABEL=VALUE, LABEL!=VALUE, LABEL=~REGEX or LABEL!~REGEX.";
+A matcher is LABEL=VALUE, LABEL!=VALUE, LABEL=~REGEX or LABEL!~REGEX; `alerts log` takes FIELD=VALUE only.";
 
 pub(super) const SILENCE_EXAMPLES: &str = "\
 Examples:

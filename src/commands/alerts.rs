@@ -11,6 +11,19 @@ use crate::render::text::visible;
 use crate::render::{append, table};
 use crate::when::{api_seconds, parse_instant_ms, show_instant};
 
+/// The kinds of events.
+const EVENTS: [&str; 10] = [
+    "alert_state",
+    "routed",
+    "suppressed",
+    "released",
+    "delivery",
+    "attempt",
+    "silence",
+    "ack",
+    "group_trouble",
+    "note",
+];
 /// How instants are shown.
 const TIME_PATTERN: &str = "%Y-%m-%d %H:%M:%S";
 
@@ -39,8 +52,7 @@ fn log(args: &AlertsLogArgs, output: &mut Output) -> anyhow::Result<()> {
     let now_ms = SystemClock.now().0;
     let mut pairs = vec![("limit".to_owned(), args.limit.to_string())];
     for field in &args.fields {
-        let wrong = || UsageError(format!("{field:?} is no FIELD=VALUE, such as event=delivery"));
-        let (name, value) = field.split_once('=').ok_or_else(wrong)?;
+        let (name, value) = event_field(field)?;
         pairs.push((name.to_owned(), value.to_owned()));
     }
     for (name, text) in [("start", &args.start), ("end", &args.end)] {
@@ -63,6 +75,19 @@ fn log(args: &AlertsLogArgs, output: &mut Output) -> anyhow::Result<()> {
         output.line(&told_event(event))?;
     }
     Ok(())
+}
+
+/// What events must have. Here nothing but `=` is asked for, unlike with matchers.
+fn event_field(text: &str) -> Result<(&str, &str), UsageError> {
+    let wrong = || UsageError(format!("{text:?} is no FIELD=VALUE, such as event=delivery"));
+    let (name, value) = text.split_once('=').filter(|(name, _)| !name.ends_with('!')).ok_or_else(wrong)?;
+    if value.starts_with('~') || name.ends_with('~') {
+        return Err(wrong());
+    }
+    if name == "event" && !EVENTS.contains(&value) {
+        return Err(UsageError(format!("there are no events {value:?}; there are: {}", EVENTS.join(", "))));
+    }
+    Ok((name, value))
 }
 
 /// Takes alerts on, or gives them back.
@@ -118,7 +143,10 @@ fn told_alerts(alerts: &[Json], width: Option<usize>) -> String {
         let status = &alert["status"];
         let mut quiet = Vec::new();
         quiet.extend(texts(&status["silencedBy"]).into_iter().map(|id| format!("silence {id}")));
-        quiet.extend(texts(&status["inhibitedBy"]).into_iter().map(|id| format!("alert {id}")));
+        quiet.extend(texts(&status["inhibitedBy"]).into_iter().map(|id| {
+            let source = alerts.iter().find(|other| other["fingerprint"] == id.as_str());
+            source.map_or_else(|| format!("alert {id}"), |source| told_labels(&source["labels"]))
+        }));
         quiet.extend(texts(&status["mutedBy"]));
         let receivers = alert["receivers"].as_array().into_iter().flatten().map(|of| text_of(&of["name"]));
         let has = alert["ack"]["owner"].as_str().unwrap_or_default();
@@ -263,6 +291,27 @@ mod tests {
             ("another", ""),
         ] {
             assert_eq!(told_group(key), want, "{key}");
+        }
+    }
+
+    #[test]
+    fn what_keeps_an_alert_quiet_is_named() {
+        let host = json!({"fingerprint": "f1", "labels": {"alertname": "HostDown", "instance": "web1"}});
+        let process =
+            json!({"fingerprint": "f2", "labels": {"alertname": "ProcDown"}, "status": {"inhibitedBy": ["f1"]}});
+        let all = told_alerts(&[host, process.clone()], None);
+        assert_eq!(all.matches("HostDown instance=web1").count(), 2, "{all}");
+        // Where it is not among those that are listed.
+        let one = told_alerts(&[process], None);
+        assert!(one.contains("alert f1"), "{one}");
+    }
+
+    #[test]
+    fn fields_of_events_are_equal() {
+        assert_eq!(event_field("alertname=a!=b").ok(), Some(("alertname", "a!=b")));
+        assert_eq!(event_field("event=attempt").ok(), Some(("event", "attempt")));
+        for wrong in ["event", "event!=note", "receiver=~o.*", "receiver!~o.*", "event=bla"] {
+            assert!(event_field(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -158,6 +158,9 @@ fn told(all: &[Json], width: Option<usize>) -> String {
     let row = |silence: &Json| {
         let matchers: Vec<String> = silence["matchers"].as_array().into_iter().flatten().map(matcher).collect();
         let recurs = if silence["recurrence"].is_null() { "" } else { ", recurs" };
+        // One of the routing file has no end.
+        let is_always = text(&silence["startsAt"]).starts_with("0001-");
+        let time = |value: &Json| if is_always { "always".to_owned() } else { time(value) };
         vec![
             text(&silence["id"]),
             format!("{}{recurs}", text(&silence["status"]["state"])),
@@ -199,6 +202,17 @@ mod tests {
 
     fn times(line: &str) -> Result<Option<Recurrence>, String> {
         recurrence(&args(line)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn silences_of_the_routing_file_are_always_there() {
+        let of = |from: &str, to: &str| {
+            told(&[json!({"id": "x", "startsAt": from, "endsAt": to, "status": {"state": "active"}})], None)
+        };
+        let (file, other) =
+            (of("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"), of("2026-11-23T18:13:00Z", "9999-12-31T23:59:59Z"));
+        assert!(file.contains("┆ always ") && !file.contains("9999"), "{file}");
+        assert!(other.contains("2026-11-23 18:13") && other.contains("9999-12-31 23:59"), "{other}");
     }
 
     #[test]

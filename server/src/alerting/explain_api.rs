@@ -116,7 +116,7 @@ fn explained(app: &App, name: &str, labels: &Labels, limit: usize, reading: &Rea
     if told.is_empty() {
         return Err(ApiError::new(ErrorKind::NotFound, unknown(name, &slots)));
     }
-    Ok(json!({ "now_ms": now_ms, "rules": told }))
+    Ok(json!({ "now_ms": now_ms, "rules": told, "external_labels": settings.external_labels }))
 }
 
 /// What is known of a rule; `None` when other rules have taken its place. An evaluation under way is waited for, but not for long: a request

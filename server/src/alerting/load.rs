@@ -174,7 +174,7 @@ impl Alerting {
     pub(crate) fn reload(&self) -> Result<Reloaded, LoadError> {
         let loaded = self.options.load().and_then(|read| self.apply(read));
         if let Err(error) = &loaded {
-            self.refused(&error.to_string());
+            self.refused(&error.to_string(), false);
         }
         loaded
     }
@@ -196,12 +196,12 @@ impl Alerting {
         Ok(told)
     }
 
-    /// Takes note that files were not taken. What goes on being wrong is told once.
-    pub(crate) fn refused(&self, why: &str) {
+    /// Takes note that files were not taken. What goes on being wrong is told once, and again to who `asked` to have them read.
+    pub(crate) fn refused(&self, why: &str, asked: bool) {
         self.reload_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let fault = Some(why.to_owned());
         let known = std::mem::replace(&mut self.loaded.write().unwrap_or_else(PoisonError::into_inner).fault, fault);
-        if known.as_deref() != Some(why) {
+        if asked || known.as_deref() != Some(why) {
             let message = format!("the files were not taken, those from before are kept: {why}");
             tracing::error!("{message}");
             self.record(self.now_ms(), EventKind::Note { message });
@@ -252,7 +252,9 @@ impl Alerting {
             Loaded { slots, at_ms: Some(now_ms), fault: None };
         self.wake.notify_all();
         let Reloaded { files, groups, rules } = told;
-        let message = format!("{rules} rules in {groups} groups of {files} files are evaluated");
+        let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let (rules, groups, files) = (count(rules, "rule"), count(groups, "group"), count(files, "file"));
+        let message = format!("rules are evaluated: {rules} in {groups} of {files}");
         tracing::info!("{message}");
         self.record(now_ms, EventKind::Note { message });
         Ok(told)

@@ -278,6 +278,9 @@ impl Alerting {
         if self.forwarder().map_or(targets.is_empty(), |forwarder| forwarder.targets() == targets) {
             return;
         }
+        for target in &targets {
+            tracing::info!(alertmanager = %rules::receivers::shown_url(&target.url), "alerts are forwarded");
+        }
         let made = Forwarder::new(targets).map_err(|error| tracing::error!("alerts are not forwarded: {error}"));
         let before = std::mem::replace(
             &mut *self.forwarder.write().unwrap_or_else(PoisonError::into_inner),

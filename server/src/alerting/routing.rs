@@ -78,6 +78,15 @@ impl NotifyOptions {
         let templates = load_templates(file, &config.templates).map_err(RoutingError::Templates)?;
         Ok((config, templates))
     }
+
+    /// Logs that people are told by `config` from now on.
+    pub(crate) fn log_taken(&self, config: &Config) {
+        if let Some(file) = &self.file {
+            let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+            let receivers = count(config.receivers.len(), "receiver");
+            tracing::info!("people are told of alerts as {} says: {receivers}", file.display());
+        }
+    }
 }
 
 /// The templates that are always there.
@@ -97,6 +106,7 @@ pub(crate) fn open(
         tracing::error!("nobody is told of alerts, the routing file is wrong:\n{error}");
         (nobody(), ours())
     });
+    options.log_taken(&config);
     let events = Arc::new(EventFiles::new(options.events_dir.clone(), options.events_bytes_max));
     let config = Arc::new(config);
     let shelf = Box::new(RoomShelf(engine.room(ROOM)));

@@ -337,7 +337,7 @@ impl Alerting {
     fn note(&self, slot: &Slot, at_ms: i64, made: &Evaluation, unsaved: Option<String>) {
         if let Some((from_ms, to_ms)) = made.downtime_ms {
             let seconds = to_ms.saturating_sub(from_ms) / 1000;
-            let message = format!("group {} was not evaluated for about {seconds} s; its alerts go on", slot.name());
+            let message = format!("group {} was not evaluated, for {seconds} s at most; its alerts go on", slot.name());
             self.record(at_ms, EventKind::Note { message });
         }
         let fault = |fault: &RuleFault| {

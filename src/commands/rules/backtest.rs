@@ -22,8 +22,9 @@ use serde_json::json;
 
 use crate::UsageError;
 use crate::cli::RulesBacktestArgs;
-use crate::client::{Client, Moment, Value};
+use crate::client::{Client, ClientError, Moment, Value};
 use crate::commands::Target;
+use crate::commands::admin::counted;
 use crate::output::Output;
 use crate::render::{append, table};
 use crate::when::{parse_instant_ms, parse_step_ms, show_instant, show_rfc3339};
@@ -74,10 +75,16 @@ pub(crate) fn run(args: &RulesBacktestArgs, output: &mut Output) -> anyhow::Resu
         }
         let bar = ProgressBar::new(steps.unsigned_abs() + 1).with_style(ProgressStyle::with_template(TEMPLATE)?);
         bar.set_message(group.name.clone());
-        let world = History { client: &target.client, step_ms, end_ms, known: Mutex::default() };
+        let world =
+            History { client: &target.client, step_ms, end_ms, known: Mutex::default(), gone: Mutex::default() };
         let mut open = BTreeMap::new();
         for at_ms in (0..=steps).map(|step| start_ms + step * step_ms) {
             let made = state.evaluate(group, &world, &settings, at_ms);
+            // What nobody answers, nobody will answer a moment later.
+            if let Some(error) = world.gone.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                bar.finish_and_clear();
+                return Err(error.into());
+            }
             note(group, &made, at_ms, &mut open, &mut fired);
             for fault in made.faults {
                 let rule = fault.rule.and_then(|at| group.rules.get(at)).map_or("", |rule| rule.name.as_str());
@@ -97,7 +104,7 @@ pub(crate) fn run(args: &RulesBacktestArgs, output: &mut Output) -> anyhow::Resu
         output.text(&told(&fired, (start_ms, end_ms), width))?;
     }
     for ((rule, message), times) in &faults {
-        output.note(&format!("rule {rule}: {message} ({times} times)"))?;
+        output.note(&format!("rule {rule}: {message} (at {})", counted(*times, "evaluation")))?;
     }
     Ok(faults.is_empty())
 }
@@ -139,19 +146,32 @@ struct History<'a> {
     step_ms: i64,
     end_ms: i64,
     known: Mutex<HashMap<String, Stretch>>,
+    /// Why no server answers.
+    gone: Mutex<Option<ClientError>>,
 }
 
 struct Stretch {
     from_ms: i64,
     to_ms: i64,
-    elements: HashMap<i64, Vec<VectorElement>>,
+    elements: Result<HashMap<i64, Vec<VectorElement>>, String>,
 }
 
 impl History<'_> {
-    fn ask(&self, expr: &str, from_ms: i64) -> Result<Stretch, String> {
+    /// What `expr` is from `from_ms` on. One that cannot be computed is asked once for the whole stretch.
+    fn ask(&self, expr: &str, from_ms: i64) -> Stretch {
         let to_ms = self.end_ms.min(from_ms.saturating_add(self.step_ms.saturating_mul(STEPS_AT_ONCE - 1)));
+        Stretch { from_ms, to_ms, elements: self.elements(expr, from_ms, to_ms) }
+    }
+
+    fn elements(&self, expr: &str, from_ms: i64, to_ms: i64) -> Result<HashMap<i64, Vec<VectorElement>>, String> {
         let moment = Moment::Range { start_ms: from_ms, end_ms: to_ms.max(from_ms), step_ms: self.step_ms };
-        let answer = self.client.query(expr, moment).map_err(|error| error.to_string())?;
+        let answer = self.client.query(expr, moment).map_err(|error| {
+            let why = error.to_string();
+            if matches!(error, ClientError::Unreachable { .. }) {
+                *self.gone.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+            why
+        })?;
         let Value::Matrix(series) = answer.value else { return Err("the answer is no matrix".to_owned()) };
         let mut elements: HashMap<i64, Vec<VectorElement>> = HashMap::new();
         for one in series {
@@ -164,7 +184,7 @@ impl History<'_> {
                 elements.entry(timestamp_ms).or_default().push(element);
             }
         }
-        Ok(Stretch { from_ms, to_ms, elements })
+        Ok(elements)
     }
 }
 
@@ -176,11 +196,11 @@ impl World for History<'_> {
             (stretch.from_ms..=stretch.to_ms).contains(&at_ms) && (at_ms - stretch.from_ms) % self.step_ms == 0
         };
         if !known.get(&expr).is_some_and(fits) {
-            let stretch = self.ask(&expr, at_ms)?;
-            known.insert(expr.clone(), stretch);
+            known.insert(expr.clone(), self.ask(&expr, at_ms));
         }
-        let found = known.get(&expr).and_then(|stretch| stretch.elements.get(&at_ms));
-        Ok(found.cloned().unwrap_or_default())
+        let Some(stretch) = known.get(&expr) else { return Ok(Vec::new()) };
+        let elements = stretch.elements.as_ref().map_err(Clone::clone)?;
+        Ok(elements.get(&at_ms).cloned().unwrap_or_default())
     }
 
     fn write(&self, _: Vec<RuleSample>) -> Result<(), String> {

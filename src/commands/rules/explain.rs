@@ -82,10 +82,10 @@ fn of_files(paths: &[PathBuf], with_shipped: bool, name: &str, labels: &Labels) 
 fn told(answer: &Json, width: Option<usize>) -> String {
     let now_ms = answer["now_ms"].as_i64();
     let rules = list(&answer["rules"]);
-    rules.iter().map(|rule| told_rule(rule, now_ms, width)).collect::<Vec<_>>().join("\n")
+    rules.iter().map(|rule| told_rule(rule, &answer["external_labels"], now_ms, width)).collect::<Vec<_>>().join("\n")
 }
 
-fn told_rule(rule: &Json, now_ms: Option<i64>, width: Option<usize>) -> String {
+fn told_rule(rule: &Json, external: &Json, now_ms: Option<i64>, width: Option<usize>) -> String {
     let of = |name: &str| text_of(&rule[name]);
     let mut text = format!("{}\n", visible(&of("name")));
     let mut fact =
@@ -100,7 +100,10 @@ fn told_rule(rule: &Json, now_ms: Option<i64>, width: Option<usize>) -> String {
     }
     let reading = &rule["reading"];
     let subject = told_labels(&rule["subject"]);
-    if !subject.is_empty() {
+    // Of several alerts these may be the labels of the first.
+    let instances = list(&rule["instances"]);
+    let of_first = instances.len() > 1 && instances[0]["labels"] == rule["subject"];
+    if !subject.is_empty() && !of_first {
         fact("labels", &subject);
     }
     let asks = text_of(&reading["expr"]);
@@ -128,7 +131,10 @@ fn told_rule(rule: &Json, now_ms: Option<i64>, width: Option<usize>) -> String {
     }
     if is_alerting {
         let first = list(&rule["instances"]).first().map_or(&rule["subject"], |first| &first["labels"]);
-        append(&mut text, format_args!("\nwho is told, and what keeps it quiet: {}\n", route(&of("name"), first)));
+        append(
+            &mut text,
+            format_args!("\nwho is told, and what keeps it quiet: {}\n", route(&of("name"), first, external)),
+        );
     }
     text
 }
@@ -216,7 +222,12 @@ fn told_instances(rule: &Json, now_ms: i64, width: Option<usize>) -> String {
     let counts = rule["counts"].as_object().into_iter().flatten();
     let total: u64 = counts.filter_map(|(_, count)| count.as_u64()).sum();
     if total == 0 {
-        return "no series that it looks at has data now, and it has no alerts\n".to_owned();
+        let asked = told_labels(&rule["subject"]);
+        return if asked.is_empty() {
+            "no series that it looks at has data now, and it has no alerts\n".to_owned()
+        } else {
+            format!("no series with {} has data now, and no alert has these labels\n", visible(&asked))
+        };
     }
     let counts = STATES.iter().filter_map(|state| Some((state, rule["counts"][state].as_u64()?)));
     let counts: Vec<String> = counts.map(|(state, count)| format!("{count} {state}")).collect();
@@ -330,9 +341,12 @@ fn figure(text: &str) -> String {
     }
 }
 
-fn route(name: &str, labels: &Json) -> String {
+/// The command that tells the ways of an alert, which has the `external` labels that it does not have itself when it leaves.
+fn route(name: &str, labels: &Json, external: &Json) -> String {
     let mut command = format!("metrickit route explain alertname={}", quoted(name));
-    for (label, value) in labels.as_object().into_iter().flatten().filter(|(label, _)| *label != "alertname") {
+    let added = external.as_object().into_iter().flatten().filter(|(label, _)| labels[label.as_str()].is_null());
+    let all = labels.as_object().into_iter().flatten().filter(|(label, _)| *label != "alertname");
+    for (label, value) in all.chain(added) {
         append(&mut command, format_args!(" {label}={}", quoted(&text_of(value))));
     }
     command
@@ -438,6 +452,26 @@ and 7 more: name labels of those you mean, or use --limit
 who is told, and what keeps it quiet: metrickit route explain alertname=High host='a b'
 ";
         assert_eq!(told(&answer(), None), want);
+    }
+
+    #[test]
+    fn labels_are_those_that_were_asked_for() {
+        let mut answer = answer();
+        answer["external_labels"] = json!({"cluster": "eu1", "host": "x"});
+        let text = told(&answer, None);
+        assert!(text.ends_with("route explain alertname=High host='a b' cluster=eu1\n"), "{text}");
+        // Explained for the first of two.
+        assert!(text.contains("\n  labels "), "{text}");
+        answer["rules"][0]["subject"] = answer["rules"][0]["instances"][0]["labels"].clone();
+        let text = told(&answer, None);
+        assert!(!text.contains("\n  labels "), "{text}");
+        let mut rule = json!({"subject": {"env": "prod"}, "counts": {}});
+        assert_eq!(
+            told_instances(&rule, NOW_MS, None),
+            "no series with env=prod has data now, and no alert has these labels\n"
+        );
+        rule["subject"] = json!({});
+        assert!(told_instances(&rule, NOW_MS, None).starts_with("no series that it looks at has data now"));
     }
 
     #[test]

@@ -184,7 +184,12 @@ fn retry_after_ms(text: &str) -> Option<i64> {
 
 /// Whether trying again may help.
 fn trouble(error: &ureq::Error, url: &str) -> Verdict {
-    let why = format!("{}: {error}", shown_url(url)).replace(url, &shown_url(url));
+    let what = match error {
+        ureq::Error::Timeout(_) => "no answer in time".to_owned(),
+        ureq::Error::Io(error) => error.to_string(),
+        error => error.to_string(),
+    };
+    let why = format!("{}: {what}", shown_url(url)).replace(url, &shown_url(url));
     match error {
         ureq::Error::BadUri(_)
         | ureq::Error::Http(_)
@@ -285,6 +290,17 @@ mod tests {
             ("http://a/x", "z", None),
         ] {
             assert_eq!(joined(from, to).as_deref(), want, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn what_went_wrong_is_said_in_words() {
+        let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "nobody is there");
+        for (error, want) in [
+            (ureq::Error::Timeout(ureq::Timeout::Global), "http://a/<secret>: no answer in time"),
+            (ureq::Error::Io(refused), "http://a/<secret>: nobody is there"),
+        ] {
+            assert_eq!(trouble(&error, "http://a/b"), Verdict::Again { after_ms: None, why: want.to_owned() });
         }
     }
 

@@ -26,6 +26,8 @@ struct Counts {
     attempts: u64,
     attempt_seconds: f64,
     took_seconds: f64,
+    /// Whether the last one was given up.
+    fails: bool,
 }
 
 impl Metrics {
@@ -33,27 +35,34 @@ impl Metrics {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, key: &Key, change: impl FnOnce(&mut Counts)) {
+    fn change<T: Default>(&self, key: &Key, change: impl FnOnce(&mut Counts) -> T) -> T {
         let mut all = self.counts();
         if all.len() < COUNTED_MAX || all.contains_key(key) {
-            change(all.entry(key.clone()).or_default());
+            return change(all.entry(key.clone()).or_default());
         }
+        T::default()
     }
 
     pub(super) fn came(&self, key: &Key) {
         self.change(key, |counts| counts.came += 1);
     }
 
+    /// Whether the one before was given up.
     #[expect(clippy::cast_precision_loss, reason = "metrics are floating-point numbers")]
-    pub(super) fn taken(&self, key: &Key, took_ms: i64) {
+    pub(super) fn taken(&self, key: &Key, took_ms: i64) -> bool {
         self.change(key, |counts| {
             counts.taken += 1;
             counts.took_seconds += took_ms.max(0) as f64 / 1000.0;
-        });
+            std::mem::take(&mut counts.fails)
+        })
     }
 
-    pub(super) fn failed(&self, key: &Key) {
-        self.change(key, |counts| counts.failed += 1);
+    /// Whether the one before was not.
+    pub(super) fn failed(&self, key: &Key) -> bool {
+        self.change(key, |counts| {
+            counts.failed += 1;
+            !std::mem::replace(&mut counts.fails, true)
+        })
     }
 
     pub(super) fn superseded(&self, key: &Key) {
@@ -105,10 +114,7 @@ impl Metrics {
                 |counts| counts.took_seconds,
             ),
         ];
-        let labels = |key: &Key| {
-            let integration = book.receivers.get(&key.0).and_then(|all| all.get(key.1));
-            integration.map_or_else(|| format!("gone[{}]", key.1), |integration| integration.name())
-        };
+        let labels = |key: &Key| book.name(key);
         let mut counts = self.counts().clone();
         // What has not failed yet is there with a 0, so that the first failure is an increase.
         let keys = book.receivers.iter().flat_map(|(name, all)| (0..all.len()).map(|at| (name.clone(), at)));
@@ -136,5 +142,18 @@ impl Metrics {
             whole(queue::QUEUE_MAX as u64),
         ));
         families
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_sending_fails_and_works_again_is_told_once() {
+        let (metrics, key) = (Metrics::default(), ("ops".to_owned(), 0));
+        let turns = [metrics.taken(&key, 1), metrics.failed(&key), metrics.failed(&key), metrics.taken(&key, 1)];
+        assert_eq!(turns, [false, true, false, true]);
+        assert!(metrics.failed(&key) && metrics.failed(&("ops".to_owned(), 1)));
     }
 }

@@ -50,6 +50,14 @@ struct Book {
     external_url: String,
 }
 
+impl Book {
+    /// What an integration is called.
+    fn name(&self, (receiver, place): &Key) -> String {
+        let integration = self.receivers.get(receiver).and_then(|all| all.get(*place));
+        integration.map_or_else(|| format!("gone[{place}]"), |integration| integration.name())
+    }
+}
+
 /// Sends notifications.
 pub struct Deliveries {
     /// Itself, for its workers.
@@ -197,11 +205,17 @@ impl Deliveries {
         match &mut delivered {
             Delivered::Taken { attempts, .. } => {
                 *attempts = item.attempts;
-                self.metrics.taken(&key, took_ms);
+                if self.metrics.taken(&key, took_ms) {
+                    tracing::info!(receiver = key.0, integration = self.book().name(&key), "takes notifications again");
+                }
             }
-            Delivered::Failed { attempts, .. } => {
+            Delivered::Failed { attempts, error } => {
                 *attempts = item.attempts;
-                self.metrics.failed(&key);
+                // Told once, not for each notification; the event log has them all.
+                if self.metrics.failed(&key) {
+                    let integration = self.book().name(&key);
+                    tracing::warn!(receiver = key.0, integration, "a notification was given up: {error}");
+                }
             }
             Delivered::Superseded { attempts, .. } => {
                 *attempts = item.attempts;
