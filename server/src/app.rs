@@ -160,7 +160,8 @@ impl App {
         let memory = Arc::new(MemoryWatch::new(options.memory));
         let agents = AgentBook::new(Arc::clone(&clock), options.agents_waiting_max, options.profiles.clone());
         let agents = Arc::new(agents);
-        let captures = Captures::open(options.captures.clone(), Arc::clone(&agents), Arc::clone(&clock));
+        let (book, time) = (Arc::clone(&agents), Arc::clone(&clock));
+        let captures = Captures::open(options.captures.clone(), book, time, Arc::clone(&memory));
         let captures = Arc::new(captures);
         let means = Means {
             engine: Arc::clone(&engine),

@@ -78,7 +78,7 @@ impl MemoryWatch {
         format!("the server holds {bytes} bytes of memory, memory_max is {}", self.budget.total_bytes())
     }
 
-    /// Whether another query may begin.
+    /// Whether another query may begin, or a capture come in.
     ///
     /// # Errors
     ///
@@ -133,7 +133,11 @@ impl MemoryWatch {
                 whole(u64::from(self.refusing.load(Ordering::Relaxed))),
             ),
             counter("metrickit_memory_reliefs_total", "Times the engine was asked to give memory back.", &self.reliefs),
-            counter("metrickit_memory_refused_queries_total", "Queries refused for lack of memory.", &self.refused),
+            counter(
+                "metrickit_memory_refused_queries_total",
+                "Queries and captures refused for lack of memory.",
+                &self.refused,
+            ),
             shares,
             used,
         ]

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use model::{
-    Labels, ManualClock, Matcher, SampleSink as _, SeriesSet, SourceError, TimeRange, TimestampMs, WriteBatch,
+    Budget, Labels, ManualClock, Matcher, SampleSink as _, SeriesSet, SourceError, TimeRange, TimestampMs, WriteBatch,
 };
 use rules::alert::{State, Times};
 use rules::shelf::{Change, Entry, ShelfError};
@@ -13,6 +13,7 @@ use storage::EngineOptions;
 
 use super::*;
 use crate::captures::CaptureOptions;
+use crate::memory::MemoryWatch;
 use crate::{AgentBook, ProfileOptions};
 
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -50,7 +51,8 @@ impl Bench {
         let options = EngineOptions { disk_reserve_bytes: 0, background: false, ..EngineOptions::default() };
         let engine = Engine::open(data, options, clock.clone()).expect("opens");
         let agents = Arc::new(AgentBook::new(clock.clone(), 1, ProfileOptions::default()));
-        let captures = Captures::open(CaptureOptions::default(), agents.clone(), clock.clone());
+        let memory = Arc::new(MemoryWatch::new(Budget::default()));
+        let captures = Captures::open(CaptureOptions::default(), agents.clone(), clock.clone(), memory);
         let means = Means {
             engine: engine.clone(),
             source: engine.clone(),

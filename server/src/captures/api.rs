@@ -34,7 +34,9 @@ const LIMIT_DEFAULT: usize = 1_000;
 const WAIT_MS_MAX: i64 = 60_000;
 /// Pause between two looks at an order.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
-/// Longest wait for another capture to be checked.
+/// Longest time that a capture is on its way here.
+const BODY_TIME_MAX: Duration = Duration::from_mins(1);
+/// Longest wait for other captures: to be read, and again to be checked.
 const TURN_MAX: Duration = Duration::from_secs(10);
 /// Longest `job` or `instance`, in bytes.
 const NAME_BYTES_MAX: usize = 512;
@@ -54,19 +56,25 @@ pub(crate) async fn upload(Shared(app): Shared<Arc<App>>, request: Request) -> R
     let params = Params::of_url(&head.uri)?;
     let (what, about) = (kind(&params)?, described(&params, app.clock.now().0)?);
     let captures = Arc::clone(&app.captures);
-    let bytes_max = captures.options.capture_bytes_max;
-    let body = read_body(body, bytes_max).await.inspect_err(|error| {
+    captures.store()?;
+    let busy = || ApiError::new(ErrorKind::Unavailable, "other captures are being taken in; try again soon");
+    let room = captures.bodies.enter(TURN_MAX).await;
+    let room = room.map_err(|error| if error.kind == ErrorKind::Timeout { busy() } else { error })?;
+    let Ok(body) = tokio::time::timeout(BODY_TIME_MAX, read_body(body, captures.options.capture_bytes_max)).await
+    else {
+        let message = format!("the capture did not arrive within {} s", BODY_TIME_MAX.as_secs());
+        return Err(ApiError::new(ErrorKind::Unavailable, message));
+    };
+    let body = body.inspect_err(|error| {
         if error.kind == ErrorKind::TooLarge {
             captures.refused.too_large.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
     })?;
     let turn = tokio::time::timeout(TURN_MAX, Arc::clone(&captures.place).acquire_owned()).await;
-    let Ok(Ok(place)) = turn else {
-        return Err(ApiError::new(ErrorKind::Unavailable, "other captures are being taken in; try again soon"));
-    };
+    let Ok(Ok(place)) = turn else { return Err(busy()) };
     let kept = blocking(move || {
         let kept = captures.take(what, about, &body);
-        drop(place);
+        drop((body, place, room));
         Ok(kept?)
     })
     .await?;

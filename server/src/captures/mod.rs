@@ -34,7 +34,12 @@ pub use self::record::By;
 use self::record::{About, told};
 use self::store::{Bounds, Counts, Kept, Store};
 use crate::agents::{AgentBook, OrderError, TaskId};
+use crate::gate::Gate;
+use crate::memory::MemoryWatch;
 use crate::metrics_page::{one_gauge, whole};
+
+/// Most captures that are held at once while they arrive and are checked.
+const BODIES_MAX: usize = 4;
 
 /// Bounds on captures.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,13 +133,21 @@ pub struct Captures {
     clock: Arc<dyn Clock>,
     refused: Refused,
     asked: [AtomicU64; By::ALL.len()],
+    /// Whoever has a place reads a capture, or holds one that waits to be checked.
+    bodies: Gate,
     /// Whoever holds it checks a capture, which takes memory.
     place: Arc<Semaphore>,
 }
 
 impl Captures {
-    /// Opens the folder of `options`. Where that fails captures are off, and the rest of the server works.
-    pub(crate) fn open(options: CaptureOptions, agents: Arc<AgentBook>, clock: Arc<dyn Clock>) -> Self {
+    /// Opens the folder of `options`. Where that fails captures are off, and the rest of the server works. While `memory` is short
+    /// none is taken in.
+    pub(crate) fn open(
+        options: CaptureOptions,
+        agents: Arc<AgentBook>,
+        clock: Arc<dyn Clock>,
+        memory: Arc<MemoryWatch>,
+    ) -> Self {
         let bounds =
             Bounds { bytes_max: options.bytes_max, captures_max: options.captures_max, age_max_ms: options.age_max_ms };
         let store = match &options.folder {
@@ -154,6 +167,7 @@ impl Captures {
             clock,
             refused: Refused::default(),
             asked: Default::default(),
+            bodies: Gate::new(BODIES_MAX, usize::MAX, memory),
             place: Arc::new(Semaphore::new(1)),
         }
     }

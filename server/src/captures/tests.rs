@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::control::{CheckIn, TaskOutcome};
-use model::{ManualClock, TimestampMs};
+use model::{Budget, ManualClock, TimestampMs};
 
 use super::*;
 use crate::ProfileOptions;
@@ -25,7 +25,8 @@ impl Bench {
         let agents = Arc::new(AgentBook::new(clock.clone(), 1, ProfileOptions::default()));
         let options =
             CaptureOptions { folder: Some(folder.path().to_owned()), per_hour_max, ..CaptureOptions::default() };
-        let captures = Captures::open(options, agents.clone(), clock.clone());
+        let memory = Arc::new(MemoryWatch::new(Budget::default()));
+        let captures = Captures::open(options, agents.clone(), clock.clone(), memory);
         Self { _folder: folder, _clock: clock, agents, captures }
     }
 

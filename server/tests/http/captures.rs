@@ -1,22 +1,35 @@
 //! Captures over HTTP: an agent that checks in, takes an order, sends a capture up; people who list, fetch and delete.
 
-use axum::body::Body;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{Method, Request};
+use hyper::body::Frame;
+use model::{BUDGET_BYTES_MIN, Budget};
 use serde_json::{Value, json};
 use server::{AdminAccess, CaptureOptions, ServerOptions};
 
+use crate::overload::until;
 use crate::support::{Answer, NOW_MS, Server};
 
 const STACKS: &str = "goroutine 1 [running]:\nmain.main()\n\ngoroutine 7 [chan send, 5 minutes]:\nmain.leak()\n";
 
-fn server(folder: &tempfile::TempDir, per_hour_max: usize) -> Server {
+fn options(folder: &tempfile::TempDir, per_hour_max: usize) -> ServerOptions {
     let captures = CaptureOptions {
         folder: Some(folder.path().join("captures")),
         capture_bytes_max: 4096,
         per_hour_max,
         ..CaptureOptions::default()
     };
-    Server::with(ServerOptions { admin: AdminAccess::On, captures, ..ServerOptions::default() }, None)
+    ServerOptions { admin: AdminAccess::On, captures, ..ServerOptions::default() }
+}
+
+fn server(folder: &tempfile::TempDir, per_hour_max: usize) -> Server {
+    Server::with(options(folder, per_hour_max), None)
 }
 
 async fn upload(server: &Server, query: &str, body: &[u8]) -> Answer {
@@ -148,4 +161,58 @@ async fn captures_of_a_process_are_limited() {
     }
     let leaks = server.get("/api/v1/captures?by=leak&limit=1").await.json();
     assert_eq!((leaks["data"].as_array().unwrap().len(), leaks["warnings"].is_array()), (1, true));
+}
+
+/// A body that counts itself when it is first asked for, and comes when it is let go.
+struct Held {
+    asked: Arc<AtomicUsize>,
+    let_go: tokio::sync::oneshot::Receiver<()>,
+    is_asked: bool,
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if !std::mem::replace(&mut self.is_asked, true) {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+        }
+        Pin::new(&mut self.let_go).poll(cx).map(|_| None)
+    }
+}
+
+#[tokio::test]
+async fn captures_that_arrive_at_once_wait_for_each_other_before_they_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder, 30);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let mut uploads = Vec::new();
+    for _ in 0..9 {
+        let (release, let_go) = tokio::sync::oneshot::channel();
+        let body = Body::new(Held { asked: Arc::clone(&asked), let_go, is_asked: false });
+        let request = Request::post("/api/v1/captures?instance=web1/0&what=stacks").body(body).unwrap();
+        let mut answer = Box::pin(server.call(request));
+        assert!(poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_pending())).await);
+        uploads.push((release, answer));
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 4, "the others hold no memory");
+    for (release, answer) in uploads {
+        release.send(()).unwrap();
+        assert_eq!(answer.await.status, 400, "an empty body has no stacks");
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 9);
+}
+
+#[tokio::test]
+async fn no_capture_is_taken_in_while_memory_is_short() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = Budget::share_out(BUDGET_BYTES_MIN, &[]).unwrap();
+    let server = Server::with(ServerOptions { memory, ..options(&folder, 30) }, None);
+    let _held = vec![1_u8; usize::try_from(BUDGET_BYTES_MIN).unwrap()];
+    let watch = tokio::spawn(server::watch_memory(Arc::clone(&server.app), || {}));
+    until(&server, "metrickit_memory_short", 1.0).await;
+    let answer = upload(&server, "instance=web1/0&what=stacks", STACKS.as_bytes()).await;
+    assert!(answer.status == 503 && answer.body.contains("memory_max is"), "{} {}", answer.status, answer.body);
+    watch.abort();
 }

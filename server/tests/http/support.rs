@@ -19,6 +19,7 @@ pub(crate) const NOW_MS: i64 = 1_435_781_451_781;
 
 /// A server and the folder it keeps its data in.
 pub(crate) struct Server {
+    pub(crate) app: Arc<App>,
     pub(crate) router: Router,
     pub(crate) engine: Arc<storage::Engine>,
     _folder: tempfile::TempDir,
@@ -50,7 +51,7 @@ impl Server {
         let sink = Arc::clone(&engine) as Arc<dyn SampleSink>;
         let ingest = IngestState::new(sink, Arc::clone(&clock), IngestLimits::default());
         let app = App::new(Arc::clone(&engine), ingest, clock, ServerOptions::default());
-        Self { router: server::router(app), engine, _folder: folder }
+        Self { router: server::router(Arc::clone(&app)), app, engine, _folder: folder }
     }
 
     /// A server with options, whose queries read from `source` if there is one.
@@ -66,7 +67,7 @@ impl Server {
             Some(source) => App::over(source, Arc::clone(&engine), ingest, clock, options),
             None => App::new(Arc::clone(&engine), ingest, clock, options),
         };
-        Self { router: server::router(app), engine, _folder: folder }
+        Self { router: server::router(Arc::clone(&app)), app, engine, _folder: folder }
     }
 
     /// Adds samples: labels as `name{a="b"}` pairs.
