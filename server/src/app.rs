@@ -280,6 +280,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/runbooks.md", get(runbooks::all_as_text))
         .route("/runbooks/{alert}", get(runbooks::one))
         .route("/graph", get(graph::graph))
+        .route("/alerts", get(alerting::page::alerts))
         .route("/-/healthy", get(pages::healthy))
         .route("/-/ready", get(pages::ready))
         .route("/federate", get(federate::federate))

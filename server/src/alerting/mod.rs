@@ -23,6 +23,7 @@ mod metrics;
 pub mod notifier;
 pub(crate) mod notify_api;
 mod notify_metrics;
+pub(crate) mod page;
 mod places;
 pub(crate) mod routing;
 pub(crate) mod rules_api;

@@ -95,6 +95,44 @@ async fn lists_of_alerts_are_bounded() {
     }
 }
 
+/// What fires, for a browser; programs are sent to the API.
+#[tokio::test]
+async fn what_fires_is_a_page() {
+    let server = Server::with(ServerOptions { admin: AdminAccess::On, ..ServerOptions::default() }, None);
+    let nothing = server.browse("/alerts").await;
+    assert!(
+        nothing.status == 200 && nothing.body.contains(": 0 fire, 0 of them quiet; 0 are pending."),
+        "{}",
+        nothing.body
+    );
+    let all = json!([
+        {
+            "labels": { "alertname": "Leak", "host": "<web1>" },
+            "annotations": { "summary": "it leaks & leaks", "runbook_url": "https://books/leak" },
+            "generatorURL": "http://here/graph?g0.expr=leak",
+        },
+        { "labels": { "alertname": "Full" }, "annotations": { "runbook_url": "javascript:alert(1)" } },
+    ]);
+    assert_eq!(post(&server, "/api/v2/alerts", &[JSON], &all).await.status, 200);
+    let ends = "2100-01-01T00:00:00Z";
+    let silenced =
+        server.post("/api/v1/alerting/silences", &format!("matcher=alertname%3DFull&by=me&end={ends}")).await;
+    assert_eq!(silenced.status, 200, "{}", silenced.body);
+    let page = server.browse("/alerts").await;
+    let text = &page.body;
+    assert!(page.status == 200 && text.contains(": 2 fire, 1 of them quiet; 0 are pending."), "{text}");
+    for piece in [
+        "<td><a href=\"https://books/leak\">Leak</a></td><td><a href=\"http://here/graph?g0.expr=leak\">fires</a></td>",
+        "<td><code>host=&#34;&lt;web1&gt;&#34;</code></td><td>it leaks &amp; leaks</td>",
+        "<td>Full</td><td>silenced</td>",
+    ] {
+        assert!(text.contains(piece), "{piece} in {text}");
+    }
+    assert!(text.find(">Leak<") < text.find(">Full<"), "what is quiet comes last: {text}");
+    let sent_on = server.get("/alerts").await;
+    assert_eq!((sent_on.status, sent_on.headers["location"].to_str().unwrap()), (307, "api/v1/alerts"));
+}
+
 #[tokio::test]
 async fn silences_are_found_by_their_matchers() {
     let options = ServerOptions { admin: AdminAccess::On, ..ServerOptions::default() };
