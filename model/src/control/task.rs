@@ -20,7 +20,7 @@ const BURST_INTERVAL_MS_MAX: u64 = 60_000;
 pub struct Task {
     /// Ascends, also over restarts of the server; below 2^53.
     pub id: u64,
-    /// Instant by the server's clock after which it is not begun any more, in milliseconds since the Unix epoch.
+    /// Instant by the server's clock after which no agent is given it any more, in milliseconds since the Unix epoch.
     pub expires_ms: i64,
     /// What is to be done.
     pub kind: TaskKind,

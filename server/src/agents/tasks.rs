@@ -15,8 +15,10 @@ const OPEN_MAX: usize = 1_000;
 const ENDED_MAX: usize = 1_000;
 /// How long a task may wait for its agent.
 const EXPIRES_MS: i64 = 60_000;
-/// How long after its longest time a task's outcome is waited for.
+/// How long after its longest time a task's outcome is waited for, from when its agent last said that it has it.
 const OUTCOME_LATE_MS: i64 = 60_000;
+/// Longest time for which an agent may say so: as many captures as an agent can have, one after the other, take less.
+const UNDER_WAY_MS_MAX: i64 = 2 * 3_600_000;
 
 /// The number of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -56,9 +58,18 @@ impl TaskState {
 struct Ordered {
     agent: String,
     task: Task,
-    /// The run of the agent that has it, and since when.
-    given: Option<(u64, i64)>,
+    given: Option<Given>,
     state: TaskState,
+}
+
+/// Who has a task.
+#[derive(Debug, Clone, Copy)]
+struct Given {
+    /// The run of the agent.
+    run: u64,
+    since_ms: i64,
+    /// When the agent last said that it has it. There it may wait for its turn.
+    heard_ms: i64,
 }
 
 /// All tasks, by number.
@@ -95,12 +106,19 @@ impl Tasks {
 
     /// Takes note of what an agent tells of its tasks; whether anything changed.
     pub(super) fn told(&mut self, check_in: &CheckIn, now_ms: i64) -> bool {
+        for id in &check_in.under_way {
+            let ordered = self.tasks.get_mut(id).filter(|ordered| ordered.agent == check_in.agent);
+            let given = ordered.and_then(|ordered| ordered.given.as_mut());
+            if let Some(given) = given.filter(|given| given.run == check_in.run) {
+                given.heard_ms = now_ms;
+            }
+        }
         let mut changed = self.settle(now_ms);
         for TaskOutcome { id, error } in &check_in.outcomes {
             let Some(ordered) = self.tasks.get_mut(id).filter(|ordered| ordered.agent == check_in.agent) else {
                 continue;
             };
-            if ordered.given.is_some_and(|(run, _)| run == check_in.run) && !ordered.state.is_over() {
+            if ordered.given.is_some_and(|given| given.run == check_in.run) && !ordered.state.is_over() {
                 ordered.state = match error {
                     None => TaskState::Done,
                     Some(error) => TaskState::Failed { error: shortened(error).to_owned() },
@@ -109,7 +127,7 @@ impl Tasks {
             }
         }
         for ordered in self.tasks.values_mut().filter(|ordered| ordered.agent == check_in.agent) {
-            let earlier = ordered.given.is_some_and(|(run, _)| run != check_in.run);
+            let earlier = ordered.given.is_some_and(|given| given.run != check_in.run);
             if !ordered.state.is_over() && (earlier || (check_in.ending && ordered.given.is_some())) {
                 let error = "the agent ended before it told the outcome".to_owned();
                 ordered.state = TaskState::Failed { error };
@@ -128,7 +146,7 @@ impl Tasks {
         };
         let mut given = Vec::new();
         for (_, ordered) in self.tasks.iter_mut().filter(due).take(TASKS_MAX) {
-            ordered.given.get_or_insert((run, now_ms));
+            ordered.given.get_or_insert(Given { run, since_ms: now_ms, heard_ms: now_ms });
             ordered.state = TaskState::Given;
             given.push(ordered.task.clone());
         }
@@ -147,13 +165,16 @@ impl Tasks {
         for ordered in self.tasks.values_mut().filter(|ordered| !ordered.state.is_over()) {
             let error = match ordered.given {
                 None if now_ms > ordered.task.expires_ms => "the agent did not check in in time",
-                Some((_, given_ms)) => {
+                Some(Given { since_ms, heard_ms, .. }) => {
                     let longest_ms =
                         i64::try_from(ordered.task.kind.seconds().saturating_mul(1_000)).unwrap_or(i64::MAX);
-                    if now_ms.saturating_sub(given_ms) <= longest_ms.saturating_add(OUTCOME_LATE_MS) {
+                    if now_ms.saturating_sub(since_ms) > UNDER_WAY_MS_MAX {
+                        "the agent had it for two hours and had not done it"
+                    } else if now_ms.saturating_sub(heard_ms) > longest_ms.saturating_add(OUTCOME_LATE_MS) {
+                        "the agent took it and never told the outcome"
+                    } else {
                         continue;
                     }
-                    "the agent took it and never told the outcome"
                 }
                 None => continue,
             };
@@ -249,6 +270,35 @@ mod tests {
         tasks.give("web1", 7, &[], 10);
         assert_eq!(tasks.state(id, 30_010 + OUTCOME_LATE_MS), Some(TaskState::Given));
         assert!(tasks.state(id, 30_011 + OUTCOME_LATE_MS).unwrap().is_over());
+    }
+
+    #[test]
+    fn what_an_agent_says_it_has_is_waited_for() {
+        let mut tasks = Tasks::new(0);
+        let id = tasks.order("web1", burst(), 0).unwrap();
+        tasks.give("web1", 7, &[], 0);
+        let mut now_ms = 0;
+        for _ in 0..20 {
+            now_ms += 20_000;
+            assert!(!tasks.told(&says(7, &[id.0], &[]), now_ms), "it waits for its turn there");
+            assert_eq!(tasks.state(id, now_ms), Some(TaskState::Given), "after {now_ms} ms");
+        }
+        now_ms += 30_000 + OUTCOME_LATE_MS;
+        assert_eq!(tasks.state(id, now_ms), Some(TaskState::Given), "it began when it was told of last");
+        assert!(tasks.told(&says(7, &[], &[TaskOutcome::ok(id.0)]), now_ms));
+        assert_eq!(tasks.state(id, now_ms), Some(TaskState::Done));
+        // Another is never begun.
+        let id = tasks.order("web1", burst(), now_ms).unwrap();
+        tasks.give("web1", 7, &[], now_ms);
+        let until_ms = now_ms + UNDER_WAY_MS_MAX;
+        while now_ms < until_ms {
+            now_ms += 20_000;
+            tasks.told(&says(7, &[id.0], &[]), now_ms);
+        }
+        assert_eq!(tasks.state(id, until_ms), Some(TaskState::Given));
+        tasks.told(&says(7, &[id.0], &[]), now_ms + 20_000);
+        let Some(TaskState::Failed { error }) = tasks.state(id, now_ms + 20_000) else { panic!("it failed") };
+        assert!(error.contains("had not done it"), "{error}");
     }
 
     #[test]
