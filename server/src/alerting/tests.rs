@@ -157,6 +157,7 @@ fn alerts_outlive_the_process() {
     // Captures are off here, which people are told.
     assert_eq!(told[0].annotations["capture_heap"], "heap was not captured: this server keeps no captures");
     assert!(told[0].annotations["burst"].starts_with("no burst: "), "{:?}", told[0].annotations);
+    assert_eq!(bench.alerting.means.bursts.take("h/0", bench.clock.now().0), Ok(()), "it counts for nothing");
     assert_eq!(bench.samples("double"), 6);
 }
 

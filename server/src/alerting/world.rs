@@ -121,12 +121,15 @@ impl World for ServerWorld<'_> {
         if self.means.bursts.take(&process.instance, self.means.clock.now().0).is_err() {
             return Some("no burst: there were too many of this process in the last hour".to_owned());
         }
-        let agent = process.agent().to_owned();
+        let (agent, instance) = (process.agent().to_owned(), process.instance.clone());
         let task = TaskKind::Burst { process, interval_ms: BURST_INTERVAL_MS_MIN, seconds };
         let base = self.external_url.trim_end_matches('/');
         Some(match self.means.agents.order(&agent, task) {
             Ok(id) => format!("{base}/api/v1/agents/tasks/{}", id.0),
-            Err(error) => format!("no burst: {error}"),
+            Err(error) => {
+                self.means.bursts.give_back(&instance);
+                format!("no burst: {error}")
+            }
         })
     }
 

@@ -197,7 +197,10 @@ impl Captures {
         self.ordered.take(&process.instance, now_ms).map_err(|many| too_many(&process.instance, &many))?;
         let task =
             TaskKind::Capture { process: process.clone(), what: what.text().to_owned(), seconds: seconds.into() };
-        let TaskId(id) = self.agents.order(process.agent(), task).map_err(CaptureError::Agent)?;
+        let TaskId(id) = self.agents.order(process.agent(), task).map_err(|error| {
+            self.ordered.give_back(&process.instance);
+            CaptureError::Agent(error)
+        })?;
         if let Some(counter) = self.asked.get(by as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
         }

@@ -52,6 +52,14 @@ impl Pace {
         times.push_back(now_ms);
         Ok(())
     }
+
+    /// Uncounts the last capture of `target`, which came to nothing.
+    pub(crate) fn give_back(&self, target: &str) {
+        let mut all = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(times) = all.get_mut(target) {
+            times.pop_back();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -64,6 +72,9 @@ mod tests {
         assert_eq!([pace.take("a", 0), pace.take("a", 60_000), pace.take("b", 60_000)], [Ok(()), Ok(()), Ok(())]);
         assert_eq!(pace.take("a", 120_000), Err(TooMany { limit: 2, again_s: 3_480 }));
         assert_eq!(pace.take("a", WINDOW_MS), Ok(()), "the first is an hour ago");
+        assert!(pace.take("a", WINDOW_MS + 1).is_err());
+        pace.give_back("a");
+        assert_eq!(pace.take("a", WINDOW_MS + 1), Ok(()), "it came to nothing");
         assert!(pace.take("a", WINDOW_MS + 1).is_err());
         assert_eq!(pace.take("a", -WINDOW_MS), Ok(()), "a clock set back");
     }

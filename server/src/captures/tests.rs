@@ -69,3 +69,16 @@ async fn what_was_ordered_by_process_id_comes_under_the_name_of_the_process() {
         assert_eq!(bench.state(by_name), State::Waiting);
     }
 }
+
+#[tokio::test]
+async fn orders_that_no_agent_was_given_are_not_counted() {
+    let bench = Bench::new(1);
+    for _ in 0..3 {
+        let error = bench.order("web1/0").expect_err("no agent");
+        assert_eq!(error, CaptureError::Agent(OrderError::Unknown { agent: "web1".to_owned() }));
+    }
+    bench.check_in(Vec::new()).await;
+    let first = bench.order("web1/0").expect("none was taken in this hour");
+    bench.bring(first, CaptureKind::Stacks, "web1/0").expect("kept");
+    assert!(matches!(bench.order("web1/0"), Err(CaptureError::TooMany { limit: 1, .. })));
+}
