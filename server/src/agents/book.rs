@@ -202,6 +202,11 @@ impl AgentBook {
         self.lock().tasks.state(id, self.clock.now().0)
     }
 
+    /// When the agent told what became of a task.
+    pub(crate) fn told_ms(&self, id: TaskId) -> Option<i64> {
+        self.lock().tasks.told_ms(id)
+    }
+
     /// As [`outcome`](Self::outcome), but waits for up to `wait` until the task is over.
     pub async fn wait_outcome(&self, id: TaskId, wait: Duration) -> Option<TaskState> {
         let until = Instant::now() + wait;

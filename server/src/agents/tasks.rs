@@ -59,6 +59,8 @@ struct Ordered {
     agent: String,
     task: Task,
     given: Option<Given>,
+    /// When the agent told its outcome.
+    told_ms: Option<i64>,
     state: TaskState,
 }
 
@@ -99,7 +101,7 @@ impl Tasks {
         }
         self.next_id += 1;
         let task = Task { id: self.next_id, expires_ms: now_ms.saturating_add(EXPIRES_MS), kind };
-        let ordered = Ordered { agent: agent.to_owned(), task, given: None, state: TaskState::Waiting };
+        let ordered = Ordered { agent: agent.to_owned(), task, given: None, told_ms: None, state: TaskState::Waiting };
         self.tasks.insert(self.next_id, ordered);
         Ok(TaskId(self.next_id))
     }
@@ -119,6 +121,7 @@ impl Tasks {
                 continue;
             };
             if ordered.given.is_some_and(|given| given.run == check_in.run) && !ordered.state.is_over() {
+                ordered.told_ms = Some(now_ms);
                 ordered.state = match error {
                     None => TaskState::Done,
                     Some(error) => TaskState::Failed { error: shortened(error).to_owned() },
@@ -157,6 +160,11 @@ impl Tasks {
     pub(super) fn state(&mut self, id: TaskId, now_ms: i64) -> Option<TaskState> {
         self.settle(now_ms);
         self.tasks.get(&id.0).map(|ordered| ordered.state.clone())
+    }
+
+    /// When the agent told the outcome of a task.
+    pub(super) fn told_ms(&self, id: TaskId) -> Option<i64> {
+        self.tasks.get(&id.0)?.told_ms
     }
 
     /// Ends what has waited too long and forgets what ended long ago; whether anything ended.

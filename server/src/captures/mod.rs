@@ -223,7 +223,8 @@ impl Captures {
     }
 
     fn state_of(&self, order: &Order) -> State {
-        order.state(self.agents.outcome(TaskId(order.id)))
+        let (task, told_ms) = (self.agents.outcome(TaskId(order.id)), self.agents.told_ms(TaskId(order.id)));
+        order.state(task, told_ms.map_or(0, |told_ms| self.clock.now().0.saturating_sub(told_ms)))
     }
 
     /// Checks what an agent sent and keeps it. `about` is as the agent says; for one that was ordered, the order says why.

@@ -13,6 +13,9 @@ use crate::agents::TaskState;
 /// Most orders that are remembered; the oldest are forgotten first.
 const ORDERS_MAX: usize = 1024;
 
+/// How long a capture may be on its way here after its agent said that it took it. One that comes later is taken too.
+pub(crate) const BRINGING_MS_MAX: i64 = 120_000;
+
 /// An order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Order {
@@ -68,12 +71,18 @@ impl Order {
         self.what == what && (self.process.instance == instance || matches!(pid, Some(Ok(_))))
     }
 
-    /// How far it is, when its task is `task`.
-    pub(crate) fn state(&self, task: Option<TaskState>) -> State {
+    /// How far it is, when its task is `task`, whose outcome was told `told_ago_ms` milliseconds ago.
+    pub(crate) fn state(&self, task: Option<TaskState>, told_ago_ms: i64) -> State {
         match (&self.capture, task) {
             (Some(_), _) => State::Done,
             (None, Some(TaskState::Waiting)) => State::Waiting,
             (None, Some(TaskState::Given)) => State::Taking,
+            (None, Some(TaskState::Done)) if told_ago_ms > BRINGING_MS_MAX => {
+                let seconds = BRINGING_MS_MAX / 1_000;
+                State::Failed(format!(
+                    "the agent took it and has not brought it in {seconds} s; its log may say why, and it may still come"
+                ))
+            }
             (None, Some(TaskState::Done)) => State::Sending,
             (None, Some(TaskState::Failed { error })) => State::Failed(error),
             (None, None) => State::Failed("it ended long ago".to_owned()),
@@ -148,9 +157,9 @@ mod tests {
             (Some(failed.clone()), State::Failed("no right".to_owned())),
             (None, State::Failed("it ended long ago".to_owned())),
         ] {
-            assert_eq!(order(1).state(task.clone()), want);
+            assert_eq!(order(1).state(task.clone(), BRINGING_MS_MAX), want);
             let here = Order { capture: Some("c1".to_owned()), ..order(1) };
-            assert_eq!(here.state(task), State::Done, "late is better than never");
+            assert_eq!(here.state(task, i64::MAX), State::Done, "late is better than never");
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use model::control::{CheckIn, TaskOutcome};
 use model::{Budget, ManualClock, TimestampMs};
 
+use super::orders::BRINGING_MS_MAX;
 use super::*;
 use crate::ProfileOptions;
 
@@ -13,7 +14,7 @@ const STACKS: &str = "goroutine 1 [running]:\nmain.main()\n";
 /// A server's part that orders captures of an agent, `web1`.
 struct Bench {
     _folder: tempfile::TempDir,
-    _clock: Arc<ManualClock>,
+    clock: Arc<ManualClock>,
     agents: Arc<AgentBook>,
     captures: Captures,
 }
@@ -27,7 +28,7 @@ impl Bench {
             CaptureOptions { folder: Some(folder.path().to_owned()), per_hour_max, ..CaptureOptions::default() };
         let memory = Arc::new(MemoryWatch::new(Budget::default()));
         let captures = Captures::open(options, agents.clone(), clock.clone(), memory);
-        Self { _folder: folder, _clock: clock, agents, captures }
+        Self { _folder: folder, clock, agents, captures }
     }
 
     /// The agent checks in, tells `outcomes` and fetches what there is to do.
@@ -81,4 +82,25 @@ async fn orders_that_no_agent_was_given_are_not_counted() {
     let first = bench.order("web1/0").expect("none was taken in this hour");
     bench.bring(first, CaptureKind::Stacks, "web1/0").expect("kept");
     assert!(matches!(bench.order("web1/0"), Err(CaptureError::TooMany { limit: 1, .. })));
+}
+
+#[tokio::test]
+async fn what_the_agent_never_brings_holds_up_no_later_order() {
+    let bench = Bench::new(30);
+    bench.check_in(Vec::new()).await;
+    let first = bench.order("web1/0").expect("ordered");
+    bench.check_in(Vec::new()).await;
+    bench.clock.advance_ms(5_000);
+    bench.check_in(vec![TaskOutcome::ok(first)]).await;
+    bench.clock.advance_ms(BRINGING_MS_MAX);
+    bench.check_in(Vec::new()).await;
+    assert_eq!(bench.state(first), State::Sending);
+    assert_eq!(bench.order("web1/0"), Ok(first), "it may come any moment");
+    bench.clock.advance_ms(1);
+    let State::Failed(error) = bench.state(first) else { panic!("{:?}", bench.state(first)) };
+    assert!(error.contains("has not brought it in 120 s"), "{error}");
+    let second = bench.order("web1/0").expect("ordered");
+    assert_ne!(second, first);
+    bench.bring(first, CaptureKind::Stacks, "web1/0").expect("kept");
+    assert_eq!([first, second].map(|id| bench.state(id)), [State::Done, State::Waiting], "late is better than never");
 }
