@@ -1,7 +1,7 @@
 //! Brings captures to the server, one at a time, the oldest first. What cannot be sent stays and is tried again after a pause;
 //! what the server refuses for good stays too, for whoever looks into the folder, until the folder's bounds remove it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 
@@ -44,6 +44,8 @@ struct State {
     again_ms: Option<i64>,
     pause_ms: i64,
     refused: HashSet<String>,
+    /// Those that others do not wait for: when they are tried again, after pauses of so many milliseconds.
+    apart: HashMap<String, (i64, i64)>,
 }
 
 /// What an answer means.
@@ -57,6 +59,11 @@ enum Verdict {
     NotThisOne,
     /// Never; the capture is at fault, or the server does not take such.
     Refused,
+}
+
+/// The pause after one of `pause_ms`.
+fn longer(pause_ms: i64) -> i64 {
+    (pause_ms * 2).clamp(PAUSE_MS_MIN, PAUSE_MS_MAX)
 }
 
 fn judge(status: u16) -> Verdict {
@@ -86,48 +93,52 @@ impl Sender {
         // Held while sending: one at a time.
         let mut state = self.state.lock();
         let now_ms = clock.now().0;
-        let paused = state.again_ms.is_some_and(|again_ms| now_ms < again_ms && again_ms - now_ms <= PAUSE_MS_MAX);
-        if paused {
+        // A clock that was set back ends a pause.
+        let is_on = |again_ms: i64| now_ms < again_ms && again_ms - now_ms <= PAUSE_MS_MAX;
+        if state.again_ms.is_some_and(is_on) {
             return 0;
         }
         let mut sent = 0;
-        let mut waits = None;
-        for capture in store.list() {
-            if state.refused.contains(&capture.id) {
+        let captures = store.list();
+        state.apart.retain(|id, _| captures.iter().any(|capture| capture.id == *id));
+        for capture in captures {
+            let id = capture.id.as_str();
+            if state.refused.contains(id) || state.apart.get(id).is_some_and(|(again_ms, _)| is_on(*again_ms)) {
                 continue;
             }
             match self.send(store, &capture) {
                 Ok(()) => {
-                    store.remove(&capture.id);
+                    store.remove(id);
+                    state.pause_ms = 0;
                     sent += 1;
                 }
                 Err((Verdict::Refused, message)) => {
-                    tracing::warn!(
-                        capture = capture.id,
-                        message,
-                        "a capture is never sent; what there is of it stays here"
-                    );
+                    tracing::warn!(capture = id, message, "a capture is never sent; what there is of it stays here");
                     if state.refused.len() < REFUSED_MAX {
                         state.refused.insert(capture.id);
                     }
                 }
-                Err((verdict, message)) => {
-                    waits = Some(message);
-                    if verdict == Verdict::Later {
-                        break;
+                Err((Verdict::NotThisOne, message)) => {
+                    let before_ms = state.apart.get(id).map(|(_, pause_ms)| *pause_ms);
+                    if before_ms.is_none() {
+                        tracing::warn!(
+                            capture = id,
+                            message,
+                            "a capture cannot be sent now; it is kept and tried again"
+                        );
                     }
+                    let pause_ms = longer(before_ms.unwrap_or(0));
+                    state.apart.insert(capture.id, (clock.now().0.saturating_add(pause_ms), pause_ms));
+                }
+                Err((_, message)) => {
+                    if state.pause_ms == 0 {
+                        tracing::warn!(message, "captures cannot be sent now; they are kept and tried again");
+                    }
+                    state.pause_ms = longer(state.pause_ms);
+                    state.again_ms = Some(clock.now().0.saturating_add(state.pause_ms));
+                    break;
                 }
             }
-        }
-        match waits {
-            Some(message) => {
-                if state.pause_ms == 0 {
-                    tracing::warn!(message, "captures cannot be sent now; they are kept and tried again");
-                }
-                state.pause_ms = (state.pause_ms * 2).clamp(PAUSE_MS_MIN, PAUSE_MS_MAX);
-                state.again_ms = Some(clock.now().0.saturating_add(state.pause_ms));
-            }
-            None => state.pause_ms = 0,
         }
         sent
     }
@@ -269,15 +280,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = ProfilesConfig { folder: folder.path().to_owned(), bytes_max: 1 << 20, age_max_ms: i64::MAX };
         let store = Store::open(&config, 0).expect("opened");
-        for (at_ms, bytes) in [(1, "gone"), (2, "limited"), (3, "third"), (4, "fourth")] {
+        let keep = |at_ms: i64, bytes: &str| {
             let about = About { at_ms, extension: "pb.gz".to_owned(), ..About::default() };
             let mut draft = store.begin(about).expect("begun");
             draft.write_all(bytes.as_bytes()).expect("written");
-            let id = draft.commit(at_ms).expect("kept");
-            if bytes == "gone" {
-                std::fs::remove_file(folder.path().join(format!("{id}.pb.gz"))).expect("removed");
-            }
-        }
+            draft.commit(at_ms).expect("kept")
+        };
+        let gone = keep(1, "gone");
+        std::fs::remove_file(folder.path().join(format!("{gone}.pb.gz"))).expect("removed");
+        keep(2, "limited");
+        keep(3, "third");
+        keep(4, "fourth");
         let (url, served) = serve(&["429 Too Many Requests", "204 No Content", "503 Service Unavailable"]);
         let sender = Sender::new(&url, "box", &crate::Config::default().push);
         let clock = ManualClock::new(TimestampMs(1_000_000));
@@ -286,9 +299,21 @@ mod tests {
         assert_eq!(sender.send_all(&store, &clock), 0, "a pause is on");
 
         clock.advance_ms(PAUSE_MS_MIN);
-        let (url, served) = serve(&["204 No Content", "204 No Content"]);
+        let (url, served) = serve(&["429 Too Many Requests", "204 No Content"]);
         let sender = Sender { server: url, ..sender };
-        assert_eq!(sender.send_all(&store, &clock), 2);
+        assert_eq!(sender.send_all(&store, &clock), 1);
         assert_eq!(served.join().expect("served"), ["limited", "fourth"]);
+
+        // Its pause is its own: what comes goes at once, and it when its time has come.
+        keep(5, "fifth");
+        let (url, served) = serve(&["204 No Content"]);
+        let sender = Sender { server: url, ..sender };
+        assert_eq!(sender.send_all(&store, &clock), 1);
+        assert_eq!(served.join().expect("served"), ["fifth"]);
+        clock.advance_ms(2 * PAUSE_MS_MIN);
+        let (url, served) = serve(&["204 No Content"]);
+        let sender = Sender { server: url, ..sender };
+        assert_eq!(sender.send_all(&store, &clock), 1);
+        assert_eq!(served.join().expect("served"), ["limited"]);
     }
 }
