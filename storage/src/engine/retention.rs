@@ -5,7 +5,7 @@
 
 use parking_lot::MutexGuard;
 
-use super::merge::{Ended, plan_final};
+use super::merge::{Ended, plan_deletes, plan_final};
 use super::{Core, Counters, Maintenance, StorageError};
 use crate::files::FileError;
 use crate::ids::BlockId;
@@ -42,6 +42,9 @@ impl Core {
         // Summaries and samples of a delete that is applied in part are left alone.
         let deleted = self.apply_due_deletes(merging)?;
         if deleted != Ended::Done {
+            if deleted == Ended::NoSpace {
+                self.note_waiting(plan_deletes);
+            }
             return Ok(deleted);
         }
         let merged = self.merge_all(merging);

@@ -351,6 +351,23 @@ fn a_full_disk_refuses_deletes_and_recovers() {
     assert_eq!((engine.stats().blocks, engine.stats().series), (0, 0));
 }
 
+/// What a delete waits to write anew is told as waiting for room.
+#[test]
+fn a_delete_that_waits_for_room_is_told() {
+    let (folder, files) = (tempfile::tempdir().expect("a folder"), FaultyFiles::new());
+    let engine = open_with(folder.path(), EngineOptions { delete_undo_ms: 0, ..options() }, Arc::new(files.clone()));
+    append(&*engine, &[(1, NOW_MS - 1, 1.0), (1, NOW_MS, 2.0)]).expect("appended");
+    engine.flush().expect("flushed");
+    delete(&engine, "1", TimeRange::new(NOW_MS, NOW_MS)).expect("there is something");
+    // Enough for the catalog, and nothing for blocks.
+    files.set_available_bytes(Some(4 << 20));
+    engine.maintain().expect("the delete waits");
+    assert!(engine.stats().merge_waiting_bytes > 0, "{:?}", engine.stats());
+    files.set_available_bytes(None);
+    engine.maintain().expect("applied");
+    assert_eq!((engine.stats().merge_waiting_bytes, everything(&*engine).len()), (0, 1));
+}
+
 /// A block that cannot be read keeps its deletes.
 #[test]
 fn damaged_blocks_keep_their_deletes() {

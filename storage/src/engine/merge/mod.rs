@@ -119,15 +119,19 @@ impl Core {
     pub(super) fn merge_all(&self, merging: &MutexGuard<'_, ()>) -> Result<Ended, StorageError> {
         let ended = self.merge_by(plan, merging)?;
         if ended != Ended::Interrupted {
-            // What would still be merged on a larger disk waits for room.
-            let maintenance = self.maintenance.lock();
-            let view = self.view();
-            let waiting = plan(&self.known(&maintenance, &view, u64::MAX));
-            let is_input = |block: &&Arc<Block>| waiting.as_ref().is_some_and(|due| due.inputs.contains(&block.id));
-            let bytes = view.blocks.iter().filter(is_input).map(|block| block.record.bytes).sum();
-            self.counters.merge_waiting_bytes.store(bytes, Ordering::Relaxed);
+            self.note_waiting(plan);
         }
         Ok(ended)
+    }
+
+    /// Takes note of what `plan` would still merge on a larger disk: it waits for room.
+    pub(super) fn note_waiting(&self, plan: fn(&Known<'_>) -> Option<Plan>) {
+        let maintenance = self.maintenance.lock();
+        let view = self.view();
+        let waiting = plan(&self.known(&maintenance, &view, u64::MAX));
+        let is_input = |block: &&Arc<Block>| waiting.as_ref().is_some_and(|due| due.inputs.contains(&block.id));
+        let bytes = view.blocks.iter().filter(is_input).map(|block| block.record.bytes).sum();
+        self.counters.merge_waiting_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Merges by `plan` until it finds nothing more to merge, or the engine closes.
