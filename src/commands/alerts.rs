@@ -1,5 +1,7 @@
 //! `metrickit alerts` and `ack`: what fires, what happened to it, who has it.
 
+use std::collections::HashMap;
+
 use model::time::{Clock, ShowDuration, SystemClock};
 use serde_json::Value as Json;
 
@@ -139,13 +141,15 @@ fn told_alerts(alerts: &[Json], width: Option<usize>) -> String {
     if alerts.is_empty() {
         return "no alert fires\n".to_owned();
     }
+    let by_fingerprint: HashMap<&str, &Json> =
+        alerts.iter().filter_map(|alert| Some((alert["fingerprint"].as_str()?, &alert["labels"]))).collect();
     let row = |alert: &Json| {
         let status = &alert["status"];
         let mut quiet = Vec::new();
         quiet.extend(texts(&status["silencedBy"]).into_iter().map(|id| format!("silence {id}")));
         quiet.extend(texts(&status["inhibitedBy"]).into_iter().map(|id| {
-            let source = alerts.iter().find(|other| other["fingerprint"] == id.as_str());
-            source.map_or_else(|| format!("alert {id}"), |source| told_labels(&source["labels"]))
+            let source = by_fingerprint.get(id.as_str());
+            source.map_or_else(|| format!("alert {id}"), |labels| told_labels(labels))
         }));
         quiet.extend(texts(&status["mutedBy"]));
         let receivers = alert["receivers"].as_array().into_iter().flatten().map(|of| text_of(&of["name"]));

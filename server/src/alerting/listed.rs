@@ -18,7 +18,7 @@ pub(crate) struct Listed {
 /// There is not enough memory for a list: the limit.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "with what queries hold now these alerts take more than {0} bytes, the limit of all together (query_all_bytes_max); ask for fewer, or again later"
+    "with what queries hold now this answer takes more than {0} bytes, the limit of all together (query_all_bytes_max); ask for less, or again later"
 )]
 pub(crate) struct TooMuch(usize);
 
