@@ -154,6 +154,8 @@ pub struct AgentBook {
     waiting: AtomicUsize,
     waiting_max: usize,
     closed: AtomicBool,
+    /// Held while profiles are read.
+    looking: Mutex<()>,
 }
 
 impl AgentBook {
@@ -167,6 +169,7 @@ impl AgentBook {
             waiting: AtomicUsize::new(0),
             waiting_max,
             closed: AtomicBool::new(false),
+            looking: Mutex::default(),
         }
     }
 
@@ -293,7 +296,10 @@ impl AgentBook {
 
     /// Reads profiles that changed.
     pub fn look_at_profiles(&self) {
-        if self.lock().profiles.look() {
+        let _one_at_a_time = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(look) = ({ self.lock().profiles.look() }) else { return };
+        let found = look.read();
+        if self.lock().profiles.take_in(found) {
             self.changes.send_replace(());
         }
     }
@@ -489,6 +495,31 @@ mod tests {
             book.note(&run(at), None).unwrap();
         }
         assert_eq!(book.lock().agents["web1"].earlier_runs.len(), EARLIER_RUNS_MAX);
+    }
+
+    #[test]
+    fn nobody_waits_while_profiles_are_read() {
+        static LOOK: std::sync::Barrier = std::sync::Barrier::new(2);
+        let dir = tempfile::tempdir().unwrap();
+        let check = |_: &str| {
+            LOOK.wait();
+            LOOK.wait();
+            Ok(())
+        };
+        let options = ProfileOptions { dir: Some(dir.path().to_owned()), check };
+        let book = AgentBook::new(Arc::new(ManualClock::new(TimestampMs(1_000_000))), 1, options);
+        std::fs::write(dir.path().join("prod.toml"), "a = 1").unwrap();
+        std::thread::scope(|threads| {
+            threads.spawn(|| book.look_at_profiles());
+            LOOK.wait();
+            let (tells, told) = std::sync::mpsc::channel();
+            let book = &book;
+            threads.spawn(move || tells.send((book.note(&agent("web1"), None), book.profile("prod"))));
+            let told = told.recv_timeout(Duration::from_mins(1));
+            LOOK.wait();
+            assert_eq!(told, Ok((Some(()), None)));
+        });
+        assert!(book.profile("prod").is_some());
     }
 
     #[test]

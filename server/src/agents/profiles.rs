@@ -4,8 +4,8 @@
 //! agent's own parser, which the program hands in; until then the version before it does.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
-use std::io::Read as _;
+use std::fs::{self, Metadata};
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,6 +77,44 @@ pub(crate) struct ListedProfile {
     pub(crate) error: String,
 }
 
+/// A file of the folder.
+#[derive(Debug)]
+pub(super) struct File {
+    path: PathBuf,
+    stamp: Stamp,
+    /// What it says, or what is wrong with it; none where that is known.
+    text: Option<Result<String, String>>,
+}
+
+/// The files of a folder, by name.
+type Found = BTreeMap<String, File>;
+
+/// A look at the folder, which may take as long as its disk does: nothing is held meanwhile.
+#[derive(Debug)]
+pub(super) struct Look {
+    dir: PathBuf,
+    check: ProfileCheck,
+    /// The versions that are known.
+    stamps: BTreeMap<String, Stamp>,
+}
+
+impl Look {
+    /// Reads what changed.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be listed.
+    pub(super) fn read(self) -> io::Result<Found> {
+        let mut found = list(&self.dir)?;
+        for (name, file) in &mut found {
+            if self.stamps.get(name) != Some(&file.stamp) {
+                file.text = Some(read(&file.path).and_then(|text| (self.check)(&text).map(|()| text)));
+            }
+        }
+        Ok(found)
+    }
+}
+
 /// The profiles of a folder.
 #[derive(Debug)]
 pub(super) struct Profiles {
@@ -91,17 +129,26 @@ impl Profiles {
     /// Reads the folder once.
     pub(super) fn new(options: ProfileOptions) -> Self {
         let mut profiles = Self { known: options.dir.is_none(), options, held: BTreeMap::new(), failing: false };
-        profiles.look();
+        if let Some(look) = profiles.look() {
+            profiles.take_in(look.read());
+        }
         profiles
     }
 
-    /// Reads what changed; whether any profile did.
-    pub(super) fn look(&mut self) -> bool {
-        let Some(dir) = self.options.dir.clone() else { return false };
-        let found = match list(&dir) {
+    /// What there is to read; none without a folder.
+    pub(super) fn look(&self) -> Option<Look> {
+        let dir = self.options.dir.clone()?;
+        let stamps = self.held.iter().map(|(name, held)| (name.clone(), held.stamp)).collect();
+        Some(Look { dir, check: self.options.check, stamps })
+    }
+
+    /// Takes note of what was read; whether any profile changed.
+    pub(super) fn take_in(&mut self, found: io::Result<Found>) -> bool {
+        let found = match found {
             Ok(found) => found,
             Err(error) => {
                 if !self.failing {
+                    let dir = self.options.dir.as_deref().unwrap_or(Path::new(""));
                     tracing::warn!(dir = %dir.display(), %error, "profiles cannot be read; those that were go on");
                 }
                 self.failing = true;
@@ -114,14 +161,11 @@ impl Profiles {
         let before = self.held.len();
         self.held.retain(|name, _| found.contains_key(name));
         changed |= self.held.len() != before;
-        for (name, (path, stamp)) in found {
-            if self.held.get(&name).is_some_and(|held| held.stamp == stamp) {
-                continue;
-            }
-            let read = read(&path).and_then(|text| (self.options.check)(&text).map(|()| text));
+        for (name, File { path, stamp, text }) in found {
+            let Some(text) = text else { continue };
             let held = self.held.entry(name).or_insert(Held { stamp, profile: None, error: String::new() });
             held.stamp = stamp;
-            match read {
+            match text {
                 Ok(text) => {
                     let profile = Profile { etag: etag(&text), text: text.into() };
                     tracing::info!(file = %path.display(), etag = profile.etag, "profile read");
@@ -173,8 +217,8 @@ impl Profiles {
     }
 }
 
-/// The profiles in a folder: path and stamp by name.
-fn list(dir: &Path) -> std::io::Result<BTreeMap<String, (PathBuf, Stamp)>> {
+/// The profiles in a folder, not read yet.
+fn list(dir: &Path) -> io::Result<Found> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir)?.take(ENTRIES_MAX) {
         let path = entry?.path();
@@ -184,7 +228,8 @@ fn list(dir: &Path) -> std::io::Result<BTreeMap<String, (PathBuf, Stamp)>> {
         // One that is gone again, or a link to nowhere, is none.
         let Ok(metadata) = fs::metadata(&path) else { continue };
         if metadata.is_file() && found.len() < PROFILES_MAX {
-            found.insert(name.to_owned(), (path.clone(), Stamp::of(&metadata)));
+            let file = File { path: path.clone(), stamp: Stamp::of(&metadata), text: None };
+            found.insert(name.to_owned(), file);
         }
     }
     Ok(found)
@@ -198,7 +243,7 @@ fn is_environment(name: &str) -> bool {
 fn read(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let limit = PROFILE_BYTES_MAX as u64;
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    let file = fs::File::open(path).map_err(|error| error.to_string())?;
     file.take(limit + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
     if text.len() > PROFILE_BYTES_MAX {
         return Err(format!("it is longer than {PROFILE_BYTES_MAX} bytes, the limit"));
@@ -219,6 +264,11 @@ mod tests {
         Profiles::new(ProfileOptions { dir: Some(dir.to_owned()), check })
     }
 
+    fn look(profiles: &mut Profiles) -> bool {
+        let found = profiles.look().expect("there is a folder").read();
+        profiles.take_in(found)
+    }
+
     #[test]
     fn files_are_profiles_and_the_last_valid_version_counts() {
         let dir = tempfile::tempdir().unwrap();
@@ -230,29 +280,29 @@ mod tests {
         let first = profiles.profile("prod").unwrap();
         assert_eq!((&*first.text, profiles.order("prod")), ("a = 1", ProfileOrder::Etag(first.etag.clone())));
         assert_eq!((profiles.order("dev"), profiles.list().len()), (ProfileOrder::None, 1));
-        assert!(!profiles.look(), "nothing changed");
+        assert!(!look(&mut profiles), "nothing changed");
 
         write("prod.toml", "wrong = 22");
-        assert!(!profiles.look());
+        assert!(!look(&mut profiles));
         assert_eq!(profiles.profile("prod"), Some(first.clone()));
         assert_eq!(profiles.list()[0].error, "line 1: wrong");
         write("prod.toml", "a = 333");
-        assert!(profiles.look());
+        assert!(look(&mut profiles));
         assert_ne!(profiles.profile("prod").unwrap().etag, first.etag);
         assert_eq!(profiles.list()[0].error, "");
 
         write("default.toml", "c = 1");
-        assert!(profiles.look());
+        assert!(look(&mut profiles));
         assert_eq!((profiles.name_for("dev"), profiles.name_for("prod")), ("default", "prod"));
         assert_eq!(&*profiles.profile("dev").unwrap().text, "c = 1");
         write("dev.toml", "wrong");
-        profiles.look();
+        look(&mut profiles);
         assert_eq!(profiles.order("dev"), ProfileOrder::Keep, "there is one, and nobody knows what it says");
         fs::remove_file(dir.path().join("prod.toml")).unwrap();
-        assert!(profiles.look());
+        assert!(look(&mut profiles));
         assert_eq!(&*profiles.profile("prod").unwrap().text, "c = 1");
         fs::remove_dir_all(dir.path()).unwrap();
-        assert!(!profiles.look(), "what was read goes on");
+        assert!(!look(&mut profiles), "what was read goes on");
         assert!(profiles.profile("prod").is_some());
     }
 

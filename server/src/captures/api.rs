@@ -148,7 +148,9 @@ pub(crate) async fn list(Shared(app): Shared<Arc<App>>, request: Request) -> Res
         let in_range = (range.start.0..=range.end.0).contains(time_ms);
         is("instance", instance) && is("job", job) && is("what", what) && is("by", by.text()) && in_range
     };
-    let mut all = app.captures.store()?.list(app.clock.now().0);
+    let (captures, now_ms) = (Arc::clone(&app.captures), app.clock.now().0);
+    // What is too old is removed from the disk first.
+    let mut all = blocking(move || Ok(captures.store()?.list(now_ms))).await?;
     all.retain(wanted);
     let cut = all.len() > limit;
     all.truncate(limit);

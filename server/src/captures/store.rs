@@ -59,7 +59,10 @@ pub(crate) struct Counts {
 pub(crate) struct Store {
     folder: PathBuf,
     bounds: Bounds,
+    /// Never held while the disk works: those that ask wait for it.
     kept: Mutex<BTreeMap<String, Kept>>,
+    /// Held while a capture is written, or removed, so that no other takes its id or its room.
+    putting: Mutex<()>,
     pub(crate) counts: Counts,
 }
 
@@ -91,8 +94,9 @@ impl Store {
                 }
             }
         }
-        let store = Self { folder: folder.to_owned(), bounds, kept: Mutex::new(kept), counts };
-        store.make_room(&mut store.lock(), 0, 0, now_ms);
+        let store =
+            Self { folder: folder.to_owned(), bounds, kept: Mutex::new(kept), putting: Mutex::default(), counts };
+        store.make_room(0, 0, now_ms);
         Ok(store)
     }
 
@@ -107,13 +111,15 @@ impl Store {
     ///
     /// When the disk refuses; nothing of it is left then.
     pub(crate) fn put(&self, about: About, plain: &[u8], now_ms: i64) -> io::Result<Kept> {
-        // Held while writing: two captures come seldom at once, and ids and room are settled in one go.
-        let mut kept = self.lock();
-        let same = |own: &&Kept| !about.origin.is_empty() && own.about.origin == about.origin;
-        if let Some(there) = kept.values().find(same) {
-            return Ok(there.clone());
-        }
-        let id = free_id(&kept, about.time_ms);
+        let _one_at_a_time = self.putting.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = {
+            let kept = self.lock();
+            let same = |own: &&Kept| !about.origin.is_empty() && own.about.origin == about.origin;
+            if let Some(there) = kept.values().find(same) {
+                return Ok(there.clone());
+            }
+            free_id(&kept, about.time_ms)
+        };
         let part = self.folder.join(format!("{id}.{PART}"));
         let path = self.folder.join(format!("{id}.{}", about.extension()));
         let written = write_file(&part, &about, plain).and_then(|bytes| {
@@ -121,7 +127,7 @@ impl Store {
                 let limit = self.bounds.bytes_max;
                 return Err(io::Error::other(format!("it has {bytes} bytes, captures_bytes_max is {limit}")));
             }
-            self.make_room(&mut kept, bytes, 1, now_ms);
+            self.make_room(bytes, 1, now_ms);
             fs::rename(&part, &path)?;
             File::open(&self.folder)?.sync_all()?;
             Ok(bytes)
@@ -129,7 +135,7 @@ impl Store {
         match written {
             Ok(bytes) => {
                 let new = Kept { id: id.clone(), bytes, about };
-                kept.insert(id, new.clone());
+                self.lock().insert(id, new.clone());
                 self.counts.stored.fetch_add(1, Ordering::Relaxed);
                 Ok(new)
             }
@@ -143,9 +149,11 @@ impl Store {
 
     /// The captures, the newest first. Those that are too old go first.
     pub(crate) fn list(&self, now_ms: i64) -> Vec<Kept> {
-        let mut kept = self.lock();
-        self.make_room(&mut kept, 0, 0, now_ms);
-        kept.values().rev().cloned().collect()
+        // A capture that is being written makes room itself.
+        if let Ok(_one_at_a_time) = self.putting.try_lock() {
+            self.make_room(0, 0, now_ms);
+        }
+        self.lock().values().rev().cloned().collect()
     }
 
     /// The capture `id`.
@@ -169,7 +177,9 @@ impl Store {
 
     /// Removes the capture `id`; whether it was there.
     pub(crate) fn delete(&self, id: &str) -> bool {
-        let Some(gone) = self.lock().remove(id) else { return false };
+        let _one_at_a_time = self.putting.lock().unwrap_or_else(PoisonError::into_inner);
+        let removed = self.lock().remove(id);
+        let Some(gone) = removed else { return false };
         remove(&self.path(&gone));
         self.counts.deleted.fetch_add(1, Ordering::Relaxed);
         true
@@ -186,9 +196,12 @@ impl Store {
     }
 
     /// Removes what is too old, and then as many of the oldest as it takes until `count` more with `bytes` fit.
-    fn make_room(&self, kept: &mut BTreeMap<String, Kept>, bytes: u64, count: usize, now_ms: i64) {
-        for (id, why) in outgoing(kept, self.bounds, bytes, count, now_ms) {
-            let Some(gone) = kept.remove(&id) else { continue };
+    fn make_room(&self, bytes: u64, count: usize, now_ms: i64) {
+        let mut kept = self.lock();
+        let going = outgoing(&kept, self.bounds, bytes, count, now_ms);
+        let gone: Vec<_> = going.into_iter().filter_map(|(id, why)| Some((kept.remove(&id)?, why))).collect();
+        drop(kept);
+        for (gone, why) in gone {
             remove(&self.path(&gone));
             let counter = match why {
                 Gone::Bytes => &self.counts.gone_by_bytes,
@@ -336,6 +349,30 @@ mod tests {
         assert!(store.put(about(5, false), b"x", 5).is_err());
         assert_eq!(store.size(), (0, 0));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn who_asks_does_not_wait_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), BOUNDS, 0).unwrap();
+        // A pipe in place of the file: it takes no more than it holds until somebody reads.
+        let part = folder.path().join("000000000005-0000.part");
+        rustix::fs::mknodat(rustix::fs::CWD, &part, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let noise = |at: u32| (at.wrapping_mul(2_654_435_761) >> 13).to_le_bytes();
+        let plain: Vec<u8> = (0..200_000).flat_map(noise).collect();
+        std::thread::scope(|threads| {
+            let puts = threads.spawn(|| store.put(about(5, false), &plain, 5));
+            // Opens once the other side has it open too.
+            let mut reads = File::open(&part).unwrap();
+            let (tells, told) = std::sync::mpsc::channel();
+            let store = &store;
+            threads.spawn(move || tells.send((store.size(), store.list(5).len(), store.get("x").is_none())));
+            let told = told.recv_timeout(std::time::Duration::from_mins(1));
+            io::copy(&mut reads, &mut io::sink()).unwrap();
+            assert_eq!(told, Ok(((0, 0), 0, true)));
+            assert!(puts.join().unwrap().is_err(), "a pipe cannot be synced");
+        });
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     proptest! {
