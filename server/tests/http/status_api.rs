@@ -210,7 +210,7 @@ fn pages() {
     assert!(links.len() > 8, "{links:?}");
     for link in links {
         assert!(!link.starts_with('/'), "{link} leads out of a prefix before the server");
-        assert_eq!(block_on(server.get(&format!("/{link}"))).status, 200, "{link}");
+        assert_eq!(block_on(server.browse(&format!("/{link}"))).status, 200, "{link}");
     }
 }
 
