@@ -104,9 +104,9 @@ fn body(firing: &[Firing], pending: &[(i64, Labels)], now_ms: i64) -> String {
     let at = Timestamp::from_millisecond(now_ms).map(|at| at.strftime("%F %T UTC").to_string()).unwrap_or_default();
     let quiet = firing.iter().filter(|alert| alert.is_quiet).count();
     let _ =
-        writeln!(out, "<p>At {at}: {} fire, {quiet} of them quiet; {} are pending.</p>", firing.len(), pending.len());
+        writeln!(out, "<p>At {at}. Firing: {}, of them quiet: {quiet}. Pending: {}.</p>", firing.len(), pending.len());
     if !firing.is_empty() {
-        out.push_str("<table>\n<tr><th>alert</th><th>state</th><th>since</th><th>labels</th><th>summary</th></tr>\n");
+        out.push_str("<table>\n<tr><th>alert</th><th>state</th><th>for</th><th>labels</th><th>summary</th></tr>\n");
         firing.iter().take(SHOWN_MAX).for_each(|alert| out.push_str(&alert.row(now_ms)));
         out.push_str("</table>\n");
         rest(&mut out, firing.len());
@@ -186,7 +186,7 @@ mod tests {
     fn what_waits_is_told_beside_what_fires_and_long_lists_are_cut() {
         let pending = (0..501).map(|at| (at, labels(&[("alertname", "<Slow>"), ("host", "a")]))).collect::<Vec<_>>();
         let page = body(&[], &pending, 90_000);
-        assert!(page.contains("At 1970-01-01 00:01:30 UTC: 0 fire, 0 of them quiet; 501 are pending."), "{page}");
+        assert!(page.contains("At 1970-01-01 00:01:30 UTC. Firing: 0, of them quiet: 0. Pending: 501."), "{page}");
         let row = "<tr><td>&lt;Slow&gt;</td><td>1m30s</td><td><code>host=&#34;a&#34;</code></td></tr>";
         assert!(page.contains(row), "{page}");
         assert_eq!((page.matches("<tr><td>").count(), page.contains("<p>and 1 more.</p>")), (SHOWN_MAX, true));

@@ -101,7 +101,7 @@ async fn what_fires_is_a_page() {
     let server = Server::with(ServerOptions { admin: AdminAccess::On, ..ServerOptions::default() }, None);
     let nothing = server.browse("/alerts").await;
     assert!(
-        nothing.status == 200 && nothing.body.contains(": 0 fire, 0 of them quiet; 0 are pending."),
+        nothing.status == 200 && nothing.body.contains(". Firing: 0, of them quiet: 0. Pending: 0."),
         "{}",
         nothing.body
     );
@@ -120,7 +120,7 @@ async fn what_fires_is_a_page() {
     assert_eq!(silenced.status, 200, "{}", silenced.body);
     let page = server.browse("/alerts").await;
     let text = &page.body;
-    assert!(page.status == 200 && text.contains(": 2 fire, 1 of them quiet; 0 are pending."), "{text}");
+    assert!(page.status == 200 && text.contains(". Firing: 2, of them quiet: 1. Pending: 0."), "{text}");
     for piece in [
         "<td><a href=\"https://books/leak\">Leak</a></td><td><a href=\"http://here/graph?g0.expr=leak\">fires</a></td>",
         "<td><code>host=&#34;&lt;web1&gt;&#34;</code></td><td>it leaks &amp; leaks</td>",
