@@ -16,6 +16,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -258,6 +259,11 @@ impl Captures {
         (about.total_of, about.unit) = (checked.total_of, checked.unit);
         self.check_space(about.plain_bytes)?;
         let kept = store.put(about, &checked.plain, now_ms).map_err(|error| {
+            if error.kind() == io::ErrorKind::FileTooLarge {
+                // It never has room: its agent need not try again.
+                self.refused.too_large.fetch_add(1, Ordering::Relaxed);
+                return CaptureError::Invalid(format!("the capture is too large: {error}"));
+            }
             self.refused.disk.fetch_add(1, Ordering::Relaxed);
             CaptureError::Disk(format!("the capture could not be written: {error}"))
         })?;

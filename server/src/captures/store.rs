@@ -109,7 +109,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// When the disk refuses; nothing of it is left then.
+    /// When the disk refuses, or with [`io::ErrorKind::FileTooLarge`] when it alone has more bytes than all may have; nothing of it is
+    /// left then.
     pub(crate) fn put(&self, about: About, plain: &[u8], now_ms: i64) -> io::Result<Kept> {
         let _one_at_a_time = self.putting.lock().unwrap_or_else(PoisonError::into_inner);
         let id = {
@@ -125,7 +126,8 @@ impl Store {
         let written = write_file(&part, &about, plain).and_then(|bytes| {
             if bytes > self.bounds.bytes_max {
                 let limit = self.bounds.bytes_max;
-                return Err(io::Error::other(format!("it has {bytes} bytes, captures_bytes_max is {limit}")));
+                let told = format!("it has {bytes} bytes here, captures_bytes_max is {limit}");
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, told));
             }
             self.make_room(bytes, 1, now_ms);
             fs::rename(&part, &path)?;

@@ -140,6 +140,19 @@ async fn what_is_no_capture_is_refused() {
     assert_eq!(closed.post("/api/v1/captures/order", "instance=a&what=heap").await.status, 403);
 }
 
+/// One that has more bytes than all may have is refused for good, and not as a disk's fault, which agents wait for to end.
+#[tokio::test]
+async fn a_capture_larger_than_the_room_of_all_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(&folder, 30);
+    options.captures.bytes_max = 64;
+    let server = Server::with(options, None);
+    let answer = upload(&server, "instance=web1/0&what=stacks", STACKS.as_bytes()).await;
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    assert!(answer.body.contains("captures_bytes_max is 64"), "{}", answer.body);
+    assert!((server.metric(r#"metrickit_captures_refused_total{reason="too_large"}"#).await - 1.0).abs() < 0.1);
+}
+
 #[tokio::test]
 async fn captures_of_a_process_are_limited() {
     let folder = tempfile::tempdir().unwrap();
