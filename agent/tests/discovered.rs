@@ -17,7 +17,7 @@ use agent::go::{GoProcess, SharedProcesses};
 use agent::readings::Readings;
 use agent::scrape::Scraper;
 use agent::stats::Stats;
-use model::{Clock, SystemClock};
+use model::{Clock, ManualClock, TimestampMs};
 
 /// What `open` says when all ports are to be closed.
 const CLOSED: u16 = 1;
@@ -58,7 +58,7 @@ fn process(start_ticks: u64) -> GoProcess {
     }
 }
 
-/// Names, and `url` where there is one, of series with a value and of those marked stale.
+/// Names, and `url` where there is one, of series with a value and of those marked stale; of `up` whether the page was read.
 fn told(all: &Readings) -> (Vec<String>, Vec<String>) {
     let shown = |stale: bool| {
         let chosen = all.iter().filter(|(_, samples)| samples.is_stale_marker() == stale);
@@ -69,6 +69,9 @@ fn told(all: &Readings) -> (Vec<String>, Vec<String>) {
         let mut names: Vec<String> =
             names.filter(|name| name.starts_with("go_") || name.starts_with("metrickit_go")).collect();
         names.sort();
+        let up = all.iter().filter(|(labels, _)| labels.get("__name__") == Some("up"));
+        let read = up.filter(|(_, samples)| !stale && !samples.is_stale_marker());
+        names.extend(read.filter_map(|(_, samples)| Some(format!("up {}", samples.value()?))));
         names
     };
     (shown(false), shown(true))
@@ -83,9 +86,11 @@ fn a_process_is_read_when_found_and_followed_to_another_port() {
         *processes.lock() = Arc::new(Scan { processes: vec![process(start_ticks)], ..Scan::default() });
     };
     let (stats, ways) = (Arc::new(Stats::default()), Ways::new());
-    let mut scraper = Scraper::new(&Config::default(), Arc::clone(&processes), Arc::new(SystemClock), stats)
-        .stopped_by(stop.clone())
-        .telling(ways.clone());
+    let clock = Arc::new(ManualClock::new(TimestampMs(1_000_000)));
+    let mut scraper =
+        Scraper::new(&Config::default(), Arc::clone(&processes), Arc::clone(&clock) as Arc<dyn Clock>, stats)
+            .stopped_by(stop.clone())
+            .telling(ways.clone());
     let mut told_by = |news: bool| {
         let mut all = Readings::new(0);
         if news {
@@ -96,7 +101,7 @@ fn a_process_is_read_when_found_and_followed_to_another_port() {
         told(&all)
     };
     let page = |port: u16| format!("metrickit_go_page_info http://127.0.0.1:{port}/metrics");
-    let live = |port: u16| vec!["go_goroutines ".to_owned(), "go_jobs ".to_owned(), page(port)];
+    let live = |port: u16| vec!["go_goroutines ".to_owned(), "go_jobs ".to_owned(), page(port), "up 1".to_owned()];
 
     assert_eq!(told_by(false), (vec![], vec![]), "nobody is there");
     open.store(first, Ordering::SeqCst);
@@ -110,11 +115,11 @@ fn a_process_is_read_when_found_and_followed_to_another_port() {
     assert_eq!(told_by(true), (live(second), vec![page(first)]), "its successor continues its series");
     assert_eq!(told_by(false), (live(second), vec![]), "which nothing marks stale");
 
-    let (key, now_ms) = ((&process(2).life).into(), SystemClock.now().0);
+    let (key, now_ms) = ((&process(2).life).into(), clock.now().0);
     assert_eq!(ways.told(key, Part::Runtime, now_ms), Some(Told::Read(Way::Page)));
     ways.works(key, Part::Runtime, Way::Memory, &["go_goroutines"].into_iter().collect(), now_ms, 600_000);
     assert!(!ways.taken(key, Way::Pprof, now_ms).contains("go_jobs"), "which is not the runtime's");
-    let info = vec!["go_jobs ".to_owned(), page(second)];
+    let info = vec!["go_jobs ".to_owned(), page(second), "up 1".to_owned()];
     assert_eq!(told_by(false), (info, vec!["go_goroutines ".to_owned()]), "memory gives it now");
     ways.cannot(key, Part::Runtime, Way::Memory, Reason::Implausible);
     assert_eq!(told_by(false), (live(second), vec![]), "and no longer");
@@ -122,15 +127,24 @@ fn a_process_is_read_when_found_and_followed_to_another_port() {
     open.store(CLOSED, Ordering::SeqCst);
     drop(TcpStream::connect(("127.0.0.1", second)));
     second_serving.join().expect("it closes its port");
+    let values = vec!["go_goroutines ".to_owned(), "go_jobs ".to_owned()];
+    let down = vec![page(second), "up 0".to_owned()];
+    assert_eq!(told_by(false), (down.clone(), values), "its port is closed");
+    for _ in 0..30 {
+        clock.advance_ms(15_000);
+        assert_eq!(told_by(true), (vec![], vec![]), "which nothing hides");
+        assert_eq!(told_by(false), (down.clone(), vec![]), "so that it is told for as long as it is so");
+    }
     let (third, _) = serve(&open);
     open.store(third, Ordering::SeqCst);
-    let values = vec!["go_goroutines ".to_owned(), "go_jobs ".to_owned()];
-    assert_eq!(told_by(false), (vec![page(second)], values), "its port is closed");
-    assert_eq!(told_by(false), (live(third), vec![page(second)]), "it listens at another");
+    clock.advance_ms(15_000);
+    // The same port may be given again.
+    let moved = [page(second)].into_iter().filter(|_| third != second).collect();
+    assert_eq!(told_by(false), (live(third), moved), "it listens at another");
 
     stop.stop();
     assert_eq!(told_by(false), (vec![], vec![]), "a round ends at a stop");
     let mut end = Readings::new(1);
     scraper.end(&mut end);
-    assert_eq!(told(&end), (vec![], live(third)), "which marks everything once");
+    assert_eq!(told(&end), (vec![], live(third)[..3].to_vec()), "which marks everything once");
 }

@@ -16,6 +16,8 @@ use crate::go::ways::{ProcessKey, Taken};
 const LOOK_AGAIN_MS: u64 = 60_000;
 /// The part of a process's age that passes between two looks: a young one may still open its ports.
 const LOOK_AGE_PART: u64 = 4;
+/// Longest time between two looks at the ports of a process that closed the one of its page.
+const CLOSED_AGAIN_MS: u64 = 15_000;
 
 /// Which page is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -104,6 +106,8 @@ pub struct Found<'a> {
     pub address: SocketAddr,
     /// Which it is.
     pub kind: PageKind,
+    /// Whether the process no longer listens there. Whoever answers now is another.
+    pub is_closed: bool,
 }
 
 impl Found<'_> {
@@ -119,6 +123,8 @@ struct Known {
     page: Option<(SocketAddr, PageKind)>,
     /// Whether the page could not be read: the program may have closed the port.
     in_doubt: bool,
+    /// Whether it did: the page is known still, and comes back or is found elsewhere.
+    is_closed: bool,
     tried: HashMap<(u16, PageKind), i64>,
 }
 
@@ -146,7 +152,7 @@ impl Prober {
         }
     }
 
-    /// Takes note that the page of `process` could not be read. If the process no longer listens there, it is looked for anew.
+    /// Takes note that the page of `process` could not be read. If the process no longer listens there, it is closed, and looked for elsewhere.
     pub fn doubt(&mut self, process: ProcessKey) {
         let known = self.known.iter_mut().filter(|(life, _)| ProcessKey::from(*life) == process);
         known.for_each(|(_, known)| known.in_doubt = true);
@@ -180,6 +186,7 @@ impl Prober {
                 looks: Looks::new(now_ms),
                 page: None,
                 in_doubt: false,
+                is_closed: false,
                 tried: HashMap::new(),
             });
             if known.look_is_due(now_ms) {
@@ -190,7 +197,7 @@ impl Prober {
                 known.look(&addresses, &self.kinds, now_ms, self.probe_again_ms, ports);
             }
             if let Some((address, kind)) = known.page {
-                all.push(Found { process, address, kind });
+                all.push(Found { process, address, kind, is_closed: known.is_closed });
             }
         }
         all
@@ -199,13 +206,13 @@ impl Prober {
 
 impl Known {
     fn look_is_due(&self, now_ms: i64) -> bool {
-        (self.page.is_none() || self.in_doubt) && self.looks.is_due(now_ms, LOOK_AGAIN_MS)
+        let again_ms = if self.is_closed { CLOSED_AGAIN_MS } else { LOOK_AGAIN_MS };
+        (self.page.is_none() || self.in_doubt || self.is_closed) && self.looks.is_due(now_ms, again_ms)
     }
 
-    /// Forgets the page that is in doubt when the process listens at `addresses` and no more at its port.
+    /// Finds out whether the process, which listens at `addresses`, has closed the port of its page.
     fn check_page(&mut self, addresses: &[SocketAddr]) {
-        let is_open = |(address, _): &(SocketAddr, PageKind)| addresses.contains(address);
-        self.page = self.page.filter(is_open);
+        self.is_closed = self.page.is_some_and(|(address, _)| !addresses.contains(&address));
         self.in_doubt = false;
     }
 
@@ -217,10 +224,13 @@ impl Known {
         again_ms: i64,
         ports: &mut dyn Ports,
     ) {
-        if self.page.is_some() {
+        let before = self.page.filter(|_| self.is_closed);
+        if self.page.is_some() && before.is_none() {
             return;
         }
-        for &kind in kinds {
+        // Nothing of a lesser kind takes the place of a page that was closed.
+        let is_last = |kind: &PageKind| before.is_some_and(|(_, own)| own == *kind);
+        for &kind in kinds.split_inclusive(is_last).next().unwrap_or_default() {
             for &address in addresses {
                 let tried = self.tried.get(&(address.port(), kind));
                 if tried.is_some_and(|&tried_ms| now_ms.abs_diff(tried_ms) < again_ms.unsigned_abs()) {
@@ -228,7 +238,7 @@ impl Known {
                 }
                 match ports.probe(address, kind) {
                     Probed::Offered => {
-                        self.page = Some((address, kind));
+                        (self.page, self.is_closed) = (Some((address, kind)), false);
                         return;
                     }
                     Probed::Nothing => {
@@ -252,6 +262,7 @@ fn target(found: &Found<'_>, runtime_only: bool) -> Target {
         process: Some(OwnProcess {
             go_version: process.build.go_version.clone(),
             runtime_only,
+            is_closed: found.is_closed,
             key: (&process.life).into(),
             taken: Taken::default(),
         }),
@@ -349,6 +360,38 @@ mod tests {
         let (targets, tries) = round(&mut prober, &api, 300_000, &mut table);
         assert_eq!((targets, tries), (vec!["http://127.0.0.1:81/metrics".to_owned()], vec!["81/metrics".to_owned()]));
         assert!(!prober.is_due(400_000), "and kept");
+    }
+
+    #[test]
+    fn a_page_whose_port_is_closed_stays_a_target_that_is_down() {
+        let (mut prober, api) = (prober(), [process(1, "api")]);
+        let key = ProcessKey::from(&api[0].life);
+        let (page, other) = ((80, Some(PageKind::Metrics)), (81, Some(PageKind::Expvar)));
+        let mut table = Table { ports: vec![page, other], ..Table::default() };
+        let mut shown = |now_ms: i64, doubted: bool, ports: Vec<(u16, Option<PageKind>)>, busy: bool| {
+            (table.ports, table.busy) = (ports, busy);
+            if doubted {
+                prober.doubt(key);
+            }
+            let due = prober.is_due(now_ms);
+            let targets = prober.targets(&api, now_ms, &mut table).into_iter();
+            let shown = targets.filter_map(|target| Some((target.url, target.process?.is_closed)));
+            (due, shown.collect::<Vec<_>>(), std::mem::take(&mut table.tries).len())
+        };
+        let at = |port: u16, is_closed: bool| vec![(format!("http://127.0.0.1:{port}/metrics"), is_closed)];
+        assert_eq!(shown(0, false, vec![page, other], false), (false, at(80, false), 1));
+        assert_eq!(
+            shown(100_000, true, vec![], false),
+            (true, at(80, true), 0),
+            "no port is open, or none could be listed"
+        );
+        assert_eq!(shown(114_000, true, vec![other], false), (false, at(80, true), 0), "looked at just now");
+        assert_eq!(shown(115_000, false, vec![other], false), (true, at(80, true), 1), "a lesser page is none for it");
+        assert_eq!(shown(130_000, false, vec![page, other], false), (true, at(80, false), 0), "it is back");
+        assert_eq!(shown(900_000, false, vec![other], false), (false, at(80, false), 0), "and looked at when it fails");
+        let next = (82, Some(PageKind::Metrics));
+        assert_eq!(shown(1_000_000, true, vec![next], true), (true, at(80, true), 0), "no time is left for a try");
+        assert_eq!(shown(1_000_001, false, vec![next], false), (true, at(82, false), 1), "the next round has it");
     }
 
     #[test]

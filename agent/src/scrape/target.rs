@@ -39,6 +39,9 @@ pub enum ScrapeError {
     /// No answer.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// Nobody is asked: an answer would be of another process.
+    #[error("the process no longer listens there")]
+    Closed,
     /// An answer that is no page.
     #[error("status {status}")]
     Status { status: u16 },
@@ -68,6 +71,8 @@ pub struct OwnProcess {
     pub go_version: String,
     /// Whether it is another agent: then only what it says of its own runtime is kept.
     pub runtime_only: bool,
+    /// Whether it no longer listens where its page was.
+    pub is_closed: bool,
     /// Which process it is.
     pub key: ProcessKey,
     /// Names that better ways of reading it give now.
@@ -157,6 +162,9 @@ impl Target {
     }
 
     fn read(&self, client: &Client, limits: &Limits, out: &mut Readings) -> Result<u64, ScrapeError> {
+        if self.process.as_ref().is_some_and(|process| process.is_closed) {
+            return Err(ScrapeError::Closed);
+        }
         let page = client.get(&self.url, ACCEPT, limits.timeout, limits.body_bytes_max)?;
         if page.status != 200 {
             return Err(ScrapeError::Status { status: page.status });

@@ -280,7 +280,7 @@ impl Profiler {
             }));
             let mut ports = LoopbackPorts::new(&self.client, self.options.probe, &self.stop);
             let pages = self.prober.found(&without, now_ms, &mut ports);
-            found.extend(pages.iter().map(|page: &Found<'_>| {
+            found.extend(pages.iter().filter(|page| !page.is_closed).map(|page: &Found<'_>| {
                 (key_of(page.process), Source::new(Endpoint::Url(page.url()), labels_of(page.process)))
             }));
         }
