@@ -470,7 +470,11 @@ impl Queue {
             self.counts.dropped_bytes_cap += samples;
         }
         let too_old = |segment: &Segment| now_ms.saturating_sub(segment.newest_ms) > self.options.age_max_ms;
-        let count = self.segments.iter().take_while(|segment| segment.waiting > 0 && too_old(segment)).count();
+        let count = self
+            .segments
+            .iter()
+            .take_while(|segment| (segment.waiting > 0 || segment.has_unread()) && too_old(segment))
+            .count();
         if count == 0 {
             self.too_old_since_ms = None;
             return;
@@ -486,20 +490,19 @@ impl Queue {
         }
     }
 
-    /// Removes the oldest file; returns the samples that were waiting in it.
+    /// Removes the oldest file, what could not be read of it included; returns the samples that were waiting in it.
     fn drop_first(&mut self) -> Option<u64> {
+        let segment = self.forget_first()?;
+        let unread = segment.waiting_unread().unwrap_or(0);
+        let _ = fs::remove_file(&segment.path);
+        Some(segment.waiting + unread)
+    }
+
+    /// Forgets the oldest file and what of it is in memory; the file itself stays.
+    fn forget_first(&mut self) -> Option<Segment> {
         let segment = self.segments.pop_front()?;
         if self.segments.is_empty() {
             self.active = None;
-        }
-        if let Some(samples) = segment.waiting_unread() {
-            // What came behind it is, or will be, acknowledged: nothing of it is sent any more.
-            self.counts.lost += samples;
-            let aside = segment.path.with_extension("damaged");
-            let renamed = fs::rename(&segment.path, &aside);
-            tracing::error!(aside = %aside.display(), samples, ?renamed, "the rest of a queue file could not be read; put aside");
-        } else {
-            let _ = fs::remove_file(&segment.path);
         }
         self.acknowledged = self.acknowledged.max(segment.last);
         while let Some((record, on_disk)) = self.memory.front().filter(|(record, _)| record.sequence <= segment.last) {
@@ -509,14 +512,26 @@ impl Queue {
             }
             self.forget_oldest();
         }
-        Some(segment.waiting)
+        Some(segment)
     }
 
-    /// Removes files whose records are all acknowledged, save the one that is written to.
+    /// Removes files whose records are all acknowledged, save the one that is written to. One that could not be read to its end waits for
+    /// a later start until a record of the next file is acknowledged; then nothing of it is sent any more, and it is put aside.
     fn remove_acknowledged(&mut self) {
-        while self.segments.len() > 1 && self.segments.front().is_some_and(|segment| segment.last <= self.acknowledged)
-        {
-            self.drop_first();
+        while let (Some(segment), Some(next)) = (self.segments.front(), self.segments.get(1)) {
+            let end = if segment.has_unread() { next.first } else { segment.last };
+            if self.acknowledged < end {
+                break;
+            }
+            let Some(segment) = self.forget_first() else { break };
+            if let Some(samples) = segment.waiting_unread() {
+                self.counts.lost += samples;
+                let aside = segment.path.with_extension("damaged");
+                let renamed = fs::rename(&segment.path, &aside);
+                tracing::error!(aside = %aside.display(), samples, ?renamed, "the rest of a queue file could not be read; put aside");
+            } else {
+                let _ = fs::remove_file(&segment.path);
+            }
         }
     }
 

@@ -85,6 +85,11 @@ impl Segment {
         }
     }
 
+    /// Whether it could not be read to its end at the start.
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread.is_some()
+    }
+
     /// Samples that waited behind the last record that could be read at the start; nothing where all could. What can be read by now is
     /// counted, of the rest the number is what it were if its records were like those that could be read.
     pub(super) fn waiting_unread(&self) -> Option<u64> {
