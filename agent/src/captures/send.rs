@@ -19,8 +19,8 @@ use crate::send::credentials::credentials;
 pub const CAPTURES_PATH: &str = "/api/v1/captures";
 /// First pause after a failure; doubles each time.
 const PAUSE_MS_MIN: i64 = 15_000;
-/// Longest pause.
-const PAUSE_MS_MAX: i64 = 600_000;
+/// Longest pause: no longer than the server waits for what it ordered.
+const PAUSE_MS_MAX: i64 = 60_000;
 /// Longest capture that is sent, after compression.
 const BODY_BYTES_MAX: u64 = 32 << 20;
 /// Longest time for one.
@@ -98,7 +98,7 @@ impl Sender {
         if state.again_ms.is_some_and(is_on) {
             return 0;
         }
-        let mut sent = 0;
+        let (mut sent, mut is_held_up) = (0, false);
         let captures = store.list();
         state.apart.retain(|id, _| captures.iter().any(|capture| capture.id == *id));
         for capture in captures {
@@ -136,9 +136,13 @@ impl Sender {
                     }
                     state.pause_ms = longer(state.pause_ms);
                     state.again_ms = Some(clock.now().0.saturating_add(state.pause_ms));
+                    is_held_up = true;
                     break;
                 }
             }
+        }
+        if !is_held_up {
+            state.pause_ms = 0;
         }
         sent
     }

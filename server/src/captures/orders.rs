@@ -13,7 +13,8 @@ use crate::agents::TaskState;
 /// Most orders that are remembered; the oldest are forgotten first.
 const ORDERS_MAX: usize = 1024;
 
-/// How long a capture may be on its way here after its agent said that it took it. One that comes later is taken too.
+/// How long a capture may be on its way here after its agent said that it took it: longer than an agent pauses between tries, and a try.
+/// One that comes later is taken too.
 pub(crate) const BRINGING_MS_MAX: i64 = 120_000;
 
 /// An order.
