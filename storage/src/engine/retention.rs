@@ -5,7 +5,7 @@
 
 use parking_lot::MutexGuard;
 
-use super::merge::{Ended, plan_deletes, plan_final};
+use super::merge::{Ended, plan_final};
 use super::{Core, Counters, Maintenance, StorageError};
 use crate::files::FileError;
 use crate::ids::BlockId;
@@ -43,7 +43,7 @@ impl Core {
         let deleted = self.apply_due_deletes(merging)?;
         if deleted != Ended::Done {
             if deleted == Ended::NoSpace {
-                self.note_waiting(plan_deletes);
+                self.note_waiting_delete();
             }
             return Ok(deleted);
         }

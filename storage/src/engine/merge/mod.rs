@@ -125,12 +125,21 @@ impl Core {
     }
 
     /// Takes note of what `plan` would still merge on a larger disk: it waits for room.
-    pub(super) fn note_waiting(&self, plan: fn(&Known<'_>) -> Option<Plan>) {
+    fn note_waiting(&self, plan: fn(&Known<'_>) -> Option<Plan>) {
         let maintenance = self.maintenance.lock();
         let view = self.view();
         let waiting = plan(&self.known(&maintenance, &view, u64::MAX));
         let is_input = |block: &&Arc<Block>| waiting.as_ref().is_some_and(|due| due.inputs.contains(&block.id));
         let bytes = view.blocks.iter().filter(is_input).map(|block| block.record.bytes).sum();
+        self.counters.merge_waiting_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes note of the block, of samples or summaries, that a delete waits to write anew.
+    pub(super) fn note_waiting_delete(&self) {
+        let maintenance = self.maintenance.lock();
+        let (view, hidden) = (self.view(), self.hidden());
+        let is_waiting = |block: &&Arc<Block>| !maintenance.unmergeable.contains(&block.id) && hidden.is_due(block);
+        let bytes = view.blocks.iter().find(is_waiting).map_or(0, |block| block.record.bytes);
         self.counters.merge_waiting_bytes.store(bytes, Ordering::Relaxed);
     }
 
