@@ -12,8 +12,8 @@ pub(super) fn cut(text: &str, chars_max: usize) -> String {
     kept
 }
 
-/// The same in bytes of UTF-8.
-pub(crate) fn cut_bytes(text: &str, bytes_max: usize) -> String {
+/// The first `bytes_max` bytes of `text` in UTF-8, at a character; where some are missing, the last character is an ellipsis.
+pub fn cut_bytes(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
     }

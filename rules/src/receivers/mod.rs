@@ -13,6 +13,7 @@ pub mod templates;
 mod verdict;
 mod webhook;
 
+pub use cut::cut_bytes;
 pub use data::NotificationData;
 pub use outgoing::{Api, Command, Hide, Line, Mail, Outgoing, Request, shown_url};
 pub use templates::Templates;

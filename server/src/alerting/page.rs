@@ -12,6 +12,7 @@ use model::labels::{METRIC_NAME, Quoted};
 use model::time::ShowDuration;
 use rules::alert::State;
 use rules::notify::dispatch::AlertView;
+use rules::receivers::cut_bytes;
 
 use super::listed::{Listed, TooMuch};
 use super::notify_api::apart;
@@ -21,6 +22,10 @@ use crate::reply::ApiError;
 
 /// Most alerts in a table.
 const SHOWN_MAX: usize = 500;
+/// Most bytes of a summary, of an alert's labels, and of a link; with [`SHOWN_MAX`] they bound the page to a few megabytes.
+const SUMMARY_BYTES_MAX: usize = 512;
+const LABELS_BYTES_MAX: usize = 1024;
+const LINK_BYTES_MAX: usize = 2048;
 
 pub(crate) async fn alerts(AppState(app): AppState<Arc<App>>, headers: HeaderMap) -> Result<Response, ApiError> {
     if !html::wanted(&headers) {
@@ -29,10 +34,9 @@ pub(crate) async fn alerts(AppState(app): AppState<Arc<App>>, headers: HeaderMap
     let body = apart(&app, |app| {
         let mut listed = Listed::new(app);
         let wanted = |view: &AlertView| listed.takes(true, || view.bytes());
-        let firing = app.notifier.look(|dispatcher, now_ms| dispatcher.alerts_by(now_ms, wanted))?;
-        let mut firing: Vec<Firing> = firing.iter().map(Firing::of).collect();
+        let mut firing = app.notifier.look(|dispatcher, now_ms| dispatcher.alerts_by(now_ms, wanted))?;
         // What somebody has to look at first; of that the newest.
-        firing.sort_by_key(|alert| (alert.is_quiet, -alert.since_ms));
+        firing.sort_by_key(|view| (is_quiet(view), -view.kept.posted.starts_ms));
         let mut pending = Vec::new();
         for slot in &app.alerting.loaded().slots {
             for alert in slot.shown().rules.iter().flat_map(|rule| &rule.alerts) {
@@ -49,65 +53,46 @@ pub(crate) async fn alerts(AppState(app): AppState<Arc<App>>, headers: HeaderMap
     Ok(html::varies(html::page("Alerts – MetricKit", &body)))
 }
 
-/// A row of the table of what fires.
-struct Firing {
-    labels: Labels,
-    state: String,
-    is_quiet: bool,
-    since_ms: i64,
-    summary: String,
-    runbook: Option<String>,
-    query: Option<String>,
+/// Whether something keeps an alert from being told.
+fn is_quiet(view: &AlertView) -> bool {
+    !(view.silenced_by.is_empty() && view.inhibited_by.is_empty() && view.muted_by.is_empty())
 }
 
-impl Firing {
-    fn of(view: &AlertView) -> Self {
-        let posted = &view.kept.posted;
-        let annotation = |name: &str| posted.annotations.get(name).cloned().filter(|text| !text.is_empty());
-        let quiet = [
-            (!view.silenced_by.is_empty(), "silenced"),
-            (!view.inhibited_by.is_empty(), "inhibited"),
-            (!view.muted_by.is_empty(), "muted"),
-        ];
-        let mut words: Vec<String> = quiet.iter().filter(|(is_so, _)| *is_so).map(|(_, word)| (*word).into()).collect();
-        let is_quiet = !words.is_empty();
-        if !is_quiet {
-            words.push("fires".to_owned());
-        }
-        words.extend(view.ack.as_ref().map(|ack| format!("taken on by {}", ack.owner)));
-        Self {
-            labels: posted.labels.clone(),
-            state: words.join(", "),
-            is_quiet,
-            since_ms: posted.starts_ms,
-            summary: annotation("summary").or_else(|| annotation("description")).unwrap_or_default(),
-            runbook: annotation("runbook_url").filter(|url| is_web(url)),
-            query: Some(posted.generator_url.clone()).filter(|url| is_web(url)),
-        }
+/// A row of the table of what fires.
+fn row(view: &AlertView, now_ms: i64) -> String {
+    let posted = &view.kept.posted;
+    let annotation = |name: &str| posted.annotations.get(name).map_or("", String::as_str);
+    let quiet = [
+        (!view.silenced_by.is_empty(), "silenced"),
+        (!view.inhibited_by.is_empty(), "inhibited"),
+        (!view.muted_by.is_empty(), "muted"),
+    ];
+    let mut words: Vec<String> = quiet.iter().filter(|(is_so, _)| *is_so).map(|(_, word)| (*word).into()).collect();
+    if words.is_empty() {
+        words.push("fires".to_owned());
     }
-
-    fn row(&self, now_ms: i64) -> String {
-        let name = link(alert_name(&self.labels), self.runbook.as_deref());
-        let state = link(&self.state, self.query.as_deref());
-        format!(
-            "<tr><td>{name}</td><td>{state}</td><td>{}</td><td><code>{}</code></td><td>{}</td></tr>\n",
-            ago(self.since_ms, now_ms),
-            escaped(&others(&self.labels)),
-            escaped(&self.summary),
-        )
-    }
+    words.extend(view.ack.as_ref().map(|ack| format!("taken on by {}", cut_bytes(&ack.owner, SUMMARY_BYTES_MAX))));
+    let summary = [annotation("summary"), annotation("description")].into_iter().find(|text| !text.is_empty());
+    format!(
+        "<tr><td>{}</td><td>{}</td><td>{}</td><td><code>{}</code></td><td>{}</td></tr>\n",
+        link(&alert_name(&posted.labels), annotation("runbook_url")),
+        link(&words.join(", "), &posted.generator_url),
+        ago(posted.starts_ms, now_ms),
+        escaped(&others(&posted.labels)),
+        escaped(&cut_bytes(summary.unwrap_or_default(), SUMMARY_BYTES_MAX)),
+    )
 }
 
 /// The page about alerts that fire and those that wait for their time.
-fn body(firing: &[Firing], pending: &[(i64, Labels)], now_ms: i64) -> String {
+fn body(firing: &[AlertView], pending: &[(i64, Labels)], now_ms: i64) -> String {
     let mut out = String::from("<h1>Alerts</h1>\n");
     let at = Timestamp::from_millisecond(now_ms).map(|at| at.strftime("%F %T UTC").to_string()).unwrap_or_default();
-    let quiet = firing.iter().filter(|alert| alert.is_quiet).count();
+    let quiet = firing.iter().filter(|view| is_quiet(view)).count();
     let _ =
         writeln!(out, "<p>At {at}. Firing: {}, of them quiet: {quiet}. Pending: {}.</p>", firing.len(), pending.len());
     if !firing.is_empty() {
         out.push_str("<table>\n<tr><th>alert</th><th>state</th><th>for</th><th>labels</th><th>summary</th></tr>\n");
-        firing.iter().take(SHOWN_MAX).for_each(|alert| out.push_str(&alert.row(now_ms)));
+        firing.iter().take(SHOWN_MAX).for_each(|view| out.push_str(&row(view, now_ms)));
         out.push_str("</table>\n");
         rest(&mut out, firing.len());
     }
@@ -118,7 +103,7 @@ fn body(firing: &[Firing], pending: &[(i64, Labels)], now_ms: i64) -> String {
             let _ = writeln!(
                 out,
                 "<tr><td>{}</td><td>{since}</td><td><code>{}</code></td></tr>",
-                escaped(name),
+                escaped(&name),
                 escaped(&others)
             );
         }
@@ -140,14 +125,15 @@ fn rest(out: &mut String, count: usize) {
     }
 }
 
-fn alert_name(labels: &Labels) -> &str {
-    labels.get("alertname").unwrap_or_default()
+fn alert_name(labels: &Labels) -> String {
+    cut_bytes(labels.get("alertname").unwrap_or_default(), LABELS_BYTES_MAX)
 }
 
 /// All labels but the alert's name.
 fn others(labels: &Labels) -> String {
     let all = labels.iter().filter(|(name, _)| !["alertname", METRIC_NAME].contains(name));
-    all.map(|(name, value)| format!("{name}={}", Quoted(value))).collect::<Vec<_>>().join(" ")
+    let all: Vec<String> = all.map(|(name, value)| format!("{name}={}", Quoted(value))).collect();
+    cut_bytes(&all.join(" "), LABELS_BYTES_MAX)
 }
 
 /// How long ago that was, in whole seconds.
@@ -155,17 +141,11 @@ fn ago(since_ms: i64, now_ms: i64) -> String {
     ShowDuration(now_ms.saturating_sub(since_ms).max(0) / 1000 * 1000).to_string()
 }
 
-/// Whether a link that somebody wrote may be one of the page.
-fn is_web(url: &str) -> bool {
-    ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme))
-}
-
-fn link(text: &str, url: Option<&str>) -> String {
+/// `text`, as a link where `url`, which somebody wrote, may be one of the page.
+fn link(text: &str, url: &str) -> String {
     let text = escaped(text);
-    match url {
-        Some(url) => format!("<a href=\"{}\">{text}</a>", escaped(url)),
-        None => text,
-    }
+    let is_web = ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
+    if is_web && url.len() <= LINK_BYTES_MAX { format!("<a href=\"{}\">{text}</a>", escaped(url)) } else { text }
 }
 
 #[cfg(test)]
@@ -195,8 +175,15 @@ mod tests {
 
     #[test]
     fn links_lead_to_the_web_alone() {
-        assert!(is_web("https://a/b") && is_web("http://a"));
-        assert!(!is_web("javascript:alert(1)") && !is_web("//a") && !is_web(""));
-        assert_eq!(link("a<b", Some("http://x/?a=\"b")), "<a href=\"http://x/?a=&#34;b\">a&lt;b</a>");
+        assert_eq!(link("a<b", "http://x/?a=\"b"), "<a href=\"http://x/?a=&#34;b\">a&lt;b</a>");
+        for url in ["javascript:alert(1)", "//a", "", &format!("http://{}", "x".repeat(LINK_BYTES_MAX))] {
+            assert_eq!(link("a", url), "a", "{url}");
+        }
+    }
+
+    #[test]
+    fn long_labels_are_cut() {
+        let long = others(&labels(&[("a", &"x".repeat(5000))]));
+        assert!(long.len() <= LABELS_BYTES_MAX && long.ends_with('…'), "{}", long.len());
     }
 }
