@@ -33,6 +33,8 @@ use crate::when::{parse_instant_ms, parse_step_ms, show_instant, show_rfc3339};
 const RANGE_MS: i64 = 86_400_000;
 /// Steps that are asked for at once.
 const STEPS_AT_ONCE: i64 = 2_000;
+/// Single steps at which an expression may fail; from then on it fails for all steps that were asked for at once.
+const FAILURES_MAX: u32 = 100;
 /// Most evaluations of a group.
 const EVALUATIONS_MAX: i64 = 2_000_000;
 const TEMPLATE: &str = "{msg:28!} {wide_bar} {pos}/{len} evaluations {eta}";
@@ -154,13 +156,59 @@ struct Stretch {
     from_ms: i64,
     to_ms: i64,
     elements: Result<HashMap<i64, Vec<VectorElement>>, String>,
+    pace: Pace,
+}
+
+/// How much of an expression is asked for at once. A query over a range fails whole where it fails at one step, and the others are wanted:
+/// so fewer are asked for until the rest is answered or one is left, and then more again.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    steps: i64,
+    /// Single steps that failed.
+    failures: u32,
+}
+
+impl Pace {
+    /// Asks for so many steps as are answered together, `steps_max` at most; how many that were, and what was said. What `is_over` when it
+    /// failed is not asked again.
+    fn ask<T>(
+        &mut self,
+        steps_max: i64,
+        mut ask: impl FnMut(i64) -> Result<T, String>,
+        is_over: impl Fn() -> bool,
+    ) -> (i64, Result<T, String>) {
+        let mut steps = self.steps.saturating_mul(2).min(STEPS_AT_ONCE).min(steps_max).max(1);
+        loop {
+            let answer = ask(steps);
+            self.steps = steps;
+            if answer.is_ok() || is_over() {
+                return (steps, answer);
+            }
+            if steps == 1 {
+                self.failures = self.failures.saturating_add(1);
+                return (steps, answer);
+            }
+            if self.failures >= FAILURES_MAX {
+                let told = |why| {
+                    format!(
+                        "{why}; it failed at {FAILURES_MAX} moments before, so that others are not asked for one by one"
+                    )
+                };
+                return (steps, answer.map_err(told));
+            }
+            steps /= 2;
+        }
+    }
 }
 
 impl History<'_> {
-    /// What `expr` is from `from_ms` on. One that cannot be computed is asked once for the whole stretch.
-    fn ask(&self, expr: &str, from_ms: i64) -> Stretch {
-        let to_ms = self.end_ms.min(from_ms.saturating_add(self.step_ms.saturating_mul(STEPS_AT_ONCE - 1)));
-        Stretch { from_ms, to_ms, elements: self.elements(expr, from_ms, to_ms) }
+    /// What `expr` is from `from_ms` on, asked for at `pace`.
+    fn ask(&self, expr: &str, from_ms: i64, mut pace: Pace) -> Stretch {
+        let end_of = |steps: i64| from_ms.saturating_add(self.step_ms.saturating_mul(steps - 1));
+        let steps_max = self.end_ms.saturating_sub(from_ms) / self.step_ms + 1;
+        let is_gone = || self.gone.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let (steps, elements) = pace.ask(steps_max, |steps| self.elements(expr, from_ms, end_of(steps)), is_gone);
+        Stretch { from_ms, to_ms: end_of(steps), elements, pace }
     }
 
     fn elements(&self, expr: &str, from_ms: i64, to_ms: i64) -> Result<HashMap<i64, Vec<VectorElement>>, String> {
@@ -196,7 +244,8 @@ impl World for History<'_> {
             (stretch.from_ms..=stretch.to_ms).contains(&at_ms) && (at_ms - stretch.from_ms) % self.step_ms == 0
         };
         if !known.get(&expr).is_some_and(fits) {
-            known.insert(expr.clone(), self.ask(&expr, at_ms));
+            let pace = known.get(&expr).map_or(Pace { steps: STEPS_AT_ONCE, failures: 0 }, |stretch| stretch.pace);
+            known.insert(expr.clone(), self.ask(&expr, at_ms, pace));
         }
         let Some(stretch) = known.get(&expr) else { return Ok(Vec::new()) };
         let elements = stretch.elements.as_ref().map_err(Clone::clone)?;
@@ -246,4 +295,56 @@ fn as_json(fired: &[Fired], (start_ms, end_ms): (i64, i64)) -> serde_json::Value
         "start": show_rfc3339(start_ms), "end": show_rfc3339(end_ms),
         "fired": fired.iter().map(one).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asks for `count` steps of which those fail that `fails` says: the steps that were found to fail, and how often was asked.
+    fn walked(count: i64, fails: impl Fn(i64) -> bool) -> (Vec<i64>, u32) {
+        let (mut pace, mut at, mut failed, mut requests) =
+            (Pace { steps: STEPS_AT_ONCE, failures: 0 }, 0, Vec::new(), 0);
+        while at < count {
+            let ask = |steps: i64| {
+                requests += 1;
+                if (at..at + steps).any(&fails) { Err("no".to_owned()) } else { Ok(()) }
+            };
+            let (steps, answer) = pace.ask(count - at, ask, || false);
+            if answer.is_err() {
+                failed.extend(at..at + steps);
+            }
+            at += steps;
+        }
+        (failed, requests)
+    }
+
+    #[test]
+    fn a_moment_that_fails_costs_no_other() {
+        assert_eq!(walked(10_000, |_| false), (vec![], 5));
+        let (failed, requests) = walked(10_000, |at| at == 4_321);
+        assert_eq!(failed, [4_321]);
+        assert!(requests < 100, "{requests} requests");
+        assert_eq!(walked(1, |_| true), (vec![0], 1));
+        let (failed, _) = walked(500, |at| at % 50 == 7);
+        assert_eq!(failed, (0..10).map(|at| at * 50 + 7).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_always_fails_is_not_asked_for_at_each_moment() {
+        let (failed, requests) = walked(100_000, |_| true);
+        assert_eq!(failed.len(), 100_000);
+        assert!(requests < 1_000, "{requests} requests");
+    }
+
+    #[test]
+    fn what_is_over_is_asked_once() {
+        let (mut pace, mut requests) = (Pace { steps: STEPS_AT_ONCE, failures: 0 }, 0);
+        let ask = |_| {
+            requests += 1;
+            Err::<(), _>("gone".to_owned())
+        };
+        assert!(pace.ask(9_000, ask, || true).1.is_err());
+        assert_eq!(requests, 1);
+    }
 }
