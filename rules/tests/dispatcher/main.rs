@@ -4,5 +4,6 @@ mod clock;
 mod killed;
 mod lives;
 mod model;
+mod panics;
 mod restarts;
 mod stage;

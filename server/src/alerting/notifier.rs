@@ -3,7 +3,7 @@
 //! Alerts and the outcomes of deliveries are left in an inbox, so that nobody waits for the dispatcher; people's changes go to it directly and are on
 //! the shelf before they are answered. What is to be said is on the shelf before it is handed over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -46,7 +46,7 @@ pub struct Notifier {
 #[derive(Default)]
 struct Inbox {
     alerts: BTreeMap<Fingerprint, Vec<Incoming>>,
-    outcomes: Vec<(u64, Delivered)>,
+    outcomes: VecDeque<(u64, Delivered)>,
     woken: bool,
 }
 
@@ -203,16 +203,15 @@ impl Notifier {
     pub fn step(self: &Arc<Self>) -> i64 {
         self.take_inbox();
         let (mut dispatcher, now_ms) = self.enter();
-        let due = dispatcher.due(now_ms);
+        // All are reported on, also where something panics from here on.
+        let report = |Outgoing { ticket, notification }: Outgoing| {
+            (notification, Report { notifier: Arc::downgrade(self), ticket, is_told: false })
+        };
+        let due: Vec<(Notification, Report)> = dispatcher.due(now_ms).into_iter().map(report).collect();
         // Told what cannot be written is better than not told.
         let _ = self.write(&mut dispatcher, now_ms);
         let next_ms = dispatcher.next_due_ms();
         drop(dispatcher);
-        // All are reported on, also where sending one of them panics.
-        let report = |Outgoing { ticket, notification }: Outgoing| {
-            (notification, Report { notifier: Arc::downgrade(self), ticket, is_told: false })
-        };
-        let due: Vec<(Notification, Report)> = due.into_iter().map(report).collect();
         for (notification, report) in due {
             self.send(notification, report);
         }
@@ -220,15 +219,14 @@ impl Notifier {
     }
 
     fn take_inbox(&self) {
-        let (alerts, outcomes) = {
-            let mut inbox = lock(&self.inbox);
-            (std::mem::take(&mut inbox.alerts), std::mem::take(&mut inbox.outcomes))
-        };
         let (mut dispatcher, now_ms) = self.enter();
-        dispatcher.put(alerts.into_values().flatten(), now_ms);
-        for (ticket, delivered) in outcomes {
+        // Nobody tells an outcome again, as senders do alerts: each is taken by itself, and before anything that others wrote.
+        let next = || lock(&self.inbox).outcomes.pop_front();
+        while let Some((ticket, delivered)) = next() {
             dispatcher.delivered(ticket, &delivered, now_ms);
         }
+        let alerts = std::mem::take(&mut lock(&self.inbox).alerts);
+        dispatcher.put(alerts.into_values().flatten(), now_ms);
         let _ = self.write(&mut dispatcher, now_ms);
     }
 
@@ -246,7 +244,9 @@ impl Notifier {
         if changes.is_empty() {
             return Ok(());
         }
-        self.shelf.change(&changes).inspect_err(|error| {
+        let panicked = |_| Err(ShelfError("writing it panicked; the log has the details".to_owned()));
+        let written = catch_unwind(AssertUnwindSafe(|| self.shelf.change(&changes))).unwrap_or_else(panicked);
+        written.inspect_err(|error| {
             dispatcher.give_back(changes);
             if self.counts.shelf_failures.fetch_add(1, Ordering::Relaxed).is_multiple_of(60) {
                 tracing::error!(
@@ -336,7 +336,7 @@ impl Report {
     fn put(&mut self, delivered: Delivered) {
         self.is_told = true;
         let Some(notifier) = self.notifier.upgrade() else { return };
-        lock(&notifier.inbox).outcomes.push((self.ticket, delivered));
+        lock(&notifier.inbox).outcomes.push_back((self.ticket, delivered));
         notifier.wake();
     }
 }
@@ -534,6 +534,41 @@ receivers: [{name: ops, webhook_configs: [{url: 'http://x/'}]}]";
         }
         assert_eq!(*lock(&sink.told), ["first notification: 1"; 2]);
         notifier.stop();
+        notifier.finish();
+        assert_eq!(notifier.look(|dispatcher, _| dispatcher.in_flight()), 0);
+    }
+
+    /// A shelf that panics at one of its changes.
+    struct Panics {
+        shelf: MemoryShelf,
+        changes_left: AtomicU64,
+    }
+
+    impl Shelf for Panics {
+        fn load(&self) -> Result<Vec<rules::shelf::Entry>, ShelfError> {
+            self.shelf.load()
+        }
+
+        fn change(&self, changes: &[rules::shelf::Change]) -> Result<(), ShelfError> {
+            assert!(self.changes_left.fetch_sub(1, Ordering::Relaxed) > 0, "as wanted");
+            self.shelf.change(changes)
+        }
+    }
+
+    #[test]
+    fn a_shelf_that_panics_keeps_nothing_from_anybody() {
+        let (clock, sink) = (Arc::new(ManualClock::new(TimestampMs(1000))), Arc::new(Sink::default()));
+        let config = CONFIG.replace("ops, group_wait", "ops, group_by: [alertname], group_wait");
+        let config = Arc::new(rules::config::read("am.yml", &config).expect("a file"));
+        // The first change is what is known of the alerts, the second what is sent of them.
+        let shelf = Panics { shelf: MemoryShelf::default(), changes_left: AtomicU64::new(1) };
+        let events = Arc::new(EventFiles::new(None, 0));
+        let notifier = Notifier::open(config, Box::new(shelf), events, clock as _).expect("a shelf");
+        notifier.connect(Arc::clone(&sink) as _);
+        notifier.tell(vec![posted("a", 500_000), posted("b", 500_000)]);
+        notifier.guarded_step();
+        assert_eq!(*lock(&sink.told), ["first notification: 1"; 2]);
+        assert_eq!(notifier.counts.shelf_failures.load(Ordering::Relaxed), 1);
         notifier.finish();
         assert_eq!(notifier.look(|dispatcher, _| dispatcher.in_flight()), 0);
     }

@@ -1,6 +1,7 @@
 //! A look at a group: who is told what of it now, and what becomes of what was sent.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::gates::Seen;
 use super::group::{Group, GroupId, Open};
@@ -63,25 +64,28 @@ impl Dispatcher {
     }
 
     /// Looks at a group.
-    pub(super) fn flush(&mut self, id: &GroupId, now_ms: i64, out: &mut Vec<Outgoing>) {
+    pub(super) fn flush(&mut self, id: &GroupId, now_ms: i64) {
+        self.change_group(id, |this, group| {
+            group.looked(now_ms);
+            if !group.members.is_empty() {
+                this.decide_all(id, group, now_ms);
+                this.settle(id, group);
+            }
+        });
+    }
+
+    /// Takes a group out to be changed, and puts it back, also where `change` panics: it is looked at again when it is due next.
+    fn change_group(&mut self, id: &GroupId, change: impl FnOnce(&mut Self, &mut Group)) {
         let Some(mut group) = self.groups.remove(id) else { return };
         self.queue.remove(&(group.due_ms(), id.clone()));
-        group.looked(now_ms);
-        if !group.members.is_empty() {
-            self.decide_all(id, &mut group, now_ms, out);
-            self.settle(id, &mut group);
-        }
-        self.put_back(id.clone(), group);
-    }
-
-    /// Puts a group back that was taken out to be changed.
-    fn put_back(&mut self, id: GroupId, mut group: Group) {
-        Self::shelve_timer(&mut self.changed, &id, &mut group);
+        let changed = catch_unwind(AssertUnwindSafe(|| change(self, &mut group)));
+        Self::shelve_timer(&mut self.changed, id, &mut group);
         self.queue.insert((group.due_ms(), id.clone()));
-        self.groups.insert(id, group);
+        self.groups.insert(id.clone(), group);
+        changed.unwrap_or_else(|panic| resume_unwind(panic));
     }
 
-    fn decide_all(&mut self, id: &GroupId, group: &mut Group, now_ms: i64, out: &mut Vec<Outgoing>) {
+    fn decide_all(&mut self, id: &GroupId, group: &mut Group, now_ms: i64) {
         let (seen, recheck_ms) = self.look(group, now_ms);
         self.note_suppressions(group, &seen, now_ms);
         if let Some(recheck_ms) = recheck_ms {
@@ -130,21 +134,19 @@ impl Dispatcher {
                 at_ms: now_ms,
                 deadline_ms: now_ms.saturating_add(group.options.interval_ms.max(DELIVERY_MS_MIN)),
             };
-            group.flights.insert(key.clone(), false);
             let value = stored::told_value(self.log.sends(&key, &told, group.options.repeat_ms));
             self.changed.insert(stored::told_key(&key), Some(value));
-            let flight =
-                Flight { group: Some(id.clone()), target: key, told, repeat_ms: group.options.repeat_ms, notification };
-            out.push(self.launch(flight));
+            let (repeat_ms, target) = (group.options.repeat_ms, key.clone());
+            self.launch(Flight { group: Some(id.clone()), target, told, repeat_ms, notification });
+            group.flights.insert(key, false);
         }
         group.open = Some(open);
     }
 
-    pub(super) fn launch(&mut self, flight: Flight) -> Outgoing {
+    pub(super) fn launch(&mut self, flight: Flight) {
         self.last_ticket += 1;
-        let outgoing = Outgoing { ticket: self.last_ticket, notification: flight.notification.clone() };
+        self.ready.push(Outgoing { ticket: self.last_ticket, notification: flight.notification.clone() });
         self.flights.insert(self.last_ticket, flight);
-        outgoing
     }
 
     /// Ended alerts that leave the group when everybody was told. One that is kept quiet stays where its route looks again afterwards
@@ -237,6 +239,9 @@ impl Dispatcher {
     pub fn delivered(&mut self, ticket: u64, delivered: &Delivered, now_ms: i64) {
         self.watch_clock(now_ms);
         let Some(flight) = self.flights.remove(&ticket) else { return };
+        // First, so that whatever panics below, the group waits for nothing that does not come.
+        let group = flight.group.as_ref().and_then(|id| self.groups.get_mut(id));
+        let again = group.and_then(|group| group.flights.remove(&flight.target)).unwrap_or(false);
         self.record_delivery(&flight, delivered, now_ms);
         let is_taken = matches!(delivered, Delivered::Taken { .. });
         if is_taken && flight.group.is_some() {
@@ -246,20 +251,18 @@ impl Dispatcher {
             self.changed.insert(stored::told_key(&flight.target), value);
         }
         let Some(id) = flight.group else { return };
-        let Some(mut group) = self.groups.remove(&id) else { return };
-        self.queue.remove(&(group.due_ms(), id.clone()));
-        let again = group.flights.remove(&flight.target).unwrap_or(false);
-        if let Some(open) = group.open.as_mut().filter(|_| !is_taken) {
-            open.failed = true;
-        }
-        if again {
-            group.look_at(now_ms);
-        }
-        if let Some(first) = group.options.escalation.first().filter(|_| is_taken && flight.target.step.is_none()) {
-            group.look_at(now_ms.saturating_add(first.after_ms));
-        }
-        self.settle(&id, &mut group);
-        self.put_back(id, group);
+        self.change_group(&id, |this, group| {
+            if let Some(open) = group.open.as_mut().filter(|_| !is_taken) {
+                open.failed = true;
+            }
+            if again {
+                group.look_at(now_ms);
+            }
+            if let Some(first) = group.options.escalation.first().filter(|_| is_taken && flight.target.step.is_none()) {
+                group.look_at(now_ms.saturating_add(first.after_ms));
+            }
+            this.settle(&id, group);
+        });
     }
 
     fn record_delivery(&self, flight: &Flight, delivered: &Delivered, now_ms: i64) {

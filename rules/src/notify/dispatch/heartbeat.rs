@@ -2,7 +2,7 @@
 
 use model::Labels;
 
-use super::{Dispatcher, Flight, Outgoing};
+use super::{Dispatcher, Flight};
 use crate::config::{Config, Heartbeat};
 use crate::notify::decision::{Reason, Told};
 use crate::notify::delivery::{Notification, NotifiedAlert};
@@ -49,7 +49,7 @@ impl Beat {
 
 impl Dispatcher {
     /// Tells that all is well, if it is time.
-    pub(super) fn beat(&mut self, now_ms: i64, out: &mut Vec<Outgoing>) {
+    pub(super) fn beat(&mut self, now_ms: i64) {
         let Some(of) = self.heartbeat.of.clone() else { return };
         if self.heartbeat.next_ms.is_none_or(|next_ms| next_ms > now_ms) {
             return;
@@ -87,7 +87,7 @@ impl Dispatcher {
                 deadline_ms: now_ms.saturating_add(of.interval_ms),
             };
             let flight = Flight { group: None, target, told: Told::default(), repeat_ms: 0, notification };
-            out.push(self.launch(flight));
+            self.launch(flight);
         }
     }
 }

@@ -113,6 +113,8 @@ pub struct Dispatcher {
     groups_of: HashMap<Fingerprint, BTreeSet<GroupId>>,
     flights: BTreeMap<u64, Flight>,
     last_ticket: u64,
+    /// Those that nobody was handed yet: where a look panics, they come with the next.
+    ready: Vec<Outgoing>,
     heartbeat: heartbeat::Beat,
     housekeeping_ms: i64,
     /// The latest time it was told.
@@ -164,6 +166,7 @@ impl Dispatcher {
             groups_of: HashMap::new(),
             flights: BTreeMap::new(),
             last_ticket: 0,
+            ready: Vec::new(),
             seen_ms: now_ms,
             housekeeping_ms: now_ms.saturating_add(HOUSEKEEPING_MS),
             changed: BTreeMap::new(),
@@ -356,16 +359,15 @@ impl Dispatcher {
     /// Looks at every group that is due at `now_ms`. What comes out is to be delivered, each told by [`Self::delivered`].
     pub fn due(&mut self, now_ms: i64) -> Vec<Outgoing> {
         self.sweep(now_ms);
-        let mut out = Vec::new();
         while let Some((_, id)) = self.queue.first().filter(|(at_ms, _)| *at_ms <= now_ms).cloned() {
-            self.flush(&id, now_ms, &mut out);
+            self.flush(&id, now_ms);
         }
-        self.beat(now_ms, &mut out);
+        self.beat(now_ms);
         if now_ms >= self.housekeeping_ms {
             self.housekeeping_ms = now_ms.saturating_add(HOUSEKEEPING_MS);
             self.keep_house(now_ms);
         }
-        out
+        std::mem::take(&mut self.ready)
     }
 
     /// What changed since the last call, for the shelf. Whoever cannot write it gives it back.
