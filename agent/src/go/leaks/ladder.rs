@@ -148,6 +148,7 @@ impl Ladder {
         let together = self.together(census);
         for (site, count) in &together {
             seen.insert(site, (sampling.look(count), None));
+            self.part_ways(site, narrow(count.count), options);
         }
         for (site, track) in &mut self.sites {
             track.add(seen.get(site).map_or_else(Look::default, |(look, _)| *look));
@@ -182,7 +183,8 @@ impl Ladder {
         for group in groups.chunk_by(same) {
             let Some((first, _)) = group.first() else { continue };
             let site = Site { wait: ANY_WAIT.to_owned(), ..(*first).clone() };
-            if group.len() > 1 || self.sites.contains_key(&site) {
+            // All of them may wait for another thing than before.
+            if group.len() > 1 || self.parts(&site).any(|(part, _)| part.wait != first.wait) {
                 let count = group.iter().map(|(_, count)| count.count).fold(0, u64::saturating_add);
                 let newcomers = group.iter().map(|(_, count)| count.newcomers);
                 let newcomers = newcomers.reduce(|a, b| a.zip(b).map(|(a, b)| a.saturating_add(b))).flatten();
@@ -195,29 +197,37 @@ impl Ladder {
 
     /// Begins to follow a site, if need be in place of the least one that nothing is said of.
     fn follow(&mut self, site: &Site, look: Look, is_first: bool, options: &LeakOptions) {
-        if self.sites.len() >= options.sites_max {
-            let least = self.sites.iter().filter(|(_, track)| track.grade().is_none());
-            let least = least.min_by_key(|(_, track)| track.count()).map(|(site, track)| (site.clone(), track.count()));
-            match least {
-                Some((least, count)) if count < look.count => drop(self.sites.remove(&least)),
-                _ => return,
-            }
+        if self.has_room(look.count, options) {
+            self.sites.insert(site.clone(), Track::begin(look, !is_first));
         }
-        let track = self.sole_part(site).unwrap_or_else(|| Track::begin(look, !is_first));
-        self.sites.insert(site.clone(), track);
+    }
+
+    /// Begins to follow all `count` goroutines of a site that no longer wait for the same, with the history that they had until then. To be
+    /// told before what is seen now is added: to that history all of them are to be added, and not those of the one part that are left.
+    fn part_ways(&mut self, site: &Site, count: u32, options: &LeakOptions) {
+        if count < FOLLOWED_MIN || self.sites.contains_key(site) {
+            return;
+        }
+        if let Some(track) = self.sole_part(site)
+            && self.has_room(count, options)
+        {
+            self.sites.insert(site.clone(), track);
+        }
+    }
+
+    /// Whether one more site of `count` goroutines can be followed; makes room for it where that is to be had.
+    fn has_room(&mut self, count: u32, options: &LeakOptions) -> bool {
+        if self.sites.len() < options.sites_max {
+            return true;
+        }
+        let least = self.sites.iter().filter(|(_, track)| track.grade().is_none());
+        let least = least.min_by_key(|(_, track)| track.count()).map(|(site, track)| (site.clone(), track.count()));
+        least.is_some_and(|(least, fewest)| fewest < count && self.sites.remove(&least).is_some())
     }
 
     /// What all goroutines of a site were until now, when they all waited for the same: the history of the one part.
     fn sole_part(&self, site: &Site) -> Option<Track> {
-        if site.wait != ANY_WAIT {
-            return None;
-        }
-        let from = Site { wait: String::new(), ..site.clone() };
-        let parts = self
-            .sites
-            .range(from..)
-            .take_while(|(part, _)| part.function == site.function && part.created_by == site.created_by);
-        let largest = parts.max_by_key(|(_, track)| track.count())?;
+        let largest = self.parts(site).max_by_key(|(_, track)| track.count())?;
         Some(largest.1.history())
     }
 
@@ -268,12 +278,16 @@ impl Ladder {
 
     /// Whether a part of the site, those that wait for one thing, has that grade or a higher one.
     fn told_by_part(&self, site: &Site, grade: Grade) -> bool {
+        let parts = self.parts(site).filter(|(part, _)| part.wait != ANY_WAIT);
+        parts.filter_map(|(_, part)| part.grade()).any(|(of, _)| of >= grade)
+    }
+
+    /// What is followed of a site, whatever its goroutines wait for: each part, and all of them.
+    fn parts(&self, site: &Site) -> impl Iterator<Item = (&Site, &Track)> {
         let from = Site { wait: String::new(), ..site.clone() };
-        let parts = self
-            .sites
+        self.sites
             .range(from..)
-            .take_while(|(part, _)| part.function == site.function && part.created_by == site.created_by);
-        parts.filter(|(part, _)| part.wait != ANY_WAIT).any(|(_, part)| part.grade().is_some_and(|(of, _)| of >= grade))
+            .take_while(move |(part, _)| part.function == site.function && part.created_by == site.created_by)
     }
 
     /// How many sites are followed.

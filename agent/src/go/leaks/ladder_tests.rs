@@ -78,6 +78,24 @@ fn goroutines_that_change_what_they_wait_for_are_judged_together() {
 }
 
 #[test]
+fn goroutines_that_all_wake_at_once_are_told_on() {
+    // Those that sleep leak. At a single look most are awake, as on a busy machine.
+    let wake = |minute: u64, awake: u64| {
+        let all = 20 + minute;
+        let awake = if minute == 97 { all * awake / 100 } else { 0 };
+        vec![("main.retry", "sleep", all - awake), ("main.retry", "runnable", awake)]
+    };
+    for awake in [60, 90, 100] {
+        let alone = |minute| wake(minute, awake).into_iter().filter(|(.., count)| *count > 0).collect();
+        for minutes in [96, 101, 106, 111, 136] {
+            let told = verdict(&run(minutes, alone, None));
+            let named: Vec<_> = told.sites.iter().map(|of| (of.site.function.as_str(), of.count)).collect();
+            assert_eq!(named, [("main.retry", 19 + minutes.unsigned_abs())], "{awake} % awake, {minutes} minutes");
+        }
+    }
+}
+
+#[test]
 fn allowed_sites_are_judged_by_the_runtime_alone() {
     let kept = |minute: u64| {
         vec![("net/http.(*conn).serve", "IO wait", 5 + 4 * minute), ("runtime.bgsweep", "GC sweep wait", minute * 9)]
