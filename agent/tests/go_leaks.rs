@@ -40,6 +40,8 @@ const AT_ONCE: usize = 8;
 const FRAMES_MAX: usize = 128;
 /// What the runtime counts from Go 1.26 on.
 const CREATED: &str = "go_sched_goroutines_created_goroutines_total";
+/// Readings that are tried of one look.
+const READINGS_MAX: usize = 100;
 /// Longest profile.
 const PROFILE_BYTES_MAX: usize = 4 << 20;
 
@@ -196,6 +198,14 @@ impl Memory {
         Self { censuses: outside.censuses(), outside, config, life, looks: Vec::new() }
     }
 
+    /// One reading. There is none when its time runs out, as on a machine that stands still meanwhile.
+    fn read(&mut self, at_ms: i64) -> Option<(Census, Readings)> {
+        let mut out = Readings::new(at_ms);
+        self.outside.collect(&mut out).ok()?;
+        let census = Census::clone(self.censuses.lock().get(&self.life)?);
+        (census.at_ms == at_ms).then_some((census, out))
+    }
+
     /// Counts at `at_ms`. How long goroutines have been blocked is put into virtual time.
     fn census(&mut self, at_ms: i64) -> Option<(Census, Option<u64>)> {
         // A step takes as much of real time as it does: what is blocked for long was so at the look of then.
@@ -205,9 +215,7 @@ impl Memory {
         self.config.go.memory.leak_blocked_ms = blocked_ms.unwrap_or(u64::MAX);
         self.outside.configure(&self.config);
         self.looks.push(Instant::now());
-        let mut out = Readings::new(at_ms);
-        self.outside.collect(&mut out).ok()?;
-        let mut census = Census::clone(self.censuses.lock().get(&self.life)?);
+        let (mut census, out) = (0..READINGS_MAX).find_map(|_| self.read(at_ms))?;
         for count in census.sites.values_mut() {
             let since = |ms| Instant::now().checked_sub(std::time::Duration::from_millis(ms));
             count.longest_blocked_ms = count.longest_blocked_ms.and_then(since).map(|since| {
