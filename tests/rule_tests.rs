@@ -66,7 +66,7 @@ fn what_cannot_be_run_is_told_with_its_place() {
 fn shipped_rules_are_evaluated_unless_they_are_switched_off() {
     let groups = |args: &[&str], wanted: usize| {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let server = Server::start(folder.path(), args);
+        let server = Server::start_command("server", folder.path(), args);
         let count = || server.get("/api/v1/rules").json()["data"]["groups"].as_array().map_or(0, Vec::len);
         let until = Instant::now() + PATIENCE;
         // They are read behind the server's back.

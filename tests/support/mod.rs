@@ -62,12 +62,14 @@ fn listening_url(stdout: &mut BufReader<ChildStdout>) -> String {
 }
 
 impl Server {
-    /// Starts `metrickit server` on port 0 with `data` and more arguments, and waits until it is ready.
+    /// Starts `metrickit server` on port 0 with `data` and more arguments, and waits until it is ready. What a test compares would change
+    /// with the machine it runs on if shipped rules looked at it.
     pub fn start(data: &Path, args: &[&str]) -> Self {
-        Self::start_command("server", data, args)
+        let unruled: &[&str] = if args.contains(&"--shipped-rules") { &[] } else { &["--shipped-rules", "off"] };
+        Self::start_command("server", data, &[unruled, args].concat())
     }
 
-    /// As [`start`](Self::start), for `server` or `up`.
+    /// As [`start`](Self::start), for `server` or `up` as they are without arguments.
     pub fn start_command(subcommand: &str, data: &Path, args: &[&str]) -> Self {
         Self::start_at(subcommand, "127.0.0.1:0", data, args)
     }
