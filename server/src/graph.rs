@@ -10,7 +10,6 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
-use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::alerting::listed::Listed;
@@ -67,7 +66,7 @@ async fn answered(app: Arc<App>, request: Request, target: &str) -> Result<(Stat
 fn page(expr: &str, now_ms: i64, answer_at: &str, answer: &[u8]) -> Response {
     let too_long = || serde_json::json!({"error": format!("the answer is longer than {ANSWER_BYTES_MAX} bytes")});
     let answer = serde_json::from_slice(answer).unwrap_or_else(|_| too_long());
-    let at = Timestamp::from_millisecond(now_ms).map(|at| at.strftime("%F %T UTC").to_string()).unwrap_or_default();
+    let at = html::moment(now_ms);
     let body = format!(
         "<h1>What this query answers</h1>\n<pre><code>{}</code></pre>\n<p>At {at}.</p>\n{}\n\
          <p><a href=\"{answer_at}\">As JSON</a> · <a href=\"runbooks\">Runbooks</a> · in a terminal, also over time: <code>metrickit query</code></p>",

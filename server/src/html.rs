@@ -3,6 +3,7 @@
 use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, VARY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
+use jiff::Timestamp;
 pub(crate) use rules::template::escape_html as escaped;
 
 /// What a page may load: its own style. No script runs and no other page shows it, whatever a text in it says.
@@ -28,6 +29,11 @@ pub(crate) fn missing(title: &str, message: &str, runbooks: &str) -> Response {
         title = escaped(title)
     );
     varies((StatusCode::NOT_FOUND, page(title, &body)).into_response())
+}
+
+/// A moment for people, to the second; empty where it is none that a calendar has.
+pub(crate) fn moment(at_ms: i64) -> String {
+    Timestamp::from_millisecond(at_ms).map(|at| at.strftime("%F %T UTC").to_string()).unwrap_or_default()
 }
 
 /// `response`, which is another one for browsers: caches have to know.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::extract::State as AppState;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
-use jiff::Timestamp;
 use model::Labels;
 use model::labels::{METRIC_NAME, Quoted};
 use model::time::ShowDuration;
@@ -36,7 +35,7 @@ pub(crate) async fn alerts(AppState(app): AppState<Arc<App>>, headers: HeaderMap
         let wanted = |view: &AlertView| listed.takes(true, || view.bytes());
         let mut firing = app.notifier.look(|dispatcher, now_ms| dispatcher.alerts_by(now_ms, wanted))?;
         // What somebody has to look at first; of that the newest.
-        firing.sort_by_key(|view| (is_quiet(view), -view.kept.posted.starts_ms));
+        firing.sort_by_key(|view| (view.is_quiet(), -view.kept.posted.starts_ms));
         let mut pending = Vec::new();
         for slot in &app.alerting.loaded().slots {
             for alert in slot.shown().rules.iter().flat_map(|rule| &rule.alerts) {
@@ -51,11 +50,6 @@ pub(crate) async fn alerts(AppState(app): AppState<Arc<App>>, headers: HeaderMap
     })
     .await??;
     Ok(html::varies(html::page("Alerts – MetricKit", &body)))
-}
-
-/// Whether something keeps an alert from being told.
-fn is_quiet(view: &AlertView) -> bool {
-    !(view.silenced_by.is_empty() && view.inhibited_by.is_empty() && view.muted_by.is_empty())
 }
 
 /// A row of the table of what fires.
@@ -86,8 +80,8 @@ fn row(view: &AlertView, now_ms: i64) -> String {
 /// The page about alerts that fire and those that wait for their time.
 fn body(firing: &[AlertView], pending: &[(i64, Labels)], now_ms: i64) -> String {
     let mut out = String::from("<h1>Alerts</h1>\n");
-    let at = Timestamp::from_millisecond(now_ms).map(|at| at.strftime("%F %T UTC").to_string()).unwrap_or_default();
-    let quiet = firing.iter().filter(|view| is_quiet(view)).count();
+    let at = html::moment(now_ms);
+    let quiet = firing.iter().filter(|view| view.is_quiet()).count();
     let _ =
         writeln!(out, "<p>At {at}. Firing: {}, of them quiet: {quiet}. Pending: {}.</p>", firing.len(), pending.len());
     if !firing.is_empty() {

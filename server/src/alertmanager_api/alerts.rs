@@ -142,8 +142,7 @@ impl Wanted {
     }
 
     fn takes(&self, view: &AlertView) -> bool {
-        let is_active = view.silenced_by.is_empty() && view.inhibited_by.is_empty() && view.muted_by.is_empty();
-        (self.active || !is_active)
+        (self.active || view.is_quiet())
             && (self.silenced || view.silenced_by.is_empty())
             && (self.inhibited || view.inhibited_by.is_empty())
             && (self.muted || view.muted_by.is_empty())

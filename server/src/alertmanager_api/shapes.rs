@@ -30,7 +30,6 @@ pub(crate) fn labels(labels: LabelsRef<'_>) -> Value {
 /// An alert.
 pub(crate) fn alert(view: &AlertView) -> Value {
     let posted = &view.kept.posted;
-    let is_quiet = !(view.silenced_by.is_empty() && view.inhibited_by.is_empty() && view.muted_by.is_empty());
     let mut shown = json!({
         "labels": labels(posted.labels.as_ref()),
         "annotations": posted.annotations,
@@ -40,7 +39,7 @@ pub(crate) fn alert(view: &AlertView) -> Value {
         "fingerprint": fingerprint_text(view.fingerprint),
         "receivers": view.receivers.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>(),
         "status": {
-            "state": if is_quiet { "suppressed" } else { "active" },
+            "state": if view.is_quiet() { "suppressed" } else { "active" },
             "silencedBy": view.silenced_by,
             "inhibitedBy": view.inhibited_by.iter().map(|alert| fingerprint_text(*alert)).collect::<Vec<_>>(),
             "mutedBy": view.muted_by,

@@ -79,6 +79,11 @@ pub struct MuteView {
 }
 
 impl AlertView {
+    /// Whether something keeps it from being told.
+    pub fn is_quiet(&self) -> bool {
+        !(self.silenced_by.is_empty() && self.inhibited_by.is_empty() && self.muted_by.is_empty())
+    }
+
     /// The memory that it takes, about.
     pub fn bytes(&self) -> usize {
         /// What a text takes besides its bytes, in a list or a map.
