@@ -41,7 +41,7 @@ const FRAMES_MAX: usize = 128;
 /// What the runtime counts from Go 1.26 on.
 const CREATED: &str = "go_sched_goroutines_created_goroutines_total";
 /// Readings that are tried of one look.
-const READINGS_MAX: usize = 100;
+const READINGS_MAX: usize = 20;
 /// Longest profile.
 const PROFILE_BYTES_MAX: usize = 4 << 20;
 
@@ -182,6 +182,8 @@ struct Memory {
     life: Life,
     /// When it was looked at.
     looks: Vec<Instant>,
+    /// Whether there was a look without a reading.
+    is_unreadable: bool,
 }
 
 impl Memory {
@@ -195,11 +197,16 @@ impl Memory {
         let mut config = Config::default();
         (config.go.memory.goroutines_interval_ms, config.go.memory.profiles_interval_ms) = (0, u64::MAX);
         let outside = Outside::new(config.go.memory, processes, Ways::new());
-        Self { censuses: outside.censuses(), outside, config, life, looks: Vec::new() }
+        Self { censuses: outside.censuses(), outside, config, life, looks: Vec::new(), is_unreadable: false }
     }
 
-    /// One reading. There is none when its time runs out, as on a machine that stands still meanwhile.
-    fn read(&mut self, at_ms: i64) -> Option<(Census, Readings)> {
+    /// One reading; those count as blocked for long that are since `then`. There is none when its time runs out, as on a machine that
+    /// stands still meanwhile.
+    fn read(&mut self, at_ms: i64, then: Option<Instant>) -> Option<(Census, Readings)> {
+        let blocked_ms = then.map(|then| u64::try_from(then.elapsed().as_millis()).expect("not that long"));
+        self.config.go.memory.leak_blocked_ms = blocked_ms.unwrap_or(u64::MAX);
+        // Makes the reading due, too.
+        self.outside.configure(&self.config);
         let mut out = Readings::new(at_ms);
         self.outside.collect(&mut out).ok()?;
         let census = Census::clone(self.censuses.lock().get(&self.life)?);
@@ -211,11 +218,12 @@ impl Memory {
         // A step takes as much of real time as it does: what is blocked for long was so at the look of then.
         let looks = usize::try_from(LeakOptions::default().blocked_ms / (2 * STEP_MS.unsigned_abs())).expect("few");
         let then = self.looks.len().checked_sub(looks).and_then(|at| self.looks.get(at));
-        let blocked_ms = then.map(|then| u64::try_from(then.elapsed().as_millis()).expect("not that long"));
-        self.config.go.memory.leak_blocked_ms = blocked_ms.unwrap_or(u64::MAX);
-        self.outside.configure(&self.config);
+        let then = then.copied();
         self.looks.push(Instant::now());
-        let (mut census, out) = (0..READINGS_MAX).find_map(|_| self.read(at_ms))?;
+        let tries = if self.is_unreadable { 0 } else { READINGS_MAX };
+        let read = (0..tries).find_map(|_| self.read(at_ms, then));
+        self.is_unreadable = read.is_none();
+        let (mut census, out) = read?;
         for count in census.sites.values_mut() {
             let since = |ms| Instant::now().checked_sub(std::time::Duration::from_millis(ms));
             count.longest_blocked_ms = count.longest_blocked_ms.and_then(since).map(|since| {

@@ -290,7 +290,8 @@ impl View<'_> {
     /// Whether about as many connections came since window `from`.
     fn by_connections(&self, from: usize, growth: u32) -> bool {
         let (Some(first), Some(last)) = (self.process.get(from), self.process.last()) else { return false };
-        let came = last.connections.saturating_sub(first.connections);
+        let [(floor, ceiling), (last_floor, last_ceiling)] = [first.connections, last.connections];
+        let came = last_floor.saturating_sub(floor).max(last_ceiling.saturating_sub(ceiling));
         self.waiting == Waiting::Soft && came > 0 && f64::from(growth) <= PER_CONNECTION * f64::from(came) + 2.0
     }
 

@@ -23,7 +23,7 @@ fn process(count: usize) -> Vec<ProcessWindow> {
         end_ms: at * W + W - 1000,
         total_floor: 0,
         net: 0,
-        connections: 0,
+        connections: (0, 0),
         ended_rate: None,
         load_rate: None,
     };
@@ -139,10 +139,13 @@ fn load_and_connections_explain_what_is_not_stuck() {
     assert!(!finds(&grown(0.5, |window, load| window.load_rate = Some(load))), "requests take longer under load");
     assert!(!finds(&grown(0.8, |window, load| window.ended_rate = Some(load))));
     assert!(finds(&grown(0.8, |window, load| window.ended_rate = Some(load / 1e4))), "too few ended to tell");
-    assert!(!finds(&grown(1.6, |window, load| window.connections = load as u32)), "80 connections for 80 goroutines");
-    assert!(finds(&grown(0.8, |window, load| window.connections = load as u32)), "40 connections");
+    assert!(
+        !finds(&grown(1.6, |window, load| window.connections = (load as u32, load as u32))),
+        "80 connections for 80 goroutines"
+    );
+    assert!(finds(&grown(0.8, |window, load| window.connections = (load as u32, load as u32))), "40 connections");
     let hard = view(&site, &plain, Waiting::Hard);
-    let came = grown(1.6, |window, load| window.connections = load as u32);
+    let came = grown(1.6, |window, load| window.connections = (load as u32, load as u32));
     assert!(View { process: &came, ..hard }.finding(&options).is_some(), "no connection needs a lock");
 }
 

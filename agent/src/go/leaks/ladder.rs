@@ -3,11 +3,11 @@
 //! Keeps a few numbers of each window for the process and for the sites that have more than a handful of goroutines. What it costs is
 //! bounded by `sites_max`: some 2 KiB a site at most, and a few microseconds a site and look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::allow::IO_WAIT;
 use super::baseline::Baseline;
-use super::evidence::run_of;
+use super::evidence::{Waiting, run_of};
 use super::grade::Grade;
 use super::options::LeakOptions;
 use super::track::Track;
@@ -147,7 +147,7 @@ impl Ladder {
             census.sites.iter().map(|(site, count)| (site, (sampling.look(count), Some(count)))).collect();
         let together = self.together(census);
         for (site, count) in &together {
-            seen.insert(site, (sampling.look(count), None));
+            seen.insert(site, (sampling.look(count), Some(count)));
             self.part_ways(site, narrow(count.count), options);
         }
         for (site, track) in &mut self.sites {
@@ -189,7 +189,8 @@ impl Ladder {
                 let newcomers = group.iter().map(|(_, count)| count.newcomers);
                 let newcomers = newcomers.reduce(|a, b| a.zip(b).map(|(a, b)| a.saturating_add(b))).flatten();
                 let line = group.iter().find_map(|(_, count)| count.line.clone());
-                all.push((site, SiteCount { count, newcomers, line, ..SiteCount::default() }));
+                let blocked_at = group.iter().find_map(|(_, count)| count.blocked_at.clone());
+                all.push((site, SiteCount { count, newcomers, line, blocked_at, ..SiteCount::default() }));
             }
         }
         all
@@ -197,46 +198,57 @@ impl Ladder {
 
     /// Begins to follow a site, if need be in place of the least one that nothing is said of.
     fn follow(&mut self, site: &Site, look: Look, is_first: bool, options: &LeakOptions) {
-        if self.has_room(look.count, options) {
+        if self.has_room(site, look.count, options) {
             self.sites.insert(site.clone(), Track::begin(look, !is_first));
         }
     }
 
-    /// Begins to follow all `count` goroutines of a site that no longer wait for the same, with the history that they had until then. To be
-    /// told before what is seen now is added: to that history all of them are to be added, and not those of the one part that are left.
+    /// Begins to follow all `count` goroutines of a site that no longer wait for the same, with the history that they had until then. Called
+    /// before this look is added, so that all of them are added to that history and not only the part that still waits.
     fn part_ways(&mut self, site: &Site, count: u32, options: &LeakOptions) {
         if count < FOLLOWED_MIN || self.sites.contains_key(site) {
             return;
         }
         if let Some(track) = self.sole_part(site)
-            && self.has_room(count, options)
+            && self.has_room(site, count, options)
         {
             self.sites.insert(site.clone(), track);
         }
     }
 
-    /// Whether one more site of `count` goroutines can be followed; makes room for it where that is to be had.
-    fn has_room(&mut self, count: u32, options: &LeakOptions) -> bool {
+    /// Whether `site` with `count` goroutines can be followed; makes room for it where that is to be had, in place of what had fewer for a
+    /// while. What is followed of a function already takes no other function's only place: many wake at one look of a busy machine.
+    fn has_room(&mut self, site: &Site, count: u32, options: &LeakOptions) -> bool {
         if self.sites.len() < options.sites_max {
             return true;
         }
-        let least = self.sites.iter().filter(|(_, track)| track.grade().is_none());
-        let least = least.min_by_key(|(_, track)| track.count()).map(|(site, track)| (site.clone(), track.count()));
-        least.is_some_and(|(least, fewest)| fewest < count && self.sites.remove(&least).is_some())
+        let is_new = self.parts(site).next().is_none();
+        let is_own = |of: &Site| of.function == site.function && of.created_by == site.created_by;
+        let may_go = |of: &Site| is_new || self.parts(of).nth(1).is_some() || is_own(of) && site.wait != ANY_WAIT;
+        let least = self.sites.iter().map(|(of, track)| (of, track, track.recent()));
+        let least = least.filter(|(of, track, recent)| *recent < count && track.grade().is_none() && may_go(of));
+        let least = least.min_by_key(|(.., recent)| *recent).map(|(of, ..)| of.clone());
+        least.is_some_and(|least| self.sites.remove(&least).is_some())
     }
 
-    /// What all goroutines of a site were until now, when they all waited for the same: the history of the one part.
+    /// What all goroutines of a site were until now, when they all waited for the same: the history of the one part. Where there are several,
+    /// the track of all was given up for want of room, and what it was is not known.
     fn sole_part(&self, site: &Site) -> Option<Track> {
-        let largest = self.parts(site).max_by_key(|(_, track)| track.count())?;
-        Some(largest.1.history())
+        let mut parts = self.parts(site).filter(|(_, track)| track.count() > 0);
+        let (_, sole) = parts.next()?;
+        parts.next().is_none().then(|| sole.history())
     }
 
     fn judge(&mut self, began_ms: i64, options: &LeakOptions) {
         let Some(windows) = &self.windows else { return };
         let at_ms = windows.last.at_ms;
+        // Readers of connections wake, and are no less that: all of them together are judged as they are.
+        let readers = self.sites.keys().filter(|site| site.wait == IO_WAIT);
+        let readers: BTreeSet<Site> = readers.map(|site| Site { wait: ANY_WAIT.to_owned(), ..site.clone() }).collect();
         self.sites.retain(|site, track| {
             if !options.allow.contains(site) {
-                track.judge(site, &windows.scales, began_ms, at_ms, options);
+                let waiting = if readers.contains(site) { Waiting::Network } else { Waiting::of(&site.wait) };
+                track.judge(site, waiting, &windows.scales, began_ms, at_ms, options);
             }
             !track.is_idle(FOLLOWED_MIN)
         });
@@ -250,7 +262,7 @@ impl Ladder {
         let Some(windows) = &self.windows else { return Verdict::default() };
         let told = |(site, track): (&Site, &Track)| {
             let (grade, since_ms) = track.grade()?;
-            if site.wait == ANY_WAIT && self.told_by_part(site, grade) {
+            if self.is_told_otherwise(site, (grade, since_ms)) {
                 return None;
             }
             let (floors, growth_per_hour) = track.floors(&windows.scales);
@@ -276,10 +288,14 @@ impl Ladder {
         Verdict { grade, sites }
     }
 
-    /// Whether a part of the site, those that wait for one thing, has that grade or a higher one.
-    fn told_by_part(&self, site: &Site, grade: Grade) -> bool {
-        let parts = self.parts(site).filter(|(part, _)| part.wait != ANY_WAIT);
-        parts.filter_map(|(_, part)| part.grade()).any(|(of, _)| of >= grade)
+    /// Whether the same goroutines are told in the other way, by what they wait for or all together: with a higher grade or, where that is
+    /// the same, for longer, so that what is told does not change to and fro. If that is the same too, by what they wait for.
+    fn is_told_otherwise(&self, site: &Site, (grade, since_ms): (Grade, i64)) -> bool {
+        let is_any = site.wait == ANY_WAIT;
+        let others = self.parts(site).filter(|(part, _)| (part.wait == ANY_WAIT) != is_any);
+        others
+            .filter_map(|(_, other)| other.grade())
+            .any(|(of, since)| of > grade || of == grade && (since < since_ms || is_any && since == since_ms))
     }
 
     /// What is followed of a site, whatever its goroutines wait for: each part, and all of them.

@@ -89,10 +89,61 @@ fn goroutines_that_all_wake_at_once_are_told_on() {
         let alone = |minute| wake(minute, awake).into_iter().filter(|(.., count)| *count > 0).collect();
         for minutes in [96, 101, 106, 111, 136] {
             let told = verdict(&run(minutes, alone, None));
-            let named: Vec<_> = told.sites.iter().map(|of| (of.site.function.as_str(), of.count)).collect();
-            assert_eq!(named, [("main.retry", 19 + minutes.unsigned_abs())], "{awake} % awake, {minutes} minutes");
+            let named: Vec<_> =
+                told.sites.iter().map(|of| (of.site.function.as_str(), of.count, of.since_ms)).collect();
+            let want = ("main.retry", 19 + minutes.unsigned_abs(), 4 * MINUTE);
+            assert_eq!(named, [want], "{awake} % awake, {minutes} minutes");
+        }
+        let wait = |minutes| verdict(&run(minutes, alone, None)).sites[0].site.wait.clone();
+        let later: Vec<_> = (106..200).step_by(5).map(wait).collect();
+        assert!(later.iter().all(|wait| wait == ANY_WAIT), "it is told in one way from then on: {later:?}");
+    }
+}
+
+#[test]
+fn a_level_population_that_wakes_at_once_is_none() {
+    for awake in [10, 60, 99, 100] {
+        let wake = |minute: u64| {
+            let awake = if minute % 48 == 1 { awake } else { 0 };
+            let some = vec![("main.poll", "sleep", 100 - awake), ("main.poll", "runnable", awake)];
+            some.into_iter().filter(|(.., count)| *count > 0).collect()
+        };
+        for minutes in (30..260).step_by(5) {
+            assert_eq!(verdict(&run(minutes, wake, None)), Verdict::default(), "{awake} % awake, {minutes} minutes");
         }
     }
+}
+
+#[test]
+fn connections_whose_readers_wake_at_once_are_none() {
+    // One more connection in two and a half minutes, with one that reads and one that writes. At a look most readers are awake.
+    let connections = |minute: u64| {
+        let all = 20 + minute * 2 / 5;
+        let awake = if minute == 52 || minute == 97 { all * 3 / 5 } else { 0 };
+        vec![("main.read", "IO wait", all - awake), ("main.read", "runnable", awake), ("main.write", "select", all)]
+    };
+    for minutes in (50..200).step_by(5) {
+        let told = verdict(&run(minutes, connections, None)).sites;
+        assert!(told.is_empty(), "{minutes} minutes: {told:?}");
+    }
+}
+
+#[test]
+fn sites_that_wake_at_once_do_not_take_the_place_of_others() {
+    let names: Vec<String> = (0..100).map(|number| format!("main.f{number:02}")).collect();
+    let options = LeakOptions { sites_max: 128, ..LeakOptions::default() };
+    let (mut ladder, mut baseline) = (Ladder::default(), Baseline::default());
+    for minute in 0..110u64 {
+        let wait = if minute == 32 { "runnable" } else { "chan send" };
+        let mut counts: Vec<_> = names.iter().map(|name| (name.as_str(), wait, 200)).collect();
+        counts[7].2 = 5 + minute;
+        let census = census(i64::try_from(minute).expect("small") * MINUTE, &counts);
+        ladder.observe(&census, &Vitals { began_ms: -60 * MINUTE, ..Vitals::default() }, &mut baseline, &options);
+        let followed: BTreeSet<_> = ladder.sites.keys().map(|site| site.function.clone()).collect();
+        assert!(followed.len() == 100 && ladder.followed() <= 128, "{} at {minute}", followed.len());
+    }
+    let told: Vec<_> = ladder.verdict(&options).sites.iter().map(|of| of.site.function.clone()).collect();
+    assert_eq!(told, ["main.f07"]);
 }
 
 #[test]

@@ -58,13 +58,18 @@ impl Track {
         Self { open: [Some(window); SCALES], last: look, ..Self::default() }
     }
 
-    /// Its numbers alone, of which nothing is known but how many there were.
+    /// Its numbers alone, of which nothing is known but how many there were, and the verdict that numbers can bear.
     pub(super) fn history(&self) -> Self {
+        let standing =
+            self.standing.map(|standing| Standing { grade: standing.grade.min(Grade::Probable), ..standing });
         let counts = |window: &SiteWindow| SiteWindow { blocked_floor: 0, longest_ms: 0, ..*window };
         Self {
             open: self.open.map(|open| open.as_ref().map(counts)),
             kept: std::array::from_fn(|at| self.kept.get(at).map_or_else(Ring::default, |kept| kept.map(counts))),
             last: Look { blocked: 0, longest_ms: 0, ..self.last },
+            standing,
+            line: self.line.clone(),
+            blocked_at: self.blocked_at.clone(),
             ..Self::default()
         }
     }
@@ -126,12 +131,13 @@ impl Track {
     pub(super) fn judge(
         &mut self,
         site: &Site,
+        waiting: Waiting,
         scales: &[Scale; SCALES],
         began_ms: i64,
         at_ms: i64,
         options: &LeakOptions,
     ) {
-        let fresh = self.fresh(site, scales, began_ms, options);
+        let fresh = self.fresh((waiting, company(site)), scales, began_ms, options);
         let fresh = fresh.map(|(finding, scale)| Standing {
             grade: finding.grade,
             since_ms: finding.since_ms,
@@ -156,12 +162,11 @@ impl Track {
 
     fn fresh(
         &self,
-        site: &Site,
+        (waiting, company): (Waiting, f64),
         scales: &[Scale; SCALES],
         began_ms: i64,
         options: &LeakOptions,
     ) -> Option<(Finding, usize)> {
-        let (waiting, company) = (Waiting::of(&site.wait), company(site));
         let mut best: Option<(Finding, usize)> = None;
         for (at, (kept, scale)) in self.kept.iter().zip(scales).enumerate() {
             if kept.len() <= options.rises {
@@ -219,6 +224,13 @@ impl Track {
     /// How many goroutines there were at the last look.
     pub(super) fn count(&self) -> u32 {
         self.last.count
+    }
+
+    /// The most there were lately: in the last of the shortest windows, or since.
+    pub(super) fn recent(&self) -> u32 {
+        let last = self.kept.first().and_then(Ring::last);
+        let open = self.open.first().and_then(Option::as_ref);
+        last.into_iter().chain(open).map(|window| window.ceiling).fold(self.last.count, u32::max)
     }
 
     /// For how long the oldest was blocked at the last look, in milliseconds.

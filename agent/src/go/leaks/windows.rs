@@ -126,8 +126,8 @@ pub(super) struct ProcessWindow {
     pub(super) total_floor: u32,
     /// By how many all goroutines became more, from the end of the window before to the end of this one.
     pub(super) net: i64,
-    /// Fewest goroutines that waited for the network.
-    pub(super) connections: u32,
+    /// Fewest and most goroutines that waited for the network: those that read something do not at that moment.
+    pub(super) connections: (u32, u32),
     /// Goroutines that ended, by second, where the runtime counts those created.
     pub(super) ended_rate: Option<f64>,
     /// The rate of the load counter, by second, where there is one.
@@ -142,7 +142,7 @@ pub(super) struct OpenWindow {
     begin_ms: i64,
     end_ms: i64,
     total_floor: u32,
-    connections: u32,
+    connections: (u32, u32),
 }
 
 /// Counters of a process at one moment.
@@ -156,13 +156,14 @@ pub(super) struct Counters {
 
 impl OpenWindow {
     pub(super) fn begin(grid_ms: i64, at_ms: i64, total: u32, connections: u32) -> Self {
-        Self { grid_ms, begin_ms: at_ms, end_ms: at_ms, total_floor: total, connections }
+        Self { grid_ms, begin_ms: at_ms, end_ms: at_ms, total_floor: total, connections: (connections, connections) }
     }
 
     pub(super) fn add(&mut self, at_ms: i64, total: u32, connections: u32) {
         self.end_ms = at_ms;
         self.total_floor = self.total_floor.min(total);
-        self.connections = self.connections.min(connections);
+        let (floor, ceiling) = self.connections;
+        self.connections = (floor.min(connections), ceiling.max(connections));
     }
 
     /// The window, now that it is over: `before` and `last` are the counters at the last look before it and at its own last.
