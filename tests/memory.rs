@@ -67,7 +67,7 @@ fn memory(server: &Server) -> Value {
 #[test]
 fn a_small_server_keeps_its_budget_under_load_and_answers() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let args = ["--retention", "off", "--memory-max", "64MiB", "--durability", "off"];
+    let args = ["--retention", "off", "--memory-max", "64MiB", "--durability", "off", "--shipped-rules", "on"];
     let server = Server::start(folder.path(), &args);
     let (stop, peak) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -122,7 +122,8 @@ fn a_small_server_keeps_its_budget_under_load_and_answers() {
 #[test]
 fn queries_beyond_their_share_are_refused_and_others_answered() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let server = Server::start(folder.path(), &["--retention", "off", "--memory-max", "96MiB"]);
+    let server =
+        Server::start(folder.path(), &["--retention", "off", "--memory-max", "96MiB", "--shipped-rules", "on"]);
     for first in (0..SERIES).step_by(SERIES_PER_REQUEST) {
         write(&server, &load(first, 0));
     }

@@ -3,6 +3,7 @@
 //! Keeps a few numbers of each window for the process and for the sites that have more than a handful of goroutines. What it costs is
 //! bounded by `sites_max`: some 2 KiB a site at most, and a few microseconds a site and look.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::allow::IO_WAIT;
@@ -17,6 +18,8 @@ use crate::go::census::{Census, Site, SiteCount, SourceLine};
 
 /// Sites with fewer goroutines are not followed: growth of ten can be seen from here on.
 const FOLLOWED_MIN: u32 = 3;
+/// More of what is followed already take the place of a site with so many times fewer goroutines.
+const MANY_TIMES: u32 = 10;
 /// Windows that grade 0 looks at, at least and at most: an hour with those of five minutes, so that it falls when a rise has ended.
 const HINT_WINDOWS: (usize, usize) = (6, 12);
 /// Value of `wait` for all goroutines of a site, whatever they wait for.
@@ -146,16 +149,20 @@ impl Ladder {
         let mut seen: BTreeMap<&Site, (Look, Option<&SiteCount>)> =
             census.sites.iter().map(|(site, count)| (site, (sampling.look(count), Some(count)))).collect();
         let together = self.together(census);
+        let mut refused = BTreeSet::new();
         for (site, count) in &together {
             seen.insert(site, (sampling.look(count), Some(count)));
-            self.part_ways(site, narrow(count.count), options);
+            if !self.part_ways(site, narrow(count.count), options) {
+                refused.insert(site);
+            }
         }
         for (site, track) in &mut self.sites {
             track.add(seen.get(site).map_or_else(Look::default, |(look, _)| *look));
         }
         for (site, (look, count)) in &seen {
             let leaked = count.map_or(0, |count| count.leaked);
-            if !self.sites.contains_key(*site) && (look.count >= FOLLOWED_MIN || leaked > 0) {
+            let is_new = !self.sites.contains_key(*site) && !refused.contains(site);
+            if is_new && (look.count >= FOLLOWED_MIN || leaked > 0) {
                 self.follow(site, *look, is_first, options);
             }
             let Some(track) = self.sites.get_mut(*site) else { continue };
@@ -204,29 +211,38 @@ impl Ladder {
     }
 
     /// Begins to follow all `count` goroutines of a site that no longer wait for the same, with the history that they had until then. Called
-    /// before this look is added, so that all of them are added to that history and not only the part that still waits.
-    fn part_ways(&mut self, site: &Site, count: u32, options: &LeakOptions) {
+    /// before this look is added, so that all of them are added to that history and not only the part that still waits. False where there
+    /// is no room for them.
+    fn part_ways(&mut self, site: &Site, count: u32, options: &LeakOptions) -> bool {
         if count < FOLLOWED_MIN || self.sites.contains_key(site) {
-            return;
+            return true;
         }
-        if let Some(track) = self.sole_part(site)
-            && self.has_room(site, count, options)
-        {
+        let Some(track) = self.sole_part(site) else { return true };
+        let has_room = self.has_room(site, count, options);
+        if has_room {
             self.sites.insert(site.clone(), track);
         }
+        has_room
     }
 
     /// Whether `site` with `count` goroutines can be followed; makes room for it where that is to be had, in place of what had fewer for a
-    /// while. What is followed of a function already takes no other function's only place: many wake at one look of a busy machine.
+    /// while. What is followed of a function already takes no other function's only place, as many wake at one look of a busy machine, unless
+    /// it has many times as many.
     fn has_room(&mut self, site: &Site, count: u32, options: &LeakOptions) -> bool {
         if self.sites.len() < options.sites_max {
             return true;
         }
         let is_new = self.parts(site).next().is_none();
         let is_own = |of: &Site| of.function == site.function && of.created_by == site.created_by;
-        let may_go = |of: &Site| is_new || self.parts(of).nth(1).is_some() || is_own(of) && site.wait != ANY_WAIT;
+        let may_go = |of: &Site, recent: u32| {
+            is_new
+                || recent.saturating_mul(MANY_TIMES) <= count
+                || is_own(of) && site.wait != ANY_WAIT
+                || self.parts(of).nth(1).is_some()
+        };
         let least = self.sites.iter().map(|(of, track)| (of, track, track.recent()));
-        let least = least.filter(|(of, track, recent)| *recent < count && track.grade().is_none() && may_go(of));
+        let least =
+            least.filter(|(of, track, recent)| *recent < count && track.grade().is_none() && may_go(of, *recent));
         let least = least.min_by_key(|(.., recent)| *recent).map(|(of, ..)| of.clone());
         least.is_some_and(|least| self.sites.remove(&least).is_some())
     }
@@ -242,12 +258,16 @@ impl Ladder {
     fn judge(&mut self, began_ms: i64, options: &LeakOptions) {
         let Some(windows) = &self.windows else { return };
         let at_ms = windows.last.at_ms;
-        // Readers of connections wake, and are no less that: all of them together are judged as they are.
-        let readers = self.sites.keys().filter(|site| site.wait == IO_WAIT);
-        let readers: BTreeSet<Site> = readers.map(|site| Site { wait: ANY_WAIT.to_owned(), ..site.clone() }).collect();
+        // Readers of connections wake, and are no less that: where most are, all of them together are judged as they are.
+        let all = |site: &Site| Site { wait: ANY_WAIT.to_owned(), ..site.clone() };
+        let readers = self.sites.iter().filter(|(site, _)| site.wait == IO_WAIT);
+        let readers: BTreeMap<Site, u32> = readers.map(|(site, track)| (all(site), track.recent())).collect();
         self.sites.retain(|site, track| {
-            if !options.allow.contains(site) {
-                let waiting = if readers.contains(site) { Waiting::Network } else { Waiting::of(&site.wait) };
+            if options.allow.contains(site) {
+                track.acquit();
+            } else {
+                let read = readers.get(site).is_some_and(|readers| *readers > track.recent() / 2);
+                let waiting = if read { Waiting::Network } else { Waiting::of(&site.wait) };
                 track.judge(site, waiting, &windows.scales, began_ms, at_ms, options);
             }
             !track.is_idle(FOLLOWED_MIN)
@@ -262,7 +282,7 @@ impl Ladder {
         let Some(windows) = &self.windows else { return Verdict::default() };
         let told = |(site, track): (&Site, &Track)| {
             let (grade, since_ms) = track.grade()?;
-            if self.is_told_otherwise(site, (grade, since_ms)) {
+            if self.is_told_together(site) != (site.wait == ANY_WAIT) {
                 return None;
             }
             let (floors, growth_per_hour) = track.floors(&windows.scales);
@@ -288,14 +308,13 @@ impl Ladder {
         Verdict { grade, sites }
     }
 
-    /// Whether the same goroutines are told in the other way, by what they wait for or all together: with a higher grade or, where that is
-    /// the same, for longer, so that what is told does not change to and fro. If that is the same too, by what they wait for.
-    fn is_told_otherwise(&self, site: &Site, (grade, since_ms): (Grade, i64)) -> bool {
-        let is_any = site.wait == ANY_WAIT;
-        let others = self.parts(site).filter(|(part, _)| (part.wait == ANY_WAIT) != is_any);
-        others
-            .filter_map(|(_, other)| other.grade())
-            .any(|(of, since)| of > grade || of == grade && (since < since_ms || is_any && since == since_ms))
+    /// Whether the goroutines of a site are told all together, and not by what they wait for: when no part of them has a higher grade or, where
+    /// it is the same, has it for as long, so that what is told does not change to and fro.
+    fn is_told_together(&self, site: &Site) -> bool {
+        let rank = |(_, track): (&Site, &Track)| track.grade().map(|(grade, since_ms)| (grade, Reverse(since_ms)));
+        let (all, parts): (Vec<_>, Vec<_>) = self.parts(site).partition(|(part, _)| part.wait == ANY_WAIT);
+        let best = |of: Vec<_>| of.into_iter().filter_map(rank).max();
+        best(all) > best(parts)
     }
 
     /// What is followed of a site, whatever its goroutines wait for: each part, and all of them.

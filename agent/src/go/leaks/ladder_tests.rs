@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::go::census::Way;
+use crate::go::leaks::allow::{AllowList, Pattern};
 
 const MINUTE: i64 = 60_000;
 
@@ -98,6 +99,41 @@ fn goroutines_that_all_wake_at_once_are_told_on() {
         let later: Vec<_> = (106..200).step_by(5).map(wait).collect();
         assert!(later.iter().all(|wait| wait == ANY_WAIT), "it is told in one way from then on: {later:?}");
     }
+}
+
+#[test]
+fn a_verdict_on_what_is_not_judged_ends() {
+    let pattern = Pattern::parse("main.pump@IO wait").expect("a pattern");
+    let options = LeakOptions { allow: AllowList::new(vec![pattern]), ..LeakOptions::default() };
+    let (mut ladder, mut baseline) = (Ladder::default(), Baseline::default());
+    let mut grades = Vec::new();
+    for minute in 0..90u64 {
+        let counts = match minute {
+            0..62 => vec![("main.pump", "select", 5 + 2 * minute)],
+            62 => vec![("main.pump", "select", 9), ("main.pump", "runnable", 120)],
+            _ => vec![("main.rest", "select", 5)],
+        };
+        let census = census(i64::try_from(minute).expect("small") * MINUTE, &counts);
+        ladder.observe(&census, &Vitals { began_ms: -60 * MINUTE, ..Vitals::default() }, &mut baseline, &options);
+        grades.push(ladder.verdict(&options).grade);
+    }
+    assert_eq!((grades[61], grades[89]), (Grade::Probable, Grade::Nothing));
+}
+
+#[test]
+fn each_leak_of_a_function_is_told() {
+    let both = |minute: u64| {
+        let awake = if minute == 47 { 60 } else { 0 };
+        vec![
+            ("main.f", "chan send", 70 + 3 * minute - awake),
+            ("main.f", "runnable", awake),
+            ("main.f", "select", 3 * minute.saturating_sub(50)),
+        ]
+    };
+    let told = verdict(&run(160, both, None));
+    let mut waits: Vec<_> = told.sites.iter().map(|of| of.site.wait.as_str()).collect();
+    waits.sort_unstable();
+    assert_eq!(waits, ["chan send", "select"]);
 }
 
 #[test]

@@ -160,6 +160,11 @@ impl Track {
         };
     }
 
+    /// What its numbers tell is left out: the site is not judged.
+    pub(super) fn acquit(&mut self) {
+        self.standing = None;
+    }
+
     fn fresh(
         &self,
         (waiting, company): (Waiting, f64),
