@@ -22,28 +22,36 @@ impl Expiring {
     pub(super) fn write_until_killed(url: &str, life: u64, stop: &AtomicBool) -> Self {
         let http = http();
         let mut written = Self::default();
-        while !stop.load(Ordering::Relaxed) {
-            let time_ms = now_ms() - RETENTION_MS + LIFE_MS;
-            let labels =
-                |at: usize| [("__name__", "expiring".to_owned()), ("at", at.to_string()), ("life", life.to_string())];
-            let one = |at| {
-                let labels = labels(at);
-                let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                series(&labels, &[(time_ms, life as f64)])
-            };
-            let status = write(&http, url, (0..EXPIRING_SERIES).map(one).collect());
-            match status {
-                // On a busy machine it may have expired on its way.
-                Some(204 | 400) | None => written.0.insert(time_ms, (life, status == Some(204))),
-                Some(status) => panic!("the writer of what expires got status {status}"),
-            };
-            if status.is_none() {
-                break;
-            }
+        while !stop.load(Ordering::Relaxed) && written.write(&http, url, life).is_some() {
             // One value a time.
             std::thread::sleep(Duration::from_millis(2));
         }
         written
+    }
+
+    /// Writes one request in the life `life`; nothing when the server is gone.
+    fn write(&mut self, http: &ureq::Agent, url: &str, life: u64) -> Option<u16> {
+        let time_ms = now_ms() - RETENTION_MS + LIFE_MS;
+        let labels =
+            |at: usize| [("__name__", "expiring".to_owned()), ("at", at.to_string()), ("life", life.to_string())];
+        let one = |at| {
+            let labels = labels(at);
+            let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            series(&labels, &[(time_ms, life as f64)])
+        };
+        let status = write(http, url, (0..EXPIRING_SERIES).map(one).collect());
+        match status {
+            // On a busy machine it may have expired on its way.
+            Some(204 | 400) | None => self.0.insert(time_ms, (life, status == Some(204))),
+            Some(status) => panic!("the writer of what expires got status {status}"),
+        };
+        status
+    }
+
+    /// Writes until a request of the life `life` is acknowledged.
+    pub(super) fn write_once(&mut self, url: &str, life: u64) {
+        let http = http();
+        while self.write(&http, url, life).expect("the server answers") != 204 {}
     }
 
     /// Compares with what the server holds: everything acknowledged that is young enough, nothing that is too old.
